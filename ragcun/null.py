@@ -121,7 +121,7 @@ class GaussianNull:
         low, high = np.log(s.min(1)), np.log(s.max(1)) + 1e-9
         grid = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, nodes)
         exact = _signed_root(np.exp(grid), a2, self.variances)
-        return -np.stack([np.interp(np.log(a), g, e) for a, g, e in zip(s, grid, exact)])
+        return -np.stack([np.interp(np.log(a), g, e) for a, g, e in zip(s, grid, exact, strict=True)])
 
     def log_p(self,
         evidence: np.ndarray, # [n, k] raw evidence
@@ -315,7 +315,8 @@ def plot_null(
     import matplotlib.pyplot as plt
     ax = ax or plt.subplots(figsize=(6, 3))[1]
     both = np.concatenate([np.ravel(s) for s in scores.values()])
-    bins = np.linspace(*np.quantile(both, [.0005, .9995]), 60)
+    low, high = np.quantile(both, [.0005, .9995])
+    bins = np.linspace(low, high, 60)
     for label, s in scores.items(): ax.hist(np.ravel(s), bins, density=True, alpha=.55, label=label)
     ax.set(xlabel=xlabel, ylabel="density"); ax.legend(frameon=False)
     return ax
