@@ -1,0 +1,66 @@
+# Every target works in a fresh clone: it makes .venv first where it needs one. `make help` lists them.
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt
+export TOKENIZERS_PARALLELISM := false
+# A machine without a GPU saves gigabytes with: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH := torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+INPUTS := settings.ini setup.py constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check docs lab style sync bench clean env
+
+help:           ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.demo  ## the whole job on real input: data, training, comparison, index, questions (minutes)
+	@.venv/bin/ragcun demo
+
+test: .venv/.dev   ## everything that must pass, from nothing (about ten minutes)
+	@$(PY) .ci/check.py test
+
+test-all: .venv/.dev  ## test, plus every notebook compared, slow tests, kill sweeps, JupyterLab in a browser
+	@$(PY) .ci/check.py all
+
+check:             ## the fast part of test, for daily use: in sync, clean, leaks, lint, types, quick tests
+	@test -x $(PY) || { echo "There is no .venv yet: run 'make env' once."; exit 2; }
+	@$(PY) .ci/check.py check
+
+docs: .venv/.dev   ## the documentation site in _docs/ (pandoc, no Quarto needed), links checked
+	@$(PY) .ci/docs.py
+
+sync: .venv/.dev   ## write what is generated: clean notebooks, ragcun/, README.md, the sidebar
+	@cd nbs && ../.venv/bin/nbdev_clean && ../.venv/bin/nbdev_export
+	@$(PY) .ci/docs.py --sidebar
+	@$(PY) .ci/readme.py
+
+lab: .venv/.dev    ## open the notebooks in JupyterLab
+	@cd nbs && ../$(PY) -m jupyterlab
+
+style: .venv/.dev  ## the measures of the house style; fails where a hard one is broken
+	@$(PY) .ci/style.py
+
+bench: .venv/.dev  ## rerun the recorded benchmarks (hours; see data/results)
+	@$(PY) .ci/bench.py $(BENCH)
+
+env: .venv/.dev    ## only make the development environment
+
+clean:             ## remove what the other targets made, except .venv and results/
+	@rm -rf _proc _docs _site build dist *.egg-info .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find nbs ragcun tests .ci -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+.venv/bin/python:
+	@echo "making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+
+.venv/.demo: $(INPUTS) | .venv/bin/python
+	@echo "installing ragcun and what the demo needs (once; torch is large)"
+	@$(PIP) $(TORCH)
+	@$(PIP) -e '.[offline]'
+	@touch $@
+
+.venv/.dev: $(INPUTS) | .venv/bin/python
+	@echo "installing ragcun with its development tools (once; torch is large)"
+	@$(PIP) $(TORCH)
+	@$(PIP) -e '.[dev]'
+	@touch $@ .venv/.demo
