@@ -11,8 +11,8 @@ import numpy as np
 from .core import UserError
 
 # %% auto #0
-__all__ = ['KS', 'top_k', 'metrics_from_gains', 'run_order', 'PerQuery', 'ranking_metrics', 'retrieval_metrics', 'Ranking',
-           'rank_vectors', 'evaluate_vectors', 'Difference', 'paired_tests', 'paired_test']
+__all__ = ['Hits', 'KS', 'top_k', 'metrics_from_gains', 'run_order', 'PerQuery', 'ranking_metrics', 'retrieval_metrics',
+           'Ranking', 'rank_vectors', 'evaluate_vectors', 'Difference', 'paired_tests', 'paired_test']
 
 # %% ../nbs/03a_metrics.ipynb #56d4aca5
 def _half_squares(x: np.ndarray, name: str, block: int = 65536) -> np.ndarray:
@@ -35,32 +35,39 @@ def _check_vectors(q: np.ndarray, x: np.ndarray, k: int, metric: str) -> None:
         raise UserError(f"queries have {q.shape[1]} dimensions, documents {x.shape[1]}", "top_k", "Encode both with one model")
 
 # %% ../nbs/03a_metrics.ipynb #725b97b8
-def _prune(hits: list[np.ndarray], keep: int) -> tuple[list[np.ndarray], np.ndarray]:
-    "Keep the best of each query in flat hits [query, document, score]; also the position of each hit in its query."
+Hits = tuple[np.ndarray, np.ndarray, np.ndarray]    # flat arrays: query, document, score
+
+def _joined(a: Hits, b: Hits) -> Hits:
+    "One list after the other."
+    return np.concatenate((a[0], b[0])), np.concatenate((a[1], b[1])), np.concatenate((a[2], b[2]))
+
+def _prune(hits: Hits, keep: int) -> tuple[Hits, np.ndarray]:
+    "Keep the best of each query; also the worst score kept of each."
     order = np.lexsort((hits[1], -hits[2], hits[0]))
-    hits = [h[order] for h in hits]
-    first = np.searchsorted(hits[0], np.arange(hits[0][-1] + 1)) if len(order) else np.zeros(0, int)
-    place = np.arange(len(order)) - first[hits[0]]
+    query, doc, score = (h[order] for h in hits)
+    first = np.searchsorted(query, np.arange(query[-1] + 1))
+    place = np.arange(len(order)) - first[query]
     ok = place < keep
-    return [h[ok] for h in hits], place[ok]
+    return (query[ok], doc[ok], score[ok]), score[place == keep - 1]
+
+def _block_scores(x: np.ndarray, q_t: np.ndarray, half: np.ndarray | None, out: np.ndarray) -> np.ndarray:
+    "Inner products [documents, queries] of one block, minus ½‖x‖² for l2."
+    s = np.matmul(np.asarray(x, np.float32), q_t, out=out[:len(x)])
+    if half is not None: s -= half[:, None]
+    return s
 
 def _candidates(q: np.ndarray, x: np.ndarray, half: np.ndarray | None, keep: int, block: int) -> np.ndarray:
     "Indices [n, keep] of the best documents by float32 block products."
     n, m, q_t = len(q), len(x), np.ascontiguousarray(q.T)
-    start, stop = 0, min(m, max(4096, 2 * keep))
-    hits = [np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)]
-    worst, waiting = np.full(n, -np.inf, np.float32), 0
-    while start < m:
-        s = np.asarray(x[start:stop], np.float32) @ q_t
-        if half is not None: s -= half[start:stop, None]
-        if start == 0: worst = np.nextafter(np.partition(s, len(s) - keep, axis=0)[len(s) - keep], np.float32(-np.inf))
+    edges = [0, *range(min(m, max(4096, 2 * keep)), m, block), m]
+    out = np.empty((min(m, max(block, edges[1])), n), np.float32)
+    hits: Hits = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        s = _block_scores(x[start:stop], q_t, None if half is None else half[start:stop], out)
+        if start == 0: worst = np.nextafter(np.partition(s, stop - keep, axis=0)[stop - keep], np.float32(-np.inf))
         doc, query = np.divmod(np.flatnonzero(s > worst), n)
-        hits = [np.concatenate(p) for p in zip(hits, (query, doc + start, s[doc, query]))]
-        waiting += len(doc)
-        if waiting > n * keep or start == 0 or stop == m:
-            (hits, place), waiting = _prune(hits, keep), 0
-            worst = hits[2][place == keep - 1]
-        start, stop = stop, min(m, stop + block)
+        hits = _joined(hits, (query, doc + start, s[doc, query]))
+        if start == 0 or len(hits[0]) > 2 * n * keep or stop == m: hits, worst = _prune(hits, keep)
     return hits[1].reshape(n, keep)
 
 # %% ../nbs/03a_metrics.ipynb #fbe066a5
@@ -136,7 +143,7 @@ def run_order(hits: Mapping[str, float]) -> list[str]: # document ids, best firs
     ids = list(hits)
     scores = np.array([hits[d] for d in ids], np.float32)
     if np.isnan(scores).any(): raise UserError("a run holds a NaN score", ids[int(np.isnan(scores).argmax())], "Score it again")
-    return [d for _, d in sorted(zip(scores.tolist(), ids), reverse=True)]
+    return [d for _, d in sorted(zip(scores.tolist(), ids, strict=True), reverse=True)]
 
 @dataclass(frozen=True)
 class PerQuery:
@@ -159,7 +166,7 @@ def _ideal(qrels: Sequence[Mapping[str, int]], depth: int) -> tuple[np.ndarray, 
     "Positive grades per query, best first [n, depth], and their number [n]."
     grades = [sorted((g for g in q.values() if g > 0), reverse=True) for q in qrels]
     ideal = np.zeros((len(qrels), depth))
-    for row, g in zip(ideal, grades): row[:len(g)] = g[:depth]
+    for row, g in zip(ideal, grades, strict=True): row[:len(g)] = g[:depth]
     return ideal, np.array([len(g) for g in grades], int)
 
 def _judged(qrels: Mapping[str, Mapping[str, int]]) -> list[Mapping[str, int]]:
@@ -175,11 +182,11 @@ def ranking_metrics(
     "Metrics of ranked id lists for every judged query, in the order of `qrels`; unjudged queries are left out."
     judged, depth = _judged(qrels), max(ks)
     rows = [ranked.get(q, ()) for q in qrels]
-    for q, row in zip(qrels, rows):
+    for q, row in zip(qrels, rows, strict=True):
         if len(set(row)) < len(row): raise UserError("a document is ranked twice", f"query {q}", "Keep its best score only")
     depth = max(depth, max(len(r) for r in rows))
     gains = np.zeros((len(rows), depth))
-    for out, row, grades in zip(gains, rows, judged): out[:len(row)] = [grades.get(d, 0) for d in row]
+    for out, row, grades in zip(gains, rows, judged, strict=True): out[:len(row)] = [grades.get(d, 0) for d in row]
     ideal, relevant = _ideal(judged, depth)
     return PerQuery(list(qrels), metrics_from_gains(gains, ideal, relevant, ks), relevant)
 
@@ -202,8 +209,8 @@ class Ranking:
 
     def rows(self) -> Iterator[tuple[str, list[tuple[str, float]]]]:
         "Each query id with its (document id, score) list."
-        for q, idx, s in zip(self.query_ids, self.indices, self.scores):
-            yield q, [(self.document_ids[i], float(v)) for i, v in zip(idx, s) if i >= 0]
+        for q, idx, s in zip(self.query_ids, self.indices, self.scores, strict=True):
+            yield q, [(self.document_ids[i], float(v)) for i, v in zip(idx, s, strict=True) if i >= 0]
 
     def ranked(self) -> dict[str, list[str]]:
         "Query id → document ids, best first."
@@ -225,8 +232,8 @@ def _check_data(data: Any, u: np.ndarray, v: np.ndarray) -> None:
 def _untie(scores: np.ndarray, indices: np.ndarray, ids: list[str]) -> None:
     "Put equal scores in descending order of id, in place, only in rows that have any."
     for i in np.flatnonzero((scores[:, 1:] == scores[:, :-1]).any(1)):
-        order = sorted(range(len(scores[i])), key=lambda j, i=i: (scores[i, j], ids[indices[i, j]]), reverse=True)
-        scores[i], indices[i] = scores[i, order], indices[i, order]
+        row = sorted(((float(s), ids[j], j) for s, j in zip(scores[i], indices[i], strict=True)), reverse=True)
+        scores[i], indices[i] = [r[0] for r in row], [r[2] for r in row]
 
 def _drop_own(scores: np.ndarray, indices: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Move each query's own document to the end and cut the last column."
@@ -315,7 +322,8 @@ def paired_tests(
     low, high = np.quantile(_boot_means(d, rng, draws), (.025, .975), axis=0)
     sums, exact = np.concatenate(list(_sign_sums(d, rng, draws))), int(len(d) > 13)
     p = ((np.abs(sums) >= np.abs(d.sum(0)) - 1e-9).sum(0) + exact) / (len(sums) + exact)
-    return {k: Difference(*map(float, row), len(d)) for k, row in zip(names, np.stack([d.mean(0), low, high, p], 1).tolist())}
+    columns = zip(d.mean(0).tolist(), low.tolist(), high.tolist(), p.tolist(), strict=True)
+    return {name: Difference(*row, n=len(d)) for name, row in zip(names, columns, strict=True)}
 
 def paired_test(
     a: np.ndarray,  # [n] per-query values of the one system
