@@ -104,11 +104,13 @@ def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, s
     ids = [str(i) for i in range(len(values))] if ids is None else ids
     if not isinstance(ids, list) or len(ids) != len(values) or len(set(map(str, ids))) != len(ids):
         raise UserError(f"the ids of {kind} do not fit: {len(values)} texts need as many different ids", str(path), "Mend or remove the ids.")
-    texts = [v.get("text") if isinstance(v, dict) else v for v in values]
-    for i, text in enumerate(texts):
+    texts: dict[str, str] = {}
+    for i, (key, value) in enumerate(zip(ids, values, strict=True)):
+        text: Any = value.get("text") if isinstance(value, dict) else value
         fault = text_fault(text)
         if fault: raise UserError(f"{kind} {i} {fault}", str(path), "Mend this entry.")
-    return dict(zip(map(str, ids), texts))
+        texts[str(key)] = text
+    return texts
 
 def load_single(
     path: Path | str,         # the single evaluation file
@@ -122,7 +124,7 @@ def load_single(
     judged = data.get("judged") or [[[i, 1] for i in row] if isinstance(row, list) else row for row in data["relevance"] or []]
     if len(judged) != len(queries): raise UserError(f"{len(queries)} queries but {len(judged)} rows of relevance", str(path), "Give one list of document numbers per query.")
     names, qrels = list(corpus), {}
-    for i, (q, row) in enumerate(zip(queries, judged)):
+    for i, (q, row) in enumerate(zip(queries, judged, strict=True)):
         try: qrels[q] = {names[_index(d)]: _index(grade) for d, grade in row}
         except (TypeError, ValueError, IndexError) as e:
             raise UserError(f"relevance {i} is not a list of document numbers from 0 to {len(names) - 1}", str(path), "Mend this entry.") from e

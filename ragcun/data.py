@@ -18,9 +18,13 @@ from .files import RowError, character_fault, file_format, iter_rows, normalise_
 
 # %% auto #0
 __all__ = ['NEGATIVE', 'Pair', 'row_to_pair', 'check_pair', 'PairSet', 'pair_to_row', 'pairs_to_retrieval', 'retrieval_to_pairs',
-           'load_retrieval', 'iter_pairs', 'load_pairs', 'save_pairs']
+           'load_retrieval', 'iter_pairs', 'load_pairs', 'save_pairs', 'RetrievalData', 'load_beir', 'load_single',
+           'save_retrieval', 'normalise_text', 'text_id']
 
 # %% ../nbs/01_data.ipynb #62840281
+_all_ = ["RetrievalData", "load_beir", "load_single", "save_retrieval", "normalise_text", "text_id"]
+
+# %% ../nbs/01_data.ipynb #56d4aca5
 @dataclass(frozen=True, slots=True)
 class Pair:
     "A question, the text that answers it, and optionally texts that do not."
@@ -31,7 +35,7 @@ class Pair:
     document_id: str = ""             # id of the positive; empty: made from the text
     strategy: str = ""                # how the pair was made
 
-# %% ../nbs/01_data.ipynb #725b97b8
+# %% ../nbs/01_data.ipynb #74c8413d
 NEGATIVE = re.compile(r"negatives?(_\d+)?")
 
 def _negatives(row: dict) -> tuple[str, ...]:
@@ -75,7 +79,7 @@ def check_pair(
     if pair.negatives and normalise_text(pair.positive) in map(normalise_text, pair.negatives):
         raise RowError("negative is equal to the positive")
 
-# %% ../nbs/01_data.ipynb #b4f4c709
+# %% ../nbs/01_data.ipynb #b6149bb9
 class PairSet(Sequence[Pair]):
     "A list of checked pairs with a name."
     def __init__(
@@ -138,7 +142,7 @@ def pair_to_row(
     row |= {k: v for k in ("query_id", "document_id", "strategy") if (v := getattr(pair, k))}
     return row
 
-# %% ../nbs/01_data.ipynb #a2018980
+# %% ../nbs/01_data.ipynb #e79a6e49
 def _add_text(texts: dict[str, str], key: str, text: str, kind: str, name: str) -> str:
     "Put a text under its id; another text there is an error."
     if texts.setdefault(key, text) != text and normalise_text(texts[key]) != normalise_text(text):
@@ -150,7 +154,7 @@ def pairs_to_retrieval(
 ) -> RetrievalData:
     "The corpus is every different positive and negative, the questions are the queries."
     data = RetrievalData({}, {}, {}, pairs.name)
-    for p, q, d in zip(pairs, pairs.query_ids, pairs.document_ids):
+    for p, q, d in zip(pairs, pairs.query_ids, pairs.document_ids, strict=True):
         _add_text(data.queries, q, p.query, "query", pairs.name)
         data.qrels.setdefault(q, {})[_add_text(data.corpus, d, p.positive, "document", pairs.name)] = 1
     known = {text_id(t) for t in data.corpus.values()} if any(p.negatives for p in pairs) else set()
@@ -177,7 +181,7 @@ def load_retrieval(
         if isinstance(data, dict) and "relevance" in data: return load_single(path, data)
     return pairs_to_retrieval(load_pairs(path, split_name))
 
-# %% ../nbs/01_data.ipynb #f34f19fe
+# %% ../nbs/01_data.ipynb #8e970e98
 def _rows_of(path: Path | str, split_name: str) -> Iterator[tuple[int, Any]]:
     "Rows of a file, of a BEIR split, or the relevant pairs of the single evaluation file."
     path = Path(path)
@@ -230,7 +234,7 @@ def _check_ids(pairs: PairSet, name: str) -> None:
         if p.query_id: _add_text(queries, p.query_id, p.query, "query", name)
         if p.document_id: _add_text(documents, p.document_id, p.positive, "document", name)
 
-# %% ../nbs/01_data.ipynb #8e970e98
+# %% ../nbs/01_data.ipynb #04875f6e
 def save_pairs(
     pairs: Iterable[Pair],   # what to write
     path: Path | str,        # .json .jsonl[.gz] .csv .tsv .parquet
@@ -238,7 +242,7 @@ def save_pairs(
     "Write pairs in the format the name asks for; same pairs, same bytes."
     write_rows([pair_to_row(p) for p in pairs], path)
 
-# %% ../nbs/01_data.ipynb #c3c5b5b7
+# %% ../nbs/01_data.ipynb #95f5ba03
 _ELSEWHERE = {
     "pairs": "generate_pairs STRATEGIES question_pairs",
     "split": "split_pairs drop_duplicates near_duplicates",

@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import io
 import json
-import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +57,9 @@ def text_fault(
     if len(text) > MAX_TEXT: return f"has {len(text):,} characters, more than {MAX_TEXT:,}"
     return character_fault(text)
 
-def character_fault(text: str) -> str:
+def character_fault(
+    text: str,   # any text
+) -> str:        # the fault, empty when there is none
     "Characters that no text file can hold or no tokenizer should see."
     if "\x00" in text: return "holds a NUL character"
     if text.isascii(): return ""
@@ -140,8 +141,9 @@ def _iter_csv(path: Path) -> Iterator[tuple[int, Any]]:
         header = next(reader, [])
         for number, cells in enumerate(reader, 2):
             if not cells: continue
-            if len(cells) != len(header): raise UserError(f"{len(cells)} cells under {len(header)} column names", f"{path}, row {number}", "Quote cells that hold the separator.")
-            yield number, dict(zip(header, cells))
+            if len(cells) != len(header):
+                raise UserError(f"{len(cells)} cells under {len(header)} column names", f"{path}, row {number}", "Quote cells that hold the separator.")
+            yield number, dict(zip(header, cells, strict=True))
     except csv.Error as e: raise UserError(f"broken CSV: {e}", f"{path}, line {reader.line_num}", "Mend this line.") from e
     finally: csv.field_size_limit(limit)
 
