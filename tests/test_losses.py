@@ -1,16 +1,23 @@
 """Losses and scores: references, limits, errors, and broken versions that the checks must reject."""
-import math
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from ragcun import losses as L
 
 F64 = torch.float64
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    "Tiny tensors: threads only cost."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def pairs(n=40, d=6, seed=0, low=.1, high=.9):
@@ -222,8 +229,12 @@ def test_sigreg_against_the_published_formula_and_the_double_sum(n, d, seed, kin
 @pytest.mark.parametrize("n", [8, 16, 64, 256, 1024])
 def test_the_optimum_is_at_std_one(n):
     "Mean over many batches; the same test rejects the V form at 8 and 16, and a regularization that is not unbiased."
-    batches, grid = [L.example_cloud("gaussian", n, 16, s) for s in range(max(6, 3000//n))], np.arange(.80, 1.2, .02)
-    def best(loss): return grid[np.argmin([sum(float(loss(b*s)) for b in batches) for s in grid])]
+    batches, grid = [L.example_cloud("gaussian", n, 32, s) for s in range(max(4, 1600//n))], np.arange(.82, 1.14, .04)
+    def best(loss):
+        "Vertex of a parabola through the mean losses."
+        means = [np.mean([float(loss(b*s)) for b in batches]) for s in grid]
+        a, b, _ = np.polyfit(grid, means, 2)
+        return -b/(2*a)
     assert abs(best(lambda z: L.sigreg_loss(z, n_slices=16)) - 1) < .045
     assert abs(best(L.regularization_loss) - 1) < .045
     if n <= 16:
@@ -255,7 +266,7 @@ def test_chunks_add_up_to_the_batch_with_their_gradients(sizes, block):
     close(g1, g2, 1e-12)
     if len(sizes) > 1 and max(sizes) > 1:                                    # averaging the losses of chunks is something else
         wrong = sum(L.sigreg_loss(c, seed=2, n_slices=8, form="v") for c in z.split(sizes))/len(sizes)
-        assert abs(float(wrong) - float(L.sigreg_loss(z, seed=2, n_slices=8, form="v"))) > 1e-6
+        assert abs(float((wrong - L.sigreg_loss(z, seed=2, n_slices=8, form="v")).detach())) > 1e-6
 
 
 def test_the_closed_form_gradient_is_autograds():
@@ -400,12 +411,11 @@ def test_descending_the_loss_gives_a_gaussian_cloud_and_the_right_score():
     q = (.2*torch.randn(256, 8, generator=g) + 1).requires_grad_()
     x = (q.detach() + .05*torch.randn(256, 8, generator=g)).requires_grad_()
     rho = torch.full((8,), .9)
-    opt = torch.optim.Adam([q, x], lr=.05)
-    for step in range(150):
+    opt = torch.optim.Adam([q, x], lr=.08)
+    for step in range(100):
         loss = L.total_loss(q, x, rho, 1., L.LossWeights(n_slices=64), seed=step).total
         opt.zero_grad()
         loss.backward()
         opt.step()
     assert abs(L.embedding_std(q) - 1) < .1 and q.mean().abs() < .1 and L.sigreg_relative(q.detach()) < 3
     assert (L.evidence(q, x, rho).argmax(1) == torch.arange(256)).float().mean() > .95
-    assert math.isfinite(float(F.mse_loss(q, x)))
