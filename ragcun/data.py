@@ -18,8 +18,8 @@ from .files import RowError, character_fault, file_format, iter_rows, normalise_
 
 # %% auto #0
 __all__ = ['NEGATIVE', 'Pair', 'row_to_pair', 'check_pair', 'PairSet', 'pair_to_row', 'pairs_to_retrieval', 'retrieval_to_pairs',
-           'load_retrieval', 'iter_pairs', 'load_pairs', 'save_pairs', 'RetrievalData', 'load_beir', 'load_single',
-           'save_retrieval', 'normalise_text', 'text_id']
+           'load_retrieval', 'iter_numbered', 'iter_pairs', 'load_pairs', 'save_pairs', 'RetrievalData', 'load_beir',
+           'load_single', 'save_retrieval', 'normalise_text', 'text_id']
 
 # %% ../nbs/01_data.ipynb #62840281
 _all_ = ["RetrievalData", "load_beir", "load_single", "save_retrieval", "normalise_text", "text_id"]
@@ -196,21 +196,29 @@ def _rows_of_json(path: Path) -> Iterator[tuple[int, Any]]:
     if not isinstance(data, list): raise UserError(f"the file holds a {type(data).__name__}, not a list of rows", str(path), 'Write [{"query": …, "positive": …}, …].')
     yield from enumerate(data, 1)
 
-def iter_pairs(
+def iter_numbered(
     source: Path | str | Iterable[Any],   # file, BEIR folder, or rows in memory
     split_name: str = "train",            # of a BEIR folder
-    on_fault: Callable[[int, str], None] | None = None,                 # called with (row number, fault) instead of stopping
-) -> Iterator[Pair]:
-    "Checked pairs, one at a time."
+    on_fault: Callable[[int, str], None] | None = None,   # called with (row number, fault) instead of stopping
+) -> Iterator[tuple[int, Pair]]:          # row number, pair
+    "Checked pairs with their row numbers, one at a time."
     is_path = isinstance(source, (str, Path))
     rows = _rows_of(source, split_name) if isinstance(source, (str, Path)) else enumerate(source, 1)
     for number, row in rows:
         try:
             if isinstance(row, Pair): check_pair(row)
-            yield row if isinstance(row, Pair) else row_to_pair(row)
+            pair = row if isinstance(row, Pair) else row_to_pair(row)
         except RowError as e:
             if on_fault is None: raise UserError(str(e), f"{source if is_path else 'pairs'}, row {number}", _advice(str(e))) from e
             on_fault(number, str(e))
+        else: yield number, pair
+
+def iter_pairs(
+    source: Path | str | Iterable[Any],   # file, BEIR folder, or rows in memory
+    split_name: str = "train",            # of a BEIR folder
+) -> Iterator[Pair]:
+    "Checked pairs, one at a time."
+    return (pair for _, pair in iter_numbered(source, split_name))
 
 def _advice(fault: str) -> str:
     return "Rename the columns to query, positive and negative." if "its fields are" in fault else "Mend or remove this row."
@@ -244,13 +252,15 @@ def save_pairs(
 
 # %% ../nbs/01_data.ipynb #95f5ba03
 _ELSEWHERE = {
-    "pairs": "generate_pairs STRATEGIES question_pairs",
-    "split": "split_pairs drop_duplicates near_duplicates",
-    "sources": "Document read_documents read_folder",
+    "pairs": "Document generate_pairs STRATEGIES",
+    "questions": "question_pairs QuestionConfig",
+    "split": "split_pairs drop_duplicates drop_near_duplicates near_duplicates find_leaks",
+    "sources": "read_documents read_folder ReadOptions passages",
     "packages": "python_package_pairs",
     "negatives": "mine_bm25 mine_dense mine_random",
     "hub": "download",
-    "preparation": "prepare PrepareConfig PrepareReport data_report",
+    "report": "data_report DataReport plot_lengths",
+    "preparation": "prepare PrepareConfig PrepareReport",
 }
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from .data import Pair, PairSet
 from .files import normalise_text
 from .sources import estimate_tokens
-from .split import SIDES, near_duplicates, number_keys, text_keys
+from .split import SIDES, hash_bytes, near_duplicates, number_keys
 
 # %% auto #0
 __all__ = ['SAMPLE', 'script_of', 'Tally', 'DataReport', 'table', 'make_report', 'data_report', 'plot_lengths']
@@ -53,8 +53,8 @@ class Tally:
         "Count one row."
         query, document = normalise_text(pair.query), normalise_text(pair.positive)
         self.contained += query in document
-        self.query_keys += text_keys([query]).tobytes()
-        self.document_keys += text_keys([document]).tobytes()
+        self.query_keys += hash_bytes(query)
+        self.document_keys += hash_bytes(document)
         if self.rows % self.every == 0: self._keep(pair)
         self.rows += 1
 

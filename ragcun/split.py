@@ -15,7 +15,7 @@ from .data import PairSet
 from .files import normalise_text
 
 # %% auto #0
-__all__ = ['logger', 'SIDES', 'BANDS', 'ROWS', 'NEAR_BYTES', 'NEAR_LIMIT', 'text_keys', 'number_keys', 'first_rows',
+__all__ = ['logger', 'SIDES', 'BANDS', 'ROWS', 'NEAR_BYTES', 'NEAR_LIMIT', 'hash_bytes', 'text_keys', 'number_keys', 'first_rows',
            'drop_duplicates', 'shingles', 'near_memory', 'near_duplicates', 'drop_near_duplicates', 'group_rows',
            'check_ratios', 'split_sizes', 'assign_sides', 'SplitPlan', 'plan_split', 'near_links', 'split_pairs',
            'find_leaks']
@@ -24,11 +24,17 @@ __all__ = ['logger', 'SIDES', 'BANDS', 'ROWS', 'NEAR_BYTES', 'NEAR_LIMIT', 'text
 logger = logging.getLogger("ragcun")
 SIDES = ("train", "val", "test")
 
+def hash_bytes(
+    text: str,   # a normalised text
+) -> bytes:      # 16 bytes
+    "128 bits of BLAKE2 of a text."
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
 def text_keys(
     texts: Iterable[str],   # any texts
 ) -> np.ndarray:            # [n, 2] uint64: 128 bits of a hash of each normalised text
     "Equal texts (after `normalise_text`) have equal keys; 16 bytes a text, whatever its length."
-    raw = b"".join(hashlib.blake2b(normalise_text(t).encode("utf-8", "surrogatepass"), digest_size=16).digest() for t in texts)
+    raw = b"".join(hash_bytes(normalise_text(t)) for t in texts)
     return np.frombuffer(raw, dtype=np.uint64).reshape(-1, 2)
 
 def number_keys(
@@ -265,5 +271,6 @@ def find_leaks(
     if near:
         seen_documents = list(dict.fromkeys(left.documents))
         found = near_duplicates(seen_documents + right.documents)
-        out["near document"] = len({j for i, j in found if i < len(seen_documents) <= j})
+        left_groups, n = group_rows(rows := np.arange(len(seen_documents) + len(right)), rows, found), len(seen_documents)
+        out["near document"] = int(np.isin(left_groups[n:], left_groups[:n]).sum())
     return out
