@@ -109,15 +109,15 @@ class GaussianNull:
         "How surprising the evidence is, as a standard normal deviate."
         s = 2 * (_offset(q, self.rho)[:, None] - np.asarray(evidence, float))
         s, out, a2 = np.maximum(s, 1e-6 * self.variances.sum()), np.empty(s.shape), self._a2(q)
-        few = s.shape[1] <= 64
-        rows = max(1, 4_000_000 // (min(s.shape[1], 64) * len(self.rho)))
+        few = s.shape[1] <= 32
+        rows = max(1, 4_000_000 // (min(s.shape[1], 32) * len(self.rho)))
         for i in range(0, len(s), rows):
             here = slice(i, i + rows)
             out[here] = -_signed_root(s[here], a2[here], self.variances) if few else self._interpolate(s[here], a2[here])
         return out
 
-    def _interpolate(self, s: np.ndarray, a2: np.ndarray, nodes: int = 64) -> np.ndarray:
-        "Scores of long rows from 64 exact ones each (error below 1e-3)."
+    def _interpolate(self, s: np.ndarray, a2: np.ndarray, nodes: int = 32) -> np.ndarray:
+        "Scores of long rows from 32 exact ones each (error near 1e-3)."
         low, high = np.log(s.min(1)), np.log(s.max(1)) + 1e-9
         grid = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, nodes)
         exact = _signed_root(np.exp(grid), a2, self.variances)
@@ -274,7 +274,7 @@ def fit_null(
     law = corpus_null(z, rho)
     if len(z) < 30: return EmpiricalNull(law, IDENTITY, len(z))
     real = queries is not None and len(queries)
-    q, own = (np.asarray(queries, float), relevant or []) if real else _stand_ins(z, rho, 250, seed)
+    q, own = (np.asarray(queries, float), relevant or []) if real else _stand_ins(z, rho, 100, seed)
     y = -law.log_p(_evidence_matrix(q, z, rho), q)
     for i, rows in enumerate(own): y[i, rows] = np.nan
     return EmpiricalNull(law, fit_tail_map(y[np.isfinite(y)], seed=seed), len(z), len(q) if real else 0)
