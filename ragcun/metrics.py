@@ -5,6 +5,7 @@
 # %% ../nbs/03a_metrics.ipynb #6526c3a4
 from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 import numpy as np
@@ -41,33 +42,42 @@ def _joined(a: Hits, b: Hits) -> Hits:
     "One list after the other."
     return np.concatenate((a[0], b[0])), np.concatenate((a[1], b[1])), np.concatenate((a[2], b[2]))
 
-def _prune(hits: Hits, keep: int) -> tuple[Hits, np.ndarray]:
-    "Keep the best of each query; also the worst score kept of each."
-    order = np.lexsort((hits[1], -hits[2], hits[0]))
-    query, doc, score = (h[order] for h in hits)
-    first = np.searchsorted(query, np.arange(query[-1] + 1))
-    place = np.arange(len(order)) - first[query]
-    ok = place < keep
-    return (query[ok], doc[ok], score[ok]), score[place == keep - 1]
+def _sort_key(query: np.ndarray, score: np.ndarray) -> np.ndarray:
+    "One integer per hit that sorts by query, then by score descending: the bits of a float32 order as integers do."
+    bits = (score + np.float32(0)).view(np.int32).astype(np.int64)
+    return (query << 32) - np.where(bits < 0, -(bits & 0x7fffffff), bits)
 
-def _block_scores(x: np.ndarray, q_t: np.ndarray, half: np.ndarray | None, out: np.ndarray) -> np.ndarray:
-    "Inner products [documents, queries] of one block, minus ½‖x‖² for l2."
-    s = np.matmul(np.asarray(x, np.float32), q_t, out=out[:len(x)])
-    if half is not None: s -= half[:, None]
-    return s
+def _prune(hits: Hits, keep: int) -> tuple[Hits, np.ndarray]:
+    "Keep the best of each query, the earlier of equal ones; also the worst score kept of each."
+    order = np.argsort(_sort_key(hits[0], hits[2]), kind="stable")
+    query = hits[0][order]
+    first = np.searchsorted(query, np.arange(query[-1] + 1))
+    ok = order[np.arange(len(order)) - first[query] < keep]
+    return (hits[0][ok], hits[1][ok], hits[2][ok]), hits[2][ok][keep - 1::keep]
+
+def _passing(s: np.ndarray, half: np.ndarray | None, worst: np.ndarray | None, keep: int) -> tuple[Any, ...]:
+    "Rows, columns and scores of a block [documents, queries] that beat the worst kept; scores are inner products less `half`."
+    if half is not None: np.subtract(s, half[:, None], out=s)
+    if worst is None: worst = np.nextafter(np.partition(s, len(s) - keep, axis=0)[len(s) - keep], np.float32(-np.inf))
+    row, column = np.divmod(np.flatnonzero(s > worst), s.shape[1])
+    return row, column, s[row, column]
 
 def _candidates(q: np.ndarray, x: np.ndarray, half: np.ndarray | None, keep: int, block: int) -> np.ndarray:
     "Indices [n, keep] of the best documents by float32 block products."
-    n, m, q_t = len(q), len(x), np.ascontiguousarray(q.T)
+    n, m, q_t, worst = len(q), len(x), np.ascontiguousarray(q.T), None
     edges = [0, *range(min(m, max(4096, 2 * keep)), m, block), m]
     out = np.empty((min(m, max(block, edges[1])), n), np.float32)
     hits: Hits = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        s = _block_scores(x[start:stop], q_t, None if half is None else half[start:stop], out)
-        if start == 0: worst = np.nextafter(np.partition(s, stop - keep, axis=0)[stop - keep], np.float32(-np.inf))
-        doc, query = np.divmod(np.flatnonzero(s > worst), n)
-        hits = _joined(hits, (query, doc + start, s[doc, query]))
-        if start == 0 or len(hits[0]) > 2 * n * keep or stop == m: hits, worst = _prune(hits, keep)
+    with ThreadPoolExecutor(4) as pool:
+        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+            s = np.matmul(np.asarray(x[start:stop], np.float32), q_t, out=out[:stop - start])
+            cuts = [0, stop - start] if worst is None else [*range(0, stop - start, 2048), stop - start]
+            jobs = [(a, pool.submit(_passing, s[a:b], None if half is None else half[start + a:start + b], worst, keep))
+                    for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+            for a, job in jobs:
+                doc, query, score = job.result()
+                hits = _joined(hits, (query, doc + start + a, score))
+            if start == 0 or len(hits[0]) > 2 * n * keep or stop == m: hits, worst = _prune(hits, keep)
     return hits[1].reshape(n, keep)
 
 # %% ../nbs/03a_metrics.ipynb #fbe066a5
