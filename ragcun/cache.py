@@ -5,11 +5,12 @@
 # %% ../nbs/02b_cache.ipynb #6526c3a4
 from __future__ import annotations
 
-import contextlib, fcntl, hashlib, os, shutil
-from collections.abc import Iterator, Sequence
+import hashlib, os, shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from .core import UserError, cache_dir, logger, sha256_text, write_json
 from .model import GaussianEncoder, hash_state
@@ -40,11 +41,7 @@ class FeatureCache:
 
     def __len__(self) -> int: return len(self._index)
 
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        with open(self.folder/"lock", "w") as f:
-            fcntl.flock(f, fcntl.LOCK_EX)
-            yield
+    def _lock(self) -> FileLock: return FileLock(self.folder/"lock")
 
     def _read(self) -> None:
         "Load the keys, and cut both files to the whole rows they share."

@@ -310,7 +310,7 @@ class GaussianEncoder(torch.nn.Module):
         inputs: dict[str, Any], # What `base.preprocess` returns
     ) -> torch.Tensor: # [n, d] with gradient
         "z of one tokenised batch, for training."
-        h = self.base(inputs)["sentence_embedding"].float()
+        h = self.base(inputs)["sentence_embedding"].to(self.head.weight.dtype)
         return self.head(torch.nn.functional.normalize(h, dim=1) if self.normalise else h)
 
     def set_head(self,

@@ -46,7 +46,8 @@ def _as_sentence_transformer(model: GaussianEncoder) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Router
     rho = model.rho_numpy
-    query, document = _dense(model, 1/np.sqrt(1 - rho**2)), _dense(model, rho/np.sqrt(1 - rho**2))
+    query: Any = _dense(model, 1/np.sqrt(1 - rho**2))
+    document: Any = _dense(model, rho/np.sqrt(1 - rho**2))
     router = Router.for_query_document(query_modules=[query], document_modules=[document], default_route="document")
     modules: list[Any] = [*model.base, *([Normalize()] if model.normalise else []), router]
     with quiet():
