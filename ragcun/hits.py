@@ -5,10 +5,9 @@
 # %% ../nbs/07e_hits.ipynb #6526c3a4
 from __future__ import annotations
 import html
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
-import numpy as np
 from .core import UserError
 from .files import text_fault, text_id
 from .null import posterior

@@ -245,7 +245,7 @@ class EmpiricalNull:
         "Write plain arrays (no pickle)."
         law, c = self.law, self.curve
         with open(path, "wb") as f:
-            np.savez(f, rho=law.rho, centre=law.centre, axes=law.axes.astype(np.float32), variances=law.variances, y=c.y, logp=c.logp,
+            np.savez(f, rho=law.rho, centre=law.centre, axes=law.axes, variances=law.variances, y=c.y, logp=c.logp,
                      numbers=np.array([c.scale, c.shape, self.documents, self.questions]))
 
     @classmethod
@@ -256,7 +256,7 @@ class EmpiricalNull:
         try:
             with np.load(path, allow_pickle=False) as a:
                 scale, shape, documents, questions = a["numbers"].tolist()
-                law = GaussianNull(a["rho"], a["centre"], a["axes"].astype(float), a["variances"])
+                law = GaussianNull(a["rho"], a["centre"], a["axes"], a["variances"])
                 return cls(law, TailMap(a["y"], a["logp"], scale, shape), int(documents), int(questions))
         except (OSError, KeyError, ValueError, EOFError) as e:
             raise UserError("the null parameters cannot be read", str(path), "Fit them again") from e
@@ -288,9 +288,9 @@ def e_value(
     return documents * np.exp(log_p)
 
 def posterior(
-    evidence: np.ndarray, # calibrated evidence a + τE, nats
+    evidence: Any, # calibrated evidence a + τE, nats; number or array
     prior: float,         # probability, before looking, that a given document answers
-) -> np.ndarray: # probability that the document answers
+) -> Any: # probability that the document answers
     "Probability of relevance with a stated prior."
     if not 0 < prior < 1: raise UserError(f"prior {prior} is not between 0 and 1", "posterior", "Use 1/N for one expected answer among N")
     return 1 / (1 + np.exp(-(np.asarray(evidence, float) + np.log(prior / (1 - prior)))))

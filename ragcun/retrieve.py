@@ -50,7 +50,7 @@ class GaussianRetriever:
         self.rho = model.rho_numpy
         self._gain = self.rho / np.sqrt(1 - self.rho ** 2)
         self.null: EmpiricalNull | None = None
-        self._null_documents, self.answer_limit, self._stamp = 0, 1., None
+        self._null_documents, self.answer_limit, self._stamp = 0, 1., 0
         if self.index_dir is None: self.store: Store = MemoryStore(model.output_dim)
         else: self._open_folder(self.index_dir)
 

@@ -175,6 +175,7 @@ class LanceStore:
         import lancedb
         self.folder, self.dim = Path(folder), dim
         self._known: tuple[int, set[str]] = (-1, set())
+        self.table: Any = None
         db = lancedb.connect(str(folder), read_consistency_interval=datetime.timedelta(0))
         if not (self.folder/f"{self.TABLE}.lance").exists():
             with writer_lock(folder): self.table = db.create_table(self.TABLE, schema=self._schema(), exist_ok=True)
@@ -248,7 +249,10 @@ class LanceStore:
     ) -> int: # how many there were
         "Remove documents; unknown ids count 0."
         if not ids: return 0
-        with writer_lock(self.folder): return int(self.table.delete(_id_filter(ids)).num_deleted_rows)
+        with writer_lock(self.folder):
+            before = len(self)
+            self.table.delete(_id_filter(ids))
+            return before - len(self)
 
     def search(self,
         u: np.ndarray,       # [n, d] query vectors
