@@ -136,7 +136,7 @@ def finite_array(
         raise UserError(f"{what} has shape {array.shape}, expected {ndim} axes and a value", what, "Pass a non-empty array")
     if not np.isfinite(array).all():
         broken = int((~np.isfinite(array)).sum())
-        raise UserError(f"{what} holds {broken} values that are NaN or infinite", what, "Find the text that gave them")
+        raise UserError(f"{what} holds {broken} values that are NaN or infinite", what, "Find what gave them")
     return array
 
 # %% ../nbs/06a_figures.ipynb #712e9d7c
@@ -224,6 +224,14 @@ def plot_training(
     return axes
 
 # %% ../nbs/06a_figures.ipynb #7baf2d5e
+def _falling(values: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
+    "Percentage of directions, and eigenvalues over their mean, largest first; none for directions without variance."
+    ordered = np.sort(finite_array(values, what))[::-1]
+    share = 100 * (np.arange(len(ordered)) + 0.5) / len(ordered)
+    keep = ordered > 1e-6 * ordered.mean()
+    return share[keep], ordered[keep] / ordered.mean()
+
+
 def plot_spectrum(
     spectra: dict[str, Any],  # name → eigenvalues [d], any order
     expected: Any = None,  # [d], eigenvalues of a true Gaussian from as many samples
@@ -232,13 +240,9 @@ def plot_spectrum(
     "Eigenvalues of the covariance, largest first, against those of a true Gaussian."
     ax = ax if ax is not None else new_axes()
     for name, values in spectra.items():
-        values = np.sort(finite_array(values, f"spectrum of {name}"))[::-1]
-        share = 100 * (np.arange(len(values)) + 0.5) / len(values)
-        ax.plot(share, np.maximum(values / values.mean(), 1e-4), color=colour(name), label=name)
+        ax.plot(*_falling(values, f"spectrum of {name}"), color=colour(name), label=name)
     if expected is not None:
-        expected = np.sort(finite_array(expected, "expected spectrum"))[::-1]
-        share = 100 * (np.arange(len(expected)) + 0.5) / len(expected)
-        ax.plot(share, np.maximum(expected, 1e-4), "--", color=PALETTE["theory"], linewidth=1, label="true Gaussian")
+        ax.plot(*_falling(expected, "expected"), "--", color=PALETTE["theory"], linewidth=1, label="true Gaussian")
     log_axis(ax)
     return dress(ax, "How the variance is shared out", "direction, % of all, largest first", "eigenvalue / mean")
 
@@ -328,7 +332,7 @@ def plot_before_after(
         if legend is not None:
             legend.remove()
         ax.tick_params(labelsize=7)
-    reach = max(3.6, max(float(np.abs(view["cloud"]).max()) for view in views.values()))
+    reach = np.clip(max(float(np.quantile(np.abs(view["cloud"]), 0.99)) for view in views.values()), 3.6, 6)
     for ax in axes[:, 0]:
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
     _same_limits(axes[:, 1:].T)
