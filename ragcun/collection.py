@@ -121,7 +121,9 @@ def load_single(
     if not isinstance(data, dict) or "relevance" not in data: raise UserError("not an evaluation file", str(path), 'Write {"corpus": […], "queries": […], "relevance": [[0], …]}.')
     corpus = _texts_of(data.get("corpus"), data.get("corpus_ids"), "corpus", path)
     queries = _texts_of(data.get("queries"), data.get("query_ids"), "queries", path)
-    judged = data.get("judged") or [[[i, 1] for i in row] if isinstance(row, list) else row for row in data["relevance"] or []]
+    judged = data.get("judged") or data["relevance"]
+    if not isinstance(judged, list): raise UserError("relevance is not a list", str(path), 'Write "relevance": [[0], …].')
+    if judged is data["relevance"]: judged = [[[i, 1] for i in row] if isinstance(row, list) else row for row in judged]
     if len(judged) != len(queries): raise UserError(f"{len(queries)} queries but {len(judged)} rows of relevance", str(path), "Give one list of document numbers per query.")
     names, qrels = list(corpus), {}
     for i, (q, row) in enumerate(zip(queries, judged, strict=True)):

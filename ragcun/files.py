@@ -80,7 +80,8 @@ def open_bytes(
 def iter_lines(
     path: Path | str,            # a text file, may be .gz
     max_line: int = MAX_LINE,    # bytes
-) -> Iterator[tuple[int, str]]:  # line number from 1, text without the line end
+    keep_ends: bool = False,     # leave the line end on
+) -> Iterator[tuple[int, str]]:  # line number from 1, text
     "Lines of a UTF-8 file in bounded memory."
     try:
         with open_bytes(path) as f:
@@ -88,13 +89,14 @@ def iter_lines(
             while raw := f.readline(max_line + 1):
                 number += 1
                 if len(raw) > max_line: raise UserError(f"a line is longer than {max_line:,} bytes", f"{path}, row {number}", "Split it into shorter texts.")
-                yield number, _decode(raw, path, number)
+                line = _decode(raw, path, number)
+                yield number, line if keep_ends else line.rstrip("\r\n")
     except (gzip.BadGzipFile, EOFError) as e: raise UserError(f"broken gzip file: {e}", str(path), "Copy or download it again.") from e
 
 def _decode(raw: bytes, path: Path | str, number: int) -> str:
     "UTF-8, with the mark of the first line skipped, or an error that names the byte."
     if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"): raise UserError("the file is UTF-16", f"{path}, byte 0", f"Convert it: iconv -f utf-16 -t utf-8 {path}")
-    try: return raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    try: return raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as e:
         raise UserError(f"not UTF-8: byte 0x{raw[e.start]:02x} at position {e.start} of the row", f"{path}, row {number}",
                         f"Convert it: iconv -f windows-1252 -t utf-8 {path}") from e
@@ -137,7 +139,7 @@ def _iter_csv(path: Path) -> Iterator[tuple[int, Any]]:
     limit = csv.field_size_limit(MAX_LINE)
     delimiter = "\t" if ".tsv" in path.suffixes else ","
     try:
-        reader = csv.reader((line + "\n" for _, line in iter_lines(path)), delimiter=delimiter)
+        reader = csv.reader((line for _, line in iter_lines(path, keep_ends=True)), delimiter=delimiter)
         header = next(reader, [])
         for number, cells in enumerate(reader, 2):
             if not cells: continue
@@ -196,7 +198,7 @@ def _csv_text(rows: list[dict], delimiter: str) -> str:
         flat.append(row | {"negative" if len(found) == 1 else f"negative_{i}": n for i, n in enumerate(found, 1)})
     names = ["query", "positive"] + sorted({k for row in flat for k in row} - {"query", "positive"})
     out = io.StringIO()
-    writer = csv.DictWriter(out, names, restval="", delimiter=delimiter, lineterminator="\n")
+    writer = csv.DictWriter(out, names, restval="", delimiter=delimiter)
     writer.writeheader()
     writer.writerows(flat)
     return out.getvalue()

@@ -149,8 +149,12 @@ class _Faults:
 def _usable(source: Source, config: PrepareConfig, faults: _Faults | None) -> Iterator[Pair]:
     "The usable rows of a source, in order: the same in both readings."
     for number, p in iter_numbered(source.rows(), config.split_name, faults or (lambda number, fault: None)):
-        if normalise_text(p.query) != normalise_text(p.positive): yield p
+        if not _is_equal(p.query, p.positive): yield p
         elif faults: faults(number, "query is equal to the positive")
+
+def _is_equal(query: str, positive: str) -> bool:
+    "Equal after normalising; a text much longer than the other is not."
+    return len(positive) <= 4 * len(query) + 100 and normalise_text(query) == normalise_text(positive)
 
 def _check_same_ids(ids: bytearray, keys: np.ndarray, kind: str, where: str) -> None:
     "One id must not stand for two texts."
@@ -333,11 +337,10 @@ def _make_report(config: PrepareConfig, source: Source, scan: Scan, plan: SplitP
     return PrepareReport(asked, scan.read, len(plan.sides), dropped, {r: rows[:5] for r, rows in scan.dropped.items()}, config.num_pairs, source.made, source.documents,
                          str(plan) if config.split else "none asked for", data, {}, {}, [list(s) for s in source.skipped], source.encodings, [])
 
-def _final_tally(pairs: Iterable[Pair], tally: Tally, strategies: dict[str, int]) -> Iterator[Pair]:
-    "Count the rows on their way to the files."
+def _count_strategies(pairs: Iterable[Pair], found: dict[str, int]) -> Iterator[Pair]:
+    "Count how the rows were made on their way to the files."
     for p in pairs:
-        tally.add(p)
-        if p.strategy: strategies[p.strategy] = strategies.get(p.strategy, 0) + 1
+        if p.strategy: found[p.strategy] = found.get(p.strategy, 0) + 1
         yield p
 
 def prepare(
@@ -348,11 +351,11 @@ def prepare(
     source = open_source(config, kind)
     scan = scan_source(source, config)
     plan, near = plan_source(source, config, scan)
-    tally, strategies = Tally(config.token_limit), dict[str, int]()
+    strategies: dict[str, int] = {}
     with staging(folder) as tmp:
         pairs = with_negatives(_kept(source, config, scan.keep), plan.sides, config)
-        names, test = write_sides(_final_tally(pairs, tally, strategies), plan.sides, tmp, config)
-        report = _make_report(config, source, scan, plan, make_report(tally, plan.sides, near))
+        names, test = write_sides(_count_strategies(pairs, strategies), plan.sides, tmp, config)
+        report = _make_report(config, source, scan, plan, make_report(scan.tally.only(scan.keep), plan.sides, near))
         report.strategies = strategies
         report.test = {"queries": len(test.queries), "documents": len(test.corpus)} if test.queries else {}
         targets = [output if n.startswith("train.") else folder/n for n in names]

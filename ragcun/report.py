@@ -42,9 +42,9 @@ class Tally:
         self,
         token_limit: int = 256,   # tokens that the model reads
     ):
-        self.token_limit, self.rows, self.contained, self.every = token_limit, 0, 0, 1
-        self.query_keys, self.document_keys = bytearray(), bytearray()
-        self.sample: list[tuple[int, int, int, int, str]] = []
+        self.token_limit, self.rows, self.every = token_limit, 0, 1
+        self.query_keys, self.document_keys, self.contained = bytearray(), bytearray(), bytearray()
+        self.sample: list[tuple[int, int, int, int, int, str]] = []
 
     def add(
         self,
@@ -52,7 +52,7 @@ class Tally:
     ) -> None:
         "Count one row."
         query, document = normalise_text(pair.query), normalise_text(pair.positive)
-        self.contained += query in document
+        self.contained.append(query in document)
         self.query_keys += hash_bytes(query)
         self.document_keys += hash_bytes(document)
         if self.rows % self.every == 0: self._keep(pair)
@@ -60,13 +60,27 @@ class Tally:
 
     def _keep(self, pair: Pair) -> None:
         "Add a row to the sample; when it is full, keep every second and take half as many from now on."
-        self.sample.append((len(pair.query), len(pair.positive), estimate_tokens(pair.query), estimate_tokens(pair.positive), script_of(pair.positive)))
+        texts = pair.query, pair.positive
+        self.sample.append((self.rows, *map(len, texts), *map(estimate_tokens, texts), script_of(pair.positive)))    # type: ignore[arg-type]
         if len(self.sample) >= 2 * SAMPLE: self.sample, self.every = self.sample[::2], self.every * 2
+
+    def only(
+        self,
+        keep: np.ndarray,   # [rows] bool
+    ) -> Tally:             # a tally of the kept rows
+        "What would have been counted without the other rows."
+        out = Tally(self.token_limit)
+        out.rows, out.every = int(keep.sum()), self.every
+        queries, documents = self.keys
+        out.query_keys, out.document_keys = bytearray(queries[keep].tobytes()), bytearray(documents[keep].tobytes())
+        out.contained = bytearray(np.frombuffer(self.contained, dtype=np.uint8)[keep].tobytes())
+        out.sample = [s for s in self.sample if keep[s[0]]] or self.sample
+        return out
 
     @property
     def keys(self) -> tuple[np.ndarray, np.ndarray]:
         "Keys of queries and documents, [n, 2] each."
-        return tuple(np.frombuffer(bytes(k), dtype=np.uint64).reshape(-1, 2) for k in (self.query_keys, self.document_keys))    # type: ignore[return-value]
+        return tuple(np.frombuffer(k, dtype=np.uint64).reshape(-1, 2) for k in (self.query_keys, self.document_keys))    # type: ignore[return-value]
 
 # %% ../nbs/01g_report.ipynb #74c8413d
 @dataclass
@@ -129,16 +143,16 @@ def make_report(
     "The report of what a tally has seen."
     queries, documents = tally.keys
     numbers, duplicates = number_keys(documents), int(tally.rows - len(np.unique(np.concatenate([queries, documents], 1), axis=0)))
-    columns = {c: np.array([s[i] for s in tally.sample] or [0]) for i, c in ((0, "query"), (1, "positive"))}
-    tokens = {c: np.array([s[i] for s in tally.sample] or [0]) for i, c in ((2, "query"), (3, "positive"))}
+    columns = {c: np.array([s[i] for s in tally.sample] or [0]) for i, c in ((1, "query"), (2, "positive"))}
+    tokens = {c: np.array([s[i] for s in tally.sample] or [0]) for i, c in ((3, "query"), (4, "positive"))}
     return DataReport(
         rows={SIDES[s]: int((sides == s).sum()) for s in range(3) if (sides == s).any()},
         documents={SIDES[s]: len(np.unique(numbers[sides == s])) for s in range(3) if (sides == s).any()},
-        duplicates=duplicates, leaks=_leaks(queries, documents, sides), contained=tally.contained,
+        duplicates=duplicates, leaks=_leaks(queries, documents, sides), contained=sum(tally.contained),
         several_answers=_several_answers(queries, documents),
         near_duplicates=None if near is None else len({t for pair in near for t in pair}), suspects=[[a[:200], b[:200]] for a, b in (near or [])[:5]],
         token_limit=tally.token_limit, cut={c: round(float((n > tally.token_limit).mean()), 4) for c, n in tokens.items()},
-        scripts=dict(Counter(s[4] for s in tally.sample).most_common()),
+        scripts=dict(Counter(s[5] for s in tally.sample).most_common()),
         lengths={c: [int(v) for v in np.quantile(n, np.linspace(0, 1, 11))] for c, n in columns.items()}, sampled=len(tally.sample))
 
 def data_report(
