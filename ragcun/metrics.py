@@ -13,7 +13,8 @@ from .core import UserError
 
 # %% auto #0
 __all__ = ['Hits', 'KS', 'top_k', 'metrics_from_gains', 'run_order', 'PerQuery', 'ranking_metrics', 'retrieval_metrics',
-           'Ranking', 'rank_vectors', 'evaluate_vectors', 'Difference', 'paired_tests', 'paired_test']
+           'Ranking', 'check_collection', 'rank_vectors', 'evaluate_vectors', 'Difference', 'paired_tests',
+           'paired_test']
 
 # %% ../nbs/03a_metrics.ipynb #56d4aca5
 def _half_squares(x: np.ndarray, name: str, block: int = 65536) -> np.ndarray:
@@ -230,14 +231,21 @@ class Ranking:
         "Query id → document id → score."
         return {q: dict(row) for q, row in self.rows()}
 
-def _check_data(data: Any, u: np.ndarray, v: np.ndarray) -> None:
-    "Vectors and judgements must belong to the data."
-    for name, vectors, texts in (("query", u, data.queries), ("document", v, data.corpus)):
-        if len(vectors) != len(texts): raise UserError(f"{len(vectors)} {name} vectors for {len(texts)} texts", name, "Encode them all, in order")
+def check_collection(
+    data: Any,  # corpus, queries, qrels
+) -> None:
+    "Refuse an empty corpus, no judgements, and judgements of unknown ids."
+    if not len(data.corpus): raise UserError("the corpus is empty", getattr(data, "name", ""), "Give at least one document")
+    _judged(data.qrels)
     for q, grades in data.qrels.items():
         if q not in data.queries: raise UserError("the judgements name an unknown query", f"query {q}", "Add its text or drop it")
         unknown = next((d for d in grades if d not in data.corpus), None)
         if unknown is not None: raise UserError(f"the judgements name the unknown document {unknown}", f"query {q}", "Add its text or drop it")
+
+def _check_rows(data: Any, u: np.ndarray, v: np.ndarray) -> None:
+    "One vector for each text."
+    for name, vectors, texts in (("query", u, data.queries), ("document", v, data.corpus)):
+        if len(vectors) != len(texts): raise UserError(f"{len(vectors)} {name} vectors for {len(texts)} texts", name, "Encode them all, in order")
 
 def _untie(scores: np.ndarray, indices: np.ndarray, ids: list[str]) -> None:
     "Put equal scores in descending order of id, in place, only in rows that have any."
@@ -249,7 +257,7 @@ def _drop_own(scores: np.ndarray, indices: np.ndarray, own: np.ndarray) -> tuple
     "Move each query's own document to the end and cut the last column."
     mine = indices == own[:, None]
     order = np.argsort(mine, axis=1, kind="stable")
-    indices, scores = np.where(mine, -1, indices), scores
+    indices = np.where(mine, -1, indices)
     return np.take_along_axis(scores, order, 1)[:, :-1], np.take_along_axis(indices, order, 1)[:, :-1]
 
 def rank_vectors(
@@ -261,9 +269,8 @@ def rank_vectors(
     ignore_identical_ids: bool = False, # leave out the document with the query's own id (ArguAna, Quora)
 ) -> Ranking:
     "Rank the corpus for every judged query."
-    if not len(data.corpus): raise UserError("the corpus is empty", getattr(data, "name", ""), "Give at least one document")
-    _check_data(data, u, v)
-    _judged(data.qrels)
+    check_collection(data)
+    _check_rows(data, u, v)
     if k <= 0: raise UserError(f"k must be at least 1, not {k}", "k", "Ask for one document or more")
     place, ids = {q: i for i, q in enumerate(data.queries)}, list(data.corpus)
     extra = int(ignore_identical_ids)
