@@ -6,16 +6,18 @@ the build. `--sidebar` writes nbs/sidebar.yml, the same navigation for Quarto.
 from __future__ import annotations
 
 import argparse
+import ast
 import html
 import json
 import os
 import re
 import shutil
 import sys
+import textwrap
 import warnings
 from configparser import ConfigParser
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -37,6 +39,8 @@ ORDER = {
     "Reference": [],
 }
 LAST = ["explain/glossary"]
+PARTS = {"00": "Foundations", "01": "Data", "02": "Model", "03": "Losses and metrics", "04": "Training", "05": "Evaluation",
+         "06": "Diagnosis", "07": "Retrieval", "08": "Command"}
 FOLDERS = {"tutorials": "Tutorials", "explain": "Explanations", "results": "Results"}
 
 
@@ -64,9 +68,23 @@ def navigation() -> dict[str, list[str]]:
     return {title: group for title, group in nav.items() if group}
 
 
+def parts(names: list[str]) -> dict[str, list[str]]:
+    "A section's pages by part: the numbered notebooks have one for each leading number, others have none."
+    result: dict[str, list[str]] = {}
+    for name in names:
+        result.setdefault(PARTS.get(name[:2], ""), []).append(name)
+    return result
+
+
 def sidebar() -> str:
     "The navigation as Quarto reads it."
-    contents = [{"section": title, "contents": [f"{n}.ipynb" for n in group]} for title, group in navigation().items()]
+    contents = []
+    for title, names in navigation().items():
+        inside: list = []
+        for part, members in parts(names).items():
+            files = [f"{n}.ipynb" for n in members]
+            inside += [{"section": part, "contents": files}] if part else files
+        contents.append({"section": title, "contents": inside})
     head = "# Written by `make sync` from the order in .ci/docs.py; every notebook is here.\n"
     return head + yaml.safe_dump({"website": {"sidebar": {"contents": contents}}}, sort_keys=False)
 
@@ -129,15 +147,45 @@ SYMBOL = re.compile(r"^---\s*\n+\[source\]\((?P<url>[^)]*)\)\{[^}]*\}\s*\n+(?P<l
 IN_CODE_LINK = re.compile(r"\[(`[^`\]]+`)\]\([^)\s]+\)")
 
 
-def symbol(text: str) -> str:
-    "One documented symbol: heading, link to its source, signature, text."
+def symbol(text: str, shown: set[str]) -> str:
+    "One documented symbol: heading, link to its source, signature, text, and the public methods of a class."
     match = SYMBOL.match(text.strip() + "\n")
     if not match:
         return text
+    members = "\n\n".join(show_method(match, *method) for method in methods().get(match["name"].strip(), [])
+                          if f"{match['name'].strip()}.{method[0]}" not in shown)
     signature = "\n".join(line for line in match["signature"].splitlines() if line.strip())
     signature = IN_CODE_LINK.sub(r"\1", signature)
-    return (f"\n::::: {{.symbol}}\n{match['level']} {match['name']}\n\n[source]({match['url']}){{.source}}\n\n"
-            f"```python\n{signature}\n```\n\n{match['rest'].strip()}\n:::::\n")
+    # the link comes first: pandoc would make a section of a div that opens with its heading, and take the anchor from the heading
+    return (f"\n::::: {{.symbol}}\n[source]({match['url']}){{.source}}\n\n{match['level']} {match['name']}\n\n"
+            f"```python\n{signature}\n```\n\n{match['rest'].strip()}\n:::::\n\n{members}")
+
+
+@cache
+def methods() -> dict[str, list[tuple[str, str, str, int]]]:
+    "Class → (name, signature with its comments, docstring, line) of each public method or property that has a docstring."
+    result: dict[str, list[tuple[str, str, str, int]]] = {}
+    for path in (ROOT / "ragcun").glob("*.py"):
+        source = path.read_text("utf-8")
+        for node in [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]:
+            members = [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name[0] != "_" and ast.get_docstring(m)]
+            result[node.name] = [(m.name, signature(m, source), ast.get_docstring(m) or "", m.lineno) for m in members]
+    return result
+
+
+def signature(node: ast.FunctionDef, source: str) -> str:
+    "The lines from `def` to the docstring, with decorators that matter to a reader."
+    first = node.lineno - 1
+    lines = source.splitlines()[first:node.body[0].lineno - 1]
+    marks = [f"@{ast.unparse(d)}" for d in node.decorator_list if "property" in ast.unparse(d) or "method" in ast.unparse(d)]
+    return "\n".join([*marks, *textwrap.dedent("\n".join(lines)).splitlines()])
+
+
+def show_method(owner: re.Match, name: str, code: str, words: str, line: int) -> str:
+    "A method below its class, with the anchor that doclinks use."
+    full, url = f"{owner['name'].strip()}.{name}", re.sub(r"#L\d+$", f"#L{line}", owner["url"])
+    level = owner["level"] + "#"
+    return f"\n::::: {{.symbol .method}}\n[source]({url}){{.source}}\n\n{level} {full}\n\n```python\n{code}\n```\n\n*{words}*\n:::::\n"
 
 
 def picture(kind: str, data: str, alt: str) -> str:
@@ -149,7 +197,7 @@ def picture(kind: str, data: str, alt: str) -> str:
 ANSI = re.compile(r"\x1B\[[0-9;]*[A-Za-z]")
 
 
-def show_output(output: dict, asis: bool, alt: str) -> str:
+def show_output(output: dict, asis: bool, alt: str, shown: set[str]) -> str:
     "One stored output as markdown: the richest form that a static page can show."
     if output["output_type"] == "stream":
         return fenced(ANSI.sub("", joined(output["text"])), ".output")
@@ -162,11 +210,11 @@ def show_output(output: dict, asis: bool, alt: str) -> str:
     if "text/html" in data:
         return f"::: {{.rich}}\n{raw(data['text/html'])}\n:::"
     if "text/markdown" in data:
-        return symbol(data["text/markdown"]) if asis else f"::: {{.rich}}\n{data['text/markdown']}\n:::"
+        return symbol(data["text/markdown"], shown) if asis else f"::: {{.rich}}\n{data['text/markdown']}\n:::"
     return fenced(ANSI.sub("", data["text/plain"]), ".output") if data.get("text/plain") else ""
 
 
-def show_cell(cell: dict, alt: str) -> str:
+def show_cell(cell: dict, alt: str, shown: set[str]) -> str:
     "One processed cell as pandoc markdown."
     source = joined(cell.get("source", ""))
     if cell["cell_type"] == "markdown":
@@ -184,8 +232,8 @@ def show_cell(cell: dict, alt: str) -> str:
         opened = " open" if flags.get("code-fold") == "show" else ""
         parts.append(f"{raw(f'<details{opened}><summary>{summary}</summary>')}\n\n{block}\n\n{raw('</details>')}" if folded else block)
     if flags.get("output") != "false":
-        asis = flags.get("output") == "asis"
-        parts += [show_output(output, asis, flags.get("fig-alt", flags.get("fig-cap", alt)).strip('"')) for output in cell.get("outputs", [])]
+        asis, alt = flags.get("output") == "asis", flags.get("fig-alt", flags.get("fig-cap", alt)).strip('"')
+        parts += [show_output(output, asis, alt, shown) for output in cell.get("outputs", [])]
     return "\n\n".join(parts)
 
 
@@ -232,12 +280,13 @@ class Page:
 
     def markdown(self) -> str:
         cells, heading = [], self.title
+        shown = set(re.findall(r"^show_doc\(([\w.]+)", "\n".join(joined(c.get("source", "")) for c in self.notebook["cells"]), re.MULTILINE))
         for cell in self.notebook["cells"]:
             if cell["cell_type"] == "markdown" and (found := re.findall(r"^#+ (.+)$", joined(cell.get("source", "")), re.MULTILINE)):
                 heading = plain(found[-1])
             if "outputs" in cell:
                 cell["outputs"] = streams_joined(cell["outputs"])
-            cells.append(show_cell(cell, f"Figure: {heading}"))
+            cells.append(show_cell(cell, f"Figure: {heading}", shown))
         return "\n\n".join(cells)
 
 
@@ -249,7 +298,7 @@ def plain(text: str) -> str:
 def render(page: Page) -> None:
     "Markdown → HTML body."
     import pypandoc
-    markup = pypandoc.convert_text(page.markdown(), "html5", format=READER, extra_args=["--mathml", "--wrap=none", "--section-divs=false"])
+    markup = pypandoc.convert_text(page.markdown(), "html5", format=READER, extra_args=["--mathml", "--wrap=none"])
     page.body = BeautifulSoup(markup, "html.parser")
     for table in page.body.find_all("table"):
         table.wrap(page.body.new_tag("div", attrs={"class": "table"}))
@@ -271,13 +320,13 @@ def render(page: Page) -> None:
 def fix_links(page: Page, pages: list[Page], cfg: dict[str, str]) -> None:
     "Doclinks and links between notebooks become relative; what leads elsewhere opens as it is."
     home = cfg["doc_host"] + cfg["doc_baseurl"]
-    by_source = {p.name + ".ipynb": p.url for p in pages}
+    by_source = {p.name + ending: p.url for p in pages for ending in (".ipynb", ".html")}
     here = page.name.rpartition("/")[0]
     for link in page.body.find_all("a", href=True):
         href = link["href"]
         if href.startswith(home):
             link["href"] = page.root + (href[len(home):].lstrip("/") or "index.html")
-        elif not urlsplit(href).scheme and ".ipynb" in href:
+        elif not urlsplit(href).scheme and re.search(r"\.(ipynb|html)(#|$)", href):
             path, _, anchor = href.partition("#")
             target = by_source.get(os.path.normpath(os.path.join(here, unquote(path))))
             if target:
@@ -337,11 +386,11 @@ def heading_text(tag) -> str:
 
 
 def contents(page: Page) -> str:
-    "The list of sections beside a page."
+    "The list of sections and symbols beside a page."
     items = []
-    for tag in page.body.find_all(["h2", "h3"]):
-        if tag.get("id"):
-            kind = ' class="code"' if tag.parent.get("class") == ["symbol"] else ""
+    for tag in page.body.find_all(["h2", "h3", "h4"]):
+        if tag.get("id") and (tag.name != "h4" or "method" in tag.parent.get("class", [])):
+            kind = ' class="code"' if "symbol" in tag.parent.get("class", []) else ""
             items.append(f'<li class="{tag.name}"><a{kind} href="#{tag["id"]}">{html.escape(heading_text(tag))}</a></li>')
     return f'<nav class="toc" aria-label="On this page"><p>On this page</p><ul>{"".join(items)}</ul></nav>' if len(items) > 1 else ""
 
@@ -354,20 +403,27 @@ def search_entries(page: Page) -> list[dict[str, str]]:
             if not tag.get("id"):
                 continue
             entries.append({"u": f"{page.url}#{tag['id']}", "p": page.title, "h": heading_text(tag), "s": page.section, "t": "",
-                            **({"k": "symbol"} if tag.parent.get("class") == ["symbol"] else {})})
+                            **({"k": "symbol"} if "symbol" in tag.parent.get("class", []) else {})})
         elif not tag.find(["p", "li"]) and len(entries[-1]["t"]) < 600:
             entries[-1]["t"] = (entries[-1]["t"] + " " + " ".join(tag.get_text(" ").split())).strip()
     return entries
 
 
 def side_navigation(page: Page, groups: dict[str, list[Page]]) -> str:
-    parts = []
+    boxes = []
     for title, group in groups.items():
-        links = "".join(f'<li><a href="{page.root}{p.url}"{" aria-current=page" if p is page else ""}>{html.escape(p.title if p.name != "index" else "Overview")}</a></li>'
-                        for p in group)
-        opened = " open" if page in group or title in ("Get started", "Tutorials") else ""
-        parts.append(f"<details{opened}><summary>{title}</summary><ul>{links}</ul></details>")
-    return "".join(parts)
+        by_name, items = {p.name: p for p in group}, []
+        for part, names in parts([p.name for p in group]).items():
+            items += [f'<li class="part">{part}</li>'] if part else []
+            items += [side_link(page, by_name[name]) for name in names]
+        opened = " open" if page in group or title != "Reference" else ""
+        boxes.append(f"<details{opened}><summary>{title}</summary><ul>{''.join(items)}</ul></details>")
+    return "".join(boxes)
+
+
+def side_link(page: Page, target: Page) -> str:
+    title = html.escape(target.title.split(":")[0] if target.name != "index" else "Overview")
+    return f'<li><a href="{page.root}{target.url}"{" aria-current=page" if target is page else ""}>{title}</a></li>'
 
 
 def top_navigation(page: Page, groups: dict[str, list[Page]]) -> str:
