@@ -419,3 +419,32 @@ def test_descending_the_loss_gives_a_gaussian_cloud_and_the_right_score():
         opt.step()
     assert abs(L.embedding_std(q) - 1) < .1 and q.mean().abs() < .1 and L.sigreg_relative(q.detach()) < 3
     assert (L.evidence(q, x, rho).argmax(1) == torch.arange(256)).float().mean() > .95
+
+
+def test_full_precision_raises_half_and_leaves_the_rest():
+    from ragcun.evidence import full_precision
+    seen = []
+
+    @full_precision
+    def f(a, *, b=None):
+        seen.append((a.dtype, b, torch.is_autocast_enabled("cpu")))
+        return a @ a.T
+
+    with torch.autocast("cpu", torch.bfloat16):
+        assert f(torch.ones(2, 2, dtype=torch.float16)).dtype == torch.float32
+        assert f(torch.ones(2, 2, dtype=F64), b="kept").dtype == F64
+    assert seen == [(torch.float32, None, False), (F64, "kept", False)]
+
+
+def test_critic_scores_are_what_they_are_called():
+    q, x, rho = pairs(5, 3)
+    close(L.critic_scores(q, x, rho, "euclidean"), -.5*torch.cdist(q, x)**2)
+    close(L.critic_scores(q, x, rho, "cosine"), torch.cosine_similarity(q[:, None], x[None], dim=-1))
+    close(L.critic_scores(q, x, rho), L.evidence(q, x, rho))
+
+
+def test_loss_parts_are_named_scalars_with_a_graph():
+    q, x, rho = pairs(6, 3)
+    got = L.total_loss(q.requires_grad_(), x, rho, 1., L.LossWeights(predictive=1., n_slices=8))
+    assert isinstance(got, L.LossParts) and got._fields == ("total", "contrastive", "isotropy", "regularization", "predictive")
+    assert all(t.ndim == 0 and t.requires_grad for t in got)
