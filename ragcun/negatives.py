@@ -85,7 +85,7 @@ def mine_bm25(
     "Negatives that share the words of the question."
     import bm25s
     options, pool = _options(num_negatives, margin=margin, seed=seed), _Pool(pairs, extra)
-    tokens = bm25s.tokenize([*pool.texts, "the"], stopwords="en", show_progress=False)
+    tokens = bm25s.tokenize([*pool.texts, "placeholder"], stopwords="en", show_progress=False)
     index = bm25s.BM25()
     index.index(tokens, show_progress=False)
 
