@@ -45,13 +45,14 @@ class GaussianRetriever:
     def __init__(self,
         model: GaussianEncoder,                # embeds queries and documents
         index_dir: str | Path | None = None,   # folder to make or open; in memory without
+        store: Store | None = None,            # another store, such as `QuantizedStore`, instead of a folder
     ):
         self.model, self.index_dir = model, Path(index_dir) if index_dir else None
         self.rho = model.rho_numpy
         self._gain = self.rho / np.sqrt(1 - self.rho ** 2)
         self.null: EmpiricalNull | None = None
         self._null_documents, self.answer_limit, self._stamp = 0, 1., 0
-        if self.index_dir is None: self.store: Store = MemoryStore(model.output_dim)
+        if self.index_dir is None: self.store: Store = store if store is not None else MemoryStore(model.output_dim)
         else: self._open_folder(self.index_dir)
 
     def _open_folder(self, folder: Path) -> None:

@@ -1,0 +1,98 @@
+"""Quantised storage: constant tables against theory, packing, and stores that search codes."""
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import stats
+
+from ragcun.core import UserError
+from ragcun.quantize import QuantizedStore, Quantizer, allot_bits, lloyd_max
+from ragcun.store import Batch
+
+
+@pytest.mark.parametrize("bits,error", [(1, .3634), (2, .1175), (3, .03454), (4, .009497)])
+def test_tables_have_the_error_of_theory(bits, error):
+    levels, edges, own = lloyd_max(bits)
+    assert abs(own - error) < 6e-5 and len(levels) == 2 ** bits and np.allclose(levels, -levels[::-1])
+    x = np.random.default_rng(bits).standard_normal(400_000)
+    assert abs(np.mean((levels[np.searchsorted(edges, x)] - x) ** 2) - error) < .01 * error + 5e-5
+
+
+def test_one_bit_level_is_known():
+    assert np.allclose(lloyd_max(1)[0], [-np.sqrt(2 / np.pi), np.sqrt(2 / np.pi)])
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_levels_are_conditional_means(bits):
+    levels, edges, _ = lloyd_max(bits)
+    cut = np.r_[-np.inf, edges, np.inf]
+    want = [stats.truncnorm.mean(a, b) for a, b in zip(cut[:-1], cut[1:], strict=True)]
+    assert np.allclose(levels, want, atol=1e-6)
+
+
+def test_uniform_table_is_worse():
+    levels, _, error = lloyd_max(3)
+    x = np.random.default_rng(0).standard_normal(300_000)
+    even = np.linspace(-3, 3, 8)
+    assert np.mean((even[np.searchsorted((even[1:] + even[:-1]) / 2, x)] - x) ** 2) > error * 1.1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=40), st.integers(0, 1000))
+def test_codes_come_back_whatever_the_bits(bits, seed):
+    z = 3 * np.random.default_rng(seed).standard_normal((5, len(bits)))
+    q = Quantizer(bits, len(bits))
+    codes = q.encode(z)
+    assert codes.shape == (5, -(-sum(bits) // 8)) and codes.dtype == np.uint8
+    back = q.decode(codes)
+    for j, b in enumerate(bits):
+        levels = lloyd_max(b)[0] if b else np.zeros(1)
+        nearest = levels[np.abs(levels[None] - z[:, j, None]).argmin(1)]
+        assert np.allclose(np.abs(back[:, j] - z[:, j]), np.abs(nearest - z[:, j]), atol=1e-5)
+
+
+def test_allotted_bits_beat_equal_and_random_ones():
+    rho, rng = np.linspace(.95, .05, 48), np.random.default_rng(1)
+    bits = allot_bits(rho, 2)
+    weight = rho ** 2 * (1 + rho ** 2) / (1 - rho ** 2) ** 2
+    damage = lambda b: sum(w * lloyd_max(int(k))[2] for w, k in zip(weight, b, strict=True))
+    assert bits.sum() == 96 and damage(bits) < damage(np.full(48, 2))
+    for _ in range(20): assert damage(bits) <= damage(rng.permutation(bits)) + 1e-12
+    for i, j in ((0, 20), (20, 0), (3, 40)):                # moving any bit makes it worse
+        moved = bits.copy()
+        if moved[i] < 6 and moved[j] > 0:
+            moved[i] += 1
+            moved[j] -= 1
+            assert damage(moved) >= damage(bits)
+
+
+def test_asymmetric_distances_are_those_of_decoded_vectors():
+    rho, rng = np.linspace(.9, .1, 20), np.random.default_rng(2)
+    store = QuantizedStore(rho, allot_bits(rho, 3))
+    z, gain = rng.standard_normal((500, 20)), rho / np.sqrt(1 - rho ** 2)
+    ids = [str(i) for i in range(500)]
+    store.add(Batch(ids, ids, [{}] * 500, (z * gain).astype(np.float32)))
+    u = (rng.standard_normal((7, 20)) / np.sqrt(1 - rho ** 2)).astype(np.float32)
+    v = store.coder.decode(store.coder.encode(z)) * gain
+    want = np.linalg.norm(u[:, None] - v[None], axis=-1)
+    for row, w in zip(store.search(u, 4), want, strict=True):
+        assert np.allclose([f.distance for f in row], np.sort(w)[:4], atol=1e-4)
+
+
+def test_bad_input():
+    for wrong in (lambda: Quantizer(4, 8).encode(np.zeros((2, 7))), lambda: Quantizer(4, 2).encode(np.array([[1., np.inf]])), lambda: lloyd_max(12)):
+        with pytest.raises(UserError): wrong()
+
+
+def test_the_retriever_works_on_codes():
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, str(Path(__file__).parent))
+    from tiny_encoder import TinyEncoder
+    from ragcun.retrieve import GaussianRetriever
+    model = TinyEncoder()
+    docs = [f"text {i} and {i * 7 % 50}" for i in range(200)]
+    full, short = GaussianRetriever(model), GaussianRetriever(model, store=QuantizedStore(model.rho_numpy, 4))
+    full.add(docs)
+    short.add(docs)
+    a, b = full.search(docs[17], top_k=3), short.search(docs[17], top_k=3)
+    assert a[0].id == b[0].id and abs(a[0].evidence - b[0].evidence) < 1 and short.add(docs) == 0
