@@ -1,0 +1,166 @@
+"""The site builder: every notebook is a page, every link lives, no page needs the network."""
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parent.parent
+spec = importlib.util.spec_from_file_location("ci_docs", ROOT / ".ci" / "docs.py")
+docs = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = docs
+spec.loader.exec_module(docs)
+
+CFG = {**docs.settings(), "doc_host": "https://host.example", "doc_baseurl": "/base"}
+SHOWN = """---
+
+[source](https://git.example/blob/main/ragcun/core.py#L19){target="_blank" style="float:right; font-size:smaller"}
+
+### set_seed
+
+```python
+
+def set_seed(
+    seed:int, # As [`pick_device`](https://host.example/base/core.html#pick_device) says
+)->None:
+
+
+```
+
+*Seed everything; see [`pick_device`](https://host.example/base/core.html#pick_device).*"""
+
+
+def markdown(text):
+    return {"cell_type": "markdown", "source": text}
+
+
+def code(source, *outputs):
+    return {"cell_type": "code", "source": source, "outputs": list(outputs)}
+
+
+def page(name, *cells, title="A page", url=None):
+    front = f"---\ntitle: {title}\ndescription: What it is for\noutput-file: {(url or name.split('/')[-1] + '.html')}\n---\n"
+    return docs.Page(name, "Tutorials", {"cells": [{"cell_type": "raw", "source": front}, *cells]})
+
+
+def built(*pages):
+    for one in pages:
+        docs.render(one)
+        docs.fix_links(one, list(pages), CFG)
+    return docs.dead_links(list(pages))
+
+
+def test_every_notebook_is_in_the_navigation_once():
+    names = [n for group in docs.navigation().values() for n in group]
+    assert sorted(names) == docs.page_names() and len(set(names)) == len(names)
+
+
+def test_order_names_no_page_twice_and_known_folders_only():
+    named = [n for group in docs.ORDER.values() for n in group] + docs.LAST
+    assert len(set(named)) == len(named)
+    assert {n.split("/")[0] for n in named if "/" in n} <= set(docs.FOLDERS)
+
+
+def test_sidebar_is_what_quarto_reads():
+    def files(items):
+        return [f for item in items for f in ([item] if isinstance(item, str) else files(item["contents"]))]
+    side = yaml.safe_load(docs.sidebar())["website"]["sidebar"]["contents"]
+    assert sorted(files(side)) == [f"{n}.ipynb" for n in docs.page_names()]
+
+
+def test_quarto_settings_agree_with_settings_ini():
+    config = yaml.safe_load((ROOT / "_quarto.yml").read_text())
+    assert (ROOT / "nbs" / "_quarto.yml").resolve() == ROOT / "_quarto.yml"
+    assert config["format"]["html"]["html-math-method"] == "mathml"
+    site, mine = yaml.safe_load((ROOT / "nbs" / "nbdev.yml").read_text()), docs.settings()
+    assert site["website"]["title"] == mine["title"] and site["website"]["repo-url"] == mine["git_url"]
+    assert site["website"]["site-url"] == mine["doc_host"] + mine["doc_baseurl"] and site["project"]["output-dir"] == mine["doc_path"]
+    assert site["website"]["description"] == mine["description"]
+
+
+def test_links_between_pages_and_doclinks_become_relative():
+    a = page("tutorials/a", markdown("## Start here\n\n[b](../explain/b.ipynb#part), [doc](https://host.example/base/explain/b.html#part), "
+                                     "[out](https://other.example/x.html), [numbered](../03_losses.html)"))
+    b = page("explain/b", markdown("## Part\n\n[back](../tutorials/a.ipynb) and [up](#part)"))
+    c = page("03_losses", markdown("text"), url="losses.html")
+    assert built(a, b, c) == []
+    assert [x["href"] for x in a.body.find_all("a") if "anchor" not in x.get("class", [])] == \
+        ["../explain/b.html#part", "../explain/b.html#part", "https://other.example/x.html", "../losses.html"]
+
+
+@pytest.mark.parametrize("text, said", [
+    ("[x](nowhere.ipynb)", "no page"), ("[x](#nothing)", "no anchor"), ("[x](b.ipynb#nothing)", "no anchor"),
+    ("[x](https://host.example/base/gone.html)", "no page"), ("![x](gone.png)", "is not in the notebook"),
+    ("![x](https://other.example/x.png)", "is not in the notebook"), ("```{=html}\n<script src='https://cdn.example/x.js'></script>\n```", "loads"),
+    ("## Same {#one}\n\n## Other {#one}", "two places"),
+])
+def test_what_is_dead_is_found(text, said):
+    problems = built(page("a", markdown(text)), page("b", markdown("## Part")))
+    assert len(problems) == 1 and said in problems[0]
+
+
+def test_a_symbol_has_anchor_source_and_plain_signature():
+    one = page("00_core", code("#| echo: false\n#| output: asis\nshow_doc(set_seed)", {"output_type": "display_data", "data": {"text/markdown": SHOWN}}),
+               markdown("### pick_device"), url="core.html")
+    assert built(one) == []
+    box = one.body.select_one(".symbol")
+    assert box.select_one("h3")["id"] == "set_seed" and box.select_one("a.source")["href"].endswith("core.py#L19")
+    assert "# As `pick_device` says" in box.select_one("pre").get_text() and "show_doc" not in one.body.get_text()
+    assert box.select_one("em a")["href"] == "core.html#pick_device"
+    assert 'href="#set_seed"' in docs.contents(one)
+
+
+def test_methods_of_a_class_have_anchors():
+    known = docs.methods()
+    name, members = next((n, m) for n, m in known.items() if n == "PairSet")
+    shown = SHOWN.replace("set_seed", name)
+    assert f"#### {name}.{members[0][0]}" in docs.symbol(shown, set())
+    assert f"#### {name}.{members[0][0]}\n" not in docs.symbol(shown, {f"{name}.{members[0][0]}"})
+
+
+def test_cells_are_shown_as_their_flags_say():
+    stream = {"output_type": "stream", "name": "stdout", "text": ["a\n", "```b\n"]}
+    shown = docs.show_cell(code("#| eval: false\nprint(1)", stream), "", set())
+    assert "#|" not in shown and "{.python}\nprint(1)" in shown and "````" in shown
+    assert docs.show_cell(code("#| echo: false\nprint(1)", stream), "", set()).count("print(1)") == 0
+    assert docs.show_cell(code("#| include: false\nprint(1)", stream), "", set()) == ""
+    picture = {"output_type": "display_data", "data": {"image/png": "QUJD\n", "text/plain": "<Figure>"}}
+    assert 'src="data:image/png;base64,QUJD"' in docs.show_cell(code("#| fig-alt: A curve\nplot()", picture), "", set())
+    assert 'alt="A curve"' in docs.show_cell(code("#| fig-alt: A curve\nplot()", picture), "", set())
+    rich = {"output_type": "execute_result", "data": {"text/html": "<b>x</b>", "text/plain": "x"}}
+    assert "<b>x</b>" in docs.show_cell(code("x", rich), "", set())
+
+
+def test_maths_tables_and_boxes():
+    one = page("a", markdown("$\\rho^2$ and $$\\sum_i x_i$$\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n:::{.callout-warning}\nMind.\n:::"))
+    assert built(one) == []
+    assert len(one.body.find_all("math")) == 2 and one.body.select_one("div.table > table")
+    assert one.body.select_one(".callout.warning .callout-title").get_text() == "Warning"
+
+
+def test_a_page_is_whole_and_needs_no_network():
+    a, b = page("index", markdown("## One\n\ntext\n\n## Two"), title="ragcun"), page("tutorials/b", markdown("## Part\n\nwords to find"))
+    built(a, b)
+    groups = {"Get started": [a], "Tutorials": [b]}
+    text = docs.compose(b, [a, b], groups, CFG)
+    assert "{{" not in text
+    soup = BeautifulSoup(text, "html.parser")
+    loaded = [t.get("src") or t.get("href") for t in soup.select("script[src], link[href], img[src]")]
+    assert all(u.startswith("../") or u.startswith("data:") for u in loaded)
+    assert soup.select_one(".side [aria-current]").get_text() == "A page" and soup.select_one("meta[property='og:image']")
+    entries = docs.search_entries(b)
+    assert {"u": "tutorials/b.html#part", "p": "A page", "h": "Part", "s": "Tutorials", "t": "words to find"} in entries
+    assert json.dumps(entries) and "tutorials/b.html" in docs.compose(a, [a, b], groups, CFG)
+
+
+def test_style_sheet_uses_only_colours_that_are_defined():
+    sheet = (ROOT / ".ci" / "site" / "site.css").read_text()
+    light, dark = sheet.split("@media (prefers-color-scheme: dark)")[0], sheet.split(":root[data-theme=dark]")[1].split("}")[0]
+    used = set(re.findall(r"var\((--[\w-]+)\)", sheet))
+    defined = set(re.findall(r"(--[\w-]+):", light))
+    assert used <= defined
+    assert defined - set(re.findall(r"(--[\w-]+):", dark)) == {"--sans", "--mono", "--bar"}
