@@ -159,5 +159,5 @@ def plot_risk_coverage(
     ax.plot(*risk_coverage(first, first), "--", color=PALETTE["theory"], linewidth=1, label="oracle")
     ax.axhline(1 - first.mean(), color=PALETTE["theory"], linestyle=":", linewidth=1, label="answer all")
     if coverage is not None: ax.axvline(coverage, color=PALETTE["threshold"], linewidth=1.2, label="threshold")
-    ax.set(xlim=(0, 1), ylim=(0, None))
+    ax.set(xlim=(0, 1), ylim=(0, 1.6 * max(1 - first.mean(), .05)))
     return dress(ax, "Risk and coverage", "share of queries answered", "risk (1 − mean quality)")
