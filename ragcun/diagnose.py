@@ -24,11 +24,11 @@ from .neighbours import alignment, hubness, information_share, information_spect
 from .spaces import DiagnoseConfig, Sample, Side, draw_sample, look_at, pair_numbers, sigreg, space_numbers
 
 # %% auto #0
-__all__ = ['ROWS', 'STYLE', 'CAPTIONS', 'Diagnosis', 'diagnose', 'diagnosis_figures', 'diagnosis_page', 'write_diagnosis',
-           'directions_for', 'effective_rank', 'gaussian_tests', 'isoscore', 'mean_cosine', 'mean_length',
-           'participation_ratio', 'spectrum', 'drift_test', 'norm_law', 'qq_coordinates', 'qq_norms', 'related_law',
-           'unrelated_law', 'alignment', 'hubness', 'information_share', 'information_spectrum', 'separation',
-           'uniformity', 'pair_numbers', 'sigreg', 'space_numbers']
+__all__ = ['ROWS', 'STYLE', 'CAPTIONS', 'Diagnosis', 'compare_spaces', 'diagnose', 'diagnosis_figures', 'diagnosis_page',
+           'write_diagnosis', 'directions_for', 'effective_rank', 'gaussian_tests', 'isoscore', 'mean_cosine',
+           'mean_length', 'participation_ratio', 'spectrum', 'drift_test', 'norm_law', 'qq_coordinates', 'qq_norms',
+           'related_law', 'unrelated_law', 'alignment', 'hubness', 'information_share', 'information_spectrum',
+           'separation', 'uniformity', 'pair_numbers', 'sigreg', 'space_numbers']
 
 # %% ../nbs/06_diagnose.ipynb #44e0b9f1
 _all_ = ["directions_for", "effective_rank", "gaussian_tests", "isoscore", "mean_cosine", "mean_length",
@@ -116,9 +116,9 @@ class Diagnosis:
     "Base and model side by side on the same texts."
     name: str  # of the data
     base_name: str  # what the first column is
-    base: Side
-    model: Side
-    config: DiagnoseConfig
+    base: Side  # the untouched base, scaled by one number to mean square 1
+    model: Side  # the model
+    config: DiagnoseConfig  # how much was looked at
 
     def table(self) -> list[tuple[str, str, str, str]]:  # what, base, model, a true Gaussian
         "The rows in plain words."
@@ -174,6 +174,21 @@ def _base_features(model: Any, sample: Sample, features: tuple[np.ndarray, np.nd
     return (base.features(sample.queries, "query"), base.features(sample.documents, "document")), "base"
 
 
+def compare_spaces(
+    model: Any,  # GaussianEncoder
+    sample: Sample,  # texts and relations
+    features: tuple[np.ndarray, np.ndarray],  # what `model.features` gave for queries and documents
+    config: DiagnoseConfig = DiagnoseConfig(),  # noqa: B008  seeds and k
+    name: str = "",  # of the data
+) -> Diagnosis:  # base and model
+    "Diagnose from features that are already there."
+    (base_q, base_x), base_name = _base_features(model, sample, features)
+    unit = np.sqrt(2 / ((base_q**2).mean() + (base_x**2).mean()))
+    base = look_at(base_q * unit, base_x * unit, sample, None, config)
+    q, x = (model.project(h) for h in features)
+    return Diagnosis(name, base_name, base, look_at(q, x, sample, np.asarray(model.rho_numpy, dtype=np.float64), config), config)
+
+
 def diagnose(
     model: Any,  # GaussianEncoder
     data: Any,  # RetrievalData or PairSet
@@ -183,11 +198,7 @@ def diagnose(
     sample = draw_sample(data, config)
     logger.info("diagnose: %d queries, %d documents", len(sample.queries), len(sample.documents))
     h = model.features(sample.queries, "query"), model.features(sample.documents, "document")
-    (base_q, base_x), base_name = _base_features(model, sample, h)
-    unit = np.sqrt(2 / ((base_q**2).mean() + (base_x**2).mean()))
-    base = look_at(base_q * unit, base_x * unit, sample, None, config)
-    rho = np.asarray(model.rho_numpy, dtype=np.float64)
-    return Diagnosis(getattr(data, "name", ""), base_name, base, look_at(model.project(h[0]), model.project(h[1]), sample, rho, config), config)
+    return compare_spaces(model, sample, h, config, getattr(data, "name", ""))
 
 # %% ../nbs/06_diagnose.ipynb #f34f19fe
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f23;background:#fff}

@@ -32,7 +32,7 @@ _headless: ContextVar[bool] = ContextVar("ragcun_headless", default=False)
 
 
 @contextmanager
-def headless() -> Iterator[None]:
+def headless() -> Iterator[None]:  # nothing
     "Within this block figures are plain objects, also in a notebook: for writing files."
     token = _headless.set(True)
     try:
@@ -81,7 +81,9 @@ def dress(
     return ax
 
 
-def log_axis(ax: Any) -> None:
+def log_axis(
+    ax: Any,  # the Axes
+) -> None:
     "A logarithmic vertical axis with plain numbers at the powers of ten."
     from matplotlib.ticker import FuncFormatter, NullFormatter
     ax.set_yscale("log")

@@ -166,9 +166,9 @@ class GaussianTests:
     skewness: float  # Mardia's b₁
     kurtosis: float  # Mardia's b₂; d(d+2) for a Gaussian
     henze_zirkler: float  # the HZ statistic
-    p_skewness: float
-    p_kurtosis: float
-    p_henze_zirkler: float
+    p_skewness: float  # its p-value
+    p_kurtosis: float  # its p-value, two-sided
+    p_henze_zirkler: float  # its p-value
     samples: int  # vectors tested
     coordinates: int  # coordinates tested
 

@@ -101,7 +101,7 @@ class Drift:
     shift: float  # distance of the two means, per coordinate, in standard deviations
     scale: float  # spread of the new batch relative to the reference
     reference: int  # vectors compared
-    new: int
+    new: int  # vectors of the batch
 
     def __str__(self) -> str:
         "One plain sentence."

@@ -19,8 +19,8 @@ from .laws import norm_law, qq_coordinates, qq_norms, related_law, unrelated_law
 from .neighbours import alignment, hubness, information_spectrum, information_summary, separation, uniformity
 
 # %% auto #0
-__all__ = ['sigreg', 'space_numbers', 'DiagnoseConfig', 'Sample', 'draw_sample', 'unrelated_pairs', 'pair_numbers', 'Side',
-           'look_at']
+__all__ = ['sigreg', 'space_numbers', 'DiagnoseConfig', 'Sample', 'draw_sample', 'unrelated_pairs', 'pair_numbers',
+           'raw_evidence', 'Side', 'look_at']
 
 # %% ../nbs/06f_spaces.ipynb #0b7dc53a
 def sigreg(
@@ -73,8 +73,8 @@ class DiagnoseConfig:
 @dataclass(frozen=True)
 class Sample:
     "Texts to encode, and which document answers which query."
-    queries: list[str]
-    documents: list[str]
+    queries: list[str]  # texts of judged queries
+    documents: list[str]  # texts, those that answer first
     answer: np.ndarray  # [n], index of one document that answers query i
     related: list[set[int]]  # all documents that answer query i
 
@@ -134,13 +134,17 @@ def pair_numbers(
                "alignment": alignment(q, own), "by_distance": asdict(cut) | {"threshold": -cut.threshold},
                "unrelated_law": asdict(unrelated_law(q, np.roll(own, 1, 0)))}
     if rho is not None:
-        score = _evidence(q, own, rho), _evidence(q[query], x[document], rho)
+        score = raw_evidence(q, own, rho), raw_evidence(q[query], x[document], rho)
         residual = ((own - rho * q) ** 2).sum(1).mean() / (1 - rho**2).sum()
         numbers |= {"pos_residual": float(residual), "related_law": asdict(related_law(q, own, rho)), "by_evidence": asdict(separation(*score))}
     return numbers, {"related": related, "unrelated": unrelated}
 
 
-def _evidence(q: np.ndarray, x: np.ndarray, rho: np.ndarray) -> np.ndarray:
+def raw_evidence(
+    q: np.ndarray,  # [n, d] query embeddings
+    x: np.ndarray,  # [n, d] document embeddings
+    rho: np.ndarray,  # [d] correlations
+) -> np.ndarray:  # [n] nats
     "Raw evidence of each pair, row by row."
     gap = (q - rho * x) ** 2 / (1 - rho**2)
     return information_spectrum(rho).sum() + ((q**2 - gap) / 2).sum(1)
@@ -149,8 +153,8 @@ def _evidence(q: np.ndarray, x: np.ndarray, rho: np.ndarray) -> np.ndarray:
 @dataclass
 class Side:
     "One space, base or model: its numbers, and the arrays behind its figures."
-    numbers: dict[str, Any]
-    view: dict[str, Any] = field(repr=False)
+    numbers: dict[str, Any]  # for the JSON file
+    view: dict[str, Any] = field(repr=False)  # for the figures
 
 
 def _view(x: np.ndarray, distances: dict[str, np.ndarray]) -> dict[str, Any]:
