@@ -175,7 +175,7 @@ class GaussianRetriever:
         if isinstance(query, (str, bytes)) or not isinstance(query, Sequence):
             return self.search([query], top_k, max_e_value, filter, rerank, exact)[0]  # type: ignore[list-item]
         if top_k < 1: raise UserError(f"top_k is {top_k}", "search", "Ask for one hit or more")
-        self._refresh()
+        self.refresh()
         z = self.encode_queries(query)
         hits = self.hits(z, self._find(z, top_k, filter, exact))
         return [self._result(q, h, max_e_value, rerank) for q, h in zip(query, hits, strict=True)]
@@ -287,6 +287,6 @@ class GaussianRetriever:
         self.answer_limit, self._null_documents = m.answer_limit, m.null_documents
         with contextlib.suppress(UserError): self.null = EmpiricalNull.load(self.index_dir/m.null) if m.null else None
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
         "Take over null parameters that another process has written since."
         if self.index_dir and (self.index_dir/"manifest.json").stat().st_mtime_ns != self._stamp: self._read_manifest()
