@@ -276,7 +276,7 @@ def test_folder_formats_and_order(tmp_path):
 
 
 def test_optional_formats_are_named(tmp_path):
-    for kind, package in (("pdf", "pypdf"), ("docx", "docx")):
+    for kind in ("pdf", "docx"):
         (tmp_path/f"a.{kind}").write_bytes(b"not one")
         (tmp_path/"b.txt").write_text("Some words here. And more.")
         reason = read_folder(tmp_path).skipped[0][1]
