@@ -55,12 +55,13 @@ class MtebModel:
     @property
     def mteb_model_meta(self) -> Any: # mteb's ModelMeta
         "What mteb writes beside the scores."
-        meta = _needs_mteb().models.model_meta.ModelMeta
+        about = _needs_mteb().models.model_meta
         unknown = dict.fromkeys(("release_date", "memory_usage_mb", "max_tokens", "license", "open_weights",
                                  "public_training_code", "public_training_data", "training_datasets", "languages"))
-        return meta(loader=None, name=self.name, revision=self.revision, embed_dim=self.model.output_dim, similarity_fn_name="euclidean",
-                    n_parameters=sum(p.numel() for p in self.model.parameters()), framework=["PyTorch"],
-                    use_instructions=bool(any(self.model.prompts.values())), **unknown)
+        return about.ModelMeta(
+            loader=None, name=self.name, revision=self.revision, embed_dim=self.model.output_dim,
+            similarity_fn_name=about.ScoringFunction.EUCLIDEAN, n_parameters=sum(p.numel() for p in self.model.parameters()),
+            framework=["PyTorch"], use_instructions=any(self.model.prompts.values()), **unknown)
 
 # %% ../nbs/05b_mteb.ipynb #56d4aca5
 _TASK = dict(description="A local collection.", reference=None, type="Retrieval", category="t2t", modalities=["text"], eval_splits=["test"],

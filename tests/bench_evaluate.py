@@ -1,0 +1,86 @@
+"""Where `evaluate` spends its time, and whether its base figures are sentence-transformers' own.
+
+    python tests/bench_evaluate.py share --output data/results/evaluate_share.json
+    python tests/bench_evaluate.py collections --output data/results/evaluate_collections.json
+"""
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+SHARED = Path(os.environ.get("RAGCUN_SHARED_DATA", "../shared/data"))
+
+
+def part_of(data, documents: int, queries: int, characters: int):
+    "The first queries with an answer, their documents, and others up to the number asked for; texts cut."
+    from ragcun.collection import RetrievalData
+    qrels = dict(list(data.qrels.items())[:queries])
+    wanted = {d for grades in qrels.values() for d in grades}
+    rest = [d for d in data.corpus if d not in wanted]
+    kept = {*wanted, *rest[:documents - len(wanted)]}
+    corpus = {d: text[:characters] for d, text in data.corpus.items() if d in kept}
+    return RetrievalData(corpus, {q: data.queries[q] for q in qrels}, qrels, data.name)
+
+
+def share(args, model) -> dict:
+    from ragcun.data import load_retrieval
+    from ragcun.evaluate import evaluate
+    data = part_of(load_retrieval(SHARED / "medquad"), 5000, 300, args.characters)
+    report = evaluate(model, data)
+    return {"config": {"data": "medquad/test, first 300 queries, 5,000 documents", "characters": args.characters, "precision": model.precision},
+            "queries": report.queries, "documents": report.documents, "seconds": report.seconds, **report.timing,
+            "encoding_share": report.timing["encoding"] / report.seconds}
+
+
+def collections(args, model) -> dict:
+    import pytrec_eval
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+    from ragcun.data import load_retrieval
+    from ragcun.evaluate import evaluate
+    from ragcun.model import find_base
+    from sentence_transformers import SentenceTransformer
+    plain, out = SentenceTransformer(str(find_base(None)), device="cpu"), {}
+    for name in ("med", "cranfield", "cacm"):
+        data = load_retrieval(SHARED / name)
+        with tempfile.TemporaryDirectory() as folder:
+            report = evaluate(model, data, run_file=Path(folder) / "run.trec")
+            with open(Path(folder) / "run.trec", encoding="utf-8") as f:
+                run = pytrec_eval.parse_run(f)
+        trec = pytrec_eval.RelevanceEvaluator(data.qrels, {"ndcg_cut.10", "recall.100", "map_cut.100"}).evaluate(run)
+        relevant = {q: {d for d, g in grades.items() if g > 0} for q, grades in data.qrels.items()}
+        theirs = InformationRetrievalEvaluator(data.queries, data.corpus, relevant, mrr_at_k=[10], ndcg_at_k=[10], accuracy_at_k=[10],
+                                               precision_recall_at_k=[100], map_at_k=[100], write_csv=False)(plain)
+        pick = {k.removeprefix("cosine_"): float(v) for k, v in theirs.items()}
+        out[name] = {"queries": report.queries, "documents": report.documents, "graded": any(g > 1 for v in data.qrels.values() for g in v.values()),
+                     "base": {k: report.base[k] for k in ("ndcg@10", "mrr@10", "recall@100", "map@100")},
+                     "trec_eval_of_run_file": {k: sum(trec[q][t] for q in trec) / len(data.qrels) for k, t in
+                                               (("ndcg@10", "ndcg_cut_10"), ("recall@100", "recall_100"), ("map@100", "map_cut_100"))},
+                     "model": {k: report.metrics[k] for k in ("ndcg@10", "mrr@10", "recall@100", "map@100")},
+                     "sentence_transformers": {k: pick[k] for k in ("ndcg@10", "mrr@10", "recall@100", "map@100")}}
+    note = ("sentence-transformers' NDCG has binary gains and its queries are those with an answer. None of these collections is part of BEIR, and "
+            "nfcorpus-pre holds preprocessed text, so no published BEIR figure can be reproduced from them.")
+    return {"config": {"base_model": "all-MiniLM-L6-v2", "precision": model.precision}, "collections": out, "note": note}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["share", "collections"])
+    parser.add_argument("--output", default="")
+    parser.add_argument("--characters", type=int, default=400)
+    parser.add_argument("--precision", default="no")
+    args = parser.parse_args()
+    from ragcun.core import write_json
+    from ragcun.model import GaussianEncoder
+    model = GaussianEncoder.from_base(device="cpu", precision=args.precision)
+    result = {**{"share": share, "collections": collections}[args.what](args, model),
+              "command": "python tests/" + " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])}
+    if args.output:
+        write_json(args.output, result)
+    sys.stdout.write(f"{result}\n")
+
+
+if __name__ == "__main__":
+    main()
