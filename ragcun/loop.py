@@ -70,18 +70,13 @@ def lay_out(
     chosen = [pairs[int(i)] for i in rows]
     negatives = list(dict.fromkeys(t for p in chosen for t in p.negatives))
     texts = [p.query for p in chosen] + [p.positive for p in chosen] + negatives
-    number = {t: i for i, t in enumerate(dict.fromkeys(texts))}
-    known = dict(zip(texts, [*(p.query_id or p.query for p in chosen), *(p.document_id or p.positive for p in chosen), *negatives], strict=True))
-    ids = torch.tensor([number[t] for t in texts])
-    n = len(chosen)
-    mask = duplicate_mask(_same([known[t] for t in texts[:n]]), *_split_ids(ids[n:], n))
+    n, documents = len(chosen), _same(texts[len(chosen):])
+    mask = duplicate_mask(_same(texts[:n]), documents[:n], documents[n:] if negatives else None)
     return Layout(["query"]*n + ["document"]*(len(texts) - n), texts, n, mask)
 
 def _same(keys: Sequence[str]) -> Tensor:
-    return torch.as_tensor(np.unique(np.array(keys, dtype=object).astype(str), return_inverse=True)[1])
-
-def _split_ids(ids: Tensor, n: int) -> tuple[Tensor, Tensor | None]:
-    return ids[:n], ids[n:] if len(ids) > n else None
+    number = {k: i for i, k in enumerate(dict.fromkeys(keys))}
+    return torch.tensor([number[k] for k in keys])
 
 # %% ../nbs/04a_loop.ipynb #c5c71844
 def batch_gradients(
