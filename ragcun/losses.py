@@ -150,11 +150,11 @@ class LossWeights:
 
 class LossParts(NamedTuple):
     "The total and its parts before weighting, as scalars with a graph."
-    total: Tensor
-    contrastive: Tensor
-    isotropy: Tensor
-    regularization: Tensor
-    predictive: Tensor
+    total: Tensor # weighted sum
+    contrastive: Tensor # InfoNCE, nats
+    isotropy: Tensor # SIGReg, mean of both sides
+    regularization: Tensor # mean and standard deviation, mean of both sides
+    predictive: Tensor # JEPA term
 
 def total_loss(
     q: Tensor, # [n, d], embeddings of queries
