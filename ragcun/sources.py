@@ -4,197 +4,24 @@
 
 # %% ../nbs/01c_sources.ipynb #6526c3a4
 from __future__ import annotations
-import io
-import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from .core import UserError, progress
-from .files import file_format, iter_rows, open_bytes, text_fault
+from .files import file_format, iter_rows, text_fault
+from .formats import BINARY_PARSERS, TEXT_PARSERS, Section, read_sections, read_text
 from .pairs import Document, sentences
 
 # %% auto #0
-__all__ = ['logger', 'MAX_FILE', 'GUESSES', 'MARKS', 'LINK', 'BLOCKS', 'TEXT_PARSERS', 'BINARY_PARSERS', 'decode_bytes',
-           'read_text', 'Section', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_html', 'parse_notebook',
-           'parse_pdf', 'parse_docx', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
-           'read_sections', 'section_documents', 'read_folder', 'read_documents']
+__all__ = ['logger', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading', 'section_documents',
+           'read_folder', 'read_documents']
 
 # %% ../nbs/01c_sources.ipynb #62840281
 logger = logging.getLogger("ragcun")
-MAX_FILE = 200_000_000    # bytes
-GUESSES = ["cp1252", "latin_1", "cp1250", "cp1251", "koi8_r", "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr", "cp1253", "cp1255", "cp1256", "utf_16", "utf_32"]
-MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
-def decode_bytes(
-    raw: bytes,               # a whole file
-    where: str = "",          # its name, for messages
-    encoding: str = "auto",   # or the name of one, to skip the guessing
-) -> tuple[str, str]:         # text, encoding
-    "Bytes as text, or an error that names the byte."
-    if encoding == "auto": encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
-    try: text, used = raw.decode(encoding), encoding
-    except (UnicodeDecodeError, LookupError) as e:
-        start = getattr(e, "start", 0)
-        used = _guess(raw) if encoding == "utf-8" and b"\x00" not in raw else ""
-        if not used: raise UserError(f"not {encoding} text: byte 0x{raw[start]:02x}", f"{where}, byte {start}", "Convert it to UTF-8, or name the encoding.") from e
-        text = raw.decode(used, "strict")
-        logger.warning("%s is not UTF-8; read as %s", where, used)
-    if "\x00" in text: raise UserError("not a text file: it holds NUL", f"{where}, byte {text.index(chr(0))}", "Remove it from the folder.")
-    return text, used
-
-def _guess(raw: bytes) -> str:
-    "The encoding that charset-normalizer finds, empty when it finds none."
-    from charset_normalizer import from_bytes
-    best = from_bytes(raw[:400_000], cp_isolation=GUESSES, threshold=0.25).best()
-    if best is None: return ""
-    try: text = raw.decode(best.encoding)
-    except (UnicodeDecodeError, LookupError): return ""
-    return "cp1252" if text == raw.decode("cp1252", "replace") else str(best.encoding)
-
-def read_text(
-    path: Path | str,         # a text file, may be .gz
-    encoding: str = "auto",   # of `decode_bytes`
-) -> tuple[str, str]:         # text, encoding
-    "A whole text file."
-    with open_bytes(path) as f: raw = f.read(MAX_FILE + 1)
-    if len(raw) > MAX_FILE: raise UserError(f"the file is larger than {MAX_FILE // 10**6} MB", str(path), "Split it.")
-    return decode_bytes(raw, str(path), encoding)
-
-# %% ../nbs/01c_sources.ipynb #725b97b8
-@dataclass(frozen=True, slots=True)
-class Section:
-    "A heading and the text under it."
-    heading: str   # empty before the first heading
-    text: str      # paragraphs, separated by blank lines
-    level: int = 0 # 1 is a title
-
-def _group(lines: Iterable[tuple[int, str]]) -> list[Section]:
-    "Lines with a level (0 is text, 1 to 6 a heading) as sections."
-    out, heading, level, buffer = [], "", 0, []
-    for kind, line in lines:
-        if not kind: buffer.append(line)
-        else:
-            out.append(Section(heading, "\n".join(buffer).strip(), level))
-            heading, level, buffer = " ".join(line.split()), kind, []
-    out.append(Section(heading, "\n".join(buffer).strip(), level))
-    return [s for s in out if s.text or s.level == 1]
-
-LINK = re.compile(r"!?\[([^\]]*)\]\((?:[^()\s]|\([^()]*\))*(?:\s+\"[^\"]*\")?\)")
-
-def _plain_markdown(line: str) -> str:
-    "Links as their text; emphasis and code marks removed."
-    return re.sub(r"(\*\*|__|`+)(.+?)\1", r"\2", LINK.sub(r"\1", line))
-
-def _markdown_lines(text: str) -> Iterator[tuple[int, str]]:
-    "Markdown as lines with levels; fenced code is text."
-    lines = re.sub(r"\A---\n.*?\n(---|\.\.\.)\n", "", text, flags=re.S).split("\n")
-    fence = ""
-    for line, following in zip(lines, lines[1:] + [""], strict=True):
-        mark = re.match(r"\s*(```+|~~~+)", line)
-        heading = re.fullmatch(r"(#{1,6})\s+(.*?)\s*#*\s*(?:\{[^}]*\})?", line)
-        if mark: fence = "" if fence and line.strip().startswith(fence) else fence or mark[1]
-        elif fence: yield 0, line
-        elif heading: yield len(heading[1]), _plain_markdown(heading[2])
-        elif re.fullmatch(r"=+|-{2,}", following.strip()) and line.strip() and not line.startswith((" ", "-", "*", ">", "|")): yield 1 + (following[:1] == "-"), _plain_markdown(line)
-        elif not re.fullmatch(r"\s*([=]+|-{2,}|\|?[\s:|-]*\|[\s:|-]*)\s*", line): yield 0, _plain_markdown(line)
-
-def parse_markdown(
-    text: str,   # Markdown, with or without front matter
-) -> list[Section]:
-    "Sections of a Markdown text."
-    return _group(_markdown_lines(text))
-
-def _rst_lines(text: str) -> Iterator[tuple[int, str]]:
-    "reStructuredText as lines with levels, in the order in which underlines appear."
-    lines, marks = text.split("\n"), []
-    skip = 0
-    for line, following in zip(lines, lines[1:] + [""], strict=True):
-        under = re.fullmatch(r"([=\-~^\"'`#*+:.<>_])\1{2,}\s*", following)
-        if skip: skip -= 1
-        elif under and line.strip() and not line.startswith(" ") and len(following.strip()) >= len(line.strip()) and not re.fullmatch(r"(\W)\1+", line.strip()):
-            if under[1] not in marks: marks.append(under[1])
-            yield marks.index(under[1]) + 1, re.sub(r"[`*]+", "", line)
-            skip = 1
-        elif not re.match(r"\s*\.\. |([=\-~^\"'`#*+])\1{3,}\s*$", line): yield 0, re.sub(r":[\w:]+:`~?([^`<]*?)(?:\s*<[^>]*>)?`|``?([^`]*)``?_?", lambda m: m[1] or m[2] or "", line)
-
-def parse_rst(
-    text: str,   # reStructuredText
-) -> list[Section]:
-    "Sections of a reStructuredText file; directives are left out, their text is kept."
-    return _group(_rst_lines(text))
-
-def parse_text(
-    text: str,   # plain text
-) -> list[Section]:
-    "One section; a short first line followed by a blank one is its title."
-    first, _, rest = text.strip().partition("\n")
-    is_title = rest[:1] == "\n" and 0 < len(first) <= 100 and not first.rstrip().endswith((".", "!", ",", ";"))
-    return [Section(first.strip(), rest.strip(), 1)] if is_title and rest.strip() else [Section("", text.strip())]
-
-# %% ../nbs/01c_sources.ipynb #fbe066a5
-BLOCKS = ["h1", "h2", "h3", "h4", "h5", "h6", "p", "li", "pre", "td", "th", "dt", "dd", "blockquote", "figcaption"]
-
-def parse_html(
-    text: str,   # HTML, broken or not
-) -> list[Section]:
-    "Sections of a web page; scripts, navigation and footers are left out."
-    import warnings
-    from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
-    with warnings.catch_warnings():
-        for kind in (MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning): warnings.simplefilter("ignore", kind)
-        soup = BeautifulSoup(text, "html.parser")
-    title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for tag in soup(["script", "style", "nav", "footer", "aside", "noscript", "template", "form", "button", "title"]): tag.decompose()
-    found = [t for t in soup(BLOCKS) if not t.find(BLOCKS)]
-    lines = [(int(t.name[1]) if t.name[0] == "h" and t.name[1:].isdigit() else 0, t.get_text(" ", strip=True) + "\n") for t in found]
-    if not any(kind == 0 for kind, _ in lines): lines += [(0, soup.get_text(" ", strip=True))]
-    return _group(([(1, title)] if title and not any(k == 1 for k, _ in lines) else []) + lines)
-
-def parse_notebook(
-    text: str,   # the JSON of an .ipynb file
-) -> list[Section]:
-    "Sections of the Markdown cells of a notebook."
-    try: cells = json.loads(text)["cells"]
-    except (ValueError, KeyError, TypeError, RecursionError) as e: raise UserError("not a Jupyter notebook", "", "Remove it or save it again.") from e
-    sources = [c.get("source", "") for c in cells if isinstance(c, dict) and c.get("cell_type") == "markdown"] if isinstance(cells, list) else []
-    return parse_markdown("\n\n".join("".join(map(str, s)) if isinstance(s, list) else str(s) for s in sources))
-
-def _need(module: str, kind: str) -> Any:
-    "An optional parser, or what to install."
-    import importlib
-    try: return importlib.import_module(module)
-    except ImportError as e: raise UserError(f"{kind} files need a parser that is not installed", "", "Type: pip install 'ragcun[documents]'.") from e
-
-def parse_pdf(
-    raw: bytes,   # a PDF file
-) -> list[Section]:
-    "One section for each page that has text."
-    pypdf = _need("pypdf", "PDF")
-    try:
-        reader = pypdf.PdfReader(io.BytesIO(raw))
-        title = str((reader.metadata or {}).get("/Title") or "")
-        pages = [p.extract_text().replace("-\n", "").replace("\x00", "") for p in reader.pages]
-    except Exception as e: raise UserError(f"not a readable PDF file: {type(e).__name__} {e}"[:160], "", "Save it again without a password.") from e
-    return [Section(title.strip(), "", 1)] * bool(title.strip()) + [Section("", p.strip()) for p in pages if p.strip()]
-
-def parse_docx(
-    raw: bytes,   # a Word file
-) -> list[Section]:
-    "Sections by the heading styles of a Word file."
-    docx = _need("docx", "Word")
-    try: paragraphs = docx.Document(io.BytesIO(raw)).paragraphs
-    except Exception as e: raise UserError(f"not a readable Word file: {type(e).__name__} {e}"[:160], "", "Save it again as .docx.") from e
-    names = [(p.style.name or "" if p.style else "", p.text) for p in paragraphs if p.text.strip()]
-    return _group((int(m[1]) if (m := re.fullmatch(r"Heading (\d)", n)) else 1 if n == "Title" else 0, t + "\n" * (n != "Title")) for n, t in names)
-
-TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
-    ".txt": parse_text, ".md": parse_markdown, ".markdown": parse_markdown, ".rst": parse_rst, ".html": parse_html, ".htm": parse_html, ".ipynb": parse_notebook}
-BINARY_PARSERS: dict[str, Callable[[bytes], list[Section]]] = {".pdf": parse_pdf, ".docx": parse_docx}
-
-# %% ../nbs/01c_sources.ipynb #712e9d7c
 def estimate_tokens(
     text: str,   # any text
 ) -> int:        # about as many as a word-piece tokenizer makes, rather more than fewer
@@ -240,7 +67,7 @@ def passages(
         fresh += 1
     return out + [" ".join(p for p, _ in held)] * bool(fresh)
 
-# %% ../nbs/01c_sources.ipynb #f34f19fe
+# %% ../nbs/01c_sources.ipynb #fbe066a5
 @dataclass(frozen=True)
 class ReadOptions:
     "How a folder is cut into passages."
@@ -258,18 +85,6 @@ class FolderReading:
     encodings: dict[str, int] = field(default_factory=dict)          # encoding → files
 
     def __repr__(self) -> str: return f"FolderReading({len(self.documents):,} passages, {self.files:,} files, {len(self.skipped):,} skipped)"
-
-def read_sections(
-    path: Path | str,          # a file of a known kind
-    encoding: str = "auto",    # of text files
-) -> tuple[list[Section], str]:    # sections, encoding (empty for PDF and Word)
-    "The sections of one file."
-    kind = Path(path).suffix.lower()
-    if kind in BINARY_PARSERS:
-        with open_bytes(path) as f: return BINARY_PARSERS[kind](f.read(MAX_FILE)), ""
-    if kind not in TEXT_PARSERS: raise UserError(f"unknown kind of file {kind}", str(path), f"Use one of {' '.join([*TEXT_PARSERS, *BINARY_PARSERS])}.")
-    text, used = read_text(path, encoding)
-    return TEXT_PARSERS[kind](text.replace("\r\n", "\n").replace("\r", "\n")), used
 
 def section_documents(
     sections: list[Section],           # of one file
@@ -315,7 +130,7 @@ def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions
     result.files += 1
     if used: result.encodings[used] = result.encodings.get(used, 0) + 1
 
-# %% ../nbs/01c_sources.ipynb #e0fd9503
+# %% ../nbs/01c_sources.ipynb #712e9d7c
 def _row_document(row: Any, where: str) -> Document:
     "A row with a text as a `Document`."
     if isinstance(row, str): row = {"text": row}

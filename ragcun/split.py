@@ -20,7 +20,7 @@ __all__ = ['logger', 'SIDES', 'BANDS', 'ROWS', 'NEAR_BYTES', 'NEAR_LIMIT', 'hash
            'check_ratios', 'split_sizes', 'assign_sides', 'SplitPlan', 'plan_split', 'near_links', 'split_pairs',
            'find_leaks']
 
-# %% ../nbs/01b_split.ipynb #56d4aca5
+# %% ../nbs/01b_split.ipynb #725b97b8
 logger = logging.getLogger("ragcun")
 SIDES = ("train", "val", "test")
 
@@ -48,7 +48,7 @@ def number_keys(
     first[order] = order[new][np.cumsum(new) - 1] if len(keys) else order
     return first
 
-# %% ../nbs/01b_split.ipynb #74c8413d
+# %% ../nbs/01b_split.ipynb #b4f4c709
 def first_rows(
     query_keys: np.ndarray,      # [n, 2]
     document_keys: np.ndarray,   # [n, 2]
@@ -64,7 +64,7 @@ def drop_duplicates(
     keep = first_rows(text_keys(p.query for p in pairs), text_keys(p.positive for p in pairs))
     return PairSet((p for p, k in zip(pairs, keep, strict=True) if k), pairs.name)
 
-# %% ../nbs/01b_split.ipynb #b6149bb9
+# %% ../nbs/01b_split.ipynb #75ea117a
 BANDS, ROWS = 16, 4           # a pair at Jaccard .8 is a candidate with probability 1 - (1 - .8**4)**16 = .9998
 NEAR_BYTES = 640              # peak memory a text: the signature and the sorting of one band
 
@@ -126,7 +126,7 @@ def drop_near_duplicates(
     first = np.unique(groups, return_index=True)[1]
     return PairSet((pairs[int(i)] for i in np.sort(first)), pairs.name)
 
-# %% ../nbs/01b_split.ipynb #c5c71844
+# %% ../nbs/01b_split.ipynb #8e970e98
 def group_rows(
     query_numbers: np.ndarray,                 # [n] equal numbers share a query
     document_numbers: np.ndarray,              # [n] equal numbers share a document
@@ -142,7 +142,7 @@ def group_rows(
     if not n: return rows
     return connected_components(coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(n, n)), directed=False)[1]
 
-# %% ../nbs/01b_split.ipynb #04875f6e
+# %% ../nbs/01b_split.ipynb #c3c5b5b7
 def check_ratios(
     ratios: Sequence[float],   # train, validation, test
 ) -> tuple[float, float, float]:
@@ -199,7 +199,7 @@ def _mend(of_group: np.ndarray, size: np.ndarray, order: np.ndarray, target: np.
         have[over], have[under] = have[over] - len(single), have[under] + len(single)
     return of_group
 
-# %% ../nbs/01b_split.ipynb #95f5ba03
+# %% ../nbs/01b_split.ipynb #17704b69
 NEAR_LIMIT = 200_000
 
 @dataclass(frozen=True)
@@ -217,8 +217,12 @@ class SplitPlan:
         n = np.bincount(self.sides, minlength=3)
         return int(n[0]), int(n[1]), int(n[2])
     def __str__(self) -> str:
-        note = "" if self.made == self.asked else f", asked {'/'.join(map(str, self.asked))} (groups of up to {self.largest:,} rows stay whole)"
+        note = "" if self.made == self.asked else f", asked {'/'.join(map(str, self.asked))} ({self._why()})"
         return f"{'/'.join(map(str, self.made))} train/val/test{note}"
+    def _why(self) -> str:
+        "Why the sizes were missed."
+        if 2 * self.largest > len(self.sides): return f"{self.largest:,} rows hang together by shared questions and documents; use the data's own split if it has one"
+        return f"groups of up to {self.largest:,} rows stay whole"
 
 def plan_split(
     query_keys: np.ndarray,                  # [n, 2] as `text_keys` makes them
@@ -257,7 +261,7 @@ def split_pairs(
     parts = [PairSet((pairs[int(i)] for i in np.flatnonzero(plan.sides == s)), f"{pairs.name}/{name}".strip("/")) for s, name in enumerate(SIDES)]
     return parts[0], parts[1], parts[2]
 
-# %% ../nbs/01b_split.ipynb #562ae44c
+# %% ../nbs/01b_split.ipynb #4243d3ea
 def find_leaks(
     left: PairSet,           # for example the training pairs
     right: PairSet,          # for example the test pairs

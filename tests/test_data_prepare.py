@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from ragcun.core import UserError
 from ragcun.data import Pair, PairSet, load_pairs, load_retrieval, save_pairs
 from ragcun.files import normalise_text
+from ragcun.formats import decode_bytes
 from ragcun.negatives import mine_bm25, mine_dense, mine_random
 from ragcun.packages import python_package_pairs
 from ragcun.pairs import STRATEGIES, Document, generate_pairs
 from ragcun.preparation import PrepareConfig, prepare
 from ragcun.report import data_report, plot_lengths
-from ragcun.sources import ReadOptions, decode_bytes, passages, read_documents, read_folder, token_counter
+from ragcun.sources import ReadOptions, passages, read_documents, read_folder, token_counter
 from ragcun.split import assign_sides, check_ratios, find_leaks, near_duplicates, split_pairs, split_sizes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,7 +129,7 @@ def test_nothing_half_written(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     prepare(documented(tmp_path))
     before = tree(tmp_path)
-    monkeypatch.setattr("ragcun.preparation.save_retrieval", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr("ragcun.writing.save_retrieval", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(OSError): prepare(documented(tmp_path, seed=1))
     assert tree(tmp_path) == before
 
