@@ -5,7 +5,7 @@
 # %% ../nbs/07b_quantize.ipynb #6526c3a4
 from __future__ import annotations
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import numpy as np
 from .core import UserError
 from .metrics import top_k
@@ -141,20 +141,6 @@ class QuantizedStore(MemoryStore):
     def _found(self, distance: float, i: int, v: np.ndarray) -> Found:
         return Found(distance, self._rows[i], self._ids[i], self._texts[i], self._metadata[i], v)
 
-    def sample(self,
-        n: int,        # at most so many
-        seed: int = 0, # of the choice
-    ) -> Batch: # in order of arrival, decoded
-        "A random sample of the documents."
-        keep = np.sort(np.random.default_rng(seed).choice(len(self), min(n, len(self)), replace=False))
-        return self._batch(keep)
-
     def _batch(self, rows: np.ndarray) -> Batch:
         pick = lambda a: [a[i] for i in rows]
         return Batch(pick(self._ids), pick(self._texts), pick(self._metadata), self._decoded(rows))
-
-    def blocks(self,
-        size: int = 4096, # documents a block
-    ) -> Iterator[Batch]:
-        "All documents, decoded, in order of arrival."
-        for i in range(0, len(self), size): yield self._batch(np.arange(i, min(i + size, len(self))))

@@ -177,7 +177,7 @@ class GaussianRetriever:
         if top_k < 1: raise UserError(f"top_k is {top_k}", "search", "Ask for one hit or more")
         self.refresh()
         z = self.encode_queries(query)
-        hits = self.hits(z, self._find(z, top_k, filter, exact))
+        hits = self.hits(z, self.find(z, top_k, filter, exact))
         return [self._result(q, h, max_e_value, rerank) for q, h in zip(query, hits, strict=True)]
 
     def _result(self, query: str, hits: list[Hit], limit: float | None, rerank: Any) -> SearchResult:
@@ -187,7 +187,13 @@ class GaussianRetriever:
         if rerank: hits = list(rerank(query, hits))
         return SearchResult(query, hits, answered, len(self), used)
 
-    def _find(self, z: np.ndarray, k: int, wanted: Any, exact: bool) -> list[list[Found]]:
+    def find(self,
+        z: np.ndarray,        # [n, d] query embeddings
+        k: int,               # documents per query
+        wanted: Any = None,   # filter, as for `search`
+        exact: bool = False,  # ignore an approximate index
+    ) -> list[list[Found]]: # nearest first
+        "The nearest documents of each query, with vectors and distances."
         u, n = z / np.sqrt(1 - self.rho ** 2), len(self)
         if wanted is None: return self.store.search(u, k, exact)
         passes, wide = _filter_function(wanted), 4 * k
@@ -253,7 +259,7 @@ class GaussianRetriever:
     def _best_without(self, z: np.ndarray, relevant: Sequence[Sequence[str]]) -> np.ndarray:
         "Smallest E-value of each query among documents that do not answer it."
         more = max((len(r) for r in relevant), default=0)
-        found = self._find(z, 1 + more, None, True)
+        found = self.find(z, 1 + more, None, True)
         kept = [[f for f in row if f.id not in set(r)][:1] for row, r in zip(found, relevant, strict=True)]
         return np.array([h[0].e_value if h else np.inf for h in self.hits(z, kept)])
 

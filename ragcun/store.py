@@ -50,6 +50,7 @@ class Store(Protocol):
     def __len__(self) -> int: ...
     def ids(self) -> set[str]: ...
     def texts(self, ids: Sequence[str]) -> dict[str, str]: ...
+    def get(self, ids: Sequence[str]) -> Batch: ...
     def add(self, batch: Batch) -> None: ...
     def replace(self, batch: Batch) -> None: ...
     def delete(self, ids: Sequence[str]) -> int: ...
@@ -79,6 +80,15 @@ class MemoryStore:
     ) -> dict[str, str]: # id → text
         "Texts of some documents."
         return {i: self._texts[self._place[i]] for i in ids if i in self._place}
+
+    def get(self,
+        ids: Sequence[str], # ids, unknown ones are left out
+    ) -> Batch: # in the order asked for
+        "Some documents with their vectors."
+        return self._batch(np.array([self._place[i] for i in ids if i in self._place], int))
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        return Batch(self._ids, self._texts, self._metadata, self._matrix()).take(rows.tolist())
 
     def _matrix(self) -> np.ndarray:
         if len(self._parts) != 1: self._parts = [np.concatenate(self._parts or [np.zeros((0, self.dim), np.float32)])]
@@ -133,15 +143,13 @@ class MemoryStore:
         seed: int = 0, # of the choice
     ) -> Batch: # in order of arrival
         "A random sample of the documents."
-        keep = np.sort(np.random.default_rng(seed).choice(len(self), min(n, len(self)), replace=False)).tolist()
-        return Batch(self._ids, self._texts, self._metadata, self._matrix()).take(keep)
+        return self._batch(np.sort(np.random.default_rng(seed).choice(len(self), min(n, len(self)), replace=False)))
 
     def blocks(self,
         size: int = 4096, # documents a block
     ) -> Iterator[Batch]:
         "All documents, in order of arrival."
-        everything = Batch(self._ids, self._texts, self._metadata, self._matrix())
-        for i in range(0, len(self), size): yield everything.take(range(i, min(i + size, len(self))))
+        for i in range(0, len(self), size): yield self._batch(np.arange(i, min(i + size, len(self))))
 
 # %% ../nbs/07d_store.ipynb #74c8413d
 def _sql_text(text: str) -> str:
@@ -224,6 +232,15 @@ class LanceStore:
         "Texts of some documents."
         if not ids: return {}
         return {i: t for b in self._read(["id", "text"], _id_filter(ids)) for i, t in zip(b["id"].to_pylist(), b["text"].to_pylist(), strict=True)}
+
+    def get(self,
+        ids: Sequence[str], # ids, unknown ones are left out
+    ) -> Batch: # in the order asked for
+        "Some documents with their vectors."
+        if not ids: return Batch([], [], [], np.zeros((0, self.dim), np.float32))
+        got = self._batch(self.table.search().where(_id_filter(ids)).select(["row", "id", "text", "metadata", "v"]).to_arrow())
+        place = {name: i for i, name in enumerate(got.ids)}
+        return got.take([place[i] for i in ids if i in place])
 
     def add(self,
         batch: Batch, # documents with new ids
