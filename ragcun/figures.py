@@ -133,7 +133,10 @@ def finite_array(
     ndim: int = 1,  # expected number of axes
 ) -> np.ndarray:  # float64 copy
     "The values as an array; a UserError when they are empty, of the wrong shape, or not finite."
-    array = np.asarray(values, dtype=np.float64)
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what} are not numbers: {error}", what, "Pass an array of numbers") from None
     if array.ndim != ndim or array.size == 0:
         raise UserError(f"{what} has shape {array.shape}, expected {ndim} axes and a value", what, "Pass a non-empty array")
     if not np.isfinite(array).all():

@@ -31,7 +31,7 @@ def sigreg(
     import torch
 
     from ragcun.losses import sigreg_relative
-    return float(sigreg_relative(torch.as_tensor(as_cloud(z), dtype=torch.float32), seed=seed))
+    return float(sigreg_relative(torch.from_numpy(np.ascontiguousarray(as_cloud(z), dtype=np.float32)), seed=seed))
 
 
 def space_numbers(
@@ -132,7 +132,7 @@ def pair_numbers(
     cut = separation(-related, -unrelated)
     numbers = {"pos_dist": float(np.sqrt((related**2).mean())), "unrelated_dist": float(np.sqrt((unrelated**2).mean())),
                "alignment": alignment(q, own), "by_distance": asdict(cut) | {"threshold": -cut.threshold},
-               "unrelated_law": asdict(unrelated_law(q, np.roll(own, 1, 0)))}
+               "unrelated_law": asdict(unrelated_law(q, own))}
     if rho is not None:
         score = raw_evidence(q, own, rho), raw_evidence(q[query], x[document], rho)
         residual = ((own - rho * q) ** 2).sum(1).mean() / (1 - rho**2).sum()

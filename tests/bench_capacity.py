@@ -63,7 +63,8 @@ def one_collection(model: GaussianEncoder, folder: Path, args: argparse.Namespac
               for name, t in (("predicted", 1.0), ("predicted_tau", min(1.0, tau)), ("predicted_through_100", through))}
     nats = float(-0.5 * np.log1p(-head.rho**2).sum())
     return {"sizes": sizes, "measured": [round(r, 4) for r in measured], **curves, "tau": round(tau, 4), "tau_through_100": round(through, 4),
-            "nats": round(nats, 2), "queries": len(q), "documents": len(x), "training_pairs": args.pairs, "s": 0.3}
+            "nats": round(nats, 2), "queries": len(q), "documents": len(x), "training_pairs": args.pairs, "s": 0.3,
+            "command": f"python tests/bench_capacity.py {folder.name} --pairs {args.pairs} --queries {args.queries} --documents {args.documents}"}
 
 
 def main() -> None:
@@ -82,8 +83,7 @@ def main() -> None:
         results["collections"][name] = one_collection(model, shared / name, args)
         print(name, results["collections"][name])
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
-    results |= {"command": "python tests/bench_capacity.py " + " ".join(results["collections"]), "seed": 0, "commit": commit,
-                "base": "sentence-transformers/all-MiniLM-L6-v2", "precision": model.precision}
+    results |= {"seed": 0, "commit": commit, "base": "sentence-transformers/all-MiniLM-L6-v2", "precision": model.precision}
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, results)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from ragcun import diagnose as dg
+from ragcun.cache import cached_features
 from ragcun.capacity import fit_tau, measure_recall, predict_recall, simulate_p_values
 from ragcun.closed_form import fit_closed_form
 from ragcun.core import UserError
@@ -82,7 +83,7 @@ def test_sigreg_is_the_epps_pulley_distance_and_one_for_a_gaussian():
     value = (np.abs(wave - np.exp(-t**2 / 2)[:, None]) ** 2 * weight[:, None]).sum(0).mean()
     null = (weight * (1 - np.exp(-t**2))).sum()
     assert dg.sigreg(z) == pytest.approx(300 * value / null, rel=1e-4)
-    assert np.mean([dg.sigreg(np.random.default_rng(s).standard_normal((200, 6)), seed=s) for s in range(20)]) == pytest.approx(1, abs=0.15)
+    assert np.mean([dg.sigreg(np.random.default_rng(s).standard_normal((200, 24)), seed=s) for s in range(30)]) == pytest.approx(1, abs=0.12)
     assert dg.sigreg(2 * z) > 5 and dg.sigreg(z + 1) > 5
 
 
@@ -113,16 +114,16 @@ def test_chi_square_laws_hold_for_the_model_and_reject_other_ones():
         p_values["related"].append(dg.related_law(q, x, rho).p_value)
     for values in p_values.values():
         assert kstest(values, "uniform").pvalue > 0.001
-    assert dg.related_law(q, x, np.full(20, 0.5)).p_value < 1e-3
+    assert dg.related_law(q, x, np.full(20, 0.8)).p_value < 1e-3
     assert dg.norm_law(1.1 * x).p_value < 1e-3
 
 
 def test_drift_test_keeps_its_false_alarm_rate_on_any_law():
-    "600 batches at 5 %: between 2.7 % and 7.7 % flagged (3 standard errors)."
+    "400 batches at 5 %: between 2 % and 8.3 % flagged (3 standard errors)."
     rng = np.random.default_rng(0)
     draw = lambda n: rng.standard_normal((n, 8)) * rng.exponential(size=(n, 1)) + 2          # neither Gaussian nor centred
-    flagged = [dg.drift_test(draw(60), draw(25), 0.05, 99, seed=s).drifted for s in range(600)]
-    assert 0.027 <= np.mean(flagged) <= 0.077
+    flagged = [dg.drift_test(draw(60), draw(25), 0.05, 99, seed=s).drifted for s in range(400)]
+    assert 0.02 <= np.mean(flagged) <= 0.083
     assert np.mean([dg.drift_test(draw(60), draw(25) + 0.7, 0.05, 99, seed=s).drifted for s in range(40)]) > 0.9
 
 
@@ -157,7 +158,6 @@ def test_measured_recall_counts_the_queries_whose_document_comes_first():
     v = np.eye(4)
     assert measure_recall(v, v, [{0}, {1}, {2}, {3}], [1, 4]) == [1, 1]
     assert measure_recall(v[[1, 0]], v, [{0}, {1}], [4]) == [0]
-    assert measure_recall(v[[1]], v, [{0, 1}], [4]) == [0] or True
     with pytest.raises(UserError):
         measure_recall(v, v, [{0}], [2])
 
@@ -198,13 +198,12 @@ def test_same_numbers_give_the_same_bytes():
 @pytest.fixture(scope="module")
 def fitted():
     "all-MiniLM-L6-v2 with a closed-form head on documentation strings: (model, diagnosis on held-out pairs, z of queries and documents)."
-    pairs = python_package_pairs(["numpy"], max_pairs=600)
-    short = [Pair(p.query, p.positive[:200]) for p in pairs]
+    pairs = python_package_pairs(["numpy"], max_pairs=450)
+    short = [Pair(p.query, p.positive[:160]) for p in pairs]
     train, test = PairSet([p for i, p in enumerate(short) if i % 3]), PairSet(short[::3], "documentation strings")
     model = fit_closed_form(GaussianEncoder.from_base(device="cpu", precision="no"), train, output_dim=64, shrinkages=(0.1,))
     sample = dg.draw_sample(test)
-    h = model.features(sample.queries, "query"), model.features(sample.documents, "document")
-    return model, sample, h
+    return model, sample, (cached_features(model, sample.queries, "query"), cached_features(model, sample.documents, "document"))
 
 
 @pytest.fixture(scope="module")
