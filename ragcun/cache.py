@@ -112,7 +112,7 @@ def cached_features(
     if todo: logger.info("encoding %d of %d %s texts (the rest is cached)", len(todo), len(texts), side)
     for start in range(0, len(todo), 4096):
         block = todo[start:start + 4096]
-        cache.add(block, model.features(block, side))
+        cache.add(block, model.compute_features(block, side))
     return cache.get(texts)
 
 def _make_room(folder: Path, keep: str) -> None:

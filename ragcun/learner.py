@@ -28,8 +28,8 @@ from .model import GaussianEncoder
 
 # %% auto #0
 __all__ = ['AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'TrainConfig', 'settle', 'FeatureSource', 'TextSource',
-           'Validation', 'loss_row', 'limit_corpus', 'Interrupted', 'Progress', 'Learner', 'describe_epoch',
-           'unexpected']
+           'Validation', 'loss_row', 'limit_corpus', 'Interrupted', 'Progress', 'Learner', 'open_board',
+           'describe_epoch', 'unexpected']
 
 # %% ../nbs/04c_learner.ipynb #62840281
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TrainConfig:
     mixed_precision: str | bool | None = "auto" # "auto", "bf16", "fp16" or "no"
     gradient_checkpointing: bool = False       # Recompute activations: less memory, more time
     lambda_contrastive: float = 1.0            # Weight of InfoNCE
-    lambda_isotropy: float = 1.0               # Weight of SIGReg
+    lambda_isotropy: float = 10.0              # Weight of SIGReg
     lambda_reg: float = 1.0                    # Weight of mean and standard deviation
     lambda_predictive: float = 0.0             # Weight of the JEPA term
     critic: str = "evidence"                   # "evidence", "euclidean" or "cosine"
@@ -281,6 +281,7 @@ class Learner:
         self.at, self.best_state, self.stop_signal = Progress(), self.trained_state(), 0
         self.rows: list[dict[str, Any]] = []
         self.recompute = config.micro_batch_tokens is not None and not config.freeze_base
+        self.board = open_board(config, self.output_dir)
 
     @property
     def total_steps(self) -> int: # Optimiser steps of the whole run
@@ -357,6 +358,9 @@ class Learner:
         "Append a row; no times in it, so that equal runs give equal logs."
         row = {k: round(v, 7) if isinstance(v, float) else v for k, v in row.items()}
         self.rows.append(row)
+        if self.board is not None:
+            for k, v in row.items():
+                if isinstance(v, float): self.board.add_scalar(k, v, row["step"])
         if self.output_dir is None or self.processes.rank: return
         with open(self.output_dir/"metrics.jsonl", "ab") as f:
             f.write((json.dumps(row) + "\n").encode())
@@ -480,6 +484,16 @@ class Learner:
         try: yield
         finally:
             for s, handler in before.items(): signal.signal(s, handler)
+
+def open_board(
+    config: TrainConfig, # Says whether TensorBoard is wanted
+    output_dir: Path | None, # Events go to its folder `tensorboard`
+) -> Any: # A SummaryWriter, or None
+    "TensorBoard, where it is asked for; `UserError` where it is not installed."
+    if "tensorboard" not in config.report_to.split(",") or output_dir is None or Processes().rank: return None
+    try: from torch.utils.tensorboard import SummaryWriter
+    except ImportError: raise UserError("tensorboard is not installed", "--report_to", "pip install 'ragcun[tensorboard]'") from None
+    return SummaryWriter(str(output_dir/"tensorboard"))  # type: ignore[no-untyped-call]
 
 def describe_epoch(
     row: dict[str, float], # The epoch's row of the log

@@ -197,7 +197,7 @@ class GaussianEncoder(torch.nn.Module):
         self.base, self.head, self.normalise, self.base_id, self.precision = base, head, normalise, base_id, precision
         self.register_buffer("rho", rho.detach().clone().float())
         self.rho: torch.Tensor
-        self.calibration, self.base_changed = Calibration(), False
+        self.calibration, self.base_changed, self.cached = Calibration(), False, False
         self.extra: dict[str, Any] = {}
         self._fingerprint: str | None = None
 
@@ -261,7 +261,18 @@ class GaussianEncoder(torch.nn.Module):
         side: str = "document", # "query" or "document": decides the prompt
         batch_tokens: int | None = None, # Padded tokens a batch; None chooses by device
     ) -> np.ndarray: # [n, d_base] float32, what the base itself would compare
-        "Features of the base, before the head."
+        "Features of the base, before the head; from the disk where `cached` is set and the base untouched."
+        if self.cached and not self.base_changed:
+            from ragcun.cache import cached_features
+            return cached_features(self, check_texts(texts), check_side(side))
+        return self.compute_features(texts, side, batch_tokens)
+
+    def compute_features(self,
+        texts: Sequence[str], # Texts to encode
+        side: str = "document", # "query" or "document": decides the prompt
+        batch_tokens: int | None = None, # Padded tokens a batch; None chooses by device
+    ) -> np.ndarray: # [n, d_base] float32
+        "Features, always computed."
         prompt = self.prompts[check_side(side)]
         return encode_features(self.base, check_texts(texts), prompt, self.precision, self.normalise, batch_tokens)
 
