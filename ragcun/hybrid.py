@@ -52,8 +52,10 @@ class HybridRetriever:
         candidates: int = 100,    # documents taken from each side
     ):
         import bm25s
-        self.index, self.candidates, self.weights = index, candidates, None
-        self.ids, texts = [], []  # type: ignore
+        self.index, self.candidates = index, candidates
+        self.weights: np.ndarray | None = None
+        self.ids: list[str] = []
+        texts: list[str] = []
         for b in index.store.blocks():
             self.ids += b.ids
             texts += b.texts
@@ -61,7 +63,6 @@ class HybridRetriever:
         self.bm25 = bm25s.BM25(k1=.9, b=.4)
         self.bm25.index([_words(t) for t in texts], show_progress=False)
         self._place = {name: i for i, name in enumerate(self.ids)}
-        self.weights: np.ndarray | None = None
 
     def _scores(self, query: str) -> np.ndarray:
         known = [w for w in _words(query) if w in self.bm25.vocab_dict]
@@ -85,13 +86,15 @@ class HybridRetriever:
         relevant: Sequence[Sequence[str]],  # ids that answer each
     ) -> np.ndarray: # weights of evidence, BM25 and the constant
         "Learn the sum on questions with known answers."
-        z, x, y = self.index.encode_queries(queries), [], []
+        z = self.index.encode_queries(queries)
+        x: list[np.ndarray] = []
+        y: list[bool] = []
         for q, one, good in zip(queries, z, relevant, strict=True):
             found, features, _ = self._candidates(q, one)
             x.append(features)
             y += [f.id in set(good) for f in found]
-        self.weights = fit_sum(np.concatenate(x), np.array(y))
-        return self.weights
+        weights = self.weights = fit_sum(np.concatenate(x), np.array(y))
+        return weights
 
     def search(self,
         query: str,                         # one question

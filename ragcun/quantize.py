@@ -12,7 +12,7 @@ from .metrics import top_k
 from .store import Batch, Found, MemoryStore
 
 # %% auto #0
-__all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'QuantizedStore']
+__all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'fit_quantizer', 'QuantizedStore']
 
 # %% ../nbs/07b_quantize.ipynb #62840281
 @functools.lru_cache(maxsize=16)
@@ -36,13 +36,14 @@ def lloyd_max(
 
 # %% ../nbs/07b_quantize.ipynb #725b97b8
 def allot_bits(
-    rho: np.ndarray,  # [d] correlations
-    mean_bits: float, # average over coordinates
-    most: int = 6,    # at most so many for one coordinate
+    rho: np.ndarray,                    # [d] correlations
+    mean_bits: float,                   # average over coordinates
+    variance: np.ndarray | None = None, # [d] of the coordinates in this corpus; 1 without
+    most: int = 8,                      # at most so many for one coordinate
 ) -> np.ndarray: # [d] integers, 0 for coordinates that are not stored
     "Bits per coordinate by reverse water-filling on the evidence."
     rho = np.asarray(rho, float)
-    weight = rho ** 2 * (1 + rho ** 2) / (1 - rho ** 2) ** 2
+    weight = rho ** 2 / (1 - rho ** 2) * (1. if variance is None else np.asarray(variance, float))
     error = np.array([lloyd_max(b)[2] for b in range(most + 1)])
     saved = weight[:, None] * -np.diff(error)
     order = np.argsort(-saved, axis=None, kind="stable")[:round(mean_bits * len(rho))]
@@ -54,7 +55,10 @@ class Quantizer:
     def __init__(self,
         bits: int | Sequence[int] | np.ndarray, # one number for all coordinates, or one for each
         dim: int,                               # d
+        centre: np.ndarray | float = 0.,        # [d] mean of the coordinates, where the corpus is off 0
+        scale: np.ndarray | float = 1.,         # [d] their standard deviation, where it is off 1
     ):
+        self.centre, self.scale = np.asarray(centre, np.float32), np.asarray(scale, np.float32)
         self.bits = np.broadcast_to(np.asarray(bits, int), (dim,)).copy()
         self.dim, self.width = dim, int(-(-self.bits.sum() // 8))
         self._groups = [(int(b), np.flatnonzero(self.bits == b)) for b in np.unique(self.bits) if b]
@@ -68,6 +72,7 @@ class Quantizer:
         z = np.asarray(z)
         if z.ndim != 2 or z.shape[1] != self.dim: raise UserError(f"vectors have shape {z.shape}, not [n, {self.dim}]", "encode", "Use the model's z")
         if not np.isfinite(z).all(): raise UserError("a vector holds NaN or infinite values", "encode", "Encode it again")
+        z = (z - self.centre) / np.maximum(self.scale, 1e-6)
         parts = [self._bits_of(np.searchsorted(lloyd_max(b)[1], z[:, cols]).astype(np.uint8), b) for b, cols in self._groups]
         return np.packbits(np.concatenate(parts, axis=1), axis=1) if parts else np.zeros((len(z), 0), np.uint8)
 
@@ -84,18 +89,28 @@ class Quantizer:
             mine = raw[:, start:start + b * len(cols)].reshape(len(codes), len(cols), b)
             z[:, cols] = lloyd_max(b)[0].astype(np.float32)[mine @ (1 << np.arange(b)[::-1]).astype(np.uint8)]
             start += b * len(cols)
-        return z
+        return z * self.scale + self.centre
 
-# %% ../nbs/07b_quantize.ipynb #e79a6e49
+def fit_quantizer(
+    sample: np.ndarray,  # [n, d] embeddings of documents of the corpus, a thousand or so
+    rho: np.ndarray,     # [d] correlations of the model
+    mean_bits: float,    # average over coordinates
+) -> Quantizer: # the constant tables, moved and scaled to this corpus, bits by ρ and variance
+    "Quantizer for a corpus that is off N(0, I): two numbers a coordinate are all it learns."
+    if len(sample) < 2: raise UserError("a sample of two documents or more is needed", "fit_quantizer", "Use Quantizer, which needs none")
+    centre, scale = sample.mean(0), sample.std(0)
+    return Quantizer(allot_bits(rho, mean_bits, scale ** 2), len(rho), centre, scale)
+
+# %% ../nbs/07b_quantize.ipynb #f34f19fe
 class QuantizedStore(MemoryStore):
     "Documents in memory, embeddings in a few bits a coordinate."
     def __init__(self,
-        rho: np.ndarray,              # [d] correlations of the model
-        bits: int | np.ndarray = 4,   # per coordinate, as `Quantizer` takes them
+        rho: np.ndarray,                        # [d] correlations of the model
+        bits: int | np.ndarray | Quantizer = 4, # per coordinate, as `Quantizer` takes them, or one that `fit_quantizer` made
     ):
         super().__init__(len(rho))
         self.gain = (rho / np.sqrt(1 - np.square(rho))).astype(np.float32)
-        self.coder = Quantizer(bits, len(rho))
+        self.coder = bits if isinstance(bits, Quantizer) else Quantizer(bits, len(rho))
 
     def _codes(self) -> np.ndarray:
         if len(self._parts) != 1: self._parts = [np.concatenate(self._parts or [np.zeros((0, self.coder.width), np.uint8)])]

@@ -19,7 +19,7 @@ from ragcun.data import PairSet, load_pairs, load_retrieval
 from ragcun.metrics import evaluate_vectors
 from ragcun.model import GaussianEncoder
 from ragcun.null import _evidence_matrix, answer_limit, document_vector, e_value, fit_null, query_vector, theoretical_null
-from ragcun.quantize import Quantizer, allot_bits
+from ragcun.quantize import Quantizer, allot_bits, fit_quantizer
 
 SETS = ("squad-small", "nfcorpus-pre", "medquad", "cranfield")
 LIMIT = {"medquad": 5000}
@@ -141,7 +141,7 @@ def signals(b, null, h, z, hide=None):
     ev = b.c.a + b.c.tau * raw
     top = np.sort(np.where(np.isfinite(ev), ev, -1e9), axis=1)[:, ::-1]
     lse = np.log(np.exp(top - top[:, :1]).sum(1)) + top[:, 0]
-    return {"max_cosine": cos.max(1), "cosine_gap": gap(cos), "max_evidence": raw.max(1), "p_value": -best, "log_sum": lse, "log_p": best}
+    return {"max_cosine": cos.max(1), "cosine_gap": gap(cos), "max_evidence": raw.max(1), "p_value": -best, "log_sum": lse, "evidence_minus_log_p": top[:, 0] - best, "half_evidence_minus_log_p": .5 * top[:, 0] - best, "log_p": best}
 
 
 def train_mixture(yes, no):
@@ -222,6 +222,7 @@ def product_codes(x, bits, dim):
     import faiss
     m = dim * bits // 8
     pq = faiss.ProductQuantizer(dim, m, 8)
+    pq.cp.niter = 8
     pq.train(np.ascontiguousarray(x, np.float32))
     return pq.decode(pq.compute_codes(np.ascontiguousarray(x, np.float32)))
 
@@ -240,10 +241,12 @@ def run_storage(root):
             q = Quantizer(bits, d)
             x = q.decode(q.encode(b.z))
             kept = {"error per coordinate": round(float(np.mean((x - b.z) ** 2)), 5), "fixed table": score(x).mean() / full.mean()}
-            q = Quantizer(allot_bits(b.rho, bits, 8), d)
-            kept["bits by rho"] = score(q.decode(q.encode(b.z))).mean() / full.mean()
+            sample = b.z[np.random.default_rng(0).permutation(len(b.z))[:1000]]
+            coders = {"fixed table, bits by rho": Quantizer(allot_bits(b.rho, bits), d), "table moved to the corpus": Quantizer(bits, d, sample.mean(0), sample.std(0)),
+                      "moved, bits by rho": fit_quantizer(sample, b.rho, bits)}
+            for name, q in coders.items(): kept[name] = score(q.decode(q.encode(b.z))).mean() / full.mean()
             kept["base, min-max codes"] = cosine(int_codes(b.h, bits)).mean() / base.mean()
-            if bits < 8: kept["base, faiss PQ"] = cosine(product_codes(b.h, bits, d)).mean() / base.mean()
+            if bits < 4: kept["base, faiss PQ"] = cosine(product_codes(b.h, bits, d)).mean() / base.mean()
             row["kept"][str(bits)] = {k: round(float(v), 5) for k, v in kept.items()}
         out[b.name] = row
         print(b.name, json.dumps(row), flush=True)
