@@ -20,8 +20,10 @@ __all__ = ['auroc', 'risk_coverage', 'nauc', 'calibration_error', 'false_answer_
 def _paired(confidence: np.ndarray, other: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
     "Two finite arrays of one length."
     c, o = np.asarray(confidence, float), np.asarray(other, float)
-    if c.shape != o.shape or c.ndim != 1 or not len(c): raise UserError(f"confidence and {name} do not fit: {c.shape} and {o.shape}", name, "Give one value per query")
-    if not (np.isfinite(c).all() and np.isfinite(o).all()): raise UserError(f"confidence or {name} holds NaN or infinity", name, "Clip or drop these queries")
+    if c.shape != o.shape or c.ndim != 1 or not len(c):
+        raise UserError(f"confidence and {name} do not fit: {c.shape}, {o.shape}", name, "Give one value per query")
+    if not (np.isfinite(c).all() and np.isfinite(o).all()):
+        raise UserError(f"confidence or {name} holds NaN or infinity", name, "Clip or drop these queries")
     return c, o
 
 def auroc(
@@ -78,7 +80,8 @@ def calibration_error(
 ) -> float:                     # 0 is perfect
     "Expected calibration error."
     p, y = _paired(probability, correct, "correct")
-    if p.min() < 0 or p.max() > 1: raise UserError("probabilities lie outside 0 to 1", "probability", "Apply the logistic function to evidence first")
+    if p.min() < 0 or p.max() > 1:
+        raise UserError("probabilities lie outside 0 to 1", "probability", "Apply the logistic function first")
     place = np.minimum((p * bins).astype(int), bins - 1)
     return float(np.abs(np.bincount(place, weights=p - y, minlength=bins)).sum() / len(p))
 
@@ -86,7 +89,7 @@ def false_answer_rate(
     confidence: np.ndarray,     # [n] larger is surer
     answerable: np.ndarray,     # [n] True where there is an answer
     threshold: float,           # answer when confidence is at least this
-) -> float:                     # share of the queries without an answer that are answered all the same; NaN if there are none
+) -> float:                     # share of the queries without an answer that get one; NaN if there are none
     "False-answer rate."
     c, yes = _paired(confidence, answerable, "answerable")
     return float((c[yes == 0] >= threshold).mean()) if (yes == 0).any() else float("nan")
@@ -113,7 +116,8 @@ class Abstention:
     unanswerable: int
 
     def __repr__(self) -> str:
-        return (f"Abstention({self.queries} queries, {self.unanswerable} without an answer: AUROC {self.auroc:.3f}, nAUC {self.nauc:.3f}; "
+        return (f"Abstention({self.queries} queries, {self.unanswerable} without an answer: "
+                f"AUROC {self.auroc:.3f}, nAUC {self.nauc:.3f}; "
                 f"at {self.threshold:.3g}: {self.false_answers:.1%} false answers, {self.missed_answers:.1%} missed)")
 
 def abstention(
@@ -124,8 +128,9 @@ def abstention(
 ) -> Abstention:
     "Summary of an abstention rule."
     yes = np.asarray(answerable).astype(bool)
-    return Abstention(auroc(confidence, yes), nauc(confidence, quality), threshold, false_answer_rate(confidence, yes, threshold),
-                      missed_answer_rate(confidence, yes, threshold), len(yes), int((~yes).sum()))
+    false, missed = (rate(confidence, yes, threshold) for rate in (false_answer_rate, missed_answer_rate))
+    counts = dict(queries=len(yes), unanswerable=int((~yes).sum()))
+    return Abstention(auroc(confidence, yes), nauc(confidence, quality), threshold, false, missed, **counts)
 
 def _relevant(grades: Mapping[str, int]) -> set[str]: return {d for d, g in grades.items() if g > 0}
 
@@ -141,7 +146,8 @@ def without_answers(
     gone = set().union(*(_relevant(data.qrels[ids[i]]) for i in lose))
     qrels = {q: {d: g for d, g in grades.items() if d not in gone} for q, grades in data.qrels.items()}
     left = {d: t for d, t in data.corpus.items() if d not in gone}
-    return RetrievalData(left, data.queries, qrels, f"{data.name} without answers"), np.array([bool(_relevant(g)) for g in qrels.values()])
+    has = np.array([bool(_relevant(grades)) for grades in qrels.values()])
+    return RetrievalData(left, data.queries, qrels, f"{data.name} without answers"), has
 
 # %% ../nbs/05a_abstain.ipynb #614e38ed
 def plot_risk_coverage(
@@ -154,7 +160,8 @@ def plot_risk_coverage(
     tints = [PALETTE[k] for k in ("model", "base", "related", "unrelated")]
     for i, (name, (confidence, quality)) in enumerate(curves.items()):
         tint = PALETTE.get(name, tints[i % len(tints)])
-        ax.plot(*risk_coverage(confidence, quality), color=tint, linewidth=1.8, label=f"{name} (nAUC {nauc(confidence, quality):.2f})")
+        label = f"{name} (nAUC {nauc(confidence, quality):.2f})"
+        ax.plot(*risk_coverage(confidence, quality), color=tint, linewidth=1.8, label=label)
     first = np.asarray(next(iter(curves.values()))[1], float)
     ax.plot(*risk_coverage(first, first), "--", color=PALETTE["theory"], linewidth=1, label="oracle")
     ax.axhline(1 - first.mean(), color=PALETTE["theory"], linestyle=":", linewidth=1, label="answer all")

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from .collection import RetrievalData
 from .core import UserError, write_json, write_jsonl
-from .metrics import KS, Difference, PerQuery, Ranking, check_collection, paired_tests, rank_vectors, ranking_metrics
-from .runs import (Comparison, Comparisons, compare, compare_sets, detectable, html_table, load_qrels, markdown_table,
-                         read_run, text_table, write_qrels, write_run)
+from .metrics import (KS, Difference, PerQuery, Ranking, check_collection, paired_tests, rank_vectors,
+                            ranking_metrics)
+from .runs import (Comparison, Comparisons, compare, compare_sets, detectable, html_table, load_qrels,
+                         markdown_table, read_run, text_table, write_qrels, write_run)
 
 # %% auto #0
 __all__ = ['HEADLINE', 'EvaluationReport', 'make_notes', 'Vectors', 'encode_collection', 'EvaluateConfig', 'evaluate',
@@ -51,14 +52,16 @@ class EvaluationReport:
     def save_per_query(self, path: str | Path) -> None:
         "Write one JSON line per query: its id, number of relevant documents, and each metric of model and base."
         sides = {"model": self.per_query, "base": self.base_per_query}
-        write_jsonl(path, ({"query_id": q, "relevant": int(self.per_query.relevant[i]),
-                            **{s: {k: float(v[i]) for k, v in p.values.items()} for s, p in sides.items() if p is not None}}
+        def scores(i: int) -> dict[str, Any]:
+            return {s: {k: float(v[i]) for k, v in p.values.items()} for s, p in sides.items() if p is not None}
+        write_jsonl(path, ({"query_id": q, "relevant": int(self.per_query.relevant[i]), **scores(i)}
                            for i, q in enumerate(self.per_query.query_ids)))
 
     def rows(self) -> list[list[str]]:
         "Header and one row per headline metric."
         names = [n for n in HEADLINE if n in self.metrics]
-        if self.base is None or self.difference is None: return [["metric", "model"], *([n, f"{self.metrics[n]:.4f}"] for n in names)]
+        if self.base is None or self.difference is None:
+            return [["metric", "model"], *([n, f"{self.metrics[n]:.4f}"] for n in names)]
         d, base = self.difference, self.base
         return [["metric", "base", "model", "difference", "95 % interval", "p"],
                 *([n, f"{base[n]:.4f}", f"{self.metrics[n]:.4f}", f"{d[n].mean:+.4f}",
@@ -68,7 +71,8 @@ class EvaluationReport:
         "What was evaluated."
         return f"{self.config.get('data') or 'evaluation'}: {self.queries:,} queries, {self.documents:,} documents"
 
-    def __repr__(self) -> str: return "\n".join([self.title(), text_table(self.rows()), *(f"- {n}" for n in self.notes)])
+    def __repr__(self) -> str:
+        return "\n".join([self.title(), text_table(self.rows()), *(f"- {n}" for n in self.notes)])
     def _repr_markdown_(self) -> str:
         return "\n".join([f"**{self.title()}**", "", markdown_table(self.rows()), "", *(f"- {n}" for n in self.notes)])
     def _repr_html_(self) -> str:
@@ -77,14 +81,16 @@ class EvaluationReport:
         return f"<p><b>{escape(self.title())}</b></p>{html_table(self.rows())}" + (f"<ul>{notes}</ul>" if notes else "")
 
 # %% ../nbs/05_evaluate.ipynb #56d4aca5
-def _names(items: Sequence[str]) -> str: return ", ".join(items[:-1]) + f" and {items[-1]}" if len(items) > 1 else "".join(items)
+def _names(items: Sequence[str]) -> str:
+    "a, b and c."
+    return ", ".join(items[:-1]) + f" and {items[-1]}" if len(items) > 1 else "".join(items)
 
 def _certain(documents: int, ks: Sequence[int]) -> list[str]:
     "Cut-offs that see the whole corpus."
     sure = [f"recall@{k}" for k in sorted(ks) if k >= documents]
     if not sure: return []
-    verb = "is 1" if len(sure) == 1 else "are 1"
-    return [f"The corpus has {documents} document{'s' * (documents > 1)}: {_names(sure)} {verb} by construction and say{'s' * (len(sure) == 1)} nothing."]
+    corpus, verbs = f"The corpus has {documents} document{'s' * (documents > 1)}", ("is", "says") if len(sure) == 1 else ("are", "say")
+    return [f"{corpus}: {_names(sure)} {verbs[0]} 1 by construction and {verbs[1]} nothing."]
 
 def make_notes(
     data: RetrievalData,            # what was evaluated on
@@ -102,7 +108,9 @@ def make_notes(
     if deep: notes.append(f"{deep} queries have more than {max(ks)} relevant documents, the depth of the ranking.")
     if base is not None and n > 1:
         gap = detectable(float(np.std(model["ndcg@10"] - base["ndcg@10"], ddof=1)), n)
-        if gap > 0: notes.append(f"With {n} queries, a true difference of {gap:.3f} NDCG@10 is found with 80 % chance; smaller ones usually are not.")
+        if gap > 0:
+            notes.append(f"With {n} queries, a true difference of {gap:.3f} NDCG@10 is found with 80 % chance; "
+                         "smaller ones usually are not.")
         else: notes.append(f"Model and base have the same NDCG@10 on each of the {n} queries.")
     return notes
 
@@ -116,20 +124,24 @@ class Vectors:
 
 def _features(model: Any, data: RetrievalData) -> Vectors:
     "What a base compares, by inner product."
-    return Vectors(model.features(list(data.queries.values()), "query"), model.features(list(data.corpus.values()), "document"), "ip")
+    queries, documents = list(data.queries.values()), list(data.corpus.values())
+    return Vectors(model.features(queries, "query"), model.features(documents, "document"), "ip")
 
 def _original(model: Any, data: RetrievalData) -> Vectors:
     "Features of the base as it was before training."
     from ragcun.model import GaussianEncoder
-    return _features(GaussianEncoder.from_base(model.base_id, device=str(model.device), precision=model.precision), data)
+    original = GaussianEncoder.from_base(model.base_id, device=str(model.device), precision=model.precision)
+    return _features(original, data)
 
 def _unit(x: np.ndarray) -> np.ndarray: return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 def _plain_vectors(model: Any, data: RetrievalData) -> Vectors:
     "Vectors of any model that has encode_query and encode_document."
     if not hasattr(model, "encode_document"):
-        raise UserError(f"{type(model).__name__} has no encode_query and encode_document", "evaluate", "Give a GaussianEncoder or a SentenceTransformer")
-    u, v = (np.asarray(f(list(t.values()))) for f, t in ((model.encode_query, data.queries), (model.encode_document, data.corpus)))
+        raise UserError(f"{type(model).__name__} has no encode_query and encode_document", "evaluate",
+                        "Give a GaussianEncoder or a SentenceTransformer")
+    u, v = (np.asarray(encode(list(texts.values()))) for encode, texts in
+            ((model.encode_query, data.queries), (model.encode_document, data.corpus)))
     name = getattr(model, "similarity_fn_name", None) or "cosine"
     if name == "cosine": return Vectors(_unit(u), _unit(v), "ip")
     return Vectors(u, v, "ip" if name == "dot" else "l2")
@@ -164,7 +176,8 @@ def _with_options(config: EvaluateConfig | None, options: dict[str, Any]) -> Eva
         if name not in known: raise UserError(f"unknown option {name}", "evaluate", f"Use one of: {', '.join(known)}")
     config = replace(config or EvaluateConfig(), **options)
     ks = (config.ks,) if isinstance(config.ks, int) else tuple(config.ks)
-    if any(k <= 0 for k in ks): raise UserError(f"a cut-off must be at least 1, not {min(ks)}", "ks", "Ask for one document or more")
+    if any(k <= 0 for k in ks):
+        raise UserError(f"a cut-off must be at least 1, not {min(ks)}", "ks", "Ask for one document or more")
     return replace(config, ks=tuple(sorted({*KS, *ks})))
 
 def _scored(vectors: Vectors, data: RetrievalData, config: EvaluateConfig) -> tuple[Ranking, PerQuery]:
@@ -174,9 +187,9 @@ def _scored(vectors: Vectors, data: RetrievalData, config: EvaluateConfig) -> tu
 
 def _describe(model: Any, data: RetrievalData, config: EvaluateConfig, metric: str) -> dict[str, Any]:
     "The `config` of the report."
-    return {"data": data.name, "model": type(model).__name__, "fingerprint": getattr(model, "fingerprint", None),
-            "base_model": str(getattr(model, "base_id", "")) or None, "output_dim": getattr(model, "output_dim", None), "metric": metric,
-            "ks": list(config.ks), "ignore_identical_ids": config.ignore_identical_ids, "seed": config.seed}
+    known = {name: getattr(model, name, None) for name in ("fingerprint", "base_id", "output_dim", "precision")}
+    return {"data": data.name, "model": type(model).__name__, **known, "metric": metric, "ks": list(config.ks),
+            "ignore_identical_ids": config.ignore_identical_ids, "seed": config.seed}
 
 def evaluate(
     model: Any,                             # GaussianEncoder, or anything with encode_query and encode_document

@@ -24,17 +24,19 @@ def _half_squares(x: np.ndarray, name: str, block: int = 65536) -> np.ndarray:
         b = np.asarray(x[s:s + block], np.float32)
         half[s:s + block] = 0.5 * np.einsum("ij,ij->i", b, b)
     bad = np.flatnonzero(~np.isfinite(half))
-    if len(bad): raise UserError(f"{len(bad)} {name} vectors hold NaN or infinite values", f"row {bad[0]}", "Encode them again")
+    if len(bad):
+        raise UserError(f"{len(bad)} {name} vectors hold NaN or infinite values", f"row {bad[0]}", "Encode them again")
     return half
 
 def _check_vectors(q: np.ndarray, x: np.ndarray, k: int, metric: str) -> None:
     "Shapes, k and metric that a search can work with."
     if metric not in ("l2", "ip"): raise UserError(f"unknown metric {metric!r}", "top_k", "Use 'l2' or 'ip'")
     if k <= 0: raise UserError(f"k must be at least 1, not {k}", "top_k", "Ask for one document or more")
-    if q.ndim != 2 or x.ndim != 2: raise UserError(f"vectors must be 2-d, got {q.ndim}-d and {x.ndim}-d", "top_k", "Stack them as [n, d]")
+    if q.ndim != 2 or x.ndim != 2:
+        raise UserError(f"vectors must be 2-d, got {q.ndim}-d and {x.ndim}-d", "top_k", "Stack them as [n, d]")
     if len(x) == 0: raise UserError("the corpus is empty", "top_k", "Give at least one document")
     if q.shape[1] != x.shape[1]:
-        raise UserError(f"queries have {q.shape[1]} dimensions, documents {x.shape[1]}", "top_k", "Encode both with one model")
+        raise UserError(f"queries have {q.shape[1]} dimensions, documents {x.shape[1]}", "top_k", "Use one model for both")
 
 # %% ../nbs/03a_metrics.ipynb #725b97b8
 Hits = tuple[np.ndarray, np.ndarray, np.ndarray]    # flat arrays: query, document, score
@@ -57,7 +59,7 @@ def _prune(hits: Hits, keep: int) -> tuple[Hits, np.ndarray]:
     return (hits[0][ok], hits[1][ok], hits[2][ok]), hits[2][ok][keep - 1::keep]
 
 def _passing(s: np.ndarray, half: np.ndarray | None, worst: np.ndarray | None, keep: int) -> tuple[Any, ...]:
-    "Rows, columns and scores of a block [documents, queries] that beat the worst kept; scores are inner products less `half`."
+    "Rows, columns and scores of a block [documents, queries] that beat the worst kept; inner products less `half`."
     if half is not None: np.subtract(s, half[:, None], out=s)
     if worst is None: worst = np.nextafter(np.partition(s, len(s) - keep, axis=0)[len(s) - keep], np.float32(-np.inf))
     row, column = np.divmod(np.flatnonzero(s > worst), s.shape[1])
@@ -98,7 +100,7 @@ def top_k(
     k: int,                   # hits per query; fewer come back if there are fewer documents
     metric: str = "l2",       # "l2" (distance, not squared) or "ip" (inner product)
     block_size: int = 16384,  # documents per block: 64 MB of scores for 1,024 queries
-) -> tuple[np.ndarray, np.ndarray]: # scores [n, min(k, m)] float32, best first, and document indices; ties by lower index
+) -> tuple[np.ndarray, np.ndarray]: # scores [n, min(k, m)] float32, best first; document indices, ties by lower index
     "Exact nearest documents of each query in bounded memory."
     queries = np.asarray(queries, np.float32)
     _check_vectors(queries, documents, k, metric)
@@ -129,7 +131,8 @@ def metrics_from_gains(
     ks: Sequence[int] = KS,     # cut-offs
 ) -> dict[str, np.ndarray]:     # "ndcg@10", "recall@10", … → one value per query [n]; "r_precision" has no cut-off
     "Per-query metrics as trec_eval defines them."
-    if min(ks) <= 0: raise UserError(f"a cut-off must be at least 1, not {min(ks)}", "ks", "Ask for one document or more")
+    if min(ks) <= 0:
+        raise UserError(f"a cut-off must be at least 1, not {min(ks)}", "ks", "Ask for one document or more")
     depth, rows, r = max(*ks, gains.shape[1]), np.arange(len(gains)), np.asarray(relevant, float)
     g, best = (np.pad(np.maximum(a, 0.), ((0, 0), (0, max(0, depth - a.shape[1]))))[:, :depth] for a in (gains, ideal))
     rank = np.arange(1, depth + 1)
@@ -153,7 +156,8 @@ def run_order(hits: Mapping[str, float]) -> list[str]: # document ids, best firs
     "Order one query's hits as trec_eval does: float32 score descending, then id descending."
     ids = list(hits)
     scores = np.array([hits[d] for d in ids], np.float32)
-    if np.isnan(scores).any(): raise UserError("a run holds a NaN score", ids[int(np.isnan(scores).argmax())], "Score it again")
+    if np.isnan(scores).any():
+        raise UserError("a run holds a NaN score", ids[int(np.isnan(scores).argmax())], "Score it again")
     return [d for _, d in sorted(zip(scores.tolist(), ids, strict=True), reverse=True)]
 
 @dataclass(frozen=True)
@@ -169,8 +173,8 @@ class PerQuery:
         "Mean over all judged queries, those without a result or a relevant document included."
         return {name: float(v.mean()) for name, v in self.values.items()}
     def __repr__(self) -> str:
-        head = ", ".join(f"{k} {v.mean():.4f}" for k, v in self.values.items() if k in ("ndcg@10", "recall@10", "mrr@10"))
-        return f"PerQuery({len(self)} queries: {head})"
+        shown = [k for k in ("ndcg@10", "recall@10", "mrr@10") if k in self.values]
+        return f"PerQuery({len(self)} queries: {', '.join(f'{k} {self[k].mean():.4f}' for k in shown)})"
 
 # %% ../nbs/03a_metrics.ipynb #c3c5b5b7
 def _ideal(qrels: Sequence[Mapping[str, int]], depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -194,7 +198,8 @@ def ranking_metrics(
     judged, depth = _judged(qrels), max(ks)
     rows = [ranked.get(q, ()) for q in qrels]
     for q, row in zip(qrels, rows, strict=True):
-        if len(set(row)) < len(row): raise UserError("a document is ranked twice", f"query {q}", "Keep its best score only")
+        if len(set(row)) < len(row):
+            raise UserError("a document is ranked twice", f"query {q}", "Keep the best")
     depth = max(depth, max(len(r) for r in rows))
     gains = np.zeros((len(rows), depth))
     for out, row, grades in zip(gains, rows, judged, strict=True): out[:len(row)] = [grades.get(d, 0) for d in row]
@@ -235,17 +240,21 @@ def check_collection(
     data: Any,  # corpus, queries, qrels
 ) -> None:
     "Refuse an empty corpus, no judgements, and judgements of unknown ids."
-    if not len(data.corpus): raise UserError("the corpus is empty", getattr(data, "name", ""), "Give at least one document")
+    if not len(data.corpus):
+        raise UserError("the corpus is empty", getattr(data, "name", ""), "Give at least one document")
     _judged(data.qrels)
     for q, grades in data.qrels.items():
-        if q not in data.queries: raise UserError("the judgements name an unknown query", f"query {q}", "Add its text or drop it")
+        if q not in data.queries:
+            raise UserError("the judgements name an unknown query", f"query {q}", "Add its text")
         unknown = next((d for d in grades if d not in data.corpus), None)
-        if unknown is not None: raise UserError(f"the judgements name the unknown document {unknown}", f"query {q}", "Add its text or drop it")
+        if unknown is not None:
+            raise UserError(f"the judgements name the unknown document {unknown}", f"query {q}", "Add its text")
 
 def _check_rows(data: Any, u: np.ndarray, v: np.ndarray) -> None:
     "One vector for each text."
     for name, vectors, texts in (("query", u, data.queries), ("document", v, data.corpus)):
-        if len(vectors) != len(texts): raise UserError(f"{len(vectors)} {name} vectors for {len(texts)} texts", name, "Encode them all, in order")
+        if len(vectors) != len(texts):
+            raise UserError(f"{len(vectors)} {name} vectors for {len(texts)} texts", name, "Encode them all, in order")
 
 def _untie(scores: np.ndarray, indices: np.ndarray, ids: list[str]) -> None:
     "Put equal scores in descending order of id, in place, only in rows that have any."
@@ -333,7 +342,8 @@ def paired_tests(
     "Paired bootstrap intervals and randomisation tests, all metrics on the same resamples."
     names = [k for k in a if k in b]
     d = np.stack([np.asarray(a[k], float) - np.asarray(b[k], float) for k in names], 1) if names else np.zeros((0, 0))
-    if not d.size: raise UserError("there is nothing to compare", "paired_test", "Give the same metrics of at least one query")
+    if not d.size:
+        raise UserError("there is nothing to compare", "paired_test", "Give the same metrics of at least one query")
     if np.isnan(d).any(): raise UserError("per-query scores hold NaN", "paired_test", "Compute them again")
     rng = np.random.default_rng(seed)
     low, high = np.quantile(_boot_means(d, rng, draws), (.025, .975), axis=0)
@@ -348,5 +358,6 @@ def paired_test(
     seed: int = 0,  # of the resampling
 ) -> Difference:
     "Mean of a − b with a 95 % paired bootstrap interval and the p-value of a randomisation test."
-    if len(a) != len(b): raise UserError(f"{len(a)} and {len(b)} values cannot be paired", "paired_test", "Use the same queries")
+    if len(a) != len(b):
+        raise UserError(f"{len(a)} and {len(b)} values cannot be paired", "paired_test", "Use the same queries")
     return paired_tests({"": np.asarray(a)}, {"": np.asarray(b)}, seed)[""]

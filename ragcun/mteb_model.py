@@ -24,6 +24,11 @@ def _texts(inputs: Iterable[dict[str, Any]]) -> list[str]:
     "All texts of mteb's batches."
     return [text for batch in inputs for text in batch["text"]]
 
+def _tensor(x: Any) -> Any:
+    "Vectors [n, d] as a float32 tensor."
+    import torch
+    return torch.atleast_2d(torch.as_tensor(np.asarray(x), dtype=torch.float32))
+
 class MtebModel:
     "A GaussianEncoder in the shape of mteb's EncoderProtocol."
     def __init__(
@@ -43,14 +48,11 @@ class MtebModel:
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any: # [n, m] tensor
         "Minus the distance of each to each."
         import torch
-        a, b = (torch.atleast_2d(torch.as_tensor(np.asarray(e), dtype=torch.float32)) for e in (embeddings1, embeddings2))
-        return -torch.cdist(a, b)
+        return -torch.cdist(_tensor(embeddings1), _tensor(embeddings2))
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any: # [n] tensor
         "Minus the distance row by row."
-        import torch
-        a, b = (torch.atleast_2d(torch.as_tensor(np.asarray(e), dtype=torch.float32)) for e in (embeddings1, embeddings2))
-        return -(a - b).norm(dim=-1)
+        return -(_tensor(embeddings1) - _tensor(embeddings2)).norm(dim=-1)
 
     @property
     def mteb_model_meta(self) -> Any: # mteb's ModelMeta
@@ -60,13 +62,15 @@ class MtebModel:
                                  "public_training_code", "public_training_data", "training_datasets", "languages"))
         return about.ModelMeta(
             loader=None, name=self.name, revision=self.revision, embed_dim=self.model.output_dim,
-            similarity_fn_name=about.ScoringFunction.EUCLIDEAN, n_parameters=sum(p.numel() for p in self.model.parameters()),
-            framework=["PyTorch"], use_instructions=any(self.model.prompts.values()), **unknown)
+            similarity_fn_name=about.ScoringFunction.EUCLIDEAN, framework=["PyTorch"],
+            n_parameters=sum(p.numel() for p in self.model.parameters()),
+            use_instructions=any(self.model.prompts.values()), **unknown)
 
 # %% ../nbs/05b_mteb.ipynb #56d4aca5
-_TASK = dict(description="A local collection.", reference=None, type="Retrieval", category="t2t", modalities=["text"], eval_splits=["test"],
-             eval_langs=["eng-Latn"], main_score="ndcg_at_10", date=None, domains=None, task_subtypes=None, license=None,
-             annotations_creators=None, dialect=None, sample_creation=None, bibtex_citation="", dataset={"path": "local", "revision": "local"})
+_TASK = dict(description="A local collection.", reference=None, type="Retrieval", category="t2t", modalities=["text"],
+             eval_splits=["test"], eval_langs=["eng-Latn"], main_score="ndcg_at_10", date=None, domains=None,
+             task_subtypes=None, license=None, annotations_creators=None, dialect=None, sample_creation=None,
+             bibtex_citation="", dataset={"path": "local", "revision": "local"})
 
 def mteb_task(
     data: RetrievalData,    # corpus, queries, judgements
@@ -78,6 +82,7 @@ def mteb_task(
     from mteb.abstasks.retrieval import AbsTaskRetrieval
     def rows(texts: dict[str, str]) -> Any: return Dataset.from_list([{"id": k, "text": t} for k, t in texts.items()])
     def load_data(self: Any, **_: Any) -> None:
-        split = {"corpus": rows(data.corpus), "queries": rows(data.queries), "relevant_docs": data.qrels, "top_ranked": None}
+        split = {"corpus": rows(data.corpus), "queries": rows(data.queries), "relevant_docs": data.qrels,
+                 "top_ranked": None}
         self.dataset, self.data_loaded = {"default": {"test": split}}, True
     return type(name, (AbsTaskRetrieval,), {"metadata": metadata, "load_data": load_data})()

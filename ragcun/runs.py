@@ -5,7 +5,7 @@
 # %% ../nbs/03b_runs.ipynb #6526c3a4
 from __future__ import annotations
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from statistics import NormalDist
@@ -29,7 +29,8 @@ def _as_run(run: Ranking | Run) -> Run:
 
 def _word(text: str) -> str:
     "An id that can be a column of a TREC file."
-    if not text or text.split() != [text]: raise UserError(f"the id {text!r} holds white space", "TREC file", "Use ids without spaces")
+    if not text or text.split() != [text]:
+        raise UserError(f"the id {text!r} holds white space", "TREC file", "Use ids without spaces")
     return text
 
 def write_run(
@@ -61,7 +62,8 @@ def read_run(
         if not line.strip(): continue
         query, document, score = _run_row(line, f"{path}, row {number}")
         hits = run.setdefault(query, {})
-        if document in hits: raise UserError(f"query {query} lists document {document} twice", f"{path}, row {number}", "Keep its best score only")
+        if document in hits:
+            raise UserError(f"query {query} lists document {document} twice", f"{path}, row {number}", "Keep the best")
         hits[document] = score
     return run
 
@@ -138,22 +140,31 @@ class Comparisons:
     def _repr_markdown_(self) -> str: return markdown_table(self.rows())
     def _repr_html_(self) -> str: return html_table(self.rows())
 
-def text_table(rows: list[list[str]]) -> str:
+def text_table(
+    rows: list[list[str]],  # header first
+) -> str:                   # lines
     "Rows as aligned text: first column to the left, the others to the right."
     width = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(r, width, strict=True))) for r in rows)
+    padded = ([r[0].ljust(width[0]), *(c.rjust(w) for c, w in zip(r[1:], width[1:], strict=True))] for r in rows)
+    return "\n".join("  ".join(r) for r in padded)
 
-def markdown_table(rows: list[list[str]]) -> str:
+def markdown_table(
+    rows: list[list[str]],  # header first
+) -> str:                   # lines
     "Rows as a Markdown table."
     rule = ["---", *["---:"] * (len(rows[0]) - 1)]
     return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in r) + " |" for r in [rows[0], rule, *rows[1:]])
 
-def html_table(rows: list[list[str]]) -> str:
+def html_table(
+    rows: list[list[str]],  # header first
+) -> str:                   # <table>…</table>
     "Rows as an HTML table that takes its colours from the page."
     def line(cells: list[str], tag: str) -> str:
         align = ["left", *["right"] * (len(cells) - 1)]
-        return "<tr>" + "".join(f'<{tag} style="text-align:{a}">{escape(c)}</{tag}>' for a, c in zip(align, cells, strict=True)) + "</tr>"
-    return "<table><thead>" + line(rows[0], "th") + "</thead><tbody>" + "".join(line(r, "td") for r in rows[1:]) + "</tbody></table>"
+        marked = (f'<{tag} style="text-align:{a}">{escape(c)}</{tag}>' for a, c in zip(align, cells, strict=True))
+        return "<tr>" + "".join(marked) + "</tr>"
+    body = "".join(line(r, "td") for r in rows[1:])
+    return f"<table><thead>{line(rows[0], 'th')}</thead><tbody>{body}</tbody></table>"
 
 # %% ../nbs/03b_runs.ipynb #712e9d7c
 def per_query(
@@ -177,7 +188,8 @@ def compare(
 ) -> Comparison:
     "Paired comparison of two systems on one collection."
     a, b = (per_query(r, qrels, metric) for r in (run_a, run_b))
-    if a.query_ids != b.query_ids: raise UserError("the two runs answer different queries", "compare", "Score both with the same judgements")
+    if a.query_ids != b.query_ids:
+        raise UserError("the two runs answer different queries", "compare", "Score both with the same judgements")
     if metric not in a.values or metric not in b.values:
         raise UserError(f"unknown metric {metric}", "compare", f"Use one of: {', '.join(a.values)}")
     d = paired_test(a[metric], b[metric], seed)
@@ -191,6 +203,7 @@ def compare_sets(
 ) -> Comparisons:
     "Paired comparison of two systems on several collections, with Holm's correction."
     if not sets: raise UserError("there is nothing to compare", "compare_sets", "Give at least one collection")
-    single = {name: compare(given[0], given[1], given[2] if len(given) > 2 else None, metric, seed) for name, given in sets.items()}
+    single = {name: compare(given[0], given[1], given[2] if len(given) > 2 else None, metric, seed)
+              for name, given in sets.items()}
     p = holm({name: c.difference.p for name, c in single.items()})
-    return Comparisons({name: Comparison(c.metric, c.a, c.b, c.difference, c.detectable, p[name]) for name, c in single.items()})
+    return Comparisons({name: replace(c, p_holm=p[name]) for name, c in single.items()})

@@ -42,7 +42,7 @@ def collections(args, model) -> dict:
     from ragcun.evaluate import evaluate
     from ragcun.model import find_base
     from sentence_transformers import SentenceTransformer
-    plain, out = SentenceTransformer(str(find_base(None)), device="cpu"), {}
+    plain, out = SentenceTransformer(str(find_base(None)[0]), device="cpu"), {}
     for name in ("med", "cranfield", "cacm"):
         data = load_retrieval(SHARED / name)
         with tempfile.TemporaryDirectory() as folder:

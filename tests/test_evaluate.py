@@ -1,0 +1,208 @@
+"""Evaluation on the real base, abstention against references, the mteb model; and what must be refused."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragcun.abstain import (abstention, auroc, calibration_error, false_answer_rate, nauc, plot_risk_coverage, risk_coverage,
+                            without_answers)
+from ragcun.collection import RetrievalData
+from ragcun.core import UserError
+from ragcun.data import load_retrieval
+from ragcun.evaluate import EvaluateConfig, compare, encode_collection, evaluate, read_run
+from ragcun.metrics import retrieval_metrics
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("RAGCUN_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+def small(data: RetrievalData, documents: int, characters: int) -> RetrievalData:
+    "A few hundred documents of a collection, texts cut, judgements of the others dropped."
+    judged = list(dict.fromkeys(d for grades in data.qrels.values() for d, g in grades.items() if g > 0))[:documents // 2]
+    kept = {*judged, *list(data.corpus)[:documents - len(judged)]}
+    qrels = {q: {d: g for d, g in grades.items() if d in kept} for q, grades in data.qrels.items()}
+    qrels = {q: grades for q, grades in qrels.items() if grades}
+    return RetrievalData({d: t[:characters] for d, t in data.corpus.items() if d in kept}, {q: data.queries[q] for q in qrels}, qrels, "part")
+
+
+@pytest.fixture(scope="module")
+def model():
+    from ragcun.model import GaussianEncoder
+    try: return GaussianEncoder.from_base(device="cpu", precision="no")
+    except UserError as e: pytest.skip(f"no base model: {e}")
+
+
+@pytest.fixture(scope="module")
+def tiny(): return load_retrieval(ROOT / "data" / "processed" / "test_eval.json")
+
+
+@pytest.fixture(scope="module")
+def med():
+    if not (SHARED / "med").exists(): pytest.skip("the shared collection med is not at hand (RAGCUN_SHARED_DATA)")
+    return small(load_retrieval(SHARED / "med"), 160, 160)
+
+
+@pytest.fixture(scope="module")
+def plain(model):
+    from sentence_transformers import SentenceTransformer
+
+    from ragcun.model import find_base
+    return SentenceTransformer(str(find_base(None)[0]), device="cpu")
+
+
+def test_base_is_what_sentence_transformers_measures(model, med, plain):
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+    relevant = {q: {d for d, g in grades.items() if g > 0} for q, grades in med.qrels.items()}
+    answered = {q: t for q, t in med.queries.items() if relevant[q]}
+    data = RetrievalData(med.corpus, answered, {q: med.qrels[q] for q in answered}, "part")
+    theirs = InformationRetrievalEvaluator(answered, med.corpus, {q: relevant[q] for q in answered}, write_csv=False)(plain)
+    ours = evaluate(model, data)
+    for name in ("ndcg@10", "mrr@10", "map@100", "recall@10", "precision@5"):
+        assert ours.base[name] == pytest.approx(theirs[f"cosine_{name}"], abs=1e-6), name
+    assert max(abs(d.mean) for d in ours.difference.values()) < 1e-6        # an unfitted encoder ranks as its base
+    alone = evaluate(plain, data)                                           # a plain SentenceTransformer, no other base
+    assert alone.base is None and alone.metrics["ndcg@10"] == pytest.approx(ours.base["ndcg@10"], abs=1e-6)
+
+
+def test_files_hold_what_the_report_says(model, med, tmp_path):
+    pytrec_eval = pytest.importorskip("pytrec_eval", reason="pytrec_eval-terrier is not installed")
+    from ragcun.model import GaussianEncoder
+    cut = GaussianEncoder.from_base(output_dim=24, device="cpu", precision="no")
+    report = evaluate(cut, med, EvaluateConfig(ks=(3,)), run_file=tmp_path / "run.trec", per_query_file=tmp_path / "q.jsonl")
+    with open(tmp_path / "run.trec", encoding="utf-8") as f: run = pytrec_eval.parse_run(f)
+    trec = pytrec_eval.RelevanceEvaluator(med.qrels, {"ndcg_cut.3", "map_cut.100"}).evaluate(run)
+    assert report.metrics["ndcg@3"] == pytest.approx(np.mean([trec[q]["ndcg_cut_3"] for q in med.qrels]), abs=1e-9)
+    assert report.metrics["map@100"] == pytest.approx(np.mean([trec[q]["map_cut_100"] for q in med.qrels]), abs=1e-9)
+    rows = [json.loads(line) for line in (tmp_path / "q.jsonl").read_text().splitlines()]
+    assert [r["query_id"] for r in rows] == list(med.qrels)
+    assert np.mean([r["model"]["ndcg@10"] for r in rows]) == pytest.approx(report.metrics["ndcg@10"])
+    assert np.mean([r["base"]["ndcg@10"] for r in rows]) == pytest.approx(report.base["ndcg@10"])
+    again, first = compare(tmp_path / "run.trec", report.base_per_query, med.qrels).difference, report.difference["ndcg@10"]
+    assert (again.mean, again.low, again.high, again.p) == pytest.approx((first.mean, first.low, first.high, first.p), abs=1e-9)
+    assert retrieval_metrics(read_run(tmp_path / "run.trec"), med.qrels).mean()["mrr@10"] == pytest.approx(report.metrics["mrr@10"])
+
+
+def test_contract_of_the_file(model, tiny, tmp_path):
+    report = evaluate(model, tiny)
+    report.save(tmp_path / "results" / "evaluation.json")
+    saved = json.loads((tmp_path / "results" / "evaluation.json").read_text())
+    assert {"metrics", "base", "difference", "queries", "documents", "seconds", "config", "notes"} <= set(saved)
+    wanted = {"ndcg@10", "mrr@10", "map@100", "precision@5", "success@10", *(f"recall@{k}" for k in (1, 5, 10, 20, 100))}
+    assert wanted <= set(saved["metrics"]) == set(saved["base"]) == set(saved["difference"])
+    assert set(saved["difference"]["ndcg@10"]) == {"mean", "low", "high", "p", "n"} and saved["queries"] == saved["documents"] == 10
+    assert saved["metrics"]["recall@100"] == 1 and "by construction" in saved["notes"][0]
+    for shown in (repr(report), report._repr_markdown_(), report._repr_html_()):
+        assert "by construction" in shown and "95 % interval" in shown
+
+
+def test_a_changed_base_is_measured_against_the_original(tiny, model):
+    import torch
+
+    from ragcun.model import GaussianEncoder
+    changed = GaussianEncoder.from_base(device="cpu", precision="no")
+    with torch.no_grad():
+        for p in changed.base.parameters(): p.add_(.3 * p.std() * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)) if p.numel() > 1 else 0)
+    assert np.abs(encode_collection(changed, tiny)[1].u - encode_collection(model, tiny)[1].u).max() > .01    # taken for frozen: wrong base
+    changed.base_changed = True
+    np.testing.assert_allclose(encode_collection(changed, tiny)[1].u, encode_collection(model, tiny)[1].u, atol=1e-5)
+
+
+def test_notes_say_what_the_numbers_hide(model, tiny):
+    qrels = {**tiny.qrels, next(iter(tiny.qrels)): {next(iter(tiny.corpus)): 0}}
+    qrels.pop(list(qrels)[-1])
+    notes = " ".join(evaluate(model, RetrievalData(tiny.corpus, tiny.queries, qrels)).notes)
+    assert "1 of 9 queries have no relevant document" in notes and "1 queries have no judgements" in notes
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda d: RetrievalData({}, d.queries, d.qrels), "corpus is empty"),
+    (lambda d: RetrievalData(d.corpus, d.queries, {}), "no relevance judgements"),
+    (lambda d: RetrievalData(d.corpus, d.queries, {**d.qrels, "nobody": {"0": 1}}), "unknown query"),
+    (lambda d: RetrievalData(d.corpus, d.queries, {q: {"nothing": 1} for q in d.qrels}), "unknown document nothing")])
+def test_bad_data_is_refused_before_encoding(tiny, change, words):
+    class Fails:
+        def __getattr__(self, name): raise AssertionError("encoded before the data were checked")
+    with pytest.raises(UserError, match=words): evaluate(Fails(), change(tiny))
+
+
+def test_vectors_with_nan_are_refused(tiny):
+    class Broken:
+        similarity_fn_name = "dot"
+        def encode_query(self, texts): return np.ones((len(texts), 3))
+        def encode_document(self, texts): return np.full((len(texts), 3), np.nan)
+    with pytest.raises(UserError, match="NaN"): evaluate(Broken(), tiny)
+    Broken.encode_document = lambda self, texts: np.ones((len(texts), 4))
+    with pytest.raises(UserError, match="dimensions"): evaluate(Broken(), tiny)
+
+
+def test_nothing_half_written_stays(model, tiny, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError): evaluate(model, tiny, run_file=tmp_path / "file" / "run.trec")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_import_is_light():
+    code = "import sys, ragcun.evaluate, ragcun.abstain, ragcun.mteb_model; print([m for m in ('torch', 'matplotlib', 'scipy', 'mteb') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2 ** 32 - 1), st.integers(2, 60), st.booleans())
+def test_abstention_against_references(seed, n, ties):
+    from sklearn.metrics import roc_auc_score
+    rng = np.random.default_rng(seed)
+    c, yes, q = rng.normal(size=n).round(0 if ties else 6), rng.integers(0, 2, n), rng.uniform(size=n).round(1)
+    if 0 < yes.sum() < n: assert auroc(c, yes) == pytest.approx(roc_auc_score(yes, c), abs=1e-12)
+    coverage, risk = risk_coverage(c, q)
+    assert coverage[-1] == 1 and risk[-1] == pytest.approx(1 - q.mean())
+    try: from mteb._evaluators.retrieval_metrics import nauc as theirs
+    except ImportError: return
+    if q.max() - q.min() > .05: assert nauc(c, q) == pytest.approx(theirs(c, q), abs=1e-9)
+
+
+def test_abstention_on_a_real_collection(model, med):
+    "With the answers of half the queries removed, the best score tells answerable queries from the others; shuffled, it does not."
+    from ragcun.metrics import rank_vectors
+    part, has = without_answers(med, .5, seed=0)
+    own, _ = encode_collection(model, part, base=False)
+    ranking = rank_vectors(own.u, own.v, part, own.metric, 10)
+    quality = retrieval_metrics(ranking.run(), part.qrels)["ndcg@10"]
+    best = ranking.scores[:, 0].astype(float)
+    found = abstention(best, has, quality, float(np.median(best)))
+    assert 0 < found.unanswerable < found.queries and found.auroc > .6 and quality[~has].max() == 0
+    shuffled = [auroc(np.random.default_rng(s).permutation(best), has) for s in range(200)]
+    assert abs(np.mean(shuffled) - .5) < .03
+
+
+def test_rates_and_calibration():
+    rng = np.random.default_rng(0)
+    null = rng.normal(size=20_000)
+    assert false_answer_rate(np.r_[null, 5], np.r_[np.zeros(20_000), 1], 1.6449) == pytest.approx(.05, abs=.005)
+    p = rng.uniform(size=20_000)
+    assert calibration_error(p, rng.uniform(size=20_000) < p) < .02 < calibration_error(p, rng.uniform(size=20_000) < p ** 2)
+
+
+def test_risk_coverage_figure():
+    rng = np.random.default_rng(0)
+    q = rng.uniform(size=50)
+    ax = plot_risk_coverage({"model": (q + rng.normal(0, .1, 50), q), "base": (rng.normal(size=50), q)}, .4)
+    assert len(ax.lines) == 5 and ax.get_ylim()[0] == 0 and ax.get_xlabel() and ax.get_ylabel()
+    assert (ax.lines[0].get_ydata() >= ax.lines[2].get_ydata() - 1e-9).all()        # nothing beats the oracle
+
+
+def test_model_runs_in_mteb(tiny, tmp_path):
+    mteb = pytest.importorskip("mteb", reason="the optional extra mteb is not installed")
+    from ragcun.model import GaussianEncoder
+    from ragcun.mteb_model import MtebModel, mteb_task
+    cut = GaussianEncoder.from_base(output_dim=16, device="cpu", precision="no")
+    results = mteb.evaluate(MtebModel(cut), [mteb_task(tiny, "MyCollection")], cache=None, show_progress_bar=False)
+    scores, ours = results[0].scores["test"][0], evaluate(cut, tiny, base=False).metrics
+    for theirs, name in (("ndcg_at_10", "ndcg@10"), ("map_at_100", "map@100"), ("recall_at_1", "recall@1")):
+        assert scores[theirs] == pytest.approx(ours[name], abs=1e-4)
+    assert ours["ndcg@10"] < 1
