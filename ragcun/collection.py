@@ -25,14 +25,16 @@ class RetrievalData:
     qrels: dict[str, dict[str, int]]     # query id → {document id: grade}, 0 is not relevant
     name: str = field(default="")        # for messages and reports
 
-    def __repr__(self) -> str: return f"RetrievalData({len(self.queries):,} queries, {len(self.corpus):,} documents{', ' + self.name if self.name else ''})"
+    def __repr__(self) -> str:
+        return f"RetrievalData({len(self.queries):,} queries, {len(self.corpus):,} documents{', ' + self.name if self.name else ''})"
 
 # %% ../nbs/00b_collection.ipynb #18e7bf67
 def _beir_file(folder: Path, name: str) -> Path:
     "`name.jsonl` or `name.jsonl.gz`."
     for path in (folder/f"{name}.jsonl", folder/f"{name}.jsonl.gz"):
         if path.exists(): return path
-    raise UserError(f"no {name}.jsonl or {name}.jsonl.gz", str(folder), "Give a file of pairs, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
+    raise UserError(f"no {name}.jsonl or {name}.jsonl.gz", str(folder),
+                    "Give a file of pairs, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
 
 def _beir_texts(path: Path, keep: set[str] | None = None) -> dict[str, str]:
     "id → text of a corpus or query file; all ids, or those in `keep`."
@@ -40,8 +42,10 @@ def _beir_texts(path: Path, keep: set[str] | None = None) -> dict[str, str]:
     seen: set[str] = set()
     for number, row in iter_json_lines(path):
         where = f"{path}, row {number}"
-        if not isinstance(row, dict) or not isinstance(row.get("_id"), str): raise UserError("no _id", where, 'Write {"_id": …, "text": …}.')
-        if row["_id"] in seen: raise UserError(f"the id {row['_id']} is used twice", where, "Give every text its own id.")
+        if not isinstance(row, dict) or not isinstance(row.get("_id"), str):
+            raise UserError("no _id", where, 'Write {"_id": …, "text": …}.')
+        if row["_id"] in seen:
+            raise UserError(f"the id {row['_id']} is used twice", where, "Give every text its own id.")
         seen.add(row["_id"])
         if keep is None or row["_id"] in keep: texts[row["_id"]] = _beir_text(row, where)
     return texts
@@ -49,7 +53,8 @@ def _beir_texts(path: Path, keep: set[str] | None = None) -> dict[str, str]:
 def _beir_text(row: dict, where: str) -> str:
     "title + ' ' + text, checked; an empty text is kept, so that metrics stay comparable."
     title, text = row.get("title") or "", row.get("text") or ""
-    if not isinstance(title, str) or not isinstance(text, str): raise UserError("title or text is not text", where, "Write both as strings.")
+    if not isinstance(title, str) or not isinstance(text, str):
+        raise UserError("title or text is not text", where, "Write both as strings.")
     whole = f"{title} {text}".strip()
     fault = text_fault(whole) if whole else ""
     if fault and whole not in EMPTY_CELLS: raise UserError(f"text {fault}", where, "Mend or remove this row.")
@@ -63,7 +68,8 @@ def read_qrels(
         cells = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or (number == 1 and not _is_grade(cells[-1])): continue
         if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
-            raise UserError("not a judgement", f"{path}, row {number}", "Write: query id, tab, document id, tab, whole number.")
+            raise UserError("not a judgement", f"{path}, row {number}",
+                            "Write: query id, tab, document id, tab, whole number.")
         yield number, cells[0], cells[-2], int(float(cells[-1]))
 
 def _is_grade(cell: str) -> bool: return re.fullmatch(r"\s*-?\d{1,6}(\.0)?\s*", cell) is not None
@@ -87,14 +93,17 @@ def load_beir(
     qrels: dict[str, dict[str, int]] = {}
     rows: dict[tuple[str, str], int] = {}
     for number, q, d, grade in read_qrels(path):
-        if rows.setdefault((q, d), number) != number and qrels[q][d] != grade: raise UserError(f"{q} and {d} are judged twice", f"{path}, row {number}", "Keep one.")
+        if rows.setdefault((q, d), number) != number and qrels[q][d] != grade:
+            raise UserError(f"{q} and {d} are judged twice", f"{path}, row {number}", "Keep one.")
         qrels.setdefault(q, {})[d] = grade
     if not qrels: raise UserError("no judgements", str(path), "Each row needs: query id, tab, document id, tab, grade.")
     queries = _beir_texts(_beir_file(folder, "queries"), set(qrels))
     corpus = _beir_texts(_beir_file(folder, "corpus"), {d for _, d in rows} if only_judged else None)
     for (q, d), number in rows.items():
         unknown = f"query {q}" if q not in queries else f"document {d}" if d not in corpus else ""
-        if unknown: raise UserError(f"a judgement names the unknown {unknown}", f"{path}, row {number}", "Remove the row or add the text.")
+        if unknown:
+            raise UserError(f"a judgement names the unknown {unknown}", f"{path}, row {number}",
+                            "Remove the row or add the text.")
     return RetrievalData(corpus, {q: queries[q] for q in qrels}, qrels, f"{folder.name}/{split_name}")
 
 # %% ../nbs/00b_collection.ipynb #fbe066a5
@@ -103,7 +112,8 @@ def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, s
     if not isinstance(values, list): raise UserError(f"{kind} is not a list", str(path), f'Write "{kind}": ["…", …].')
     ids = [str(i) for i in range(len(values))] if ids is None else ids
     if not isinstance(ids, list) or len(ids) != len(values) or len(set(map(str, ids))) != len(ids):
-        raise UserError(f"the ids of {kind} do not fit: {len(values)} texts need as many different ids", str(path), "Mend or remove the ids.")
+        raise UserError(f"the ids of {kind} do not fit: {len(values)} texts need as many different ids", str(path),
+                        "Mend or remove the ids.")
     texts: dict[str, str] = {}
     for i, (key, value) in enumerate(zip(ids, values, strict=True)):
         text: Any = value.get("text") if isinstance(value, dict) else value
@@ -118,18 +128,24 @@ def load_single(
 ) -> RetrievalData:
     "Read the single evaluation file."
     data = read_whole_json(path) if data is None else data
-    if not isinstance(data, dict) or "relevance" not in data: raise UserError("not an evaluation file", str(path), 'Write {"corpus": […], "queries": […], "relevance": [[0], …]}.')
+    if not isinstance(data, dict) or "relevance" not in data:
+        raise UserError("not an evaluation file", str(path),
+                        'Write {"corpus": […], "queries": […], "relevance": [[0], …]}.')
     corpus = _texts_of(data.get("corpus"), data.get("corpus_ids"), "corpus", path)
     queries = _texts_of(data.get("queries"), data.get("query_ids"), "queries", path)
     judged = data.get("judged") or data["relevance"]
-    if not isinstance(judged, list): raise UserError("relevance is not a list", str(path), 'Write "relevance": [[0], …].')
+    if not isinstance(judged, list):
+        raise UserError("relevance is not a list", str(path), 'Write "relevance": [[0], …].')
     if judged is data["relevance"]: judged = [[[i, 1] for i in row] if isinstance(row, list) else row for row in judged]
-    if len(judged) != len(queries): raise UserError(f"{len(queries)} queries but {len(judged)} rows of relevance", str(path), "Give one list of document numbers per query.")
+    if len(judged) != len(queries):
+        raise UserError(f"{len(queries)} queries but {len(judged)} rows of relevance", str(path),
+                        "Give one list of document numbers per query.")
     names, qrels = list(corpus), {}
     for i, (q, row) in enumerate(zip(queries, judged, strict=True)):
         try: qrels[q] = {names[_index(d)]: _index(grade) for d, grade in row}
         except (TypeError, ValueError, IndexError) as e:
-            raise UserError(f"relevance {i} is not a list of document numbers from 0 to {len(names) - 1}", str(path), "Mend this entry.") from e
+            raise UserError(f"relevance {i} is not a list of document numbers from 0 to {len(names) - 1}", str(path),
+                            "Mend this entry.") from e
     return RetrievalData(corpus, queries, qrels, Path(path).stem)
 
 def _index(value: Any) -> int:

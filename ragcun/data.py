@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, overload
 from .collection import RetrievalData, load_beir, load_single, save_retrieval
 from .core import UserError
-from .files import RowError, character_fault, file_format, iter_rows, normalise_text, read_whole_json, text_fault, text_id, write_rows
+from .files import RowError, character_fault, file_format, iter_rows, normalise_text
+from .files import read_whole_json, text_fault, text_id, write_rows
 
 # %% auto #0
 __all__ = ['NEGATIVE', 'Pair', 'row_to_pair', 'check_pair', 'PairSet', 'pair_to_row', 'pairs_to_retrieval', 'retrieval_to_pairs',
@@ -146,7 +147,8 @@ def pair_to_row(
 def _add_text(texts: dict[str, str], key: str, text: str, kind: str, name: str) -> str:
     "Put a text under its id; another text there is an error."
     if texts.setdefault(key, text) != text and normalise_text(texts[key]) != normalise_text(text):
-        raise UserError(f"the {kind} id {key} stands for two texts", name or "pairs", "Give every text its own id, or leave the ids out.")
+        raise UserError(f"the {kind} id {key} stands for two texts", name or "pairs",
+                        "Give every text its own id, or leave the ids out.")
     return key
 
 def pairs_to_retrieval(
@@ -193,7 +195,9 @@ def _rows_of_json(path: Path) -> Iterator[tuple[int, Any]]:
     "A list of rows, or the single evaluation file."
     data = read_whole_json(path)
     if isinstance(data, dict) and "relevance" in data: data = list(retrieval_to_pairs(load_single(path, data)))
-    if not isinstance(data, list): raise UserError(f"the file holds a {type(data).__name__}, not a list of rows", str(path), 'Write [{"query": …, "positive": …}, …].')
+    if not isinstance(data, list):
+        raise UserError(f"the file holds a {type(data).__name__}, not a list of rows", str(path),
+                        'Write [{"query": …, "positive": …}, …].')
     yield from enumerate(data, 1)
 
 def iter_numbered(
@@ -209,7 +213,8 @@ def iter_numbered(
             if isinstance(row, Pair): check_pair(row)
             pair = row if isinstance(row, Pair) else row_to_pair(row)
         except RowError as e:
-            if on_fault is None: raise UserError(str(e), f"{source if is_path else 'pairs'}, row {number}", _advice(str(e))) from e
+            if on_fault is None:
+                raise UserError(str(e), f"{source if is_path else 'pairs'}, row {number}", _advice(str(e))) from e
             on_fault(number, str(e))
         else: yield number, pair
 

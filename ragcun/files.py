@@ -74,7 +74,8 @@ def open_bytes(
     "Open a file for reading, or say what to type when there is none."
     path = Path(path)
     if not path.is_file():
-        raise UserError("no such file" if not path.exists() else "not a file", str(path), "Check the path, or make the file with: ragcun prepare --help.")
+        raise UserError("no such file" if not path.exists() else "not a file", str(path),
+                        "Check the path, or make the file with: ragcun prepare --help.")
     return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")   # type: ignore[return-value]
 
 def iter_lines(
@@ -88,14 +89,18 @@ def iter_lines(
             number = 0
             while raw := f.readline(max_line + 1):
                 number += 1
-                if len(raw) > max_line: raise UserError(f"a line is longer than {max_line:,} bytes", f"{path}, row {number}", "Split it into shorter texts.")
+                if len(raw) > max_line:
+                    raise UserError(f"a line is longer than {max_line:,} bytes", f"{path}, row {number}",
+                                    "Split it into shorter texts.")
                 line = _decode(raw, path, number)
                 yield number, line if keep_ends else line.rstrip("\r\n")
-    except (gzip.BadGzipFile, EOFError) as e: raise UserError(f"broken gzip file: {e}", str(path), "Copy or download it again.") from e
+    except (gzip.BadGzipFile, EOFError) as e:
+        raise UserError(f"broken gzip file: {e}", str(path), "Copy or download it again.") from e
 
 def _decode(raw: bytes, path: Path | str, number: int) -> str:
     "UTF-8, with the mark of the first line skipped, or an error that names the byte."
-    if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"): raise UserError("the file is UTF-16", f"{path}, byte 0", f"Convert it: iconv -f utf-16 -t utf-8 {path}")
+    if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError("the file is UTF-16", f"{path}, byte 0", f"Convert it: iconv -f utf-16 -t utf-8 {path}")
     try: return raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as e:
         raise UserError(f"not UTF-8: byte 0x{raw[e.start]:02x} at position {e.start} of the row", f"{path}, row {number}",
@@ -125,13 +130,16 @@ def read_whole_json(
     "A JSON file, with any failure as one line."
     try:
         with open_bytes(path) as f: raw = f.read()
-    except (gzip.BadGzipFile, EOFError) as e: raise UserError(f"broken gzip file: {e}", str(path), "Copy or download it again.") from e
+    except (gzip.BadGzipFile, EOFError) as e:
+        raise UserError(f"broken gzip file: {e}", str(path), "Copy or download it again.") from e
     return parse_json(_decode(raw, path, 1), str(path))
 
 def _iter_json(path: Path) -> Iterator[tuple[int, Any]]:
     "The rows of a JSON list."
     data = read_whole_json(path)
-    if not isinstance(data, list): raise UserError(f"the file holds a {type(data).__name__}, not a list of rows", str(path), 'Write [{"query": …, "positive": …}, …].')
+    if not isinstance(data, list):
+        raise UserError(f"the file holds a {type(data).__name__}, not a list of rows", str(path),
+                        'Write [{"query": …, "positive": …}, …].')
     yield from enumerate(data, 1)
 
 def _iter_csv(path: Path) -> Iterator[tuple[int, Any]]:
@@ -144,9 +152,11 @@ def _iter_csv(path: Path) -> Iterator[tuple[int, Any]]:
         for number, cells in enumerate(reader, 2):
             if not cells: continue
             if len(cells) != len(header):
-                raise UserError(f"{len(cells)} cells under {len(header)} column names", f"{path}, row {number}", "Quote cells that hold the separator.")
+                raise UserError(f"{len(cells)} cells under {len(header)} column names", f"{path}, row {number}",
+                                "Quote cells that hold the separator.")
             yield number, dict(zip(header, cells, strict=True))
-    except csv.Error as e: raise UserError(f"broken CSV: {e}", f"{path}, line {reader.line_num}", "Mend this line.") from e
+    except csv.Error as e:
+        raise UserError(f"broken CSV: {e}", f"{path}, line {reader.line_num}", "Mend this line.") from e
     finally: csv.field_size_limit(limit)
 
 def _iter_parquet(path: Path) -> Iterator[tuple[int, Any]]:
@@ -158,9 +168,11 @@ def _iter_parquet(path: Path) -> Iterator[tuple[int, Any]]:
         with pq.ParquetFile(path) as f:
             for batch in f.iter_batches(4096):
                 for row in batch.to_pylist(): yield (number := number + 1), row
-    except (pa.ArrowException, OSError) as e: raise UserError(f"not a readable Parquet file: {str(e)[:120]}", str(path), "Write it again.") from e
+    except (pa.ArrowException, OSError) as e:
+        raise UserError(f"not a readable Parquet file: {str(e)[:120]}", str(path), "Write it again.") from e
 
-READERS = {".json": _iter_json, ".jsonl": iter_json_lines, ".ndjson": iter_json_lines, ".csv": _iter_csv, ".tsv": _iter_csv, ".parquet": _iter_parquet}
+READERS = {".json": _iter_json, ".jsonl": iter_json_lines, ".ndjson": iter_json_lines,
+           ".csv": _iter_csv, ".tsv": _iter_csv, ".parquet": _iter_parquet}
 
 def file_format(
     path: Path | str,   # a file name
@@ -168,7 +180,9 @@ def file_format(
     "Which reader a file name asks for."
     suffixes = [s.lower() for s in Path(path).suffixes if s.lower() != ".gz"]
     kind = suffixes[-1] if suffixes else ""
-    if kind not in READERS: raise UserError(f"unknown format {kind or '(no suffix)'}", str(path), f"Use one of {' '.join(READERS)} or a BEIR folder.")
+    if kind not in READERS:
+        raise UserError(f"unknown format {kind or '(no suffix)'}", str(path),
+                        f"Use one of {' '.join(READERS)} or a BEIR folder.")
     return kind
 
 def iter_rows(
@@ -207,7 +221,8 @@ def _write_parquet(path: Path, rows: list[dict]) -> None:
     "Rows as Parquet; negatives are a list column."
     import pyarrow as pa
     import pyarrow.parquet as pq
-    fields = [pa.field(k, pa.list_(pa.string()) if k == "negative" else pa.string()) for k in ("query", "positive", "negative", "query_id", "document_id", "strategy")]
+    names = ("query", "positive", "negative", "query_id", "document_id", "strategy")
+    fields = [pa.field(k, pa.list_(pa.string()) if k == "negative" else pa.string()) for k in names]
     for row in rows:
         if isinstance(row.get("negative"), str): row["negative"] = [row["negative"]]
     with atomic_write(path) as tmp: pq.write_table(pa.Table.from_pylist(rows, pa.schema(fields)), tmp)

@@ -17,7 +17,7 @@ from .core import UserError
 from .files import open_bytes
 
 # %% auto #0
-__all__ = ['logger', 'MAX_FILE', 'GUESSES', 'MARKS', 'LINK', 'BLOCKS', 'TEXT_PARSERS', 'BINARY_PARSERS', 'decode_bytes',
+__all__ = ['logger', 'MAX_FILE', 'GUESSES', 'MARKS', 'LINK', 'ROLE', 'BLOCKS', 'TEXT_PARSERS', 'BINARY_PARSERS', 'decode_bytes',
            'read_text', 'Section', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_html', 'parse_notebook',
            'parse_pdf', 'parse_docx', 'read_sections']
 
@@ -38,10 +38,14 @@ def decode_bytes(
     except (UnicodeDecodeError, LookupError) as e:
         start = getattr(e, "start", 0)
         used = _guess(raw) if encoding == "utf-8" and b"\x00" not in raw else ""
-        if not used: raise UserError(f"not {encoding} text: byte 0x{raw[start]:02x}", f"{where}, byte {start}", "Convert it to UTF-8, or name the encoding.") from e
+        if not used:
+            raise UserError(f"not {encoding} text: byte 0x{raw[start]:02x}", f"{where}, byte {start}",
+                            "Convert it to UTF-8, or name the encoding.") from e
         text = raw.decode(used, "strict")
         logger.warning("%s is not UTF-8; read as %s", where, used)
-    if "\x00" in text: raise UserError("not a text file: it holds NUL", f"{where}, byte {text.index(chr(0))}", "Remove it from the folder.")
+    if "\x00" in text:
+        raise UserError("not a text file: it holds NUL", f"{where}, byte {text.index(chr(0))}",
+                        "Remove it from the folder.")
     return text, used
 
 def _guess(raw: bytes) -> str:
@@ -97,7 +101,7 @@ def _markdown_lines(text: str) -> Iterator[tuple[int, str]]:
         if mark: fence = "" if fence and line.strip().startswith(fence) else fence or mark[1]
         elif fence: yield 0, line
         elif heading: yield len(heading[1]), _plain_markdown(heading[2])
-        elif re.fullmatch(r"=+|-{2,}", following.strip()) and line.strip() and not line.startswith((" ", "-", "*", ">", "|")): yield 1 + (following[:1] == "-"), _plain_markdown(line)
+        elif re.fullmatch(r"=+|-{2,}", following.strip()) and line.strip() and line[0] not in " -*>|": yield 1 + (following[:1] == "-"), _plain_markdown(line)
         elif not re.fullmatch(r"\s*([=]+|-{2,}|\|?[\s:|-]*\|[\s:|-]*)\s*", line): yield 0, _plain_markdown(line)
 
 def parse_markdown(
@@ -106,6 +110,8 @@ def parse_markdown(
     "Sections of a Markdown text."
     return _group(_markdown_lines(text))
 
+ROLE = re.compile(r":[\w:]+:`~?([^`<]*?)(?:\s*<[^>]*>)?`|``?([^`]*)``?_?")
+
 def _rst_lines(text: str) -> Iterator[tuple[int, str]]:
     "reStructuredText as lines with levels, in the order in which underlines appear."
     lines, marks = text.split("\n"), []
@@ -113,11 +119,12 @@ def _rst_lines(text: str) -> Iterator[tuple[int, str]]:
     for line, following in zip(lines, lines[1:] + [""], strict=True):
         under = re.fullmatch(r"([=\-~^\"'`#*+:.<>_])\1{2,}\s*", following)
         if skip: skip -= 1
-        elif under and line.strip() and not line.startswith(" ") and len(following.strip()) >= len(line.strip()) and not re.fullmatch(r"(\W)\1+", line.strip()):
+        elif (under and line.strip() and line[0] != " " and len(following.strip()) >= len(line.strip())
+              and not re.fullmatch(r"(\W)\1+", line.strip())):
             if under[1] not in marks: marks.append(under[1])
             yield marks.index(under[1]) + 1, re.sub(r"[`*]+", "", line)
             skip = 1
-        elif not re.match(r"\s*\.\. |([=\-~^\"'`#*+])\1{3,}\s*$", line): yield 0, re.sub(r":[\w:]+:`~?([^`<]*?)(?:\s*<[^>]*>)?`|``?([^`]*)``?_?", lambda m: m[1] or m[2] or "", line)
+        elif not re.match(r"\s*\.\. |([=\-~^\"'`#*+])\1{3,}\s*$", line): yield 0, ROLE.sub(lambda m: m[1] or m[2] or "", line)
 
 def parse_rst(
     text: str,   # reStructuredText
@@ -157,14 +164,17 @@ def parse_notebook(
 ) -> list[Section]:
     "Sections of the Markdown cells of a notebook."
     try: cells = json.loads(text)["cells"]
-    except (ValueError, KeyError, TypeError, RecursionError) as e: raise UserError("not a Jupyter notebook", "", "Remove it or save it again.") from e
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise UserError("not a Jupyter notebook", "", "Remove it or save it again.") from e
     sources = [c.get("source", "") for c in cells if isinstance(c, dict) and c.get("cell_type") == "markdown"] if isinstance(cells, list) else []
     return parse_markdown("\n\n".join("".join(map(str, s)) if isinstance(s, list) else str(s) for s in sources))
 
 def _need(module: str, kind: str) -> Any:
     "An optional parser, or what to install."
     try: return importlib.import_module(module)
-    except ImportError as e: raise UserError(f"{kind} files need a parser that is not installed", "", "Type: pip install 'ragcun[documents]'.") from e
+    except ImportError as e:
+        raise UserError(f"{kind} files need a parser that is not installed", "",
+                        "Type: pip install 'ragcun[documents]'.") from e
 
 def parse_pdf(
     raw: bytes,   # a PDF file
@@ -175,7 +185,9 @@ def parse_pdf(
         reader = pypdf.PdfReader(io.BytesIO(raw))
         title = str((reader.metadata or {}).get("/Title") or "")
         pages = [p.extract_text().replace("-\n", "").replace("\x00", "") for p in reader.pages]
-    except Exception as e: raise UserError(f"not a readable PDF file: {type(e).__name__} {e}"[:160], "", "Save it again without a password.") from e
+    except Exception as e:
+        raise UserError(f"not a readable PDF file: {type(e).__name__} {e}"[:160], "",
+                        "Save it again without a password.") from e
     return [Section(title.strip(), "", 1)] * bool(title.strip()) + [Section("", p.strip()) for p in pages if p.strip()]
 
 def parse_docx(
@@ -184,12 +196,14 @@ def parse_docx(
     "Sections by the heading styles of a Word file."
     docx = _need("docx", "Word")
     try: paragraphs = docx.Document(io.BytesIO(raw)).paragraphs
-    except Exception as e: raise UserError(f"not a readable Word file: {type(e).__name__} {e}"[:160], "", "Save it again as .docx.") from e
+    except Exception as e:
+        raise UserError(f"not a readable Word file: {type(e).__name__} {e}"[:160], "", "Save it again as .docx.") from e
     names = [(p.style.name or "" if p.style else "", p.text) for p in paragraphs if p.text.strip()]
     return _group((int(m[1]) if (m := re.fullmatch(r"Heading (\d)", n)) else 1 if n == "Title" else 0, t + "\n" * (n != "Title")) for n, t in names)
 
 TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
-    ".txt": parse_text, ".md": parse_markdown, ".markdown": parse_markdown, ".rst": parse_rst, ".html": parse_html, ".htm": parse_html, ".ipynb": parse_notebook}
+    ".txt": parse_text, ".md": parse_markdown, ".markdown": parse_markdown, ".rst": parse_rst,
+    ".html": parse_html, ".htm": parse_html, ".ipynb": parse_notebook}
 BINARY_PARSERS: dict[str, Callable[[bytes], list[Section]]] = {".pdf": parse_pdf, ".docx": parse_docx}
 
 def read_sections(
@@ -200,6 +214,8 @@ def read_sections(
     kind = Path(path).suffix.lower()
     if kind in BINARY_PARSERS:
         with open_bytes(path) as f: return BINARY_PARSERS[kind](f.read(MAX_FILE)), ""
-    if kind not in TEXT_PARSERS: raise UserError(f"unknown kind of file {kind}", str(path), f"Use one of {' '.join([*TEXT_PARSERS, *BINARY_PARSERS])}.")
+    if kind not in TEXT_PARSERS:
+        raise UserError(f"unknown kind of file {kind}", str(path),
+                        f"Use one of {' '.join([*TEXT_PARSERS, *BINARY_PARSERS])}.")
     text, used = read_text(path, encoding)
     return TEXT_PARSERS[kind](text.replace("\r\n", "\n").replace("\r", "\n")), used

@@ -66,7 +66,8 @@ class Repository:
     def _fail(self, e: Exception) -> UserError:
         "Any trouble with the hub as one line."
         first = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
-        return UserError(f"cannot fetch {self.name}: {first}", self.endpoint, "Run the same command again to go on, set HF_ENDPOINT to a mirror, or bring the data and use: ragcun prepare --input FOLDER.")
+        return UserError(f"cannot fetch {self.name}: {first}", self.endpoint,
+                         "Run the same command again to go on, set HF_ENDPOINT to a mirror, or bring the data and use: ragcun prepare --input FOLDER.")
 
     def listing(self) -> dict[str, Any]:
         "Files of the repository, by path; a branch becomes the commit it stands for."
@@ -74,7 +75,9 @@ class Repository:
         try:
             probe(self.endpoint)
             if len(self.revision) != 40: self.revision = str(HfApi(endpoint=self.endpoint).dataset_info(self.name, revision=self.revision).sha)
-            return {f.path: f for f in HfApi(endpoint=self.endpoint).list_repo_tree(self.name, recursive=True, revision=self.revision, repo_type="dataset") if hasattr(f, "blob_id")}
+            api = HfApi(endpoint=self.endpoint)
+            found = api.list_repo_tree(self.name, recursive=True, revision=self.revision, repo_type="dataset")
+            return {f.path: f for f in found if hasattr(f, "blob_id")}
         except Exception as e: raise self._fail(e) from e
 
     def fetch(
@@ -84,10 +87,13 @@ class Repository:
         "Fetch one file and compare its checksum; a wrong one is fetched once more."
         from huggingface_hub import hf_hub_download
         for again in (False, True):
-            try: path = Path(hf_hub_download(self.name, entry.path, repo_type="dataset", revision=self.revision, endpoint=self.endpoint, force_download=again))
+            asked: dict[str, Any] = {"repo_type": "dataset", "revision": self.revision, "endpoint": self.endpoint}
+            try: path = Path(hf_hub_download(self.name, entry.path, force_download=again, **asked))
             except Exception as e: raise self._fail(e) from e
             if checksum_fits(path, entry): break
-        else: raise UserError(f"{entry.path} does not have its checksum", self.name, "Remove it from the hub's cache and run the command again.")
+        else:
+            raise UserError(f"{entry.path} does not have its checksum", self.name,
+                            "Remove it from the hub's cache and run the command again.")
         with open(path, "rb") as f: self.sums[entry.path] = hashlib.file_digest(f, "sha256").hexdigest()
         return path
 
@@ -127,11 +133,14 @@ def _msmarco_pairs(repository: Repository) -> Iterator[Pair]:
     "Pairs from as many files as are asked for."
     entries = repository.listing()
     names = sorted(p for p in entries if p.startswith("v2.1/train-") and p.endswith(".parquet"))
-    if not names: raise UserError("no v2.1/train-*.parquet files", repository.name, "Leave --revision out, or give a revision that has them.")
+    if not names:
+        raise UserError("no v2.1/train-*.parquet files", repository.name,
+                        "Leave --revision out, or give a revision that has them.")
     for name in names:
         for number, row in iter_rows(repository.fetch(entries[name])):
             try: pair = msmarco_pair(row)
-            except (KeyError, TypeError, ValueError) as e: raise UserError("not a row of MS MARCO", f"{name}, row {number}", "Leave --revision out.") from e
+            except (KeyError, TypeError, ValueError) as e:
+                raise UserError("not a row of MS MARCO", f"{name}, row {number}", "Leave --revision out.") from e
             if pair: yield pair
 
 def _download_msmarco(output: Path, num_examples: int | None, repository: Repository) -> DownloadReport:
@@ -146,7 +155,8 @@ def _download_msmarco(output: Path, num_examples: int | None, repository: Reposi
         made.files = [Path(f).name for f in made.files]
         write_json(output/"prepare_report.json", made.as_dict())
     if count < wanted: report.note += f"; {wanted:,} examples asked for, {count:,} there"
-    report.written = {"train.jsonl": made.data.rows.get("train", 0), "val.jsonl": made.data.rows.get("val", 0), "test_eval.json": made.data.rows.get("test", 0)}
+    files = (("train", "train.jsonl"), ("val", "val.jsonl"), ("test", "test_eval.json"))
+    report.written = {name: made.data.rows.get(side, 0) for side, name in files}
     return report
 
 # %% ../nbs/01j_hub.ipynb #b6149bb9
@@ -197,7 +207,9 @@ def _download_beir(name: str, output: Path, repository: Repository) -> DownloadR
     report = DownloadReport(f"beir:{name}", repository.name, repository.revision)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=output) as tmp:
         try: report.written = _write_beir(Path(tmp), repository)
-        except (KeyError, TypeError, AttributeError) as e: raise UserError(f"unknown layout: {type(e).__name__} {e}", repository.name, "Choose another data set or revision.") from e
+        except (KeyError, TypeError, AttributeError) as e:
+            raise UserError(f"unknown layout: {type(e).__name__} {e}", repository.name,
+                            "Choose another data set or revision.") from e
         (output/"qrels").mkdir(exist_ok=True)
         for part in report.written: os.replace(Path(tmp)/part, output/part)
     return report
@@ -212,12 +224,18 @@ def download(
 ) -> DownloadReport:                    # also written as download.json
     "Fetch a public data set in a form that `train` and `evaluate` read."
     kind, _, which = name.partition(":")
-    if (kind, bool(which)) not in (("msmarco", False), ("beir", True)): raise UserError(f"unknown data set {name!r}", "download", f"Use msmarco, or beir: and one of {', '.join(BEIR_NAMES)}.")
-    if kind == "beir" and which not in BEIR_NAMES: raise UserError(f"unknown BEIR set {which!r}", "download", f"Use beir: and one of {', '.join(BEIR_NAMES)}.")
-    if num_examples is not None and (num_examples < 1 or kind == "beir"): raise UserError(f"--num_examples {num_examples} with {name}", "download", "Give a number from 1 up with msmarco; BEIR sets come whole.")
+    if (kind, bool(which)) not in (("msmarco", False), ("beir", True)):
+        raise UserError(f"unknown data set {name!r}", "download",
+                        f"Use msmarco, or beir: and one of {', '.join(BEIR_NAMES)}.")
+    if kind == "beir" and which not in BEIR_NAMES:
+        raise UserError(f"unknown BEIR set {which!r}", "download", f"Use beir: and one of {', '.join(BEIR_NAMES)}.")
+    if num_examples is not None and (num_examples < 1 or kind == "beir"):
+        raise UserError(f"--num_examples {num_examples} with {name}", "download",
+                        "Give a number from 1 up with msmarco; BEIR sets come whole.")
     output = Path(output)
     try: output.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise UserError(f"cannot write here: {e.strerror}", str(output), "Choose another --output.") from e
+    except OSError as e:
+        raise UserError(f"cannot write here: {e.strerror}", str(output), "Choose another --output.") from e
     if kind == "beir":
         repository = Repository(f"mteb/{which}", revision or BEIR_REVISIONS.get(which, "main"), endpoint)
         report = _download_beir(which, output, repository)

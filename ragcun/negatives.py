@@ -62,9 +62,11 @@ def _add(pairs: PairSet, pool: _Pool, ranked: Iterable[Iterable[int]], options: 
 
 def _options(num_negatives: int, **given: float) -> MineOptions:
     "Checked options."
-    if num_negatives < 1: raise UserError(f"{num_negatives} negatives asked for", "--num_negatives", "Give a number from 1 up.")
+    if num_negatives < 1:
+        raise UserError(f"{num_negatives} negatives asked for", "--num_negatives", "Give a number from 1 up.")
     o = MineOptions(num_negatives, **given)    # type: ignore[arg-type]
-    if not 0 <= o.margin < 1: raise UserError(f"a margin of {o.margin}", "margin", "Give a number from 0 up to below 1.")
+    if not 0 <= o.margin < 1:
+        raise UserError(f"a margin of {o.margin}", "margin", "Give a number from 0 up to below 1.")
     return o
 
 def _below(scores: np.ndarray, own: int, options: MineOptions) -> np.ndarray:
@@ -137,5 +139,6 @@ def mine_random(
     "Negatives drawn at random: easy ones, for comparison."
     options, pool = _options(num_negatives, seed=seed), _Pool(pairs, extra)
     rng = np.random.default_rng(seed)
-    draws = (rng.permutation(len(pool.texts))[:num_negatives + 20] if len(pool.texts) < 1000 else rng.integers(len(pool.texts), size=num_negatives + 20) for _ in pairs)
+    n, few = num_negatives + 20, len(pool.texts) < 1000
+    draws = (rng.permutation(len(pool.texts))[:n] if few else rng.integers(len(pool.texts), size=n) for _ in pairs)
     return _add(pairs, pool, (dict.fromkeys(d.tolist()) for d in draws), options)

@@ -52,7 +52,8 @@ def is_useful(
     "A real sentence of 4 to 30 words and at least 60 characters of explanation that do not repeat it."
     if not 4 <= len(summary.split()) <= 30 or BOILERPLATE.match(summary) or len(rest) < 60: return False
     start = rest[:300]
-    return sum(c.isalpha() or c == " " for c in start) > .6 * len(start) and normalise_text(summary) not in normalise_text(rest) and not character_fault(summary + rest)
+    if sum(c.isalpha() or c == " " for c in start) <= .6 * len(start): return False
+    return normalise_text(summary) not in normalise_text(rest) and not character_fault(summary + rest)
 
 def docstring_pair(
     name: str,             # qualified name
@@ -104,7 +105,9 @@ def _locate(package: str) -> list[tuple[Path, str]]:
         return [(p, n) for n in names for p in (base/n, base/f"{n}.py") if p.exists()]
     try: spec = importlib.util.find_spec(package) if package.isidentifier() else None
     except (ImportError, ValueError): spec = None
-    if spec is None: raise UserError(f"no package {package!r} is installed", "--python_packages", "Give import names, for example: --python_packages stdlib,numpy.")
+    if spec is None:
+        raise UserError(f"no package {package!r} is installed", "--python_packages",
+                        "Give import names, for example: --python_packages stdlib,numpy.")
     roots = list(spec.submodule_search_locations or [])
     origin = spec.origin or ""
     return [(Path(r), package) for r in roots] or [(Path(origin), package)] * origin.endswith(".py")
@@ -157,6 +160,8 @@ def python_package_pairs(
     if isinstance(packages, str): wanted = [p.strip() for p in packages.split(",")]
     made = (docstring_pair(name, doc) for package in wanted for name, doc in package_docstrings(package))
     pairs = list(_unique(p for p in made if p))
-    if not pairs: raise UserError("no documentation strings to learn from", ", ".join(wanted), "Add packages, for example: --python_packages stdlib,numpy.")
+    if not pairs:
+        raise UserError("no documentation strings to learn from", ", ".join(wanted),
+                        "Add packages, for example: --python_packages stdlib,numpy.")
     drawn = drop_near_duplicates(PairSet(_turns(pairs, seed)[:2 * max_pairs]))
     return PairSet(sorted(drawn.pairs[:max_pairs], key=lambda p: p.document_id), "python packages")

@@ -121,7 +121,8 @@ def _order(strategy: str | Sequence[str], rng: random.Random) -> list[str]:
     names = [s.strip() for s in strategy.split(",")] if isinstance(strategy, str) else list(strategy)
     unknown = [s for s in names if s not in STRATEGIES]
     if unknown or not names:
-        raise UserError(f"unknown strategy {', '.join(unknown) or '(none)'}", "--strategy", f"Use auto, mix or one of: {' '.join(STRATEGIES)}.")
+        raise UserError(f"unknown strategy {', '.join(unknown) or '(none)'}", "--strategy",
+                        f"Use auto, mix or one of: {' '.join(STRATEGIES)}.")
     return names
 
 def pair_of(
@@ -140,12 +141,14 @@ def generate_pairs(
     seed: int = 42,                             # of the choices
 ) -> PairSet:                                   # in the order of the documents
     "Make at most one pair per document, without a language model."
-    if num_pairs is not None and num_pairs < 1: raise UserError(f"{num_pairs} pairs asked for", "--num_pairs", "Give a number from 1 up.")
+    if num_pairs is not None and num_pairs < 1:
+        raise UserError(f"{num_pairs} pairs asked for", "--num_pairs", "Give a number from 1 up.")
     _order(strategy, random.Random(seed))
     docs = {d.text: d for d in map(as_document, documents) if not text_fault(d.text)}
     pairs = [p for d in docs.values() if (p := pair_of(d, strategy, seed))]
     made = len(pairs)
     if num_pairs is not None and made > num_pairs:
         pairs = [pairs[i] for i in sorted(random.Random(seed).sample(range(made), num_pairs))]
-    if num_pairs is not None and made < num_pairs: logger.warning("%s pairs asked for, %s made from %s documents", f"{num_pairs:,}", f"{made:,}", f"{len(docs):,}")
+    if num_pairs is not None and made < num_pairs:
+        logger.warning("%s pairs asked for, %s made from %s documents", f"{num_pairs:,}", f"{made:,}", f"{len(docs):,}")
     return PairSet(pairs, "generated")

@@ -63,23 +63,33 @@ def check_config(
     given = [s for s in SOURCES if getattr(config, s)]
     if len(given) != 1:
         what = "no input" if not given else f"{len(given)} inputs: {', '.join(given)}"
-        raise UserError(what, "prepare", "Give one of --documents FILE, --input_dir FOLDER, --csv_file FILE, --input FILE, --python_packages NAMES.")
+        raise UserError(what, "prepare",
+                        "Give one of --documents FILE, --input_dir FOLDER, --csv_file FILE, --input FILE, --python_packages NAMES.")
     value = getattr(config, given[0])
     if given[0] in ("documents", "input_dir") and not config.generate_pairs:
-        raise UserError("documents have no questions yet", f"--{given[0]} {value}", f"Type: ragcun prepare --{given[0]} {value} --generate_pairs --output train.json")
-    if given[0] != "python_packages" and not Path(value).exists(): raise UserError("no such file or folder", f"--{given[0]} {value}", "Check the path.")
-    if not config.output and not config.output_dir: raise UserError("nowhere to write", "prepare", "Add --output data/processed/train.json or --output_dir data/processed.")
+        raise UserError("documents have no questions yet", f"--{given[0]} {value}",
+                        f"Type: ragcun prepare --{given[0]} {value} --generate_pairs --output train.json")
+    if given[0] != "python_packages" and not Path(value).exists():
+        raise UserError("no such file or folder", f"--{given[0]} {value}", "Check the path.")
+    if not config.output and not config.output_dir:
+        raise UserError("nowhere to write", "prepare",
+                        "Add --output data/processed/train.json or --output_dir data/processed.")
     if config.split is not None: check_ratios(config.split)
-    if config.num_pairs is not None and config.num_pairs < 1: raise UserError(f"{config.num_pairs} pairs asked for", "--num_pairs", "Give a number from 1 up.")
-    if config.on_fault not in ("drop", "stop"): raise UserError(f"unknown --on_fault {config.on_fault}", "prepare", "Use drop or stop.")
-    if config.negatives not in ("", "bm25", "random"): raise UserError(f"unknown --negatives {config.negatives}", "prepare", "Use bm25 or random.")
+    if config.num_pairs is not None and config.num_pairs < 1:
+        raise UserError(f"{config.num_pairs} pairs asked for", "--num_pairs", "Give a number from 1 up.")
+    if config.on_fault not in ("drop", "stop"):
+        raise UserError(f"unknown --on_fault {config.on_fault}", "prepare", "Use drop or stop.")
+    if config.negatives not in ("", "bm25", "random"):
+        raise UserError(f"unknown --negatives {config.negatives}", "prepare", "Use bm25 or random.")
     return given[0], *_outputs(config)
 
 def _outputs(config: PrepareConfig) -> tuple[Path, Path]:
     "The training file and the folder of the others."
     folder = Path(config.output_dir) if config.output_dir else Path(config.output or "").parent
     output = Path(config.output) if config.output else folder/"train.json"
-    if output.is_dir(): raise UserError("--output is a folder", str(output), f"Type: --output {output}/train.json, or --output_dir {output}")
+    if output.is_dir():
+        raise UserError("--output is a folder", str(output),
+                        f"Type: --output {output}/train.json, or --output_dir {output}")
     file_format(output)
     return output, folder
 
@@ -103,7 +113,9 @@ def _asked(config: PrepareConfig, documents: Sequence[Document]) -> PairSet:
 def _generated(config: PrepareConfig, documents: Sequence[Document], **known: Any) -> Source:
     "Pairs made from documents."
     pairs = _asked(config, documents) if config.questions_url else generate_pairs(documents, config.strategy, config.num_pairs, config.seed)
-    if not len(pairs): raise UserError(f"no pair could be made from {len(documents):,} documents", f"--strategy {config.strategy}", "Use --strategy auto, and documents of two sentences or more.")
+    if not len(pairs):
+        raise UserError(f"no pair could be made from {len(documents):,} documents", f"--strategy {config.strategy}",
+                        "Use --strategy auto, and documents of two sentences or more.")
     return Source(lambda: pairs, documents=len(documents), made=len(pairs), **known)
 
 def _first_row(path: str) -> dict:
@@ -126,7 +138,8 @@ def open_source(
         packages = python_package_pairs([n.strip() for n in names or ()], config.num_pairs or 4000, config.seed)
         return Source(lambda: packages, kind, documents=len(packages), made=len(packages))
     path = str(config.csv_file or config.input)
-    if config.generate_pairs and not Path(path).is_dir() and "query" not in _first_row(path): return _generated(config, read_documents(path), kind=kind)
+    if config.generate_pairs and not Path(path).is_dir() and "query" not in _first_row(path):
+        return _generated(config, read_documents(path), kind=kind)
     return Source(lambda: path, kind)
 
 # %% ../nbs/01i_preparation.ipynb #74c8413d
@@ -143,8 +156,10 @@ class _Faults:
     def __init__(self, stop: bool, where: str):
         self.stop, self.where, self.rows = stop, where, dict[str, list[int]]()
     def __call__(self, number: int, fault: str) -> None:
-        if "its fields are" in fault and number <= 2: raise UserError(fault, f"{self.where}, row {number}", "Rename the columns to query, positive and negative.")
-        if self.stop: raise UserError(fault, f"{self.where}, row {number}", "Mend or remove this row, or add --on_fault drop.")
+        if "its fields are" in fault and number <= 2:
+            raise UserError(fault, f"{self.where}, row {number}", "Rename the columns to query, positive and negative.")
+        if self.stop:
+            raise UserError(fault, f"{self.where}, row {number}", "Mend or remove this row, or add --on_fault drop.")
         reason = re.sub(r"\d[\d,.]*", "N", fault)[:100]
         self.rows.setdefault(reason, []).append(number)
 
@@ -164,7 +179,10 @@ def _check_same_ids(ids: bytearray, keys: np.ndarray, kind: str, where: str) -> 
     rows = np.flatnonzero(given.any(1))
     first, text = number_keys(given[rows]), number_keys(keys[rows])
     wrong = np.flatnonzero(text[first] != text)
-    if len(wrong): raise UserError(f"one {kind} id stands for two different texts", f"{where}, usable row {int(rows[wrong[0]]) + 1}", "Give every text its own id, or leave the ids out.")
+    if len(wrong):
+        raise UserError(f"one {kind} id stands for two different texts",
+                        f"{where}, usable row {int(rows[wrong[0]]) + 1}",
+                        "Give every text its own id, or leave the ids out.")
 
 def _id_bytes(key: str) -> bytes:
     "16 bytes of an id; zeros for none."
@@ -182,7 +200,9 @@ def scan_source(
         tally.add(p)
         ids["query"] += _id_bytes(p.query_id)
         ids["document"] += _id_bytes(p.document_id)
-    if not tally.rows: raise UserError("no usable pairs", where, "; ".join(f"{len(r)} rows: {f}" for f, r in faults.rows.items()) or "Give rows with query and positive.")
+    if not tally.rows:
+        raise UserError("no usable pairs", where,
+                        "; ".join(f"{len(r)} rows: {f}" for f, r in faults.rows.items()) or "Give rows with query and positive.")
     queries, documents = tally.keys
     for kind, keys in (("query", queries), ("document", documents)): _check_same_ids(ids[kind], keys, kind, where)
     keep = _draw(first_rows(queries, documents), config)
@@ -245,15 +265,19 @@ class PrepareReport:
         short = f"; {self.asked:,} asked, {self.made:,} made" if self.asked and self.made is not None and self.made < self.asked else ""
         source = f"{self.documents:,} documents, {self.made:,} pairs made{short}" if self.documents is not None else ""
         out = [("source", source), ("rows", f"{self.read:,} read, {self.kept:,} kept")]
-        out += [("dropped", f"{n:,}: {reason}" + (f" (row {', '.join(map(str, rows))})" if (rows := self.examples.get(reason)) else "")) for reason, n in self.dropped.items()]
+        for reason, n in self.dropped.items():
+            rows = ", ".join(map(str, self.examples.get(reason, [])))
+            out += [("dropped", f"{n:,}: {reason}" + (f" (row {rows})" if rows else ""))]
         out += [("skipped file", f"{name}: {reason}") for name, reason in self.skipped]
-        out += [("encodings", ", ".join(f"{e} {n}" for e, n in self.encodings.items() if e != "utf-8")), ("strategies", ", ".join(f"{s} {n:,}" for s, n in self.strategies.items()))]
+        out += [("encodings", ", ".join(f"{e} {n}" for e, n in self.encodings.items() if e != "utf-8"))]
+        out += [("strategies", ", ".join(f"{s} {n:,}" for s, n in self.strategies.items()))]
         return out + [("split", self.split), *self.data.lines(), ("test corpus", self._test()), *(("written", f) for f in self.files)]
     def _test(self) -> str:
         "The size of the test corpus, and what it makes trivial."
         if not self.test.get("documents"): return ""
         n = self.test["documents"]
-        return f"{self.test['queries']:,} queries, {n:,} documents" + (f": recall@{n} is 1 whatever the model; --distractors -1 adds the other documents" if n <= 20 else "")
+        note = f": recall@{n} is 1 whatever the model; --distractors -1 adds the other documents" if n <= 20 else ""
+        return f"{self.test['queries']:,} queries, {n:,} documents{note}"
     def __str__(self) -> str: return table(self.lines())
     def plot_lengths(self, ax: Any = None) -> Any:
         "How long the texts are."
@@ -266,8 +290,9 @@ def _make_report(config: PrepareConfig, source: Source, scan: Scan, plan: SplitP
     if scan.tally.rows > unique: dropped["duplicate of an earlier row"] = scan.tally.rows - unique
     if unique > len(plan.sides): dropped[f"more than the {config.num_pairs:,} asked for"] = unique - len(plan.sides)
     asked = {k: v for k, v in asdict(config).items() if v not in (None, "", False)}
-    return PrepareReport(asked, scan.read, len(plan.sides), dropped, {r: rows[:5] for r, rows in scan.dropped.items()}, config.num_pairs, source.made, source.documents,
-                         str(plan) if config.split else "none asked for", data, {}, {}, [list(s) for s in source.skipped], source.encodings, [])
+    return PrepareReport(
+        asked, scan.read, len(plan.sides), dropped, {r: rows[:5] for r, rows in scan.dropped.items()}, config.num_pairs, source.made,
+        source.documents, str(plan) if config.split else "none asked for", data, {}, {}, [list(s) for s in source.skipped], source.encodings, [])
 
 def _count_strategies(pairs: Iterable[Pair], found: dict[str, int]) -> Iterator[Pair]:
     "Count how the rows were made on their way to the files."

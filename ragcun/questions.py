@@ -45,9 +45,13 @@ def check_questions(
     config: QuestionConfig,   # as asked for
 ) -> None:
     "Refuse what cannot work before anything is sent."
-    if not re.match(r"https?://", config.url): raise UserError(f"not a web address: {config.url!r}", "--questions_url", "Give for example http://localhost:11434/v1.")
-    if not config.model: raise UserError("no model named", "--questions_model", "Give the name of a model of that endpoint.")
-    if "{text}" not in config.prompt: raise UserError("the prompt has no place for the text", "prompt", "Put {text} where the document goes.")
+    if not re.match(r"https?://", config.url):
+        raise UserError(f"not a web address: {config.url!r}", "--questions_url",
+                        "Give for example http://localhost:11434/v1.")
+    if not config.model:
+        raise UserError("no model named", "--questions_model", "Give the name of a model of that endpoint.")
+    if "{text}" not in config.prompt:
+        raise UserError("the prompt has no place for the text", "prompt", "Put {text} where the document goes.")
 
 # %% ../nbs/01f_questions.ipynb #56d4aca5
 def _request(text: str, config: QuestionConfig) -> urllib.request.Request:
@@ -61,7 +65,9 @@ def _request(text: str, config: QuestionConfig) -> urllib.request.Request:
 def _answer(raw: bytes) -> str:
     "The text of a chat completion."
     try: content = json.loads(raw)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError) as e: raise UserError("the answer is not a chat completion", "--questions_url", "Give the base address of an OpenAI-compatible endpoint, ending in /v1.") from e
+    except (ValueError, KeyError, IndexError, TypeError) as e:
+        raise UserError("the answer is not a chat completion", "--questions_url",
+                        "Give the base address of an OpenAI-compatible endpoint, ending in /v1.") from e
     return content if isinstance(content, str) else ""
 
 def tidy_question(
@@ -81,11 +87,14 @@ def ask(
         try:
             with urllib.request.urlopen(_request(text, config), timeout=config.timeout) as reply: return tidy_question(_answer(reply.read()))
         except urllib.error.HTTPError as e:
-            if e.code != 429 and e.code < 500: raise UserError(f"the endpoint answers {e.code} {e.reason}", config.url, "Check the address, the model and the key.") from e
+            if e.code != 429 and e.code < 500:
+                raise UserError(f"the endpoint answers {e.code} {e.reason}", config.url,
+                                "Check the address, the model and the key.") from e
             problem, pause = f"{e.code} {e.reason}", _seconds(e.headers.get("Retry-After"))
         except (OSError, TimeoutError) as e: problem, pause = str(getattr(e, "reason", e)) or type(e).__name__, 0.0
         if attempt < config.retries: time.sleep(max(pause, config.wait * 2 ** attempt))
-    raise UserError(f"no answer after {config.retries + 1} attempts: {problem}", config.url, "Start the server or check the address; the same command goes on where it stopped.")
+    raise UserError(f"no answer after {config.retries + 1} attempts: {problem}", config.url,
+                    "Start the server or check the address; the same command goes on where it stopped.")
 
 def _seconds(header: str | None) -> float:
     "A Retry-After header in seconds, at most a minute."
@@ -111,7 +120,8 @@ def read_cache(
 def _open_cache(path: Path) -> Any:
     "Open for appending, on a new line."
     try: path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise UserError(f"cannot write the cache: {e.strerror}", str(path), "Choose another folder.") from e
+    except OSError as e:
+        raise UserError(f"cannot write the cache: {e.strerror}", str(path), "Choose another folder.") from e
     torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     stream = open(path, "ab")
     if torn: stream.write(b"\n")

@@ -150,7 +150,8 @@ def make_report(
         documents={SIDES[s]: len(np.unique(numbers[sides == s])) for s in range(3) if (sides == s).any()},
         duplicates=duplicates, leaks=_leaks(queries, documents, sides), contained=sum(tally.contained),
         several_answers=_several_answers(queries, documents),
-        near_duplicates=None if near is None else len({t for pair in near for t in pair}), suspects=[[a[:200], b[:200]] for a, b in (near or [])[:5]],
+        near_duplicates=None if near is None else len({t for pair in near for t in pair}),
+        suspects=[[a[:200], b[:200]] for a, b in (near or [])[:5]],
         token_limit=tally.token_limit, cut={c: round(float((n > tally.token_limit).mean()), 4) for c, n in tokens.items()},
         scripts=dict(Counter(s[5] for s in tally.sample).most_common()),
         lengths={c: [int(v) for v in np.quantile(n, np.linspace(0, 1, 11))] for c, n in columns.items()}, sampled=len(tally.sample))

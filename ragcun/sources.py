@@ -34,7 +34,9 @@ def token_counter(
     "A function that counts tokens."
     if tokenizer is None: return estimate_tokens
     if hasattr(tokenizer, "encode"): return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
-    if not callable(tokenizer): raise UserError(f"{type(tokenizer).__name__} cannot count tokens", "tokenizer", "Give a tokenizer or a function of a text.")
+    if not callable(tokenizer):
+        raise UserError(f"{type(tokenizer).__name__} cannot count tokens", "tokenizer",
+                        "Give a tokenizer or a function of a text.")
     return tokenizer
 
 def _cut_long(sentence: str, budget: int, count: Callable[[str], int]) -> Iterator[str]:
@@ -53,7 +55,9 @@ def passages(
     count: Callable[[str], int] = estimate_tokens,   # tokens of a text
 ) -> list[str]:                             # in order
     "Cut a text into passages of whole sentences."
-    if budget < 1 or not 0 <= overlap < budget: raise UserError(f"a budget of {budget} tokens and an overlap of {overlap}", "passages", "Give an overlap smaller than the budget.")
+    if budget < 1 or not 0 <= overlap < budget:
+        raise UserError(f"a budget of {budget} tokens and an overlap of {overlap}", "passages",
+                        "Give an overlap smaller than the budget.")
     out: list[str] = []
     held: list[tuple[str, int]] = []
     fresh = 0
@@ -108,13 +112,19 @@ def read_folder(
 ) -> FolderReading:
     "Every readable document below a folder, as passages."
     folder = Path(folder)
-    if not folder.is_dir(): raise UserError("no such folder" if not folder.exists() else "not a folder", str(folder), "Give a folder, or a file with --documents.")
+    if not folder.is_dir():
+        raise UserError("no such folder" if not folder.exists() else "not a folder", str(folder),
+                        "Give a folder, or a file with --documents.")
     known = {*TEXT_PARSERS, *BINARY_PARSERS}
-    paths = [p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file() and not any(x.startswith(".") for x in p.relative_to(folder).parts)]
+    found = {p.relative_to(folder).parts: p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file()}
+    paths = [found[parts] for parts in sorted(found) if not any(x.startswith(".") for x in parts)]
     result = FolderReading()
-    for path in progress(sorted(paths, key=lambda p: p.relative_to(folder).parts), "reading", unit="file"): _add_file(result, path, path.relative_to(folder).as_posix(), options)
+    for path in progress(paths, "reading", unit="file"):
+        _add_file(result, path, path.relative_to(folder).as_posix(), options)
     for name, reason in result.skipped: logger.warning("skipped %s: %s", name, reason)
-    if not result.documents: raise UserError(f"no readable document among {len(paths)} files", str(folder), f"Put {' '.join(sorted(known))} files there.")
+    if not result.documents:
+        raise UserError(f"no readable document among {len(paths)} files", str(folder),
+                        f"Put {' '.join(sorted(known))} files there.")
     return result
 
 def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions) -> None:
@@ -134,7 +144,8 @@ def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions
 def _row_document(row: Any, where: str) -> Document:
     "A row with a text as a `Document`."
     if isinstance(row, str): row = {"text": row}
-    if not isinstance(row, dict) or "text" not in row: raise UserError("no text in this row", where, "Name the column text (and title, if there is one).")
+    if not isinstance(row, dict) or "text" not in row:
+        raise UserError("no text in this row", where, "Name the column text (and title, if there is one).")
     fault = text_fault(row["text"])
     if fault: raise UserError(f"text {fault}", where, "Mend or remove this row.")
     title = row.get("title") if isinstance(row.get("title"), str) and not text_fault(row["title"]) else ""
@@ -147,7 +158,8 @@ def read_documents(
     "Documents of one file; blank lines are skipped."
     path = Path(path)
     if path.suffix.lower() not in (".txt", ".text") and path.suffixes[-2:] != [".txt", ".gz"]:
-        if path.is_dir() or path.suffix.lower() in (*TEXT_PARSERS, *BINARY_PARSERS): raise UserError("this is not one document a line", str(path), "Give its folder with --input_dir.")
+        if path.is_dir() or path.suffix.lower() in (*TEXT_PARSERS, *BINARY_PARSERS):
+            raise UserError("this is not one document a line", str(path), "Give its folder with --input_dir.")
         if path.exists(): file_format(path)
         return [_row_document(row, f"{path}, row {n}") for n, row in iter_rows(path)]
     text, _ = read_text(path, encoding)

@@ -151,7 +151,8 @@ def check_ratios(
     if len(r) == 2: r = (r[0], 0.0, r[1])
     if len(r) != 3: raise UserError(f"{len(r)} split ratios", "--split", "Give three, for example --split 0.8 0.1 0.1.")
     if not all(0 <= x <= 1 for x in r) or abs(sum(r) - 1) > 1e-6:
-        raise UserError(f"the split ratios sum to {sum(r):g}, not to 1", "--split", f"Use for example --split {_mended(r)}.")
+        raise UserError(f"the split ratios sum to {sum(r):g}, not to 1", "--split",
+                        f"Use for example --split {_mended(r)}.")
     return r    # type: ignore[return-value]
 
 def _mended(ratios: tuple[float, ...]) -> str:
@@ -221,7 +222,8 @@ class SplitPlan:
         return f"{'/'.join(map(str, self.made))} train/val/test{note}"
     def _why(self) -> str:
         "Why the sizes were missed."
-        if 2 * self.largest > len(self.sides): return f"{self.largest:,} rows hang together by shared questions and documents; use the data's own split if it has one"
+        if 2 * self.largest > len(self.sides):
+            return f"{self.largest:,} rows hang together by shared questions and documents; use the data's own split if it has one"
         return f"groups of up to {self.largest:,} rows stay whole"
 
 def plan_split(

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -63,15 +64,29 @@ def _open_output(path: Path) -> Any:
     "Bytes, packed without a time stamp when the name ends in .gz."
     return gzip.GzipFile(path, "wb", mtime=0) if path.suffix == ".gz" else open(path, "wb")
 
+def _mark() -> str:
+    "How hidden folders of this machine begin."
+    return f".prepare-{platform.node()}-"
+
+def _clear_stale(folder: Path) -> None:
+    "Remove what a killed run of this machine left behind."
+    for old in folder.glob(f"{_mark()}*"):
+        pid = old.name.removeprefix(_mark()).split("-")[0]
+        try: os.kill(int(pid), 0)
+        except ProcessLookupError: shutil.rmtree(old, ignore_errors=True)
+        except (ValueError, OSError): continue
+
 @contextlib.contextmanager
 def staging(
     folder: Path,   # where the files will go
 ) -> Iterator[Path]:
-    "A hidden folder beside the target, removed in any case."
+    "A hidden folder beside the target, removed in any case; after a kill, by the next run."
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tmp = Path(tempfile.mkdtemp(prefix=".prepare-", dir=folder))
-    except OSError as e: raise UserError(f"cannot write here: {e.strerror}", str(folder), "Choose another --output_dir.") from e
+        _clear_stale(folder)
+        tmp = Path(tempfile.mkdtemp(prefix=f"{_mark()}{os.getpid()}-", dir=folder))
+    except OSError as e:
+        raise UserError(f"cannot write here: {e.strerror}", str(folder), "Choose another --output_dir.") from e
     try: yield tmp
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
@@ -111,7 +126,9 @@ def move_all(
     try:
         for t in targets: t.parent.mkdir(parents=True, exist_ok=True)
         for m, t in zip(made, targets, strict=True): os.replace(m, t)
-    except OSError as e: raise UserError(f"cannot write: {e.strerror}", str(e.filename2 or e.filename), "Choose another --output.") from e
+    except OSError as e:
+        raise UserError(f"cannot write: {e.strerror}", str(e.filename2 or e.filename),
+                        "Choose another --output.") from e
 
 # %% ../nbs/01h_writing.ipynb #725b97b8
 def with_negatives(

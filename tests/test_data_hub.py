@@ -231,3 +231,14 @@ def test_useless_questions_are_left_out(chat, tmp_path):
     assert len(question_pairs(DOCS, config(chat, tmp_path))) == 0
     chat.body = b'{"error": "no"}'
     with pytest.raises(UserError, match="not a chat completion"): question_pairs(["Another text."], config(chat, tmp_path))
+
+
+def test_prepare_asks_for_questions(chat, tmp_path):
+    from ragcun.preparation import PrepareConfig, prepare
+    (tmp_path/"docs.txt").write_text("\n".join(DOCS))
+    config = PrepareConfig(documents=str(tmp_path/"docs.txt"), generate_pairs=True, output_dir=str(tmp_path/"o"), num_pairs=5, questions_url=f"http://127.0.0.1:{chat.server_port}/v1", questions_model="m")
+    report = prepare(config)
+    assert report.strategies == {"questions": 5} and len(chat.calls) == 5
+    before = (tmp_path/"o"/"train.json").read_bytes()
+    prepare(config)
+    assert len(chat.calls) == 5 and (tmp_path/"o"/"train.json").read_bytes() == before

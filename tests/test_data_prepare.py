@@ -424,3 +424,23 @@ def test_a_million_rows():
 def test_recorded_memory():
     recorded = json.loads((ROOT/"data"/"results"/"prepare_memory.json").read_text())
     assert recorded["rows"] == 1_000_000 and recorded["peak_megabytes"] < 1000
+
+
+def test_killed_while_writing(tmp_path):
+    """A process killed between the rows leaves the old files whole; the next run is not disturbed by what it left."""
+    save_pairs(PairSet(Pair(**r) for r in ROWS), tmp_path/"in.json")
+    config = PrepareConfig(input=str(tmp_path/"in.json"), output=str(tmp_path/"o"/"train.json"), split=(.5, .25, .25))
+    prepare(config)
+    before = tree(tmp_path/"o")
+    code = f"import os, ragcun.writing as w; from ragcun.preparation import *; w.RowFile.close = lambda self: os.kill(os.getpid(), 9); prepare(PrepareConfig(input={config.input!r}, output={config.output!r}, split=(.4, .3, .3)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert {k: v for k, v in tree(tmp_path/"o").items() if not k.startswith(".")} == before
+    prepare(config)
+    assert tree(tmp_path/"o") == before
+
+
+def test_rows_of_another_library():
+    """Anything that yields mappings is read, a `datasets.Dataset` for one."""
+    class Rows:
+        def __iter__(self): return iter(ROWS)
+    assert len(load_pairs(Rows())) == 20
