@@ -89,7 +89,8 @@ def _certain(documents: int, ks: Sequence[int]) -> list[str]:
     "Cut-offs that see the whole corpus."
     sure = [f"recall@{k}" for k in sorted(ks) if k >= documents]
     if not sure: return []
-    corpus, verbs = f"The corpus has {documents} document{'s' * (documents > 1)}", ("is", "says") if len(sure) == 1 else ("are", "say")
+    corpus = f"The corpus has {documents} document{'s' * (documents > 1)}"
+    verbs = ("is", "says") if len(sure) == 1 else ("are", "say")
     return [f"{corpus}: {_names(sure)} {verbs[0]} 1 by construction and {verbs[1]} nothing."]
 
 def make_notes(
