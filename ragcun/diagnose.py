@@ -110,7 +110,7 @@ ROWS: list[tuple[str, Callable[[dict], str], Callable[[dict], str]]] = [
     ("information", _information, lambda n: "–"),
 ]
 
-# %% ../nbs/06_diagnose.ipynb #74c8413d
+# %% ../nbs/06_diagnose.ipynb #fbe066a5
 @dataclass
 class Diagnosis:
     "Base and model side by side on the same texts."
@@ -160,7 +160,7 @@ class Diagnosis:
         "The before/after panel."
         return plot_before_after({"base": self.base.view, "model": self.model.view})
 
-# %% ../nbs/06_diagnose.ipynb #b4f4c709
+# %% ../nbs/06_diagnose.ipynb #b6149bb9
 def _base_features(model: Any, sample: Sample, features: tuple[np.ndarray, np.ndarray]) -> tuple[tuple[np.ndarray, np.ndarray], str]:
     "Features of the untouched base, and what to call them."
     if not getattr(model, "base_changed", False):
@@ -200,7 +200,7 @@ def diagnose(
     h = model.features(sample.queries, "query"), model.features(sample.documents, "document")
     return compare_spaces(model, sample, h, config, getattr(data, "name", ""))
 
-# %% ../nbs/06_diagnose.ipynb #f34f19fe
+# %% ../nbs/06_diagnose.ipynb #8e970e98
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f23;background:#fff}
 table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;border-bottom:1px solid #d0d7de;text-align:right}
 td:first-child{text-align:left}img{max-width:100%;background:#fff;border-radius:6px;margin:.5rem 0}
@@ -228,7 +228,7 @@ def diagnosis_figures(
 CAPTIONS = {
     "before_after": "The base above, the model below. Isotropic: a round cloud, the spectrum on the dashed line, points on the diagonal.",
     "pairs": "Related and unrelated pairs; the threshold lets 1 % of the unrelated ones through.",
-    "spectrum": "Eigenvalues of the covariance. The dashed line is the Marchenko–Pastur law, what a true Gaussian shows.",
+    "spectrum": "Eigenvalues of the covariance. The dashed line is the Marchenko–Pastur law of the model's size, what a true Gaussian shows.",
     "qq": "All coordinates together against the normal law.",
     "norms": "Squared lengths against the χ² law: a steep line means that lengths vary more than they should.",
     "information": "What each coordinate is worth; the first ones are the ones to keep.",
