@@ -1,7 +1,7 @@
 """Where `evaluate` spends its time, and whether its base figures are sentence-transformers' own.
 
     python tests/bench_evaluate.py share --output data/results/evaluate_share.json
-    python tests/bench_evaluate.py collections --output data/results/evaluate_collections.json
+    python tests/bench_evaluate.py collections --sets med,cranfield,cacm --output data/results/evaluate_collections.json
 """
 import argparse
 import os
@@ -43,7 +43,7 @@ def collections(args, model) -> dict:
     from ragcun.model import find_base
     from sentence_transformers import SentenceTransformer
     plain, out = SentenceTransformer(str(find_base(None)[0]), device="cpu"), {}
-    for name in ("med", "cranfield", "cacm"):
+    for name in args.sets.split(","):
         data = load_retrieval(SHARED / name)
         with tempfile.TemporaryDirectory() as folder:
             report = evaluate(model, data, run_file=Path(folder) / "run.trec")
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("what", choices=["share", "collections"])
     parser.add_argument("--output", default="")
     parser.add_argument("--characters", type=int, default=400)
+    parser.add_argument("--sets", default="med,cranfield,cacm")
     parser.add_argument("--precision", default="no")
     args = parser.parse_args()
     from ragcun.core import write_json
