@@ -1,7 +1,7 @@
 # Every target works in a fresh clone: it makes .venv first where it needs one. `make help` lists them.
 PYTHON ?= python3
 PY := .venv/bin/python
-PIP := $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt
+PIP := $(PY) -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt
 export TOKENIZERS_PARALLELISM := false
 # A machine without a GPU saves gigabytes with: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH := torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))

@@ -15,6 +15,7 @@ import shutil
 import sys
 import textwrap
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from configparser import ConfigParser
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -100,10 +101,15 @@ def process(problems: list[str]) -> Path:
 
     def noted(self, cell):  # nbdev stops at the first cell it cannot run; one build should name them all
         try:
+            if not getattr(self.nb, "has_docs_", False) or not hasattr(self, "k"):
+                return None
+            if cell.cell_type == "code" and cell.source and (imports := lone_imports(cell.source, cell.directives_)):
+                self.k.run_cell(imports)
+                return None
             return original(self, cell)
         except Exception as error:
             self.k.exc = None
-            problems.append(f"{str(error).splitlines()[0]} {error.__cause__!r}; keep imports in cells of their own")
+            problems.append(f"{str(error).splitlines()[0]} {error.__cause__!r}")
 
     exec_show_docs.__call__ = noted
     with warnings.catch_warnings():
@@ -114,6 +120,26 @@ def process(problems: list[str]) -> Path:
     if missing:
         problems.append(f"nbdev processed no {', '.join(missing)} (is the checkout below a folder that begins with a dot?)")
     return done
+
+
+def lone_imports(source: str, flags: dict) -> str:
+    """The imports that processing needs of a cell which it should not run whole: one that imports and then computes, or one that
+    imports names for annotations only. nbdev runs the first without the cells before it, and cannot see the second."""
+    try:
+        tree = ast.parse(re.sub(r"^\s*[%!].*$", "", source, flags=re.MULTILINE))
+    except SyntaxError:
+        return ""
+    if "eval:" in flags:
+        return ""
+    guarded = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    plain_imports = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
+    inner = [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
+    exported = {"export", "exports", "exporti", "exec_doc"} & set(flags)
+    if guarded and len(plain_imports) + len(guarded) == len(tree.body):
+        return "\n".join(map(ast.unparse, [*plain_imports, *[m for n in guarded for m in n.body]]))
+    if not exported and "show_doc(" not in source and inner and len(plain_imports) < len(tree.body):
+        return "\n".join(map(ast.unparse, plain_imports)) or "pass"
+    return ""
 
 
 DIRECTIVE = re.compile(r"^#\|\s*([\w-]+)\s*:?\s*(.*)$")
@@ -138,8 +164,12 @@ def fenced(text: str, kind: str) -> str:
     return f"{ticks} {{{kind}}}\n{text.rstrip()}\n{ticks}"
 
 
+KEPT: list[str] = []  # what pandoc need not read: pictures and stored HTML are long, and pass through as they are
+
+
 def raw(markup: str) -> str:
-    return fenced(markup, "=html")
+    KEPT.append(markup)
+    return fenced(f"<!--kept {len(KEPT) - 1}-->", "=html")
 
 
 SYMBOL = re.compile(r"^---\s*\n+\[source\]\((?P<url>[^)]*)\)\{[^}]*\}\s*\n+(?P<level>#+) (?P<name>[^\n]+)\n+```python\n(?P<signature>.*?)```"
@@ -299,6 +329,7 @@ def render(page: Page) -> None:
     "Markdown → HTML body."
     import pypandoc
     markup = pypandoc.convert_text(page.markdown(), "html5", format=READER, extra_args=["--mathml", "--wrap=none"])
+    markup = re.sub(r"<!--kept (\d+)-->", lambda match: KEPT[int(match[1])], markup)
     page.body = BeautifulSoup(markup, "html.parser")
     for table in page.body.find_all("table"):
         table.wrap(page.body.new_tag("div", attrs={"class": "table"}))
@@ -333,6 +364,17 @@ def fix_links(page: Page, pages: list[Page], cfg: dict[str, str]) -> None:
                 link["href"] = page.root + target + (f"#{anchor}" if anchor else "")
         elif not urlsplit(href).scheme and (target := repository_file(here, href)):
             link["href"] = f"{cfg['git_url']}/blob/{cfg['branch']}/{target}"
+
+
+def settle_methods(pages: list[Page]) -> None:
+    "nbdev links methods by name; where a page shows only their class, the link leads to the class."
+    known = {p.url: ids(p) for p in pages}
+    for page in pages:
+        for link in page.body.find_all("a", href=re.compile(r"#\w+\.\w+$")):
+            path, _, anchor = link["href"].partition("#")
+            target = os.path.normpath(os.path.join(os.path.dirname(page.url), path)) if path else page.url
+            if anchor not in known.get(target, {anchor}) and anchor.split(".")[0] in known[target]:
+                link["href"] = f"{path}#{anchor.split('.')[0]}"
 
 
 def repository_file(here: str, href: str) -> str:
@@ -508,10 +550,12 @@ def build(output: Path) -> list[str]:
     groups = {title: [Page(n, title, json.loads((done / f"{n}.ipynb").read_text("utf-8"))) for n in names if (done / f"{n}.ipynb").exists()]
               for title, names in navigation().items()}
     pages = [page for group in groups.values() for page in group]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(render, pages))
     for page in pages:
-        render(page)
         fix_links(page, pages, cfg)
         embed_pictures(page)
+    settle_methods(pages)
     problems += dead_links(pages)
     shutil.rmtree(output, ignore_errors=True)
     for page in pages:

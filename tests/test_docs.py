@@ -51,6 +51,7 @@ def built(*pages):
     for one in pages:
         docs.render(one)
         docs.fix_links(one, list(pages), CFG)
+    docs.settle_methods(list(pages))
     return docs.dead_links(list(pages))
 
 
@@ -96,11 +97,17 @@ def test_links_between_pages_and_doclinks_become_relative():
     ("[x](nowhere.ipynb)", "no page"), ("[x](#nothing)", "no anchor"), ("[x](b.ipynb#nothing)", "no anchor"),
     ("[x](https://host.example/base/gone.html)", "no page"), ("![x](gone.png)", "is not in the notebook"),
     ("![x](https://other.example/x.png)", "is not in the notebook"), ("```{=html}\n<script src='https://cdn.example/x.js'></script>\n```", "loads"),
-    ("## Same {#one}\n\n## Other {#one}", "two places"),
+    ("[x](b.ipynb#part.method)", "no anchor"), ("## Same {#one}\n\n## Other {#one}", "two places"),
 ])
 def test_what_is_dead_is_found(text, said):
-    problems = built(page("a", markdown(text)), page("b", markdown("## Part")))
+    problems = built(page("a", markdown(text)), page("b", markdown("## Parts")))
     assert len(problems) == 1 and said in problems[0]
+
+
+def test_a_method_without_an_entry_leads_to_its_class():
+    one = page("a", markdown("[m](b.ipynb#encoder.save), [there](b.ipynb#encoder.load)"))
+    assert built(one, page("b", markdown("## Encoder\n\n### Encoder.load"))) == []
+    assert [x["href"] for x in one.body.find_all("a")] == ["b.html#encoder", "b.html#encoder.load"]
 
 
 def test_a_symbol_has_anchor_source_and_plain_signature():
@@ -122,6 +129,18 @@ def test_methods_of_a_class_have_anchors():
     assert f"#### {name}.{members[0][0]}\n" not in docs.symbol(shown, {f"{name}.{members[0][0]}"})
 
 
+def test_only_imports_are_run_of_a_cell_that_also_computes():
+    assert docs.lone_imports("from math import pi\nx = y + pi", {}) == "from math import pi"
+    assert docs.lone_imports("def f():\n    import os\nf(x)", {"hide": []}) == "pass"
+    assert docs.lone_imports("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import B", {"export": []}) == \
+        "from typing import TYPE_CHECKING\nfrom a import B"
+    for whole in ("import os", "x = 1", "not python"):
+        assert docs.lone_imports(whole, {}) == ""
+    for exported in ("def f():\n    import os", "import os\nx = 1"):
+        assert docs.lone_imports(exported, {"export": []}) == ""
+    assert docs.lone_imports("import os\nx = 1", {"eval:": ["false"]}) == ""
+
+
 def test_cells_are_shown_as_their_flags_say():
     stream = {"output_type": "stream", "name": "stdout", "text": ["a\n", "```b\n"]}
     shown = docs.show_cell(code("#| eval: false\nprint(1)", stream), "", set())
@@ -129,10 +148,12 @@ def test_cells_are_shown_as_their_flags_say():
     assert docs.show_cell(code("#| echo: false\nprint(1)", stream), "", set()).count("print(1)") == 0
     assert docs.show_cell(code("#| include: false\nprint(1)", stream), "", set()) == ""
     picture = {"output_type": "display_data", "data": {"image/png": "QUJD\n", "text/plain": "<Figure>"}}
-    assert 'src="data:image/png;base64,QUJD"' in docs.show_cell(code("#| fig-alt: A curve\nplot()", picture), "", set())
-    assert 'alt="A curve"' in docs.show_cell(code("#| fig-alt: A curve\nplot()", picture), "", set())
     rich = {"output_type": "execute_result", "data": {"text/html": "<b>x</b>", "text/plain": "x"}}
-    assert "<b>x</b>" in docs.show_cell(code("x", rich), "", set())
+    one = page("a", code("#| fig-alt: A curve\nplot()", picture), code("#| code-fold: true\nx", rich))
+    assert built(one) == []
+    image = one.body.select_one("figure.plot img")
+    assert image["src"] == "data:image/png;base64,QUJD" and image["alt"] == "A curve"
+    assert one.body.select_one(".rich > b").get_text() == "x" and one.body.select_one("details pre").get_text() == "x"
 
 
 def test_maths_tables_and_boxes():
