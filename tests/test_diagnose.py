@@ -83,7 +83,7 @@ def test_sigreg_is_the_epps_pulley_distance_and_one_for_a_gaussian():
     value = (np.abs(wave - np.exp(-t**2 / 2)[:, None]) ** 2 * weight[:, None]).sum(0).mean()
     null = (weight * (1 - np.exp(-t**2))).sum()
     assert dg.sigreg(z) == pytest.approx(300 * value / null, rel=1e-4)
-    assert np.mean([dg.sigreg(np.random.default_rng(s).standard_normal((200, 24)), seed=s) for s in range(30)]) == pytest.approx(1, abs=0.12)
+    assert np.mean([dg.sigreg(np.random.default_rng(s).standard_normal((200, 24)), seed=s) for s in range(12)]) == pytest.approx(1, abs=0.2)
     assert dg.sigreg(2 * z) > 5 and dg.sigreg(z + 1) > 5
 
 
