@@ -180,6 +180,8 @@ def plot_lengths(
     if ax is None: ax = plt.subplots(figsize=(6, 3), layout="constrained")[1]
     for column, q in report.lengths.items(): ax.plot(np.maximum(q, 1), np.arange(0, 101, 10), marker="o", ms=4, label=column)
     ax.set(xscale="log", xlabel="characters", ylabel="% of texts up to this length", title="How long the texts are")
+    for axis in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter): axis("{x:.0f}")
+    ax.tick_params(axis="x", which="minor", labelsize=7)
     ax.grid(alpha=.3)
     ax.legend()
     return ax
