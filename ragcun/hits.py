@@ -4,17 +4,17 @@
 
 # %% ../nbs/07e_hits.ipynb #6526c3a4
 from __future__ import annotations
-import html
+import html, json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, Protocol, overload
+import numpy as np
 from .core import UserError
 from .files import text_fault, text_id
 from .null import posterior
-from .store import dump_metadata
 
 # %% auto #0
-__all__ = ['Hit', 'SearchResult', 'Entry', 'as_entry', 'iter_entries']
+__all__ = ['Hit', 'SearchResult', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry', 'as_entry', 'iter_entries']
 
 # %% ../nbs/07e_hits.ipynb #62840281
 @dataclass(frozen=True)
@@ -72,6 +72,56 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
         return f"<p><b>{html.escape(self.query)}</b>: {self._verdict()}</p><table><tr>{head}</tr>{rows}</table>"
 
 # %% ../nbs/07e_hits.ipynb #725b97b8
+@dataclass(frozen=True)
+class Batch:
+    "Documents ready to be stored, one entry per document."
+    ids: list[str]
+    texts: list[str]
+    metadata: list[dict[str, Any]]
+    v: np.ndarray  # [n, d] float32
+
+    def __len__(self) -> int: return len(self.ids)
+    def take(self,
+        keep: Sequence[int], # positions
+    ) -> Batch:
+        "The documents at these positions."
+        pick = lambda a: [a[i] for i in keep]
+        return Batch(pick(self.ids), pick(self.texts), pick(self.metadata), self.v[list(keep)])
+
+@dataclass(frozen=True)
+class Found:
+    "One document of a search."
+    distance: float # ‖u − v‖, not squared
+    row: int        # order of arrival
+    id: str
+    text: str
+    metadata: dict[str, Any]
+    v: np.ndarray   # [d] float32
+
+class Store(Protocol):
+    "What a store can do."
+    dim: int
+    def __len__(self) -> int: ...
+    def ids(self) -> set[str]: ...
+    def texts(self, ids: Sequence[str]) -> dict[str, str]: ...
+    def get(self, ids: Sequence[str]) -> Batch: ...
+    def add(self, batch: Batch) -> None: ...
+    def replace(self, batch: Batch) -> None: ...
+    def delete(self, ids: Sequence[str]) -> int: ...
+    def search(self, u: np.ndarray, k: int, exact: bool = False) -> list[list[Found]]: ...
+    def sample(self, n: int, seed: int = 0) -> Batch: ...
+    def blocks(self, size: int = 4096) -> Iterator[Batch]: ...
+
+# %% ../nbs/07e_hits.ipynb #74c8413d
+def dump_metadata(
+    metadata: dict[str, Any], # of one document
+) -> str: # compact JSON with sorted keys
+    "Metadata as text; `UserError` for values that JSON does not have."
+    try: return json.dumps(metadata, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as e:
+        raise UserError(f"metadata cannot be written as JSON: {e}", str(metadata)[:80], "Use strings, numbers, lists and dicts") from None
+
+# %% ../nbs/07e_hits.ipynb #b6149bb9
 @dataclass(frozen=True)
 class Entry:
     "A text with an id and metadata."

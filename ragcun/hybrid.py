@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 import numpy as np
 from .core import UserError
-from .hits import Hit, SearchResult
+from .hits import Found, Hit, SearchResult
 from .null import evidence_from_distance
 from .retrieve import GaussianRetriever
-from .store import Found
 
 # %% auto #0
 __all__ = ['reciprocal_rank_fusion', 'fit_sum', 'HybridRetriever', 'diversify']

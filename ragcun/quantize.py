@@ -8,8 +8,9 @@ import functools
 from collections.abc import Sequence
 import numpy as np
 from .core import UserError
+from .hits import Batch, Found
 from .metrics import top_k
-from .store import Batch, Found, MemoryStore
+from .store import MemoryStore
 
 # %% auto #0
 __all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'fit_quantizer', 'QuantizedStore']

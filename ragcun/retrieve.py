@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from .core import UserError, atomic_write, progress
 from .files import text_fault
-from .hits import Entry, Hit, SearchResult, iter_entries
+from .hits import Batch, Entry, Found, Hit, SearchResult, Store, iter_entries
 from .null import EmpiricalNull, answer_limit, e_value, evidence_from_distance, fit_null
-from .store import Batch, Found, LanceStore, Manifest, MemoryStore, Store, is_free, read_manifest, write_manifest
+from .store import LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest
 if TYPE_CHECKING: from ragcun.model import GaussianEncoder
 
 # %% auto #0

@@ -8,57 +8,16 @@ import contextlib, json, os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 import numpy as np
 from .core import UserError, read_json, write_json
+from .hits import Batch, Found, dump_metadata
 from .metrics import top_k
 
 # %% auto #0
-__all__ = ['FORMAT', 'Batch', 'Found', 'Store', 'MemoryStore', 'writer_lock', 'LanceStore', 'dump_metadata', 'Manifest',
-           'read_manifest', 'write_manifest', 'is_free']
+__all__ = ['FORMAT', 'MemoryStore', 'writer_lock', 'LanceStore', 'Manifest', 'read_manifest', 'write_manifest', 'is_free']
 
-# %% ../nbs/07d_store.ipynb #0b7dc53a
-@dataclass(frozen=True)
-class Batch:
-    "Documents ready to be stored, one entry per document."
-    ids: list[str]
-    texts: list[str]
-    metadata: list[dict[str, Any]]
-    v: np.ndarray  # [n, d] float32
-
-    def __len__(self) -> int: return len(self.ids)
-    def take(self,
-        keep: Sequence[int], # positions
-    ) -> Batch:
-        "The documents at these positions."
-        pick = lambda a: [a[i] for i in keep]
-        return Batch(pick(self.ids), pick(self.texts), pick(self.metadata), self.v[list(keep)])
-
-@dataclass(frozen=True)
-class Found:
-    "One document of a search."
-    distance: float # ‖u − v‖, not squared
-    row: int        # order of arrival
-    id: str
-    text: str
-    metadata: dict[str, Any]
-    v: np.ndarray   # [d] float32
-
-class Store(Protocol):
-    "What a store can do."
-    dim: int
-    def __len__(self) -> int: ...
-    def ids(self) -> set[str]: ...
-    def texts(self, ids: Sequence[str]) -> dict[str, str]: ...
-    def get(self, ids: Sequence[str]) -> Batch: ...
-    def add(self, batch: Batch) -> None: ...
-    def replace(self, batch: Batch) -> None: ...
-    def delete(self, ids: Sequence[str]) -> int: ...
-    def search(self, u: np.ndarray, k: int, exact: bool = False) -> list[list[Found]]: ...
-    def sample(self, n: int, seed: int = 0) -> Batch: ...
-    def blocks(self, size: int = 4096) -> Iterator[Batch]: ...
-
-# %% ../nbs/07d_store.ipynb #56d4aca5
+# %% ../nbs/07d_store.ipynb #62840281
 class MemoryStore:
     "Documents in memory, searched exactly."
     def __init__(self,
@@ -151,7 +110,7 @@ class MemoryStore:
         "All documents, in order of arrival."
         for i in range(0, len(self), size): yield self._batch(np.arange(i, min(i + size, len(self))))
 
-# %% ../nbs/07d_store.ipynb #74c8413d
+# %% ../nbs/07d_store.ipynb #725b97b8
 def _sql_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
@@ -327,15 +286,7 @@ class LanceStore:
         import datetime
         with writer_lock(self.folder): self.table.optimize(cleanup_older_than=datetime.timedelta(hours=1))
 
-def dump_metadata(
-    metadata: dict[str, Any], # of one document
-) -> str: # compact JSON with sorted keys
-    "Metadata as text; `UserError` for values that JSON does not have."
-    try: return json.dumps(metadata, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as e:
-        raise UserError(f"metadata cannot be written as JSON: {e}", str(metadata)[:80], "Use strings, numbers, lists and dicts") from None
-
-# %% ../nbs/07d_store.ipynb #712e9d7c
+# %% ../nbs/07d_store.ipynb #b6149bb9
 FORMAT = 1
 "Version of the index folder's layout."
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ragcun.abstain import auroc, nauc
 from ragcun.cache import cached_features
 from ragcun.closed_form import fit_closed_form
 from ragcun.core import iter_jsonl, write_json
@@ -121,12 +122,6 @@ def run_null(root):
     return out
 
 
-def auroc(yes, no):
-    from scipy.stats import rankdata
-    r = rankdata(np.r_[yes, no])
-    return float((r[:len(yes)].sum() - len(yes) * (len(yes) + 1) / 2) / len(yes) / len(no))
-
-
 def gap(x):
     top = np.partition(x, x.shape[1] - 2, axis=1)
     return top[:, -1] - top[:, -2]
@@ -145,9 +140,9 @@ def signals(b, null, h, z, hide=None):
 
 
 def train_mixture(yes, no):
-    "Logistic mixture of the E-value, cosine gap and top evidence, fitted on dev questions with and without their positives."
+    "Logistic mixture of the signals, fitted on dev questions, against the same without their positives and questions of a third domain."
     from scipy.optimize import minimize
-    keys = ("p_value", "max_evidence", "cosine_gap", "max_cosine")
+    keys = ("p_value", "max_evidence", "log_sum", "cosine_gap", "max_cosine")
     x = np.stack([np.r_[yes[k], no[k]] for k in keys], 1)
     mean, sd = x.mean(0), x.std(0) + 1e-9
     x, y = (x - mean) / sd, np.r_[np.ones(len(yes["p_value"])), np.zeros(len(no["p_value"]))]
@@ -155,10 +150,13 @@ def train_mixture(yes, no):
     return lambda s: (np.stack([s[k] for k in keys], 1) - mean) / sd @ w[:-1]
 
 
-def compare(yes, no, mixture):
-    scores = {k: auroc(yes[k], no[k]) for k in yes if k != "log_p"}
-    if mixture: scores["mixture"] = auroc(mixture(yes), mixture(no))
-    return {k: round(v, 4) for k, v in scores.items()}
+def compare(yes, no, mixture, quality):
+    "AUROC and nAUC of every signal; quality is NDCG@10 of the questions with an answer, 0 for the others."
+    pairs = {k: (yes[k], no[k]) for k in yes if k != "log_p"}
+    if mixture: pairs["mixture"] = (mixture(yes), mixture(no))
+    has = np.r_[np.ones(len(quality)), np.zeros(len(no["p_value"]))]
+    good = np.r_[quality, np.zeros(len(no["p_value"]))]
+    return {k: {"auroc": round(auroc(np.r_[a, b], has), 4), "nauc": round(nauc(np.r_[a, b], good), 4)} for k, (a, b) in pairs.items()}
 
 
 def binomial(k, n):
@@ -185,7 +183,8 @@ def run_no_answer(root):
         h, z, mask = everyone[b.name]
         yes = signals(b, null, h, z)
         no = {"positives_removed": signals(b, null, h, z, mask)}
-        other = next(o for o in loaded if o.name != b.name)
+        others = [o for o in loaded if o.name != b.name]
+        other, third = others[0], others[-1]
         hh = everyone[other.name][0]
         no["other_domain"] = signals(b, null, hh, b.model.project(hh).astype(float))
         path = Path(root)/b.name/"queries_unanswerable.jsonl.gz"
@@ -196,17 +195,25 @@ def run_no_answer(root):
         if b.dev is not None:
             hd, zd, md = b.questions(b.dev)
             dev = signals(b, null, hd[250:], zd[250:], md[250:])
-            mixture = train_mixture(signals(b, null, hd[250:], zd[250:]), dev)
+            ht = everyone[third.name][0][:250]
+            far = signals(b, null, ht, b.model.project(ht).astype(float))
+            mixture = train_mixture(signals(b, null, hd[250:], zd[250:]), {k: np.r_[dev[k], far[k]] for k in dev})
             n = len(b.ids)
             row["false_answer_rates"] = rates(e_value(dev["log_p"], n), e_value(no["positives_removed"]["log_p"], n))
             limits[b.name] = answer_limit(e_value(dev["log_p"], n), .1)
-        row["auroc"] = {k: compare(yes, v, mixture) for k, v in no.items()}
+        u, v = query_vector(z, b.rho).astype(np.float32), document_vector(b.z, b.rho).astype(np.float32)
+        names = list(b.test.qrels)[:500]
+        part = replace(b.test, queries={q: b.test.queries[q] for q in names}, qrels={q: b.test.qrels[q] for q in names})
+        quality = evaluate_vectors(u, v, part, "l2", 10)["ndcg@10"]
+        row["signals"] = {k: compare(yes, w, mixture, quality) for k, w in no.items()}
         out[b.name] = row
         b.unanswered = e_value(no["positives_removed"]["log_p"], len(b.ids))
         print(b.name, json.dumps(row), flush=True)
     out["carried_limit"] = {source: {b.name: round(float((b.unanswered <= limit).mean()), 4) for b in loaded} for source, limit in limits.items()}
-    cells = [a for row in out.values() if "auroc" in row for a in row["auroc"].values()]
-    out["mean_auroc"] = {k: round(float(np.mean([c[k] for c in cells if k in c])), 4) for k in cells[0]}
+    out["mean"] = {}
+    for kind in ("positives_removed", "other_domain", "unanswerable", "all"):
+        cells = [c for row in out.values() if "signals" in row for k, c in row["signals"].items() if kind in (k, "all")]
+        out["mean"][kind] = {s: {m: round(float(np.mean([c[s][m] for c in cells if s in c])), 4) for m in ("auroc", "nauc")} for s in cells[0]}
     return out
 
 
@@ -246,7 +253,7 @@ def run_storage(root):
                       "moved, bits by rho": fit_quantizer(sample, b.rho, bits)}
             for name, q in coders.items(): kept[name] = score(q.decode(q.encode(b.z))).mean() / full.mean()
             kept["base, min-max codes"] = cosine(int_codes(b.h, bits)).mean() / base.mean()
-            if bits < 4: kept["base, faiss PQ"] = cosine(product_codes(b.h, bits, d)).mean() / base.mean()
+            if b.name == SETS[0] and bits < 4: kept["base, faiss PQ"] = cosine(product_codes(b.h, bits, d)).mean() / base.mean()
             row["kept"][str(bits)] = {k: round(float(v), 5) for k, v in kept.items()}
         out[b.name] = row
         print(b.name, json.dumps(row), flush=True)
