@@ -5,7 +5,7 @@
 # %% ../nbs/04b_checkpoint.ipynb #6526c3a4
 from __future__ import annotations
 
-import os, random, re
+import os, random, re, shutil, sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from .saving import load_pt
 
 # %% auto #0
 __all__ = ['save_checkpoint', 'manifest', 'check_checkpoint', 'list_checkpoints', 'find_checkpoint', 'load_checkpoint',
-           'prune_checkpoints', 'random_states', 'set_random_states', 'truncate_log', 'differences',
+           'prune_checkpoints', 'remove_leftovers', 'random_states', 'set_random_states', 'truncate_log', 'differences',
            'refuse_differences']
 
 # %% ../nbs/04b_checkpoint.ipynb #0b7dc53a
@@ -70,7 +70,7 @@ def list_checkpoints(
 
 def _step(path: Path) -> int:
     try: return int(read_json(manifest(path))["step"])
-    except (UserError, KeyError, TypeError, ValueError): return -1
+    except (UserError, KeyError, TypeError, ValueError): return sys.maxsize  # tried first, and named
 
 # %% ../nbs/04b_checkpoint.ipynb #18e7bf67
 def find_checkpoint(
@@ -104,15 +104,22 @@ def prune_checkpoints(
     folder: str | Path, # Output folder of the run
     keep_last: int, # How many to keep; 0 keeps all
 ) -> list[str]: # Names of those removed
-    "Remove old checkpoints, never the newest one that is good."
+    "Remove old checkpoints, never the newest ones that are good."
     paths = list_checkpoints(folder)
     good = [p for p in paths if not check_checkpoint(p)]
-    keep = set(paths[-keep_last:]) | set(good[-1:]) if keep_last else set(paths)
+    keep = set(paths[-keep_last:]) | set(good[-keep_last:]) if keep_last else set(paths)
     gone = [p for p in paths if p not in keep]
     for p in gone:
         manifest(p).unlink(missing_ok=True)
         p.unlink()
     return [p.name for p in gone]
+
+def remove_leftovers(
+    folder: str | Path, # Output folder of the run
+) -> None:
+    "Remove temporary files and folders of a process that was killed while it wrote."
+    for p in Path(folder).glob(".*.tmp"): p.unlink(missing_ok=True)
+    for p in Path(folder).glob(".model.*"): shutil.rmtree(p, ignore_errors=True)
 
 # %% ../nbs/04b_checkpoint.ipynb #fbe066a5
 def random_states() -> dict[str, Any]: # Plain values and tensors

@@ -5,7 +5,7 @@
 # %% ../nbs/04c_learner.ipynb #6526c3a4
 from __future__ import annotations
 
-import json, math, signal, threading, time
+import contextlib, hashlib, json, math, os, signal, threading, time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -17,19 +17,19 @@ import torch
 from torch import Tensor
 
 from .cache import cached_features
-from .checkpoint import find_checkpoint, load_checkpoint, prune_checkpoints, random_states, refuse_differences, save_checkpoint, set_random_states, truncate_log
+from .checkpoint import find_checkpoint, load_checkpoint, prune_checkpoints, random_states, refuse_differences, remove_leftovers, save_checkpoint, set_random_states, truncate_log
 from .closed_form import HeldOut, encode_held_out, participation_ratio
 from .core import UserError, logger, progress, set_seed, write_json
 from .data import PairSet, RetrievalData
 from .loop import Critic, Layout, Processes, Rates, Stepper, batch_gradients, epoch_batches, lay_out, length_parts, make_optimizer, warmup_cosine
 from .losses import LossParts, LossWeights, pos_dist, sigreg_relative, total_loss
 from .metrics import evaluate_vectors
-from .model import GaussianEncoder
+from .model import GaussianEncoder, hash_state
 
 # %% auto #0
 __all__ = ['AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'TrainConfig', 'settle', 'FeatureSource', 'TextSource',
-           'Validation', 'loss_row', 'limit_corpus', 'Interrupted', 'Progress', 'Learner', 'open_board',
-           'describe_epoch', 'unexpected']
+           'Validation', 'loss_row', 'limit_corpus', 'Interrupted', 'collection_hash', 'Progress', 'Learner',
+           'open_board', 'describe_epoch', 'unexpected']
 
 # %% ../nbs/04c_learner.ipynb #62840281
 @dataclass(frozen=True)
@@ -247,6 +247,15 @@ class Interrupted(Exception):
         self.number, self.path = number, path
         super().__init__(f"stopped by {signal.Signals(number).name}; go on with --resume_from auto")
 
+def collection_hash(
+    data: RetrievalData, # A collection
+) -> str: # 64 hexadecimal digits
+    "SHA-256 of documents, queries and judgements."
+    digest = hashlib.sha256()
+    for part in (data.corpus, data.queries, data.qrels):
+        for item in part.items(): digest.update(repr(item).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
 @dataclass
 class Progress:
     "Where a run is."
@@ -280,6 +289,8 @@ class Learner:
         self.stepper = Stepper(optimizer, lambda i: warmup_cosine(i, self.total_steps, config.warmup_ratio), model.device.type, model.precision, config.max_grad_norm)
         self.at, self.best_state, self.stop_signal = Progress(), self.trained_state(), 0
         self.rows: list[dict[str, Any]] = []
+        self.given = {"training pairs": pairs.fingerprint(), "validation data": collection_hash(self.validation.data),
+                      "base weights": hash_state(model.base.state_dict())[:16]}
         self.recompute = config.micro_batch_tokens is not None and not config.freeze_base
         self.board = open_board(config, self.output_dir)
 
@@ -307,7 +318,7 @@ class Learner:
         "Settings, data and base that decide the numbers of the run."
         free = {"resume_from", "allow_changes", "keep_last", "save_steps", "report_to", "micro_batch_tokens", "preset", "deterministic"}
         settings = {k: v for k, v in asdict(self.config).items() if k not in free}
-        return settings | {"training pairs": self.pairs.fingerprint(), "base": self.model.base_id, "precision": self.model.precision}
+        return settings | {**self.given, "base": self.model.base_id, "precision": self.model.precision}
 
     def state(self) -> dict[str, Any]: # Plain values and tensors
         "Everything a later number depends on."
@@ -320,13 +331,18 @@ class Learner:
         state: dict[str, Any], # From `state`
     ) -> None:
         "Continue from there; `UserError` if settings or data differ and that is not allowed."
+        if lacks := set(self.state()) - set(state): raise UserError(f"the checkpoint lacks {', '.join(sorted(lacks))}", "--resume_from", "Use another one.")
         refuse_differences(state["facts"], self.facts(), self.config.allow_changes)
         self.at = Progress(**{k: state[k] for k in Progress.__dataclass_fields__})
-        self.set_trained_state(state["trained"])
+        try:
+            self.set_trained_state(state["trained"])
+            self.stepper.optimizer.load_state_dict(state["optimizer"])
+            self.stepper.scheduler.load_state_dict(state["scheduler"])
+            self.stepper.scaler.load_state_dict(state["scaler"])
+        except (RuntimeError, ValueError, KeyError) as e:
+            shapes = " ".join(str(e).split())[:300]
+            raise UserError(f"the checkpoint has other shapes than this run: {shapes}", "--resume_from", "Use the old --output_dim and base.") from None
         self.best_state, self.stepper.skipped = state["best_state"], state["skipped"]
-        self.stepper.optimizer.load_state_dict(state["optimizer"])
-        self.stepper.scheduler.load_state_dict(state["scheduler"])
-        self.stepper.scaler.load_state_dict(state["scaler"])
         set_random_states(state["random"][self.processes.rank % len(state["random"])])
 
     def checkpoint(self,
@@ -335,6 +351,7 @@ class Learner:
         "Save the state, and drop old checkpoints."
         state = self.state()
         if self.output_dir is None or self.processes.rank: return None
+        with contextlib.suppress(FileNotFoundError), open(self.output_dir/"metrics.jsonl", "rb") as f: os.fsync(f.fileno())
         path = save_checkpoint(self.output_dir, name, state)
         logger.info("checkpoint saved: %s", path.name)
         prune_checkpoints(self.output_dir, self.config.keep_last)
@@ -343,13 +360,17 @@ class Learner:
     def resume(self) -> None:
         "Go on from the checkpoint the configuration names."
         if not self.config.resume_from or self.output_dir is None: return
+        lead, metrics = not self.processes.rank, self.output_dir/"metrics.jsonl"
         path = find_checkpoint(self.output_dir, self.config.resume_from)
+        self.processes.barrier()
+        if lead: remove_leftovers(self.output_dir)
         if path is None:
+            if lead: metrics.unlink(missing_ok=True)
             logger.info("nothing to resume in %s: starting anew", self.output_dir.name)
             return
         self.restore(load_checkpoint(path))
-        if not self.processes.rank: truncate_log(self.output_dir/"metrics.jsonl", self.at.log_bytes)
-        self.rows = [json.loads(line) for line in (self.output_dir/"metrics.jsonl").read_text().splitlines()]
+        if lead: truncate_log(metrics, self.at.log_bytes)
+        if lead and metrics.exists(): self.rows = [json.loads(line) for line in metrics.read_text().splitlines()]
         logger.info("resumed from %s: step %d of %d", path.name, self.at.step, self.total_steps)
 
     def log(self,
@@ -379,6 +400,7 @@ class Learner:
             parts = total_loss(q, x, self.critic.rho, self.critic.tau, self.config.weights, negatives=negatives, mask=layout.mask, seed=self.at.step)
             if not torch.isfinite(parts.total): self._not_finite(rows)
             return parts
+        self.stepper.optimizer.zero_grad(set_to_none=True)  # an interrupted step may have left some
         parts = self._gradients(layout, loss_of)
         seen["gradient_norm"] = self.stepper.apply([*self.model.base.parameters(), *self.model.head.parameters()], self.processes)
         self.at.step += 1
@@ -405,12 +427,12 @@ class Learner:
         logger.warning("out of memory: going on in parts of %d tokens, at the same loss (steps take longer)", self.source.budget)
 
     def _not_finite(self, rows: np.ndarray) -> None:
-        where = "training step"
+        where, state = "training step", self.state()
         if self.output_dir is not None and not self.processes.rank:
             where = "not_finite.json"
             bad = {"step": self.at.step, "rows": rows, "pairs": [asdict(self.pairs[int(i)]) for i in rows]}
             write_json(self.output_dir/where, bad)
-            save_checkpoint(self.output_dir, f"step_{self.at.step}", self.state())
+            save_checkpoint(self.output_dir, f"step_{self.at.step}", state)
         named = ", ".join(str(int(i) + 1) for i in rows[:8]) + (" …" if len(rows) > 8 else "")
         raise UserError(f"the loss is not a number at step {self.at.step}, training rows {named}", where, "Lower the learning rate, or use --mixed_precision no.")
 
@@ -430,7 +452,7 @@ class Learner:
                 bar.update()
                 bar.set_postfix(loss=f"{row['loss']:.3f}", pos_dist=f"{row['pos_dist']:.2f}", std=f"{row['embedding_std']:.2f}")
                 if c.save_steps and at.step % c.save_steps == 0 and at.batch < len(batches): self.checkpoint(f"step_{at.step}")
-                if self.stop_signal: raise Interrupted(self.stop_signal, self.checkpoint(f"step_{at.step}"))
+                if stop := max(self.processes.gather_objects(self.stop_signal)): raise Interrupted(stop, self.checkpoint(f"step_{at.step}"))
         return self._end_epoch(len(batches))
 
     def _end_epoch(self, n: int) -> dict[str, float]:
@@ -480,6 +502,7 @@ class Learner:
             self.stop_signal = number
             logger.warning("%s: finishing the step and saving a checkpoint; once more to end at once", signal.Signals(number).name)
             signal.signal(number, signal.SIG_DFL)
+        self.stop_signal = 0
         before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
         try: yield
         finally:

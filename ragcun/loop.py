@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .closed_form import RHO_RANGE
+from .core import UserError
 from .data import PairSet
 from .losses import LossParts, duplicate_mask
 from .model import GaussianEncoder, token_batches
@@ -140,9 +141,9 @@ class Processes:
             z = torch.empty_like(own)
             z[list(positions)] = own
             return z, list(positions)
-        pieces = self.gather_objects((list(positions), None if own is None else own.cpu().numpy()))
+        pieces = self.gather_objects((list(positions), None if own is None else own.cpu()))
         device = own.device if own is not None else torch.device("cpu")
-        every = torch.cat([torch.as_tensor(p[1]) for p in pieces if p[1] is not None]).to(device)
+        every = torch.cat([p[1] for p in pieces if p[1] is not None]).to(device)
         z = torch.empty_like(every)
         z[[i for p in pieces for i in p[0]]] = every
         return z, list(positions)
@@ -154,7 +155,7 @@ class Processes:
         import torch.distributed as dist
         if not self.on: return [value]
         out: list[Any] = [None]*self.world
-        dist.all_gather_object(out, value)
+        with _one_line(): dist.all_gather_object(out, value)
         return out
 
     def sum_gradients(self,
@@ -165,12 +166,21 @@ class Processes:
         if not self.on: return
         for p in parameters:
             if p.grad is None: p.grad = torch.zeros_like(p)
-            dist.all_reduce(p.grad)
+            with _one_line(): dist.all_reduce(p.grad)
 
     def barrier(self) -> None:
         "Wait for all processes."
         import torch.distributed as dist
-        if self.on: dist.barrier()
+        if not self.on: return
+        with _one_line(): dist.barrier()
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    "Say in one line that another process is gone, instead of what the network library says."
+    try: yield
+    except RuntimeError as e:
+        raise UserError(f"another process of this run has ended or does not answer ({str(e).splitlines()[0][:80]})", "torch.distributed",
+                        "See its messages, then go on with --resume_from auto; any number of processes will do.") from None
 
 # %% ../nbs/04a_loop.ipynb #562ae44c
 def warmup_cosine(
