@@ -164,7 +164,9 @@ class Processes:
         "Add up gradients over the processes, in place."
         import torch.distributed as dist
         if not self.on: return
-        for p in parameters:
+        used = self.gather_objects([p.grad is not None for p in parameters])
+        for p, anywhere in zip(parameters, map(any, zip(*used, strict=True)), strict=True):
+            if not anywhere: continue  # weights that the base does not use keep no gradient, as with one process
             if p.grad is None: p.grad = torch.zeros_like(p)
             with _one_line(): dist.all_reduce(p.grad)
 

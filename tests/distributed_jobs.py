@@ -1,0 +1,89 @@
+"""What each of several processes runs."""
+import os
+import signal
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from jobs import make_learner, train
+from ragcun.data import Pair, PairSet, load_pairs
+from ragcun.learner import Learner, TextSource
+from ragcun.loop import Critic, Processes, batch_gradients, lay_out
+from ragcun.losses import LossWeights, total_loss
+from ragcun.model import GaussianEncoder
+from small import processed
+
+BUDGETS = {"plain": (10**6, False), "accumulated": (150, False), "cached": (150, True)}
+
+
+def join(rank, world, port):
+    "Join a gloo group, as torchrun's children do."
+    if world == 1: return
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+
+
+def gradients(base, kind, batch, rank, world, port, out):
+    "Gradients of base, head and critic in float64 on one batch with some negatives; the first process keeps them."
+    join(rank, world, port)
+    pairs = load_pairs(processed("train.json"))
+    pairs = PairSet([Pair(p.query, p.positive, (pairs[i - 9].positive,) if i % 3 == 0 else ()) for i, p in enumerate(pairs)], "x")
+    model = GaussianEncoder.from_base(base, None, "cpu", "no").double()
+    model.base.eval()
+    critic = Critic(torch.linspace(.8, .1, model.output_dim, dtype=torch.float64), .16)
+    budget, recompute = BUDGETS[kind]
+    source, processes, layout = TextSource(model, budget), Processes(), lay_out(pairs, list(range(batch)))
+    weights = LossWeights(1, 1, 1, .5, "evidence", 16)
+    def loss_of(z):
+        q, x, n = layout.split(z)
+        return total_loss(q, x, critic.rho, critic.tau, weights, negatives=n, mask=layout.mask, seed=5)
+    parts = source.parts(layout, processes.share(len(layout.texts)))
+    losses = batch_gradients(lambda part: source.encode(layout, part), parts, loss_of, recompute, processes=processes)
+    shared = [*model.base.parameters(), *model.head.parameters()]
+    processes.sum_gradients(shared)
+    assert kind == "plain" or len(parts) > 2 or world > 2
+    if rank == 0:
+        named = {**dict(model.named_parameters()), **dict(critic.named_parameters())}
+        torch.save({"loss": losses.total, "grad": {k: p.grad for k, p in named.items() if p.grad is not None}}, out)
+
+
+def train_together(base, folder, mode, rank, world, port, more=None, die_at=None, pause=0):
+    "A run of `jobs.train` in several processes; one of them may be killed before a step."
+    join(rank, world, port)
+    real = Learner.step
+    def step(self, rows):
+        if die_at is not None and rank == world - 1 and self.at.step == die_at: os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, rows)
+    Learner.step = step
+    return _one_line(train, base, folder, mode, None, more)
+
+
+def stop_one(base, folder, rank, world, port):
+    "Only the last process gets the signal; all stop at the same step."
+    join(rank, world, port)
+    real = Learner.step
+    def step(self, rows):
+        if rank == world - 1 and self.at.step == 2: os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, rows)
+    Learner.step = step
+    return train(base, folder, "head")
+
+
+def not_finite_together(base, folder, rank, world, port):
+    "A NaN is met by all: each ends with the same line, none waits."
+    join(rank, world, port)
+    os.environ["RAGCUN_CACHE"] = str(Path(folder).parent/"cache")
+    learner = make_learner(base, folder)
+    real = learner.source.encode
+    learner.source.encode = lambda layout, part: real(layout, part)*(float("nan") if learner.at.step == 1 else 1)
+    return _one_line(learner.train)
+
+
+def _one_line(function, *args):
+    from ragcun.core import UserError
+    try: return function(*args)
+    except UserError as e:
+        print(f"one line: {e}", flush=True)
+        return 2
