@@ -12,10 +12,11 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 import textwrap
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from configparser import ConfigParser
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
 HERE = Path(__file__).resolve().parent
 READER = ("markdown+emoji+autolink_bare_uris+lists_without_preceding_blankline-yaml_metadata_block-citations-raw_tex-smart"
-          "+gfm_auto_identifiers-implicit_figures")
+          "-implicit_figures")
 # The reading order within a folder; pages not named here follow in the order of their file names.
 ORDER = {
     "Get started": ["index", "tutorials/quickstart"],
@@ -325,10 +326,27 @@ def plain(text: str) -> str:
     return re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", text).replace("`", "").replace("**", "")
 
 
-def render(page: Page) -> None:
-    "Markdown → HTML body."
+def convert(texts: list[str]) -> list[str]:
+    "Markdown of all pages → HTML of each, in one call: loading the highlighter costs pandoc more than a page does."
     import pypandoc
-    markup = pypandoc.convert_text(page.markdown(), "html5", format=READER, extra_args=["--mathml", "--wrap=none"])
+    with tempfile.TemporaryDirectory() as folder:
+        names = [f"p{number:04}.md" for number in range(len(texts))]
+        for name, text in zip(names, texts, strict=True):
+            Path(folder, name).write_text(f"{text}\n\n```{{=html}}\n<!--end of page-->\n```\n", "utf-8")
+        command = [pypandoc.get_pandoc_path(), "--file-scope", "-f", READER, "-t", "html5", "--mathml", "--wrap=none", *names]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=True)
+    # each file's identifiers are given its name in front
+    return re.sub(r'((?:id="|href="#))p\d{4}\.md__', r"\1", done.stdout).split("<!--end of page-->")[:len(texts)]
+
+
+def render(pages: list[Page]) -> None:
+    "Markdown → HTML bodies."
+    for page, markup in zip(pages, convert([page.markdown() for page in pages]), strict=True):
+        finish(page, markup)
+
+
+def finish(page: Page, markup: str) -> None:
+    "Mend what pandoc's HTML lacks for this site: wide tables, callouts, links to sections."
     markup = re.sub(r"<!--kept (\d+)-->", lambda match: KEPT[int(match[1])], markup)
     page.body = BeautifulSoup(markup, "html.parser")
     for table in page.body.find_all("table"):
@@ -550,8 +568,7 @@ def build(output: Path) -> list[str]:
     groups = {title: [Page(n, title, json.loads((done / f"{n}.ipynb").read_text("utf-8"))) for n in names if (done / f"{n}.ipynb").exists()]
               for title, names in navigation().items()}
     pages = [page for group in groups.values() for page in group]
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(render, pages))
+    render(pages)
     for page in pages:
         fix_links(page, pages, cfg)
         embed_pictures(page)
