@@ -23,7 +23,8 @@ COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b")
 
 
 class Failed(Exception):
-    "A stage found something wrong; the message says what."
+    "A stage found something wrong; the message says what, `output` holds what the command printed."
+    output = ""
 
 
 @dataclass
@@ -75,7 +76,9 @@ def call(command: list[str], cwd: Path = ROOT, show: bool = False, **env: str) -
             print(line, end="", flush=True)
     if process.wait():
         tail = "" if show else "".join(lines[-60:])
-        raise Failed(f"{tail}`{' '.join(map(str, command[:4]))} …` ended with code {process.returncode}")
+        failure = Failed(f"{tail}`{' '.join(map(str, command[:4]))} …` ended with code {process.returncode}")
+        failure.output = "".join(lines)
+        raise failure
     return "".join(lines)
 
 
@@ -193,12 +196,12 @@ def source_notebooks(run: Run) -> str:
     return f"{len(chosen)} notebooks ran without an error"
 
 
-def pytest(run: Run, *arguments: str) -> str:
+def pytest(run: Run, *arguments: str, **env: str) -> str:
+    "Run pytest, count what it counted, and return its closing line."
     try:
-        output = call([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", *arguments], show=True)
+        output = call([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", *arguments], show=True, **env)
     except Failed as failure:
-        run.tally.failed += 1
-        raise Failed(f"{failure} (its output is above)") from None
+        raise Failed(f"{run.tally.add(failure.output) or failure} (see above)") from None
     return run.tally.add(output)
 
 
@@ -209,13 +212,14 @@ def stored_outputs(run: Run) -> str:
     if not chosen:
         return "no page yet"
     closing = pytest(run, "--nbval", "--nbval-sanitize-with=.ci/sanitize.cfg", "--nbval-cell-timeout=600", "-n", "2",
-                     "--dist", "loadscope", *[str(p.relative_to(ROOT)) for p in chosen])
+                     "--dist", "loadscope", *[str(p.relative_to(ROOT)) for p in chosen],
+                     MPLBACKEND="module://matplotlib_inline.backend_inline")  # a kernel shows figures only with its own backend
     return f"{len(chosen)} notebooks, cell by cell: {closing}"
 
 
 def quick_tests(run: Run) -> str:
     "tests/ (quick ones)"
-    return pytest(run, "tests", "-x", "-n", "2", "--dist", "loadfile", "-m", "not slow and not env")
+    return pytest(run, "tests", "-x", "-n", "2", "--dist", "loadfile", "-m", "not slow")
 
 
 def tests(run: Run) -> str:
