@@ -281,6 +281,8 @@ def _train(args: argparse.Namespace) -> int:
     device = pick_device(join_processes(args.device))
     pick_precision(config.mixed_precision, device)
     find_base(args.base_model)
+    if config.resume_from not in (None, "", "auto") and not Path(config.resume_from).exists():
+        raise UserError("no such checkpoint", f"--resume_from {config.resume_from}", "Use --resume_from auto, or leave it out.")
     lead = int(os.environ.get("RANK", 0)) == 0
     prepare_output(output, config, args, lead)
     logger.info("input validated: %d training pairs from %s, validation data %s", len(pairs), args.train_data, args.val_data or ("dev split" if val else "set aside from them"))
@@ -398,24 +400,29 @@ def parse(
         raise SystemExit(2)
     if not getattr(args, "config", None): return args
     known = set(vars(args)) - {"command", "run", "config"}
-    values = read_config(args.config, known)
+    values = read_config(args.config, {k: v for k, v in vars(args).items() if k in known})
     parser._subparsers._group_actions[0].choices[args.command].set_defaults(**values)  # type: ignore
     return parser.parse_args(argv)
 
 def read_config(
     path: str, # A YAML file
-    known: set[str], # Flags of the command
-) -> dict[str, Any]: # Flag → value
-    "Read a --config file; an unknown name is a `UserError`."
+    known: dict[str, Any], # Flags of the command and their values
+) -> dict[str, Any]: # Flag → value, as text where it is not yes or no
+    "Read a --config file; an unknown name or a value of another kind is a `UserError`."
     import yaml
-    try: values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    try: values = yaml.safe_load(Path(path).read_text(encoding="utf-8").lstrip("\ufeff")) or {}
     except OSError as e: raise UserError(f"cannot read: {e.strerror}", f"--config {path}", "Check the path.") from None
-    except (yaml.YAMLError, UnicodeDecodeError): raise UserError("not a YAML file", f"--config {path}", "Write one flag: value a line.") from None
+    except (yaml.YAMLError, ValueError, RecursionError): raise UserError("not a YAML file", f"--config {path}", "Write one flag: value a line.") from None
     if not isinstance(values, dict): raise UserError("not a list of flag: value lines", f"--config {path}", "Write one flag: value a line.")
-    values = {str(k).replace("-", "_"): float(v) if isinstance(v, str) and re.fullmatch(r"\d+(\.\d*)?e-?\d+", v) else v for k, v in values.items()}
-    unknown = sorted(set(values) - known)
+    values = {str(k).replace("-", "_"): v for k, v in values.items() if v is not None}
+    unknown = sorted(set(values) - set(known))
     if unknown: raise UserError(f"unknown: {', '.join(unknown)}", f"--config {path}", "See ragcun train --help.")
-    return values
+    return {k: _config_value(k, v, known[k], path) for k, v in values.items()}
+
+def _config_value(name: str, value: Any, now: Any, path: str) -> Any:
+    fits = isinstance(value, bool) if isinstance(now, bool) else isinstance(value, (str, int, float)) and (name == "mixed_precision" or not isinstance(value, bool))
+    if not fits or "\0" in str(value): raise UserError(f"{name}: {str(value)[:40]!r} is not a value for this flag", f"--config {path}", "See ragcun train --help.")
+    return value if isinstance(value, bool) else str(value)
 
 def main(
     argv: Sequence[str] | None = None, # Arguments; those of the process when None

@@ -35,13 +35,13 @@ __all__ = ['AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'TrainConfig', '
 @dataclass(frozen=True)
 class TrainConfig:
     "Every choice of a training run; the same names as the flags of `ragcun train`."
-    epochs: int | None = None                  # Passes over the pairs; None: 3, or 20 for a frozen base
+    epochs: int | None = None                  # Passes over the pairs; None: 3, or 40 for a frozen base
     batch_size: int | None = None              # Rows whose losses are computed together; None: 32, or up to 1024 for a frozen base
     micro_batch_tokens: int | None = None      # Padded tokens encoded at a time, at equal loss; None: as many as a batch has
     output_dim: int | None = None              # Coordinates of z; None keeps the base's dimension
     learning_rate: float | None = None         # Rate of whatever has none of its own below
     base_learning_rate: float | None = None    # Rate of the base encoder; None: learning_rate, or 2e-5
-    projection_learning_rate: float | None = None # Rate of the head; None: 5e-4
+    projection_learning_rate: float | None = None # Rate of the head; None: 5e-4, or 2e-3 for a frozen base
     freeze_base: bool = False                  # Train the head only, on cached features
     closed_form: bool = False                  # Only the closed form: no steps
     mixed_precision: str | bool | None = "auto" # "auto", "bf16", "fp16" or "no"
@@ -56,7 +56,7 @@ class TrainConfig:
     warmup_ratio: float = 0.1                  # Share of the steps spent warming up
     weight_decay: float = 0.01                 # On the base's matrices
     max_grad_norm: float = 1.0                 # Clip the gradient to this length
-    patience: int = 5                          # Stop after so many epochs without a better NDCG@10; 0: never
+    patience: int = 10                         # Stop after so many epochs without a better NDCG@10; 0: never
     val_documents: int = 5000                  # Documents encoded for validation while the base is trained
     preset: str | None = None                  # "small" (under 1,000 pairs) or "large" (over 10,000)
     save_steps: int = 0                        # Also checkpoint every so many steps
@@ -75,6 +75,7 @@ class TrainConfig:
         for name in ("base_learning_rate", "gradient_checkpointing"):
             if self.freeze_base and getattr(self, name):
                 raise UserError(f"{name} has no effect on a frozen base", f"--{name}", "Leave it out, or leave out --freeze_base.")
+        if not 0 <= self.seed < 2**32: raise UserError(f"seed {self.seed} is outside 0 … 2**32 - 1", "--seed", "Choose another one.")
         _ = self.weights  # checks the critic
 
     @property
@@ -108,8 +109,8 @@ def settle(
         config = replace(config, **{k: v for k, v in PRESETS[name].items() if getattr(config, k) == getattr(default, k)})
         logger.info("preset %s: %s", name, ", ".join(f"{k} {getattr(config, k)}" for k in PRESETS[name]))
     frozen = config.freeze_base
-    chosen: dict[str, Any] = {"epochs": 20 if frozen else 3, "batch_size": min(1024, max(32, pairs//4)) if frozen else 32, "tau": 0.5 if frozen else 0.16,
-              "projection_learning_rate": (config.learning_rate if frozen else None) or 5e-4, "base_learning_rate": config.learning_rate or 2e-5}
+    chosen: dict[str, Any] = {"epochs": 40 if frozen else 3, "batch_size": min(1024, max(32, pairs//4)) if frozen else 32, "tau": 0.5 if frozen else 0.16,
+              "projection_learning_rate": (config.learning_rate or 2e-3) if frozen else 5e-4, "base_learning_rate": config.learning_rate or 2e-5}
     if frozen: del chosen["base_learning_rate"]
     return replace(config, **{k: v for k, v in chosen.items() if getattr(config, k) is None})
 
@@ -379,6 +380,7 @@ class Learner:
         "Append a row; no times in it, so that equal runs give equal logs."
         row = {k: round(v, 7) if isinstance(v, float) else v for k, v in row.items()}
         self.rows.append(row)
+        if len(self.rows) > 20_000: self.rows = [r for i, r in enumerate(self.rows) if i % 2 or r["kind"] == "epoch"]  # all are in metrics.jsonl
         if self.board is not None:
             for k, v in row.items():
                 if isinstance(v, float): self.board.add_scalar(k, v, row["step"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from .core import UserError, atomic_write, pick_device, pick_precision, read_json, write_json
 from .model import Calibration, GaussianEncoder, check_precision, hash_state, identity_head, load_folder, quiet, with_modules
@@ -39,8 +40,13 @@ def save_model(
         (tmp/"m"/"README.md").write_text(model_card(model), encoding="utf-8")
         if folder.exists(): folder.rename(tmp/"old")
         (tmp/"m").rename(folder)
+    except (OSError, RuntimeError, SafetensorError) as e: raise _not_saved(folder, e) from None
     finally: shutil.rmtree(tmp, ignore_errors=True)
     return folder
+
+def _not_saved(path: str | Path, e: Exception) -> UserError:
+    reason = e.strerror if isinstance(e, OSError) and e.strerror else (str(e).splitlines() or [""])[0][:120]
+    return UserError(f"the model could not be saved: {reason}", str(path), "Free some space, or choose another place.")
 
 def _as_sentence_transformer(model: GaussianEncoder) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
@@ -168,7 +174,9 @@ def pack_model(
     "Put a model folder into one file, atomically."
     files = sorted(p for p in Path(folder).rglob("*") if p.is_file())
     packed = {p.relative_to(folder).as_posix(): torch.frombuffer(bytearray(p.read_bytes()) or bytearray(b"\n"), dtype=torch.uint8) for p in files}
-    with atomic_write(path) as tmp: torch.save({"format": FORMAT, "files": packed}, tmp)
+    try:
+        with atomic_write(path) as tmp: torch.save({"format": FORMAT, "files": packed}, tmp)
+    except (OSError, RuntimeError) as e: raise _not_saved(path, e) from None
 
 @contextlib.contextmanager
 def unpacked_model(
@@ -180,12 +188,18 @@ def unpacked_model(
         raise UserError("this .pt file is not a ragcun model", str(path), "Give model/ or best_model.pt of a training run.")
     with tempfile.TemporaryDirectory() as d:
         for name, data in packed["files"].items():
-            target = (Path(d)/str(name)).resolve()
-            if Path(str(name)).is_absolute() or not target.is_relative_to(Path(d).resolve()) or not isinstance(data, torch.Tensor):
+            if not _safe_name(name) or not isinstance(data, torch.Tensor) or data.dtype != torch.uint8:
                 raise UserError(f"unsafe entry {name!r}", str(path), "Do not use this file.")
+            target = Path(d)/name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data.numpy().tobytes())
         yield Path(d)
+
+def _safe_name(name: Any) -> bool:
+    "Whether this is the name of a file below a folder."
+    if not isinstance(name, str) or "\0" in name or "\\" in name: return False
+    place = Path(name)
+    return bool(place.parts) and not place.is_absolute() and ".." not in place.parts
 
 def load_pt(
     path: str | Path, # A file written by torch.save

@@ -114,6 +114,13 @@ def train_with_little_disk(base, folder, mode, size):
     return _one_line(train, base, folder, mode)
 
 
+def command_with_little_disk(argv, size):
+    "The command where no file may be longer than `size` bytes."
+    from ragcun.cli import main
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    return main(argv)
+
+
 def train_without_rights(base, folder, mode):
     "The same as a user who may not write into the folder (root becomes another user, once all is loaded)."
     os.environ["RAGCUN_CACHE"] = str(Path(folder).parent/"cache")
@@ -274,6 +281,7 @@ def soak(base, folder, steps):
     real = Learner.run_epoch
     def run_epoch(self):
         row = real(self)
+        self.rows.clear()  # those are bounded by their number
         with open("/proc/self/statm") as f: seen[self.at.step] = int(f.read().split()[1])*os.sysconf("SC_PAGE_SIZE")/2**20
         return row
     Learner.run_epoch = run_epoch

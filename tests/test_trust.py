@@ -13,7 +13,7 @@ import torch
 import jobs
 from ragcun.checkpoint import find_checkpoint, list_checkpoints, load_checkpoint
 from ragcun.core import read_json, write_json
-from small import ROOT, Job, json_lines, same, small_base
+from small import ROOT, Job, json_lines, processed, same, small_base
 
 RECORD = os.environ.get("RAGCUN_RECORD")  # where the slow sweep writes its figures
 
@@ -173,6 +173,19 @@ def test_disk_full(base, place, whole):
     assert "could not be written" in job.text() and "Traceback" not in job.text()
     assert load_checkpoint(find_checkpoint(folder, "auto"))["step"] >= 3
     assert resume(base, folder, "full", whole) == ""
+
+
+@pytest.mark.parametrize("size", [2000, 20000, 80000, 125000])
+def test_disk_full_anywhere_in_the_command(base, place, size):
+    "Features, base.json, model, best_model.pt: one line, exit code 2, no half of a file."
+    out = place/f"little_{size}"
+    argv = ["train", "--train_data", processed("train.json"), "--val_data", processed("val.json"), "--base_model", base, "--device", "cpu",
+            "--closed_form", "--output_dir", str(out)]
+    job = Job(jobs.command_with_little_disk, argv, size, log=place/f"little_{size}.log", env={"RAGCUN_CACHE": str(place/f"cache_{size}")})
+    code = job.wait()
+    lines = [line for line in job.text().splitlines() if line.startswith("ragcun")]
+    assert code == 2 and "Traceback" not in job.text() and len(lines) == 1, job.text()
+    assert not [p for p in out.rglob("*") if p.name.startswith(".") or p.name in ("best_model.pt", "report.json")]
 
 
 def test_no_permission(base, place, whole):
