@@ -279,6 +279,7 @@ class Learner:
     ):
         self.model, self.pairs, self.config, self.processes = model, pairs, config, Processes()
         self.output_dir = Path(output_dir) if output_dir else None
+        if self.output_dir and not self.processes.rank: self.output_dir.mkdir(parents=True, exist_ok=True)
         set_seed(config.seed, config.deterministic)
         self.critic = Critic(model.rho, config.tau or 0.5).to(model.device)
         self.source = FeatureSource(model, pairs) if config.freeze_base else TextSource(model, config.micro_batch_tokens)

@@ -237,10 +237,10 @@ def wait_for(path, seconds=60):
         time.sleep(.02)
 
 
-def run_in(job, *args, place):
+def run_in(job, *args, place, timeout=120):
     "Output of a job that must end well."
     j = Job(job, *args, log=place/f"{job.__name__}.log")
-    assert j.wait() == 0, j.text()
+    assert j.wait(timeout) == 0, j.text()
     return j.text()
 
 
@@ -334,7 +334,7 @@ def test_corrupt_everywhere(base, place, whole):
 @pytest.mark.slow
 def test_no_growth_over_10_000_steps(base, place):
     "Head mode: memory after 10,000 steps is that after 2,000, within 5 MB."
-    text = run_in(jobs.soak, base, str(place/"soak"), 10000, place=place)
+    text = run_in(jobs.soak, base, str(place/"soak"), 10000, place=place, timeout=900)
     first, last = (float(x) for x in text.split("soak")[1].split()[:2])
     record("soak", "head", {"steps": 10000, "megabytes_after_2000": round(first), "megabytes_after_10000": round(last)})
     assert last - first < 5
