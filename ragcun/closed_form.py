@@ -19,7 +19,7 @@ from .model import Calibration, GaussianEncoder
 # %% auto #0
 __all__ = ['RHO_RANGE', 'SHRINKAGES', 'MIN_PAIRS', 'Moments', 'Head', 'solve_head', 'participation_ratio', 'ShrinkagePoint',
            'fold_ids', 'one_standard_error', 'clearly_better', 'PairFeatures', 'HeldOut', 'held_out_pairs',
-           'choose_shrinkage', 'fit_calibration', 'evidence_samples', 'limit_positives', 'fit_closed_form',
+           'choose_shrinkage', 'fit_calibration', 'evidence_samples', 'limit_positives', 'fit_closed_form', 'best_head',
            'apply_head', 'pair_features', 'validation_splits', 'encode_held_out']
 
 # %% ../nbs/04_closed_form.ipynb #18e7bf67
@@ -278,10 +278,20 @@ def fit_closed_form(
     dim = min(output_dim or model.output_dim, model.head.in_features)
     features = pair_features(model, limit_positives(pairs))
     splits = validation_splits(features) if val is None else [(Moments.of(features.q, features.x), encode_held_out(model, val))]
+    return best_head(model, features, splits, dim, shrinkages)
+
+def best_head(
+    model: GaussianEncoder, # Gives the base
+    features: PairFeatures, # Training pairs
+    splits: list[tuple[Moments, HeldOut]], # Fit on the one, compare on the other
+    dim: int, # Coordinates to keep
+    shrinkages: tuple[float, ...] = SHRINKAGES, # Candidates for s; the last must be 1, the base
+) -> GaussianEncoder: # A new encoder over the same base
+    "Choose s on the splits, solve on all pairs, calibrate."
     points = choose_shrinkage(splits, dim, shrinkages)
     best = one_standard_error(points)
     fitted = apply_head(model, solve_head(Moments.of(features.q, features.x), best.s, dim), splits)
-    fitted.extra = {**model.extra, "closed_form": {"s": best.s, "pairs": len(pairs), "points": [_row(p) for p in points]}}
+    fitted.extra = {**model.extra, "closed_form": {"s": best.s, "pairs": len(features), "points": [_row(p) for p in points]}}
     logger.info("closed form: s = %g, NDCG@10 %.3f held out, %+.3f against the base", best.s, best.ndcg, best.gain.mean)
     return fitted
 

@@ -86,7 +86,7 @@ def batch_gradients(
     loss_of: Callable[[Tensor], LossParts], # z of the whole batch → losses
     recompute: bool = False, # Encode twice and keep no graph: memory of one part
     scale: Callable[[Tensor], Tensor] = lambda loss: loss, # Loss scaling (fp16)
-    processes: Processes | None = None, # Several processes, each with its own parts
+    processes: Any = None, # `Processes` when several train together, each with its own parts
 ) -> LossParts: # Losses of the whole batch, detached
     "Backpropagate the loss of the whole batch through parts of it, exactly."
     states, kept = [], []

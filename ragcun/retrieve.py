@@ -235,14 +235,15 @@ class GaussianRetriever:
     def calibrate(self,
         queries: Sequence[str],                            # real questions, the more the better (200 or so)
         relevant: Sequence[Sequence[str]],                 # for each, ids of the documents that answer it
-        alpha: float = .05,                                # share of unanswerable questions that may be answered
+        alpha: float | None = .05,                         # share of unanswerable questions that may be answered; None leaves the limit as it is
         unanswerable: Sequence[str] | None = None,         # questions without an answer; without, positives are removed
     ) -> float: # the new E-value limit of `answered`
         "Fit the null on real questions and set the no-answer limit by split conformal prediction."
         if len(queries) != len(relevant): raise UserError(f"{len(queries)} queries and {len(relevant)} lists of relevant ids", "calibrate", "Give one list per query")
         z = self.encode_queries(queries)
-        half = len(z) if unanswerable else len(z) // 2
+        half = len(z) if unanswerable or alpha is None else len(z) // 2
         self._fit_on_questions(z[:half], relevant[:half])
+        if alpha is None: return self.answer_limit
         if unanswerable: z, relevant = self.encode_queries(unanswerable), [()] * len(unanswerable)
         else: z, relevant = z[half:], relevant[half:]
         self.answer_limit = answer_limit(self._best_without(z, relevant), alpha)

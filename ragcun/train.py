@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .closed_form import (HeldOut, Head, Moments, PairFeatures, apply_head, clearly_better, encode_held_out, evidence_samples, fit_calibration,
+from .closed_form import (HeldOut, Head, Moments, PairFeatures, apply_head, best_head, clearly_better, encode_held_out, evidence_samples, fit_calibration,
     fit_closed_form, limit_positives, pair_features, participation_ratio, solve_head, validation_splits)
 from .core import UserError, atomic_write, logger, pick_precision, set_seed, write_json
 from .data import PairSet, RetrievalData, pairs_to_retrieval
@@ -24,8 +24,8 @@ from .saving import pack_model
 from .split import split_pairs
 
 # %% auto #0
-__all__ = ['Candidate', 'base_head', 'refit', 'compose', 'decide', 'FitResult', 'candidate_report', 'sentence', 'set_aside',
-           'fit', 'start_candidates', 'encode_now', 'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
+__all__ = ['Candidate', 'refit', 'compose', 'decide', 'FitResult', 'candidate_report', 'sentence', 'set_aside', 'fit',
+           'start_candidates', 'encode_now', 'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
 
 # %% ../nbs/04d_train.ipynb #4e840356
 _all_ = ["fit_closed_form", "TrainConfig"]
@@ -52,13 +52,6 @@ class Candidate:
         return {"participation_ratio": participation_ratio(x), "embedding_std": float(np.concatenate([q, x]).std(0).mean()),
                 "pos_residual": float((apart**2).sum(1).mean()/(1 - rho**2).sum()),
                 "pos_dist": float(np.sqrt(((x[rows[:, 1]] - q[rows[:, 0]])**2).mean()))}
-
-def base_head(
-    model: GaussianEncoder, # Gives the base and the number of coordinates
-    features: PairFeatures, # Training pairs
-) -> Head: # Ranks as the base does (as nearly as fewer coordinates allow)
-    "The s = 1 fit."
-    return solve_head(Moments.of(features.q, features.x), 1.0, model.output_dim)
 
 def refit(
     model: GaussianEncoder, # A trained model
@@ -183,7 +176,7 @@ def fit(
     if not config.freeze_base: val_data = limit_corpus(val_data, config.val_documents, config.seed)
     logger.info("%d training pairs; validation: %d queries, %d documents (%s)", len(train_pairs), len(val_data.qrels), len(val_data.corpus), source)
     held = encode_held_out(model, val_data)
-    candidates = start_candidates(model, train_pairs, held, config)
+    candidates = start_candidates(model, train_pairs, held)
     learner = None
     if not config.closed_form:
         learner = Learner(_to_train(candidates[1].model, config), train_pairs, val_data, config, output_dir)
@@ -214,13 +207,13 @@ def start_candidates(
     model: GaussianEncoder, # The untouched base
     pairs: PairSet, # Training pairs
     held: HeldOut, # Validation features
-    config: TrainConfig, # Dimension
 ) -> list[Candidate]: # Base and closed form
     "What there is before any step. Few validation queries do not choose s: cross-validation does."
-    few = len(held.data.qrels) < 100
-    closed = fit_closed_form(model, pairs, None if few else held.data, config.output_dim)
     features = pair_features(model, limit_positives(pairs))
-    base = apply_head(model, base_head(model, features), validation_splits(features))
+    few = len(held.data.qrels) < 100
+    splits = validation_splits(features) if few else [(Moments.of(features.q, features.x), held)]
+    closed = best_head(model, features, splits, model.output_dim)
+    base = apply_head(model, solve_head(Moments.of(features.q, features.x), 1.0, model.output_dim), splits)
     base.extra = {"closed_form": closed.extra["closed_form"]}
     return [Candidate("base", base, held), Candidate("closed form", closed, held)]
 
