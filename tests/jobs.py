@@ -141,7 +141,7 @@ def _one_line(function, *args):
         return 2
 
 
-def check_refusals(base, folder, place):
+def check_refusals(base, folder, place):  # noqa: C901
     "Other settings, data, validation data or base: refused with the list; --allow_changes goes on."
     import shutil
 

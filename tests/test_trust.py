@@ -344,6 +344,6 @@ def record(part, name, figures):
     "Keep figures of a sweep where RAGCUN_RECORD says."
     if not RECORD: return
     path = ROOT/RECORD
-    found = read_json(path) if path.exists() else {"command": f"RAGCUN_RECORD={RECORD} pytest -m 'slow or not slow' tests/test_trust.py tests/test_fuzz.py tests/test_safety.py"}
+    found = read_json(path) if path.exists() else {"command": f"RAGCUN_FUZZ=10 RAGCUN_RECORD={RECORD} pytest -m 'slow or not slow' tests/test_trust.py tests/test_fuzz.py tests/test_safety.py"}
     found.setdefault(part, {})[name] = figures
     write_json(path, found)
