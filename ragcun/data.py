@@ -118,7 +118,7 @@ class PairSet(Sequence[Pair]):
         "The id of each positive; made from the text where none was given."
         return [p.document_id or text_id(p.positive) for p in self.pairs]
 
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> str: # 64 hexadecimal digits
         "SHA-256 over all rows in order: same pairs, same fingerprint."
         h = hashlib.sha256()
         for p in self.pairs: h.update(json.dumps(pair_to_row(p), sort_keys=True).encode())
@@ -221,7 +221,7 @@ def iter_numbered(
 def iter_pairs(
     source: Path | str | Iterable[Any],   # file, BEIR folder, or rows in memory
     split_name: str = "train",            # of a BEIR folder
-) -> Iterator[Pair]:
+) -> Iterator[Pair]: # in the order of the source
     "Checked pairs, one at a time."
     return (pair for _, pair in iter_numbered(source, split_name))
 

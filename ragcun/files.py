@@ -70,7 +70,7 @@ def character_fault(
 # %% ../nbs/00a_files.ipynb #712e9d7c
 def open_bytes(
     path: Path | str,   # any file; `.gz` is unpacked on the fly
-) -> io.BufferedIOBase:
+) -> io.BufferedIOBase: # the open file, for the caller to close
     "Open a file for reading, or say what to type when there is none."
     path = Path(path)
     if not path.is_file():
@@ -109,7 +109,7 @@ def _decode(raw: bytes, path: Path | str, number: int) -> str:
 def parse_json(
     text: str,    # JSON
     where: str,   # file and row, for the message
-) -> Any:
+) -> Any: # what the JSON says
     "`json.loads`, with any failure as one line."
     try: return json.loads(text)
     except (ValueError, RecursionError) as e:

@@ -106,7 +106,7 @@ def _markdown_lines(text: str) -> Iterator[tuple[int, str]]:
 
 def parse_markdown(
     text: str,   # Markdown, with or without front matter
-) -> list[Section]:
+) -> list[Section]: # by heading, in order
     "Sections of a Markdown text."
     return _group(_markdown_lines(text))
 
@@ -128,13 +128,13 @@ def _rst_lines(text: str) -> Iterator[tuple[int, str]]:
 
 def parse_rst(
     text: str,   # reStructuredText
-) -> list[Section]:
+) -> list[Section]: # by heading, in order
     "Sections of a reStructuredText file; directives are left out, their text is kept."
     return _group(_rst_lines(text))
 
 def parse_text(
     text: str,   # plain text
-) -> list[Section]:
+) -> list[Section]: # exactly one
     "One section; a short first line followed by a blank one is its title."
     first, _, rest = text.strip().partition("\n")
     is_title = rest[:1] == "\n" and 0 < len(first) <= 100 and not first.rstrip().endswith((".", "!", ",", ";"))
@@ -145,7 +145,7 @@ BLOCKS = ["h1", "h2", "h3", "h4", "h5", "h6", "p", "li", "pre", "td", "th", "dt"
 
 def parse_html(
     text: str,   # HTML, broken or not
-) -> list[Section]:
+) -> list[Section]: # by heading, in order
     "Sections of a web page; scripts, navigation and footers are left out."
     import warnings
     from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
@@ -161,7 +161,7 @@ def parse_html(
 
 def parse_notebook(
     text: str,   # the JSON of an .ipynb file
-) -> list[Section]:
+) -> list[Section]: # by heading, in order
     "Sections of the Markdown cells of a notebook."
     try: cells = json.loads(text)["cells"]
     except (ValueError, KeyError, TypeError, RecursionError) as e:
@@ -178,7 +178,7 @@ def _need(module: str, kind: str) -> Any:
 
 def parse_pdf(
     raw: bytes,   # a PDF file
-) -> list[Section]:
+) -> list[Section]: # in page order
     "One section for each page that has text."
     pypdf = _need("pypdf", "PDF")
     try:
@@ -192,7 +192,7 @@ def parse_pdf(
 
 def parse_docx(
     raw: bytes,   # a Word file
-) -> list[Section]:
+) -> list[Section]: # by heading, in order
     "Sections by the heading styles of a Word file."
     docx = _need("docx", "Word")
     try: paragraphs = docx.Document(io.BytesIO(raw)).paragraphs

@@ -43,7 +43,7 @@ class DownloadReport:
     written: dict[str, int] = field(default_factory=dict)     # file written → rows
     note: str = ""                                            # what else to know
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]: # field → value
         "For download.json."
         return asdict(self)
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class Repository:
         return UserError(f"cannot fetch {self.name}: {first}", self.endpoint,
                          "Run the same command again to go on, set HF_ENDPOINT to a mirror, or bring the data and use: ragcun prepare --input FOLDER.")
 
-    def listing(self) -> dict[str, Any]:
+    def listing(self) -> dict[str, Any]: # path → what the hub says of the file
         "Files of the repository, by path; a branch becomes the commit it stands for."
         from huggingface_hub import HfApi
         try:
@@ -107,7 +107,7 @@ def probe(
 def checksum_fits(
     path: Path,   # a fetched file
     entry: Any,   # what the hub lists: lfs.sha256, or blob_id and size
-) -> bool:
+) -> bool: # whether the file is the listed one
     "Compare SHA-256, or git's SHA-1 for files outside LFS."
     lfs = getattr(entry, "lfs", None)
     digest = hashlib.sha256() if lfs else hashlib.sha1(f"blob {path.stat().st_size}\0".encode())

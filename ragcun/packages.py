@@ -48,7 +48,7 @@ def split_docstring(
 def is_useful(
     summary: str,   # the query it would be
     rest: str,      # the document it would be
-) -> bool:
+) -> bool: # whether to keep the pair
     "A real sentence of 4 to 30 words and at least 60 characters of explanation that do not repeat it."
     if not 4 <= len(summary.split()) <= 30 or BOILERPLATE.match(summary) or len(rest) < 60: return False
     start = rest[:300]

@@ -52,29 +52,44 @@ def as_document(
 # %% ../nbs/01a_pairs.ipynb #74c8413d
 Made = tuple[str, str] | None    # query and positive, or nothing
 
-def heading_section(doc: Document, rng: random.Random) -> Made:
+def heading_section(
+    doc: Document,        # with a heading, else no pair
+    rng: random.Random,   # not used
+) -> Made:
     "The heading asks, its section answers; a heading of one or two words needs the title beside it."
     if not doc.heading: return None
     short = len(doc.heading.split()) < 3 and doc.title
     return f"{doc.title}: {doc.heading}" if short else doc.heading, doc.text
 
-def title_text(doc: Document, rng: random.Random) -> Made:
+def title_text(
+    doc: Document,        # with a title, else no pair
+    rng: random.Random,   # not used
+) -> Made:
     "The title asks, the text answers."
     return (doc.title, doc.text) if doc.title else None
 
-def first_sentence(doc: Document, rng: random.Random) -> Made:
+def first_sentence(
+    doc: Document,        # of two sentences or more, else no pair
+    rng: random.Random,   # not used
+) -> Made:
     "The first sentence asks, the rest answers."
     found = sentences(doc.text)
     return (found[0], " ".join(found[1:])) if len(found) > 1 else None
 
-def inverse_cloze(doc: Document, rng: random.Random) -> Made:
+def inverse_cloze(
+    doc: Document,        # of two sentences or more, else no pair
+    rng: random.Random,   # picks the sentence
+) -> Made:
     "A random sentence asks, the passage without it answers."
     found = sentences(doc.text)
     if len(found) < 2: return None
     i = rng.randrange(len(found))
     return found[i], " ".join(found[:i] + found[i + 1:])
 
-def crops(doc: Document, rng: random.Random) -> Made:
+def crops(
+    doc: Document,        # of 16 words or more, else no pair
+    rng: random.Random,   # picks the cut
+) -> Made:
     "Two pieces of the text, cut at a random word, that do not overlap: the shorter asks."
     words = doc.text.split()
     if len(words) < 16: return None
@@ -129,7 +144,7 @@ def pair_of(
     doc: Document,                    # a document
     strategy: str | Sequence[str],    # auto, mix, or names
     seed: int,                        # of the choices
-) -> Pair | None:
+) -> Pair | None: # None: no strategy fits
     "The first pair that the document allows."
     rng = random.Random(f"{seed} {hashlib.sha256(doc.text.encode('utf-8', 'surrogatepass')).hexdigest()}")
     return next((p for s in _order(strategy, rng) if (p := make_pair(doc, s, rng))), None)

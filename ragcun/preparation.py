@@ -257,10 +257,10 @@ class PrepareReport:
     encodings: dict[str, int]            # encoding → files
     files: list[str]                     # written
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]: # field → value
         "For a json file; the same run gives the same bytes."
         return asdict(self)
-    def lines(self) -> list[tuple[str, str]]:
+    def lines(self) -> list[tuple[str, str]]: # name and value, in the order shown
         "Name and value of each line of the table."
         short = f"; {self.asked:,} asked, {self.made:,} made" if self.asked and self.made is not None and self.made < self.asked else ""
         source = f"{self.documents:,} documents, {self.made:,} pairs made{short}" if self.documents is not None else ""
@@ -279,7 +279,9 @@ class PrepareReport:
         note = f": recall@{n} is 1 whatever the model; --distractors -1 adds the other documents" if n <= 20 else ""
         return f"{self.test['queries']:,} queries, {n:,} documents{note}"
     def __str__(self) -> str: return table(self.lines())
-    def plot_lengths(self, ax: Any = None) -> Any:
+    def plot_lengths(self,
+        ax: Any = None,   # axes to draw on; None: new ones
+    ) -> Any: # the axes
         "How long the texts are."
         return plot_lengths(self.data, ax)
 

@@ -100,10 +100,10 @@ class DataReport:
     lengths: dict[str, list[int]] = field(default_factory=dict)      # column → characters at the 0, 10, …, 100 % quantiles
     sampled: int = 0                                                 # rows in the sample behind cut, scripts and lengths
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]: # field → value
         "For a json file."
         return asdict(self)
-    def lines(self) -> list[tuple[str, str]]:
+    def lines(self) -> list[tuple[str, str]]: # name and value, in the order shown
         "Name and value of each line of the table."
         out = [(name, f"{n:,} pairs, {self.documents[name]:,} documents") for name, n in self.rows.items()]
         out += [("duplicate rows", f"{self.duplicates:,}")]
@@ -117,7 +117,7 @@ class DataReport:
 
 def table(
     lines: Iterable[tuple[str, str]],   # name, value
-) -> str:
+) -> str: # one line each, values aligned
     "Two columns for a terminal."
     lines = [(a, b) for a, b in lines if b]
     width = max((len(a) for a, _ in lines), default=0)

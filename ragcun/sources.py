@@ -30,7 +30,7 @@ def estimate_tokens(
 
 def token_counter(
     tokenizer: Any = None,   # None: the estimate; a function of a text; or a transformers tokenizer
-) -> Callable[[str], int]:
+) -> Callable[[str], int]: # text → number of tokens
     "A function that counts tokens."
     if tokenizer is None: return estimate_tokens
     if hasattr(tokenizer, "encode"): return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
@@ -94,7 +94,7 @@ def section_documents(
     sections: list[Section],           # of one file
     name: str,                         # of the file, for ids
     options: ReadOptions = ReadOptions(),   # noqa: B008
-) -> list[Document]:
+) -> list[Document]: # in reading order
     "Passages of one file; only the first of a section carries its heading, only the first of a file its title as a question."
     title = next((s.heading for s in sections if s.level == 1), "")
     count = token_counter(options.tokenizer)
@@ -154,7 +154,7 @@ def _row_document(row: Any, where: str) -> Document:
 def read_documents(
     path: Path | str,         # .txt: one document a line; or rows with a text
     encoding: str = "auto",   # of a .txt file
-) -> list[Document]:
+) -> list[Document]: # in file order
     "Documents of one file; blank lines are skipped."
     path = Path(path)
     if path.suffix.lower() not in (".txt", ".text") and path.suffixes[-2:] != [".txt", ".gz"]:

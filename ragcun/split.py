@@ -145,7 +145,7 @@ def group_rows(
 # %% ../nbs/01b_split.ipynb #c3c5b5b7
 def check_ratios(
     ratios: Sequence[float],   # train, validation, test
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float]: # train, validation, test
     "Three numbers that sum to 1 (two: no validation), or what to type instead."
     r = tuple(float(x) for x in ratios)
     if len(r) == 2: r = (r[0], 0.0, r[1])

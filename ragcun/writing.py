@@ -79,7 +79,7 @@ def _clear_stale(folder: Path) -> None:
 @contextlib.contextmanager
 def staging(
     folder: Path,   # where the files will go
-) -> Iterator[Path]:
+) -> Iterator[Path]: # the hidden folder
     "A hidden folder beside the target, removed in any case; after a kill, by the next run."
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def with_negatives(
     kind: str,                # `bm25` or `random`
     num_negatives: int = 1,   # for each training row
     seed: int = 42,           # of the draw
-) -> list[Pair]:
+) -> list[Pair]: # the same rows in the same order
     "Add negatives to training rows, from the training side's documents only: others would leak."
     from ragcun.negatives import mine_bm25, mine_random
     rows, train = list(pairs), np.flatnonzero(sides == 0)
