@@ -112,8 +112,8 @@ class Abstention:
     threshold: float            # that was applied
     false_answers: float        # share of queries without an answer that were answered
     missed_answers: float       # share of queries with an answer that were not
-    queries: int
-    unanswerable: int
+    queries: int                # number judged, with and without an answer
+    unanswerable: int           # of these, without an answer
 
     def __repr__(self) -> str:
         return (f"Abstention({self.queries} queries, {self.unanswerable} without an answer: "

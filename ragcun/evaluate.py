@@ -38,18 +38,22 @@ class EvaluationReport:
     notes: list[str]                            # what a reader should know
     timing: dict[str, float]                    # seconds of encoding and of ranking
     per_query: PerQuery = field(repr=False)     # of the model
-    base_per_query: PerQuery | None = field(default=None, repr=False)
+    base_per_query: PerQuery | None = field(default=None, repr=False)   # of the base; None where it was not evaluated
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]: # key → value, for `write_json`
         "The contract's keys, `notes` and `timing`."
         names = ("metrics", "base", "difference", "queries", "documents", "seconds", "config", "notes", "timing")
         return {name: getattr(self, name) for name in names}
 
-    def save(self, path: str | Path) -> None:
+    def save(self,
+        path: str | Path,   # the JSON file to write
+    ) -> None:
         "Write evaluation.json, whole or not at all."
         write_json(path, self.to_dict())
 
-    def save_per_query(self, path: str | Path) -> None:
+    def save_per_query(self,
+        path: str | Path,   # the JSONL file to write
+    ) -> None:
         "Write one JSON line per query: its id, number of relevant documents, and each metric of model and base."
         sides = {"model": self.per_query, "base": self.base_per_query}
         def scores(i: int) -> dict[str, Any]:
@@ -57,7 +61,7 @@ class EvaluationReport:
         write_jsonl(path, ({"query_id": q, "relevant": int(self.per_query.relevant[i]), **scores(i)}
                            for i, q in enumerate(self.per_query.query_ids)))
 
-    def rows(self) -> list[list[str]]:
+    def rows(self) -> list[list[str]]: # cells, the header first
         "Header and one row per headline metric."
         names = [n for n in HEADLINE if n in self.metrics]
         if self.base is None or self.difference is None:
@@ -67,7 +71,7 @@ class EvaluationReport:
                 *([n, f"{base[n]:.4f}", f"{self.metrics[n]:.4f}", f"{d[n].mean:+.4f}",
                    f"{d[n].low:+.4f} to {d[n].high:+.4f}", f"{d[n].p:.4f}"] for n in names)]
 
-    def title(self) -> str:
+    def title(self) -> str: # one line, with the numbers of queries and documents
         "What was evaluated."
         return f"{self.config.get('data') or 'evaluation'}: {self.queries:,} queries, {self.documents:,} documents"
 

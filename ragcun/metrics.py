@@ -163,13 +163,13 @@ def run_order(hits: Mapping[str, float]) -> list[str]: # document ids, best firs
 @dataclass(frozen=True)
 class PerQuery:
     "One value per query and metric."
-    query_ids: list[str]
+    query_ids: list[str]            # n, the judged queries
     values: dict[str, np.ndarray]   # metric → [n], in the order of query_ids
     relevant: np.ndarray            # [n] number of relevant documents; 0 is possible and scores 0
 
     def __getitem__(self, name: str) -> np.ndarray: return self.values[name]
     def __len__(self) -> int: return len(self.query_ids)
-    def mean(self) -> dict[str, float]:
+    def mean(self) -> dict[str, float]: # metric → mean
         "Mean over all judged queries, those without a result or a relevant document included."
         return {name: float(v.mean()) for name, v in self.values.items()}
     def __repr__(self) -> str:
@@ -218,21 +218,21 @@ def retrieval_metrics(
 @dataclass(frozen=True)
 class Ranking:
     "Retrieved documents of each query, best first, in trec_eval's order."
-    query_ids: list[str]
+    query_ids: list[str]        # n, the order of the rows below
     document_ids: list[str]     # of the whole corpus
     indices: np.ndarray         # [n, depth] into document_ids, −1 where there is none
     scores: np.ndarray          # [n, depth] float32, larger is better (minus the distance for l2)
 
-    def rows(self) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+    def rows(self) -> Iterator[tuple[str, list[tuple[str, float]]]]: # best first
         "Each query id with its (document id, score) list."
         for q, idx, s in zip(self.query_ids, self.indices, self.scores, strict=True):
             yield q, [(self.document_ids[i], float(v)) for i, v in zip(idx, s, strict=True) if i >= 0]
 
-    def ranked(self) -> dict[str, list[str]]:
+    def ranked(self) -> dict[str, list[str]]: # for `ranking_metrics`
         "Query id → document ids, best first."
         return {q: [d for d, _ in row] for q, row in self.rows()}
 
-    def run(self) -> dict[str, dict[str, float]]:
+    def run(self) -> dict[str, dict[str, float]]: # for a run file
         "Query id → document id → score."
         return {q: dict(row) for q, row in self.rows()}
 
@@ -338,7 +338,7 @@ def paired_tests(
     b: Mapping[str, np.ndarray],    # the same metrics of the other, same queries in the same order
     seed: int = 0,                  # of the resampling
     draws: int = 10_000,            # resamples, in steps of 500
-) -> dict[str, Difference]:
+) -> dict[str, Difference]: # metric → a − b
     "Paired bootstrap intervals and randomisation tests, all metrics on the same resamples."
     names = [k for k in a if k in b]
     d = np.stack([np.asarray(a[k], float) - np.asarray(b[k], float) for k in names], 1) if names else np.zeros((0, 0))

@@ -39,18 +39,29 @@ class MtebModel:
     ) -> None:
         self.model, self.name, self.revision = model, name, revision or model.fingerprint[:12]
 
-    def encode(self, inputs: Iterable[dict[str, Any]], *, prompt_type: Any = None, **_: Any) -> np.ndarray: # [n, d]
+    def encode(self,
+        inputs: Iterable[dict[str, Any]],   # mteb's batches of texts
+        *,
+        prompt_type: Any = None,            # query or document; None: no sides
+        **_: Any,                           # what else mteb passes, not used
+    ) -> np.ndarray: # [n, d]
         "Vectors of all texts: u for queries, v for documents, z where there are no sides."
         side, texts = str(getattr(prompt_type, "value", prompt_type)), _texts(inputs)
         if side == "query": return self.model.encode_query(texts)
         return self.model.encode_document(texts) if side in ("document", "passage") else self.model.encode(texts)
 
-    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any: # [n, m] tensor
+    def similarity(self,
+        embeddings1: Any,   # [n, d] of queries
+        embeddings2: Any,   # [m, d] of documents
+    ) -> Any: # [n, m] tensor
         "Minus the distance of each to each."
         import torch
         return -torch.cdist(_tensor(embeddings1), _tensor(embeddings2))
 
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any: # [n] tensor
+    def similarity_pairwise(self,
+        embeddings1: Any,   # [n, d]
+        embeddings2: Any,   # [n, d], the partner of each row
+    ) -> Any: # [n] tensor
         "Minus the distance row by row."
         return -(_tensor(embeddings1) - _tensor(embeddings2)).norm(dim=-1)
 

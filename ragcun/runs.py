@@ -110,14 +110,14 @@ def holm(
 @dataclass(frozen=True)
 class Comparison:
     "Two systems on one collection."
-    metric: str
+    metric: str             # name, such as ndcg@10
     a: float                # mean of the first system
     b: float                # mean of the second
     difference: Difference  # a − b
     detectable: float       # difference that this many queries find with 80 % chance
     p_holm: float           # p-value corrected for the number of collections compared
 
-    def row(self) -> list[str]:
+    def row(self) -> list[str]: # as the header of `Comparisons.rows` names them, the collection left out
         "Cells of a table."
         d = self.difference
         return [f"{self.a:.4f}", f"{self.b:.4f}", f"{d.mean:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}",
@@ -129,10 +129,10 @@ class Comparison:
 @dataclass(frozen=True)
 class Comparisons:
     "Two systems on several collections, p-values corrected by Holm."
-    sets: dict[str, Comparison]
+    sets: dict[str, Comparison]   # collection → its comparison
 
     def __getitem__(self, name: str) -> Comparison: return self.sets[name]
-    def rows(self) -> list[list[str]]:
+    def rows(self) -> list[list[str]]: # cells, the header first
         "Header and one row per collection."
         head = ["set", "a", "b", "a − b", "95 % interval", "p", "p (Holm)", "detectable", "queries"]
         return [head, *([name, *c.row()] for name, c in self.sets.items())]
