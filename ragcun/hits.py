@@ -20,13 +20,13 @@ __all__ = ['Hit', 'SearchResult', 'Batch', 'Found', 'Store', 'dump_metadata', 'E
 @dataclass(frozen=True)
 class Hit:
     "One document found."
-    id: str
-    text: str
+    id: str              # of the document
+    text: str            # of the document, whole
     evidence: float      # calibrated a + τE, nats
     p_value: float       # P(an unrelated document has at least this evidence | query)
     e_value: float       # expected number of such documents in the index
     distance: float      # ‖u − v‖, not squared
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)  # as it was added with the document
     raw_evidence: float = 0.  # E, nats
 
     def __repr__(self) -> str:
@@ -36,8 +36,8 @@ class Hit:
 @dataclass(frozen=True)
 class SearchResult(Sequence):  # type: ignore[type-arg]
     "Hits of one query, best first, and whether they amount to an answer."
-    query: str
-    hits: list[Hit]
+    query: str           # as it was asked
+    hits: list[Hit]      # best first, at most k
     answered: bool       # the best E-value is within the limit
     documents: int       # number searched
     limit: float         # the E-value limit that decided
@@ -75,10 +75,10 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
 @dataclass(frozen=True)
 class Batch:
     "Documents ready to be stored, one entry per document."
-    ids: list[str]
-    texts: list[str]
-    metadata: list[dict[str, Any]]
-    v: np.ndarray  # [n, d] float32
+    ids: list[str]                  # n, each once
+    texts: list[str]                # n, in the order of ids
+    metadata: list[dict[str, Any]]  # n, in the order of ids
+    v: np.ndarray                   # [n, d] float32
 
     def __len__(self) -> int: return len(self.ids)
     def take(self,
@@ -93,24 +93,43 @@ class Found:
     "One document of a search."
     distance: float # ‖u − v‖, not squared
     row: int        # order of arrival
-    id: str
-    text: str
-    metadata: dict[str, Any]
+    id: str         # of the document
+    text: str       # of the document, whole
+    metadata: dict[str, Any]  # as it was added
     v: np.ndarray   # [d] float32
 
 class Store(Protocol):
     "What a store can do."
     dim: int
     def __len__(self) -> int: ...
-    def ids(self) -> set[str]: ...
-    def texts(self, ids: Sequence[str]) -> dict[str, str]: ...
-    def get(self, ids: Sequence[str]) -> Batch: ...
-    def add(self, batch: Batch) -> None: ...
-    def replace(self, batch: Batch) -> None: ...
-    def delete(self, ids: Sequence[str]) -> int: ...
-    def search(self, u: np.ndarray, k: int, exact: bool = False) -> list[list[Found]]: ...
-    def sample(self, n: int, seed: int = 0) -> Batch: ...
-    def blocks(self, size: int = 4096) -> Iterator[Batch]: ...
+    def ids(self) -> set[str]: ... # of all documents
+    def texts(self,
+        ids: Sequence[str], # unknown ones are left out
+    ) -> dict[str, str]: ... # id → text
+    def get(self,
+        ids: Sequence[str], # wanted
+    ) -> Batch: ...
+    def add(self,
+        batch: Batch, # new documents
+    ) -> None: ...
+    def replace(self,
+        batch: Batch, # documents that take the place of those with the same ids
+    ) -> None: ...
+    def delete(self,
+        ids: Sequence[str], # unknown ones are ignored
+    ) -> int: ... # number removed
+    def search(self,
+        u: np.ndarray,       # [n, d] query vectors
+        k: int,              # documents a query
+        exact: bool = False, # leave an approximate index aside
+    ) -> list[list[Found]]: ... # of each query, nearest first
+    def sample(self,
+        n: int,        # documents, at most
+        seed: int = 0, # of the draw
+    ) -> Batch: ...
+    def blocks(self,
+        size: int = 4096, # documents a block, at most
+    ) -> Iterator[Batch]: ... # all documents, once each
 
 # %% ../nbs/07e_hits.ipynb #74c8413d
 def dump_metadata(
@@ -125,9 +144,9 @@ def dump_metadata(
 @dataclass(frozen=True)
 class Entry:
     "A text with an id and metadata."
-    id: str
-    text: str
-    metadata: dict[str, Any]
+    id: str                   # given, or made from the text
+    text: str                 # with its title, where it has one
+    metadata: dict[str, Any]  # may be empty
 
 def as_entry(
     item: Any,       # a string, a (id, text) pair, or a dict with "text" and optionally "id" or "_id", "title", "metadata", more

@@ -227,8 +227,8 @@ def _evidence_matrix(q: np.ndarray, z: np.ndarray, rho: np.ndarray) -> np.ndarra
 @dataclass(frozen=True)
 class EmpiricalNull:
     "Null of a corpus: its Gaussian part and the measured curve on top."
-    law: GaussianNull
-    curve: TailMap
+    law: GaussianNull       # the Gaussian part
+    curve: TailMap          # from its p-values to measured ones
     documents: int = 0      # size of the background sample it was fitted on
     questions: int = 0      # real questions used; 0 when stand-ins were
 

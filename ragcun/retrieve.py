@@ -205,7 +205,7 @@ class GaussianRetriever:
     def hits(self,
         z: np.ndarray,              # [n, d] query embeddings
         found: list[list[Found]],   # documents of each query
-    ) -> list[list[Hit]]:
+    ) -> list[list[Hit]]: # of each query, in the order found
         "Distances turned into evidence, p-values and E-values."
         width, n = max(map(len, found), default=0), len(self)
         if not width: return [[] for _ in found]

@@ -106,7 +106,7 @@ class MemoryStore:
 
     def blocks(self,
         size: int = 4096, # documents a block
-    ) -> Iterator[Batch]:
+    ) -> Iterator[Batch]: # of `size` documents, the last maybe fewer
         "All documents, in order of arrival."
         for i in range(0, len(self), size): yield self._batch(np.arange(i, min(i + size, len(self))))
 
@@ -120,7 +120,7 @@ def _id_filter(ids: Sequence[str]) -> str:
 @contextlib.contextmanager
 def writer_lock(
     folder: str | Path, # index folder
-) -> Iterator[None]:
+) -> Iterator[None]: # for `with`: held until its end
     "Hold the folder's writer lock; waits for another process (no lock where the system has none)."
     try: import fcntl
     except ImportError:
@@ -270,7 +270,7 @@ class LanceStore:
 
     def blocks(self,
         size: int = 4096, # documents a block, at most
-    ) -> Iterator[Batch]:
+    ) -> Iterator[Batch]: # of at most `size` documents
         "All documents, in order of arrival within a block."
         for rows in self.table.search().select(["row", "id", "text", "metadata", "v"]).to_batches(size): yield self._batch(rows)
 
@@ -299,8 +299,8 @@ class Manifest:
     answer_limit: float = 1.0   # answer when the best E-value is at most this
     null: str = ""              # file with null parameters, empty until fitted
     null_documents: int = 0     # documents in the index when they were fitted
-    metric: str = "l2"
-    format: int = FORMAT
+    metric: str = "l2"          # of the search: distance between u and v
+    format: int = FORMAT        # version of the folder's layout
 
 def read_manifest(
     folder: str | Path, # index folder
@@ -319,7 +319,7 @@ def read_manifest(
 
 def write_manifest(
     folder: str | Path, # index folder
-    manifest: Manifest,
+    manifest: Manifest, # what to write
 ) -> None:
     "Write the manifest atomically."
     write_json(Path(folder)/"manifest.json", manifest)
