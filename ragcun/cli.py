@@ -5,7 +5,7 @@
 # %% ../nbs/08_cli.ipynb #6526c3a4
 from __future__ import annotations
 
-import argparse, inspect, json, os, re, sys
+import argparse, importlib.util, inspect, json, os, re, sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -269,6 +269,8 @@ def _train(args: argparse.Namespace) -> int:
     from ragcun.learner import TrainConfig
     need(args, "train_data")
     config = TrainConfig(**{f.name: getattr(args, f.name) for f in fields(TrainConfig)})
+    if "tensorboard" in config.report_to and importlib.util.find_spec("tensorboard") is None:
+        raise UserError("tensorboard is not installed", "--report_to", "pip install 'ragcun[tensorboard]'")
     output = Path(args.output_dir or "checkpoints/model")
     check_output(str(output/"x"))
     from ragcun.data import load_pairs

@@ -467,6 +467,7 @@ class Learner:
         if better: at.best, at.best_epoch, self.best_state = row["val_ndcg@10"], at.epoch - 1, self.trained_state()
         self.log({"kind": "epoch", "step": at.step, "epoch": at.epoch, **row})
         describe_epoch(row, at.epoch, self.config.epochs or 0)
+        if self.stepper.skipped: logger.warning("fp16: %d steps so far were skipped because gradients overflowed; bf16 does not overflow", self.stepper.skipped)
         if better: logger.info("best model so far: NDCG@10 %.4f in epoch %d", at.best, at.epoch)
         self.checkpoint(f"epoch_{at.epoch}")
         return row

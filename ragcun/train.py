@@ -14,7 +14,7 @@ import numpy as np
 
 from .closed_form import (HeldOut, Head, Moments, PairFeatures, apply_head, best_head, clearly_better, encode_held_out, evidence_samples, fit_calibration,
     fit_closed_form, limit_positives, pair_features, participation_ratio, solve_head, validation_splits)
-from .core import UserError, atomic_write, logger, pick_precision, set_seed, write_json
+from .core import UserError, logger, pick_precision, set_seed, write_json
 from .data import PairSet, RetrievalData, pairs_to_retrieval
 from .learner import Learner, TrainConfig, limit_corpus, settle
 from .loop import Processes
@@ -275,5 +275,5 @@ def save_result(
     write_json(output_dir/"report.json", result.report)
     logger.info("saved: model/, best_model.pt, report.json in %s", output_dir.name)
     if not result.rows: return
-    from ragcun.figures import figure_png, plot_training
-    with atomic_write(output_dir/"curves.png") as tmp: tmp.write_bytes(figure_png(plot_training(result.rows)))
+    from ragcun.figures import headless, plot_training, save_figure
+    with headless(): save_figure(plot_training(result.rows), output_dir/"curves.png")
