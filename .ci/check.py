@@ -199,7 +199,8 @@ def source_notebooks(run: Run) -> str:
 def pytest(run: Run, *arguments: str, **env: str) -> str:
     "Run pytest, count what it counted, and return its closing line."
     try:
-        output = call([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", *arguments], show=True, **env)
+        output = call([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", *arguments], show=True,
+                      **{"OMP_NUM_THREADS": "1", **env})  # two workers on two cores
     except Failed as failure:
         raise Failed(f"{run.tally.add(failure.output) or failure} (see above)") from None
     return run.tally.add(output)

@@ -60,9 +60,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max_pairs", type=int, default=2000)
     parser.add_argument("--output", default="data/results/full.json")
     args = parser.parse_args()
-    data = demo_data(DemoConfig())
+    data = demo_data(DemoConfig(max_pairs=args.max_pairs))
     untouched = GaussianEncoder.from_base(device="cpu")
     untouched.cached = True
     base = evaluate_vectors(untouched.features(list(data.test.queries.values()), "query"), untouched.features(list(data.test.corpus.values())), data.test, "ip")["ndcg@10"]
