@@ -229,7 +229,7 @@ def _train(learner: Learner, pairs: PairSet, held: HeldOut) -> list[Candidate]:
     trainable = sum(p.numel() for g in learner.stepper.optimizer.param_groups for p in g["params"])
     total = sum(p.numel() for p in learner.model.parameters())
     logger.info("parameters: %s in all, %s trainable (%.1f %%)", f"{total:,}", f"{trainable:,}", 100*trainable/total)
-    logger.info("about %.2f GB for weights, gradients and optimiser, and the activations of a batch on top", (4*total + 12*trainable)/2**30)
+    logger.info("about %.2f GiB for weights, gradients and optimiser, and the activations of a batch on top", (4*total + 12*trainable)/2**30)
     logger.info("precision %s, %d epochs, batches of %s, %d steps", learner.model.precision, learner.config.epochs, learner.config.batch_size, learner.total_steps)
     learner.resume()
     trained = learner.train()
