@@ -13,14 +13,15 @@ import numpy as np
 from .cache import cached_features
 from .core import UserError, logger
 from .data import PairSet, RetrievalData, pairs_to_retrieval
+from .gaussianity import participation_ratio
 from .metrics import Difference, evaluate_vectors, paired_tests
 from .model import Calibration, GaussianEncoder
 
 # %% auto #0
-__all__ = ['RHO_RANGE', 'SHRINKAGES', 'MIN_PAIRS', 'Moments', 'Head', 'solve_head', 'participation_ratio', 'ShrinkagePoint',
-           'fold_ids', 'one_standard_error', 'clearly_better', 'PairFeatures', 'HeldOut', 'held_out_pairs',
-           'choose_shrinkage', 'fit_calibration', 'evidence_samples', 'limit_positives', 'fit_closed_form', 'best_head',
-           'apply_head', 'pair_features', 'validation_splits', 'encode_held_out']
+__all__ = ['RHO_RANGE', 'SHRINKAGES', 'MIN_PAIRS', 'Moments', 'Head', 'solve_head', 'ShrinkagePoint', 'fold_ids',
+           'one_standard_error', 'clearly_better', 'PairFeatures', 'HeldOut', 'held_out_pairs', 'choose_shrinkage',
+           'fit_calibration', 'evidence_samples', 'limit_positives', 'fit_closed_form', 'best_head', 'apply_head',
+           'pair_features', 'validation_splits', 'encode_held_out', 'participation_ratio']
 
 # %% ../nbs/04_closed_form.ipynb #18e7bf67
 @dataclass(frozen=True)
@@ -99,19 +100,7 @@ def solve_head(
     return Head(V.T, -(1 - s)*(mean @ V), np.clip(1 - values, *RHO_RANGE), shrinkage)
 
 # %% ../nbs/04_closed_form.ipynb #a2018980
-def participation_ratio(
-    z: np.ndarray, # [n, d] embeddings
-    corrected: bool = True, # Remove the bias of a finite sample
-) -> float: # 1 for a ball, 1/d for a line
-    "Share of the directions that carry the variance."
-    z = np.asarray(z, np.float64)
-    n, d = z.shape
-    if n < 3: raise UserError(f"{n} vectors are too few for a covariance", "participation_ratio", "Give at least 3.")
-    c = z - z.mean(0)
-    gram = c @ c.T if n < d else c.T @ c
-    trace, square = np.trace(gram)/(n - 1), (gram**2).sum()/(n - 1)**2
-    if corrected: square = (n - 1)**2/((n - 2)*(n + 1))*(square - trace**2/(n - 1))
-    return float(min(1.0, trace**2/(d*max(square, 1e-300))))
+_all_ = ["participation_ratio"]  # from `gaussianity`, so that it can be had here too
 
 # %% ../nbs/04_closed_form.ipynb #f34f19fe
 SHRINKAGES = (0.03, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)

@@ -19,6 +19,13 @@ __all__ = ['as_cloud', 'eigenvalues', 'directions_for', 'trace_square', 'partici
            'henze_zirkler', 'gaussian_tests']
 
 # %% ../nbs/06c_gaussianity.ipynb #56d4aca5
+def _gram(
+    centred: np.ndarray,  # [n, d], mean removed
+) -> np.ndarray:  # the smaller of XᵀX [d, d] and XXᵀ [n, n]; same eigenvalues but for zeros
+    "Products of the vectors, whichever way is cheaper."
+    return centred.T @ centred if centred.shape[1] <= len(centred) else centred @ centred.T
+
+
 def as_cloud(
     z: Any,  # [n, d] vectors
     what: str = "embeddings",  # what they are called in the message
@@ -37,9 +44,7 @@ def eigenvalues(
     "Eigenvalues of the covariance (about the mean, divided by n − 1)."
     cloud = as_cloud(z)
     n, d = cloud.shape
-    centred = cloud - cloud.mean(0)
-    gram = centred.T @ centred if d <= n else centred @ centred.T
-    values = np.linalg.eigvalsh(gram)[::-1] / (n - 1)
+    values = np.linalg.eigvalsh(_gram(cloud - cloud.mean(0)))[::-1] / (n - 1)
     return np.maximum(np.pad(values, (0, max(0, d - n))), 0)
 
 
@@ -59,24 +64,24 @@ def trace_square(
     cloud = as_cloud(z)
     n, centred = len(cloud), cloud - cloud.mean(0)
     squares = (centred**2).sum(1)
-    gram = centred.T @ centred if cloud.shape[1] <= n else centred @ centred.T
-    a, b, t = (gram**2).sum(), (squares**2).sum(), squares.sum()
+    a, b, t = (_gram(centred) ** 2).sum(), (squares**2).sum(), squares.sum()
     two, three = n * (n - 1), n * (n - 1) * (n - 2)
     return float((a - b) / two - 2 * (2 * b - a) / three + (t * t - 6 * b + 2 * a) / (three * (n - 3)))
 
 
 def participation_ratio(
-    z: Any,  # [n, d] vectors
-    corrected: bool = True,  # remove the bias of a finite sample
+    z: Any,  # [n, d] vectors, n ≥ 3
+    corrected: bool = True,  # remove the bias of a finite sample; takes 4 vectors, three stay uncorrected
 ) -> float:  # 1/d (one direction) to 1 (isotropic); corrected values may pass 1 by chance
     "Share of the directions in real use: (Σλ)² / (d Σλ²)."
-    cloud = as_cloud(z)
-    n, d = cloud.shape
-    squares = ((cloud - cloud.mean(0)) ** 2).sum(1)
+    cloud = as_cloud(z, least=3)
+    (n, d), centred = cloud.shape, cloud - cloud.mean(0)
+    squares = (centred**2).sum(1)
     trace, noise = squares.sum() / (n - 1), squares.var() / n
     if trace <= 1e-12 * (cloud**2).sum() / n:
         return 1 / d
-    below = trace_square(cloud) if corrected else float((eigenvalues(cloud) ** 2).sum())
+    corrected = corrected and n > 3
+    below = trace_square(cloud) if corrected else float((_gram(centred) ** 2).sum()) / (n - 1) ** 2
     above = trace**2 - noise if corrected else trace**2
     return float(above / (d * below)) if below > 0 else 1.0
 

@@ -129,6 +129,23 @@ def test_drift_test_keeps_its_false_alarm_rate_on_any_law():
     assert np.mean([dg.drift_test(draw(60), draw(25) + 0.7, 0.05, 99, seed=s).drifted for s in range(40)]) > 0.9
 
 
+def test_there_is_one_participation_ratio():
+    "The trainer's and the diagnosis's number are the same function; few heavy-tailed vectors, where a correction for Gaussian data is far off."
+    from ragcun import closed_form, gaussianity
+    assert closed_form.participation_ratio is gaussianity.participation_ratio is dg.participation_ratio
+    rng = np.random.default_rng(0)
+    draws = [rng.normal(size=(25, 60)) * np.sqrt(rng.exponential(size=(25, 1))) for _ in range(200)]
+    assert np.median([dg.participation_ratio(z) for z in draws]) == pytest.approx(1, abs=0.15)
+
+    def gaussian_only(z):
+        n, d = z.shape
+        values = np.linalg.eigvalsh(np.cov(z.T))
+        square = (n - 1) ** 2 / ((n - 2) * (n + 1)) * ((values**2).sum() - values.sum() ** 2 / (n - 1))
+        return values.sum() ** 2 / (d * square)
+
+    assert np.median([gaussian_only(z) for z in draws]) < 0.5
+
+
 @pytest.mark.parametrize("bad", [np.full((9, 3), np.nan), np.zeros((0, 3)), np.zeros(5), np.zeros((2, 3)), [["a"]]])
 @pytest.mark.parametrize("f", [dg.participation_ratio, dg.effective_rank, dg.mean_cosine, dg.spectrum, dg.norm_law, dg.qq_norms, dg.uniformity, dg.space_numbers])
 def test_bad_vectors_are_named(f, bad):
