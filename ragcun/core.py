@@ -13,7 +13,7 @@ from typing import Any
 # %% auto #0
 __all__ = ['logger', 'UserError', 'set_seed', 'pick_device', 'supports_bf16', 'pick_precision', 'atomic_write', 'sync_folder',
            'write_json', 'read_json', 'iter_jsonl', 'write_jsonl', 'sha256_text', 'sha256_file', 'setup_logging',
-           'progress', 'cache_dir', 'machine_info']
+           'progress', 'in_notebook', 'cache_dir', 'machine_info']
 
 # %% ../nbs/00_core.ipynb #62840281
 class UserError(ValueError):
@@ -225,10 +225,11 @@ def progress(
 ) -> Any: # A tqdm bar, silent where nobody watches
     "A progress bar in a terminal or a notebook; nothing in logs, tests and pipes."
     from tqdm.auto import tqdm
-    quiet = os.environ.get("TQDM_DISABLE") == "1" or not (sys.stderr.isatty() or _in_notebook())
+    quiet = os.environ.get("TQDM_DISABLE") == "1" or not (sys.stderr.isatty() or in_notebook())
     return tqdm(iterable, desc=desc, total=total, unit=unit, disable=quiet, leave=False, dynamic_ncols=True)
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool: # Whether somebody watches a notebook's output
+    "A notebook outside of tests."
     if "IN_TEST" in os.environ or "ipykernel" not in sys.modules: return False
     from IPython import get_ipython
     return get_ipython().__class__.__name__ == "ZMQInteractiveShell"
