@@ -167,7 +167,7 @@ def _base_features(model: Any, sample: Sample, features: tuple[np.ndarray, np.nd
         return features, "base"
     from ragcun.model import GaussianEncoder
     try:
-        base = GaussianEncoder.from_base(model.base_id, device=str(model.device))
+        base = GaussianEncoder.from_base(model.base_id, device=str(model.device), precision=model.precision)
     except UserError as error:
         logger.warning("the untouched base cannot be loaded, its column shows the trained features: %s", error)
         return features, "trained features"

@@ -132,6 +132,14 @@ def _features(model: Any, data: RetrievalData) -> Vectors:
     queries, documents = list(data.queries.values()), list(data.corpus.values())
     return Vectors(model.features(queries, "query"), model.features(documents, "document"), "ip")
 
+def _check_original(model: Any) -> None:
+    "A base that is nowhere to be had is said before the corpus is encoded, not after."
+    from ragcun.model import find_base
+    try: find_base(model.base_id)
+    except UserError:
+        raise UserError("the untouched base, to compare this model with, cannot be found", str(model.base_id),
+                        "Put it back, or leave the comparison out with base=False") from None
+
 def _original(model: Any, data: RetrievalData) -> Vectors:
     "Features of the base as it was before training."
     from ragcun.model import GaussianEncoder
@@ -158,6 +166,7 @@ def encode_collection(
 ) -> tuple[Vectors, Vectors | None]:    # of the model, of the base
     "Vectors of a collection, encoded once where possible."
     if not hasattr(model, "project"): return _plain_vectors(model, data), None
+    if base and model.base_changed: _check_original(model)
     h = _features(model, data)
     own = Vectors(model.to_query(model.project(h.u)), model.to_document(model.project(h.v)), "l2")
     if not base: return own, None

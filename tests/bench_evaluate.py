@@ -1,13 +1,17 @@
 """Where `evaluate` spends its time, and whether its base figures are sentence-transformers' own.
 
     python tests/bench_evaluate.py share --output data/results/evaluate_share.json
+    python tests/bench_evaluate.py memory --output data/results/evaluate_memory.json
     python tests/bench_evaluate.py collections --sets med,cranfield,cacm --output data/results/evaluate_collections.json
 """
 import argparse
 import os
+import resource
 import sys
 import tempfile
 from pathlib import Path
+
+import numpy as np
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 SHARED = Path(os.environ.get("RAGCUN_SHARED_DATA", "../shared/data"))
@@ -32,6 +36,45 @@ def share(args, model) -> dict:
     return {"config": {"data": "medquad/test, first 300 queries, 5,000 documents", "characters": args.characters, "precision": model.precision},
             "queries": report.queries, "documents": report.documents, "seconds": report.seconds, **report.timing,
             "encoding_share": report.timing["encoding"] / report.seconds}
+
+
+class Ready:
+    "A model whose features are there already: what `evaluate` itself needs is all that is measured."
+    base_changed = False
+
+    def __init__(self, queries, documents):
+        self.sides = {"query": queries, "document": documents}
+
+    def features(self, texts, side):
+        return self.sides[side]
+
+    def project(self, features):
+        return features
+
+    to_query = to_document = project
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
+
+
+def memory(args, _) -> dict:
+    "Growth of this process's peak while it searches, then while it evaluates model and base; the vectors are there before."
+    from ragcun.collection import RetrievalData
+    from ragcun.evaluate import evaluate
+    from ragcun.metrics import top_k
+    rng = np.random.default_rng(0)
+    documents, queries = (rng.standard_normal((n, args.dim), dtype=np.float32) for n in (args.documents, args.queries))
+    corpus, asked = ({f"{c}{i}": "" for i in range(n)} for c, n in (("d", args.documents), ("q", args.queries)))
+    data = RetrievalData(corpus, asked, {q: {f"d{7 * i}": 1} for i, q in enumerate(asked)}, "random")
+    top_k(queries[:2], documents[:50], 2)      # threads and libraries are up
+    peaks = [peak_gib()]
+    top_k(queries, documents, 100)
+    peaks.append(peak_gib())
+    evaluate(Ready(queries, documents), data)
+    peaks.append(peak_gib())
+    return {"config": {"documents": args.documents, "queries": args.queries, "dim": args.dim, "k": 100}, "vectors_gib": documents.nbytes / 2 ** 30,
+            "before_gib": peaks[0], "search_gib": peaks[1] - peaks[0], "evaluate_gib": peaks[2] - peaks[0]}
 
 
 def collections(args, model) -> dict:
@@ -67,16 +110,20 @@ def collections(args, model) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["share", "collections"])
+    parser.add_argument("what", choices=["share", "memory", "collections"])
     parser.add_argument("--output", default="")
     parser.add_argument("--characters", type=int, default=400)
     parser.add_argument("--sets", default="med,cranfield,cacm")
     parser.add_argument("--precision", default="no")
+    for name, value in (("documents", 100_000), ("queries", 1000), ("dim", 384)):
+        parser.add_argument(f"--{name}", type=int, default=value)
     args = parser.parse_args()
     from ragcun.core import write_json
-    from ragcun.model import GaussianEncoder
-    model = GaussianEncoder.from_base(device="cpu", precision=args.precision)
-    result = {**{"share": share, "collections": collections}[args.what](args, model),
+    model = None
+    if args.what != "memory":
+        from ragcun.model import GaussianEncoder
+        model = GaussianEncoder.from_base(device="cpu", precision=args.precision)
+    result = {**{"share": share, "memory": memory, "collections": collections}[args.what](args, model),
               "command": "python tests/" + " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])}
     if args.output:
         write_json(args.output, result)

@@ -17,6 +17,7 @@ from ragcun.core import UserError
 from ragcun.data import load_retrieval
 from ragcun.evaluate import EvaluateConfig, compare, encode_collection, evaluate, read_run
 from ragcun.metrics import retrieval_metrics
+from small import command, processed, small_base
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("RAGCUN_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -111,6 +112,76 @@ def test_a_changed_base_is_measured_against_the_original(tiny, model):
     assert np.abs(encode_collection(changed, tiny)[1].u - encode_collection(model, tiny)[1].u).max() > .01    # taken for frozen: wrong base
     changed.base_changed = True
     np.testing.assert_allclose(encode_collection(changed, tiny)[1].u, encode_collection(model, tiny)[1].u, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(tmp_path_factory):
+    "A random base, trained whole for a few steps; the folder of base and saved model."
+    from ragcun.data import load_pairs, pairs_to_retrieval
+    from ragcun.learner import Learner, TrainConfig, settle
+    from ragcun.model import GaussianEncoder
+    place = tmp_path_factory.mktemp("fine_tuned")
+    start = GaussianEncoder.from_base(str(small_base(place)), None, "cpu", "no")
+    pairs, val = load_pairs(processed("train.json")), pairs_to_retrieval(load_pairs(processed("val.json")))
+    config = TrainConfig(epochs=2, batch_size=12, mixed_precision="no", n_slices=8, base_learning_rate=2e-2, learning_rate=1e-2)
+    trained = Learner(start, pairs, val, settle(config, len(pairs)), place / "run").train()
+    assert trained.base_changed
+    trained.save(place / "model")
+    return place
+
+
+def test_a_fine_tuned_model_is_compared_with_its_untouched_base(fine_tuned, tiny):
+    from ragcun.model import GaussianEncoder
+    untouched = evaluate(GaussianEncoder.from_base(str(fine_tuned / "base"), None, "cpu", "no"), tiny)
+    loaded = GaussianEncoder.load(fine_tuned / "model", device="cpu", precision="no")
+    assert loaded.base_changed
+    report = evaluate(loaded, tiny)
+    np.testing.assert_array_equal(encode_collection(loaded, tiny)[1].v, GaussianEncoder.from_base(str(fine_tuned / "base"), None, "cpu", "no").features(list(tiny.corpus.values())))
+    assert report.base == untouched.base and report.difference["ndcg@10"].n == len(tiny.qrels)
+    trained_features = loaded.features(list(tiny.corpus.values()))      # what a comparison with the wrong base would rank by
+    assert np.abs(trained_features - encode_collection(loaded, tiny)[1].v).max() > .05
+    assert (report.per_query["mrr@100"] != report.base_per_query["mrr@100"]).any()
+
+
+def test_the_diagnosis_of_a_fine_tuned_model_shows_the_untouched_base(fine_tuned, tiny):
+    from ragcun.diagnose import diagnose
+    from ragcun.model import GaussianEncoder
+    loaded, untouched = (GaussianEncoder.load(fine_tuned / "model", "cpu", "no"), GaussianEncoder.from_base(str(fine_tuned / "base"), None, "cpu", "no"))
+    got, want = diagnose(loaded, tiny), diagnose(untouched, tiny)
+    assert got.base_name == "base" and got.base.numbers["documents"] == want.base.numbers["documents"]
+    assert got.model.numbers["documents"] != want.model.numbers["documents"]
+
+
+def test_the_commands_find_the_untouched_base_or_say_so(fine_tuned, tmp_path):
+    model, data = fine_tuned / "model", processed("test_eval.json")
+    code, said = command("evaluate", "--model_path", model, "--test_data", data, "--output_file", tmp_path / "e.json", "--device", "cpu", "--mixed_precision", "no", log=tmp_path / "a.log")
+    saved = json.loads((tmp_path / "e.json").read_text())
+    assert code == 0 and "base" in said and set(saved["base"]) == set(saved["metrics"]) and "mean" in saved["difference"]["ndcg@10"]
+    away = fine_tuned / "away"
+    (fine_tuned / "base").rename(away)
+    try: code, said = command("evaluate", "--model_path", model, "--test_data", data, "--output_file", tmp_path / "f.json", "--device", "cpu", log=tmp_path / "b.log")
+    finally: away.rename(fine_tuned / "base")
+    lines = [line for line in said.splitlines() if line.startswith("ragcun:")]
+    assert code == 2 and len(lines) == 1 and "untouched base" in lines[0] and not (tmp_path / "f.json").exists(), said
+
+
+def peak_memory(tmp_path, documents: int) -> dict:
+    "What `bench_evaluate.py memory` measures in a process of its own."
+    script, out = Path(__file__).parent / "bench_evaluate.py", tmp_path / "memory.json"
+    subprocess.run([sys.executable, str(script), "memory", "--documents", str(documents), "--output", str(out)], check=True, capture_output=True)
+    return json.loads(out.read_text())
+
+
+def test_evaluation_stays_in_bounded_memory(tmp_path):
+    "A score matrix of 1,000 queries × 20,000 documents and its order alone would take 240 MB."
+    found = peak_memory(tmp_path, 20_000)
+    assert 0 <= found["search_gib"] < .25 and found["evaluate_gib"] < .4
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_documents_take_less_than_two_gigabytes(tmp_path):
+    found = peak_memory(tmp_path, 100_000)
+    assert found["search_gib"] < 2 and found["evaluate_gib"] < 2
 
 
 def test_notes_say_what_the_numbers_hide(model, tiny):
