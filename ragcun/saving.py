@@ -55,7 +55,8 @@ def _as_sentence_transformer(model: GaussianEncoder) -> SentenceTransformer:
     query: Any = _dense(model, 1/np.sqrt(1 - rho**2))
     document: Any = _dense(model, rho/np.sqrt(1 - rho**2))
     router = Router.for_query_document(query_modules=[query], document_modules=[document], default_route="document")
-    modules: list[Any] = [*model.base, *([Normalize()] if model.normalise else []), router]
+    between = [Normalize()]*model.normalise + [model.residual]*(model.residual is not None)
+    modules: list[Any] = [*model.base, *between, router]
     with quiet():
         return SentenceTransformer(modules=modules, device=str(model.device), prompts=dict(model.base.prompts),  # type: ignore
                                    similarity_fn_name="euclidean")
@@ -71,10 +72,12 @@ def _dense(model: GaussianEncoder, scale: np.ndarray) -> torch.nn.Module:
 def _save_head(model: GaussianEncoder, folder: Path) -> None:
     from safetensors.torch import save_file
     tensors = {"weight": model.head.weight, "bias": model.head.bias, "rho": model.rho}
+    if model.residual is not None: tensors |= {f"residual.{k}": t for k, t in model.residual.linear.state_dict().items()}
     save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, str(folder/"ragcun.safetensors"))
     write_json(folder/"ragcun.json", {
         "format": FORMAT, "base_id": model.base_id, "base_changed": model.base_changed, "base_hash": hash_state(model.base.state_dict()),
         "output_dim": model.output_dim, "base_dim": model.head.in_features, "normalise": model.normalise, "prompts": model.prompts,
+        "residual": model.residual is not None,
         "rho": model.rho_numpy.round(6), "a": model.calibration.a, "tau": model.calibration.tau, "fingerprint": model.fingerprint,
         "extra": model.extra, "versions": _versions()})
 
@@ -98,6 +101,7 @@ Fitted by ragcun on top of `{Path(model.base_id).name}`: {model.output_dim} coor
 `encode_query` gives u(q), `encode_document` gives v(x); the smaller their Euclidean distance, the stronger the evidence.
 
 ```python
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("path/to/this/folder")
 scores = model.similarity(model.encode_query(["a question"]), model.encode_document(["a document"]))
@@ -120,11 +124,13 @@ def load_model(
     st = load_folder(path, device)
     modules: list[Any] = list(st)
     if type(modules[-1]).__name__ != "Router": raise UserError("the last module is not the query/document router", str(path), "Save the model again.")
-    base = with_modules(st, [m for m in modules[:-1] if type(m).__name__ != "Normalize"])
+    before = modules[:-2] if info.get("residual") else modules[:-1]
+    base = with_modules(st, [m for m in before if type(m).__name__ != "Normalize"])
     model = GaussianEncoder(base, *identity_head(info["output_dim"], info["base_dim"], device), info["normalise"],
                             info["base_id"], check_precision(base, pick_precision(precision, device)))
     _load_head(model, path, info)
     _check_router(model, modules[-1], path)
+    if info.get("residual"): _check_residual(model, modules[-2], path)
     model.calibration, model.base_changed = Calibration(info["a"], info["tau"]), info["base_changed"]
     model.extra = info["extra"]
     return model
@@ -149,7 +155,9 @@ def _load_head(model: GaussianEncoder, path: Path, info: dict[str, Any]) -> None
     from safetensors.torch import load_file
     try: tensors = load_file(str(path/"ragcun.safetensors"))
     except Exception: raise UserError("ragcun.safetensors is missing or damaged", str(path), "Save the model again.") from None
-    want = {"weight": (info["output_dim"], info["base_dim"]), "bias": (info["output_dim"],), "rho": (info["output_dim"],)}
+    d, d_base = info["output_dim"], info["base_dim"]
+    want = {"weight": (d, d_base), "bias": (d,), "rho": (d,)}
+    if info.get("residual"): want |= {"residual.weight": (d_base, d_base), "residual.bias": (d_base,)}
     got = {k: tuple(t.shape) for k, t in tensors.items()}
     if got != want: raise UserError(f"the head has shapes {got}, ragcun.json says {want}", str(path), "These files do not belong together.")
     found = hash_state(model.base.state_dict())
@@ -157,6 +165,7 @@ def _load_head(model: GaussianEncoder, path: Path, info: dict[str, Any]) -> None
         raise UserError(f"the base has hash {found[:12]}…, the head was fitted on {info['base_hash'][:12]}…", str(path),
                         "Files of two models were mixed, or one is damaged.")
     model.set_head(*(tensors[k].numpy() for k in ("weight", "bias", "rho")))
+    if info.get("residual"): model.add_residual().residual.linear.load_state_dict({k: tensors[f"residual.{k}"] for k in ("weight", "bias")})
 
 def _check_router(model: GaussianEncoder, router: torch.nn.Module, path: Path) -> None:
     rho = model.rho_numpy
@@ -165,6 +174,11 @@ def _check_router(model: GaussianEncoder, router: torch.nn.Module, path: Path) -
         expected = model.head.weight.detach().cpu().double().numpy()*scale[:, None]
         if dense.shape != expected.shape or not np.allclose(dense, expected, rtol=1e-5, atol=1e-6):
             raise UserError(f"the {route} layer does not agree with ragcun.safetensors", str(path), "Files of two models were mixed.")
+
+def _check_residual(model: GaussianEncoder, layer: torch.nn.Module, path: Path) -> None:
+    mine, theirs = model.residual.state_dict(), layer.state_dict()
+    if mine.keys() != theirs.keys() or not all(torch.allclose(mine[k], theirs[k].to(mine[k])) for k in mine):
+        raise UserError("the residual layer does not agree with ragcun.safetensors", str(path), "Files of two models were mixed.")
 
 # %% ../nbs/02a_saving.ipynb #712e9d7c
 def pack_model(
