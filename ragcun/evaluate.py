@@ -14,14 +14,14 @@ from .collection import RetrievalData
 from .core import UserError, write_json, write_jsonl
 from .metrics import (KS, Difference, PerQuery, Ranking, check_collection, paired_tests, rank_vectors,
                             ranking_metrics)
-from .runs import (Comparison, Comparisons, compare, compare_sets, detectable, html_table, load_qrels,
+from .runs import (Comparison, Comparisons, check_ids, compare, compare_sets, detectable, html_table, load_qrels,
                          markdown_table, read_run, text_table, write_qrels, write_run)
 
 # %% auto #0
 __all__ = ['HEADLINE', 'EvaluationReport', 'make_notes', 'Vectors', 'encode_collection', 'EvaluateConfig', 'evaluate',
            'Comparison', 'Comparisons', 'compare', 'compare_sets', 'load_qrels', 'read_run', 'write_qrels', 'write_run']
 
-# %% ../nbs/05_evaluate.ipynb #0b7dc53a
+# %% ../nbs/05_evaluate.ipynb #62840281
 _all_ = ["Comparison", "Comparisons", "compare", "compare_sets", "load_qrels", "read_run", "write_qrels", "write_run"]
 HEADLINE = ("ndcg@10", "recall@1", "recall@5", "recall@10", "recall@20", "recall@100", "mrr@10", "map@100")
 
@@ -84,7 +84,7 @@ class EvaluationReport:
         notes = "".join(f"<li>{escape(n)}</li>" for n in self.notes)
         return f"<p><b>{escape(self.title())}</b></p>{html_table(self.rows())}" + (f"<ul>{notes}</ul>" if notes else "")
 
-# %% ../nbs/05_evaluate.ipynb #56d4aca5
+# %% ../nbs/05_evaluate.ipynb #18e7bf67
 def _names(items: Sequence[str]) -> str:
     "a, b and c."
     return ", ".join(items[:-1]) + f" and {items[-1]}" if len(items) > 1 else "".join(items)
@@ -119,7 +119,7 @@ def make_notes(
         else: notes.append(f"Model and base have the same NDCG@10 on each of the {n} queries.")
     return notes
 
-# %% ../nbs/05_evaluate.ipynb #fbe066a5
+# %% ../nbs/05_evaluate.ipynb #b4f4c709
 @dataclass(frozen=True)
 class Vectors:
     "Query and document vectors with the comparison that belongs to them."
@@ -132,6 +132,7 @@ def _features(model: Any, data: RetrievalData) -> Vectors:
     queries, documents = list(data.queries.values()), list(data.corpus.values())
     return Vectors(model.features(queries, "query"), model.features(documents, "document"), "ip")
 
+# %% ../nbs/05_evaluate.ipynb #712e9d7c
 def _check_original(model: Any) -> None:
     "A base that is nowhere to be had is said before the corpus is encoded, not after."
     from ragcun.model import find_base
@@ -172,7 +173,7 @@ def encode_collection(
     if not base: return own, None
     return own, _original(model, data) if model.base_changed else h
 
-# %% ../nbs/05_evaluate.ipynb #b6149bb9
+# %% ../nbs/05_evaluate.ipynb #a2018980
 @dataclass(frozen=True)
 class EvaluateConfig:
     "Options of `evaluate`."
@@ -194,6 +195,7 @@ def _with_options(config: EvaluateConfig | None, options: dict[str, Any]) -> Eva
         raise UserError(f"a cut-off must be at least 1, not {min(ks)}", "ks", "Ask for one document or more")
     return replace(config, ks=tuple(sorted({*KS, *ks})))
 
+# %% ../nbs/05_evaluate.ipynb #c5c71844
 def _scored(vectors: Vectors, data: RetrievalData, config: EvaluateConfig) -> tuple[Ranking, PerQuery]:
     "Ranking and per-query values."
     ranking = rank_vectors(vectors.u, vectors.v, data, vectors.metric, max(config.ks), config.ignore_identical_ids)
@@ -205,6 +207,7 @@ def _describe(model: Any, data: RetrievalData, config: EvaluateConfig, metric: s
     return {"data": data.name, "model": type(model).__name__, **known, "metric": metric, "ks": list(config.ks),
             "ignore_identical_ids": config.ignore_identical_ids, "seed": config.seed}
 
+# %% ../nbs/05_evaluate.ipynb #8e970e98
 def evaluate(
     model: Any,                             # GaussianEncoder, or anything with encode_query and encode_document
     data: RetrievalData,                    # corpus, queries, judgements
@@ -214,6 +217,7 @@ def evaluate(
     "Retrieval metrics of a model beside its base, with paired tests."
     config, start = _with_options(config, options), time.perf_counter()
     check_collection(data)
+    if config.run_file: check_ids([*data.qrels, *data.corpus])
     vectors, base_vectors = encode_collection(model, data, config.base)
     encoded = time.perf_counter()
     ranking, own = _scored(vectors, data, config)

@@ -25,7 +25,8 @@ def _half_squares(x: np.ndarray, name: str, block: int = 65536) -> np.ndarray:
         half[s:s + block] = 0.5 * np.einsum("ij,ij->i", b, b)
     bad = np.flatnonzero(~np.isfinite(half))
     if len(bad):
-        raise UserError(f"{len(bad)} {name} vectors hold NaN or infinite values", f"row {bad[0]}", "Encode them again")
+        raise UserError(f"{len(bad)} {name} vectors hold NaN or infinite values", f"row {bad[0]}",
+                        "Check the model, and its precision: fp16 overflows where bf16 does not")
     return half
 
 def _check_vectors(q: np.ndarray, x: np.ndarray, k: int, metric: str) -> None:
@@ -36,7 +37,8 @@ def _check_vectors(q: np.ndarray, x: np.ndarray, k: int, metric: str) -> None:
         raise UserError(f"vectors must be 2-d, got {q.ndim}-d and {x.ndim}-d", "top_k", "Stack them as [n, d]")
     if len(x) == 0: raise UserError("the corpus is empty", "top_k", "Give at least one document")
     if q.shape[1] != x.shape[1]:
-        raise UserError(f"queries have {q.shape[1]} dimensions, documents {x.shape[1]}", "top_k", "Use one model for both")
+        raise UserError(f"queries have {q.shape[1]} dimensions, documents {x.shape[1]}", "top_k",
+                        "Use one model for both")
 
 # %% ../nbs/03a_metrics.ipynb #725b97b8
 Hits = tuple[np.ndarray, np.ndarray, np.ndarray]    # flat arrays: query, document, score
@@ -50,6 +52,7 @@ def _sort_key(query: np.ndarray, score: np.ndarray) -> np.ndarray:
     bits = (score + np.float32(0)).view(np.int32).astype(np.int64)
     return (query << 32) - np.where(bits < 0, -(bits & 0x7fffffff), bits)
 
+# %% ../nbs/03a_metrics.ipynb #fbe066a5
 def _prune(hits: Hits, keep: int) -> tuple[Hits, np.ndarray]:
     "Keep the best of each query, the earlier of equal ones; also the worst score kept of each."
     order = np.argsort(_sort_key(hits[0], hits[2]), kind="stable")
@@ -65,6 +68,7 @@ def _passing(s: np.ndarray, half: np.ndarray | None, worst: np.ndarray | None, k
     row, column = np.divmod(np.flatnonzero(s > worst), s.shape[1])
     return row, column, s[row, column]
 
+# %% ../nbs/03a_metrics.ipynb #b6149bb9
 def _candidates(q: np.ndarray, x: np.ndarray, half: np.ndarray | None, keep: int, block: int) -> np.ndarray:
     "Indices [n, keep] of the best documents by float32 block products."
     n, m, q_t, worst = len(q), len(x), np.ascontiguousarray(q.T), None
@@ -83,7 +87,7 @@ def _candidates(q: np.ndarray, x: np.ndarray, half: np.ndarray | None, keep: int
             if start == 0 or len(hits[0]) > 2 * n * keep or stop == m: hits, worst = _prune(hits, keep)
     return hits[1].reshape(n, keep)
 
-# %% ../nbs/03a_metrics.ipynb #fbe066a5
+# %% ../nbs/03a_metrics.ipynb #75ea117a
 def _exact_scores(q: np.ndarray, x: np.ndarray, idx: np.ndarray, metric: str) -> np.ndarray:
     "Scores of the chosen documents in float64: distance for l2, inner product for ip."
     out = np.empty(idx.shape, np.float32)
@@ -94,6 +98,7 @@ def _exact_scores(q: np.ndarray, x: np.ndarray, idx: np.ndarray, metric: str) ->
         else: out[s:s + 32] = np.sqrt(np.square(near - here[:, None]).sum(-1))
     return out
 
+# %% ../nbs/03a_metrics.ipynb #e79a6e49
 def top_k(
     queries: np.ndarray,      # [n, d]
     documents: np.ndarray,    # [m, d], may be a memory map; read in blocks
@@ -116,7 +121,7 @@ def top_k(
         scores[s:s + 1024], indices[s:s + 1024] = (np.take_along_axis(a, order, 1) for a in (exact, idx))
     return scores, indices
 
-# %% ../nbs/03a_metrics.ipynb #75ea117a
+# %% ../nbs/03a_metrics.ipynb #04875f6e
 KS = (1, 5, 10, 20, 100)
 "The cut-offs reported by default."
 
@@ -151,7 +156,7 @@ def metrics_from_gains(
     at_r = np.clip(np.asarray(relevant, int), 1, depth) - 1
     return {**out, "r_precision": _share(found[rows, at_r], r)}
 
-# %% ../nbs/03a_metrics.ipynb #8e970e98
+# %% ../nbs/03a_metrics.ipynb #17704b69
 def run_order(hits: Mapping[str, float]) -> list[str]: # document ids, best first
     "Order one query's hits as trec_eval does: float32 score descending, then id descending."
     ids = list(hits)
@@ -160,6 +165,7 @@ def run_order(hits: Mapping[str, float]) -> list[str]: # document ids, best firs
         raise UserError("a run holds a NaN score", ids[int(np.isnan(scores).argmax())], "Score it again")
     return [d for _, d in sorted(zip(scores.tolist(), ids, strict=True), reverse=True)]
 
+# %% ../nbs/03a_metrics.ipynb #614e38ed
 @dataclass(frozen=True)
 class PerQuery:
     "One value per query and metric."
@@ -176,7 +182,7 @@ class PerQuery:
         shown = [k for k in ("ndcg@10", "recall@10", "mrr@10") if k in self.values]
         return f"PerQuery({len(self)} queries: {', '.join(f'{k} {self[k].mean():.4f}' for k in shown)})"
 
-# %% ../nbs/03a_metrics.ipynb #c3c5b5b7
+# %% ../nbs/03a_metrics.ipynb #2844a2e5
 def _ideal(qrels: Sequence[Mapping[str, int]], depth: int) -> tuple[np.ndarray, np.ndarray]:
     "Positive grades per query, best first [n, depth], and their number [n]."
     grades = [sorted((g for g in q.values() if g > 0), reverse=True) for q in qrels]
@@ -189,6 +195,7 @@ def _judged(qrels: Mapping[str, Mapping[str, int]]) -> list[Mapping[str, int]]:
     if not qrels: raise UserError("there are no relevance judgements", "qrels", "Give at least one judged query")
     return list(qrels.values())
 
+# %% ../nbs/03a_metrics.ipynb #62e83953
 def ranking_metrics(
     ranked: Mapping[str, Sequence[str]],        # query id → document ids, best first; missing or empty counts 0
     qrels: Mapping[str, Mapping[str, int]],     # query id → document id → grade; above 0 is relevant
@@ -214,7 +221,7 @@ def retrieval_metrics(
     "Metrics of a scored run, ordered as trec_eval orders it."
     return ranking_metrics({q: run_order(run[q]) for q in qrels if q in run}, qrels, ks)
 
-# %% ../nbs/03a_metrics.ipynb #614e38ed
+# %% ../nbs/03a_metrics.ipynb #005a4db3
 @dataclass(frozen=True)
 class Ranking:
     "Retrieved documents of each query, best first, in trec_eval's order."
@@ -236,6 +243,7 @@ class Ranking:
         "Query id → document id → score."
         return {q: dict(row) for q, row in self.rows()}
 
+# %% ../nbs/03a_metrics.ipynb #0603fcaa
 def check_collection(
     data: Any,  # corpus, queries, qrels
 ) -> None:
@@ -269,6 +277,7 @@ def _drop_own(scores: np.ndarray, indices: np.ndarray, own: np.ndarray) -> tuple
     indices = np.where(mine, -1, indices)
     return np.take_along_axis(scores, order, 1)[:, :-1], np.take_along_axis(indices, order, 1)[:, :-1]
 
+# %% ../nbs/03a_metrics.ipynb #011aa1c4
 def rank_vectors(
     u: np.ndarray,                      # [queries, d], rows in the order of data.queries
     v: np.ndarray,                      # [documents, d], rows in the order of data.corpus
@@ -304,7 +313,7 @@ def evaluate_vectors(
     ranking = rank_vectors(u, v, data, metric, k, ignore_identical_ids)
     return ranking_metrics(ranking.ranked(), data.qrels, [c for c in KS if c < k] + [k])
 
-# %% ../nbs/03a_metrics.ipynb #3c928854
+# %% ../nbs/03a_metrics.ipynb #5d84fd77
 @dataclass(frozen=True)
 class Difference:
     "A paired difference with its uncertainty."
@@ -333,6 +342,7 @@ def _boot_means(d: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarr
         out.append(np.bincount(rows.ravel(), minlength=500 * n).reshape(500, n) @ d / n)
     return np.concatenate(out)
 
+# %% ../nbs/03a_metrics.ipynb #c821b7ab
 def paired_tests(
     a: Mapping[str, np.ndarray],    # metric → per-query values of the one system
     b: Mapping[str, np.ndarray],    # the same metrics of the other, same queries in the same order

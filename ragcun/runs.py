@@ -4,7 +4,7 @@
 
 # %% ../nbs/03b_runs.ipynb #6526c3a4
 from __future__ import annotations
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -17,8 +17,8 @@ from .files import iter_lines
 from .metrics import KS, Difference, PerQuery, Ranking, paired_test, retrieval_metrics, run_order
 
 # %% auto #0
-__all__ = ['Run', 'write_run', 'read_run', 'load_qrels', 'write_qrels', 'detectable', 'holm', 'Comparison', 'Comparisons',
-           'text_table', 'markdown_table', 'html_table', 'per_query', 'compare', 'compare_sets']
+__all__ = ['Run', 'check_ids', 'write_run', 'read_run', 'load_qrels', 'write_qrels', 'detectable', 'holm', 'Comparison',
+           'Comparisons', 'text_table', 'markdown_table', 'html_table', 'per_query', 'compare', 'compare_sets']
 
 # %% ../nbs/03b_runs.ipynb #0b7dc53a
 Run = Mapping[str, Mapping[str, float]]     # query id → document id → score, larger is better
@@ -33,6 +33,12 @@ def _word(text: str) -> str:
         raise UserError(f"the id {text!r} holds white space", "TREC file", "Use ids without spaces")
     return text
 
+def check_ids(
+    ids: Iterable[str],     # of queries or documents
+) -> None:
+    "Refuse ids that a TREC file could not hold."
+    for name in ids: _word(name)
+
 def write_run(
     path: str | Path,       # file to write
     run: Ranking | Run,     # what to write
@@ -44,6 +50,7 @@ def write_run(
             for rank, d in enumerate(run_order(hits), 1):
                 f.write(f"{_word(q)} Q0 {_word(d)} {rank} {np.float32(hits[d]):.9g} {_word(tag)}\n")
 
+# %% ../nbs/03b_runs.ipynb #56d4aca5
 def _run_row(line: str, where: str) -> tuple[str, str, float]:
     "Query, document and score of one line."
     try:
@@ -67,6 +74,7 @@ def read_run(
         hits[document] = score
     return run
 
+# %% ../nbs/03b_runs.ipynb #725b97b8
 def load_qrels(
     path: str | Path,                   # TREC's four columns or BEIR's three
 ) -> dict[str, dict[str, int]]:         # query id → document id → grade
@@ -85,7 +93,7 @@ def write_qrels(
         for q, grades in qrels.items():
             for d, grade in grades.items(): f.write(f"{_word(q)} 0 {_word(d)} {int(grade)}\n")
 
-# %% ../nbs/03b_runs.ipynb #18e7bf67
+# %% ../nbs/03b_runs.ipynb #b4f4c709
 def detectable(
     spread: float,          # standard deviation of the per-query differences
     n: int,                 # number of queries
@@ -96,6 +104,7 @@ def detectable(
     z = NormalDist().inv_cdf
     return (z(1 - alpha / 2) + z(power)) * spread / n ** .5
 
+# %% ../nbs/03b_runs.ipynb #712e9d7c
 def holm(
     p: Mapping[str, float],     # name → p-value
 ) -> dict[str, float]:          # name → adjusted p-value
@@ -106,7 +115,7 @@ def holm(
         adjusted[name] = floor
     return {name: adjusted[name] for name in p}
 
-# %% ../nbs/03b_runs.ipynb #b6149bb9
+# %% ../nbs/03b_runs.ipynb #f34f19fe
 @dataclass(frozen=True)
 class Comparison:
     "Two systems on one collection."
@@ -140,6 +149,7 @@ class Comparisons:
     def _repr_markdown_(self) -> str: return markdown_table(self.rows())
     def _repr_html_(self) -> str: return html_table(self.rows())
 
+# %% ../nbs/03b_runs.ipynb #04875f6e
 def text_table(
     rows: list[list[str]],  # header first
 ) -> str:                   # lines
@@ -166,7 +176,7 @@ def html_table(
     body = "".join(line(r, "td") for r in rows[1:])
     return f"<table><thead>{line(rows[0], 'th')}</thead><tbody>{body}</tbody></table>"
 
-# %% ../nbs/03b_runs.ipynb #712e9d7c
+# %% ../nbs/03b_runs.ipynb #c3c5b5b7
 def per_query(
     run: Any,                                               # PerQuery, Ranking, run, or path of a TREC run
     qrels: Mapping[str, Mapping[str, int]] | None = None,   # needed unless `run` is a PerQuery
@@ -177,7 +187,10 @@ def per_query(
     if qrels is None: raise UserError("a run needs judgements", "compare", "Give qrels")
     cut = metric.rpartition("@")[2]
     ks = sorted({*KS, int(cut)}) if cut.isdigit() else KS
-    return retrieval_metrics(read_run(run) if isinstance(run, (str, Path)) else _as_run(run), qrels, ks)
+    hits = read_run(run) if isinstance(run, (str, Path)) else _as_run(run)
+    if hits and not any(q in qrels for q in hits):
+        raise UserError("the run answers none of the judged queries", "compare", "Give its collection's judgements")
+    return retrieval_metrics(hits, qrels, ks)
 
 def compare(
     run_a: Any,                 # PerQuery, Ranking, run, or path of a TREC run
