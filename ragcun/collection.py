@@ -16,7 +16,7 @@ from .files import EMPTY_CELLS, iter_json_lines, iter_lines, read_whole_json, te
 # %% auto #0
 __all__ = ['RetrievalData', 'read_qrels', 'load_beir', 'load_single', 'save_retrieval']
 
-# %% ../nbs/00b_collection.ipynb #62840281
+# %% ../nbs/00b_collection.ipynb #410e0f35
 @dataclass
 class RetrievalData:
     "A corpus, questions, and which documents answer them."
@@ -26,7 +26,8 @@ class RetrievalData:
     name: str = field(default="")        # for messages and reports
 
     def __repr__(self) -> str:
-        return f"RetrievalData({len(self.queries):,} queries, {len(self.corpus):,} documents{', ' + self.name if self.name else ''})"
+        name = f", {self.name}" if self.name else ""
+        return f"RetrievalData({len(self.queries):,} queries, {len(self.corpus):,} documents{name})"
 
 # %% ../nbs/00b_collection.ipynb #18e7bf67
 def _beir_file(folder: Path, name: str) -> Path:

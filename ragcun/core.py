@@ -28,7 +28,7 @@ class UserError(ValueError):
         line = f"{what}{where}. {todo}" if todo else f"{what}{where}"
         super().__init__(" ".join(line.split()))
 
-# %% ../nbs/00_core.ipynb #74c8413d
+# %% ../nbs/00_core.ipynb #a5a2175c
 def set_seed(
     seed: int, # Any integer from 0 to 2**32 - 1
     deterministic: bool = False, # Also ask torch for deterministic kernels (slower on a GPU)
@@ -36,7 +36,8 @@ def set_seed(
     "Seed Python, numpy and torch; `UserError` outside the range numpy accepts."
     import numpy as np
     import torch
-    if not 0 <= int(seed) < 2**32: raise UserError(f"seed {seed} is outside 0 … 2**32 - 1", "--seed", "Choose another one.")
+    if not 0 <= int(seed) < 2**32:
+        raise UserError(f"seed {seed} is outside 0 … 2**32 - 1", "--seed", "Choose another one.")
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -44,7 +45,7 @@ def set_seed(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
 
-# %% ../nbs/00_core.ipynb #b6149bb9
+# %% ../nbs/00_core.ipynb #0f9e7fcd
 def pick_device(
     name: str = "auto", # "auto", "cpu", "cuda", "cuda:N" or "mps"
 ) -> str: # The device that torch will use
@@ -53,19 +54,21 @@ def pick_device(
     name = str(name)
     if name == "auto": return "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
     try: device = torch.device(name)
-    except RuntimeError: raise UserError(f"unknown device {name!r}", "--device", "Use cpu, cuda, cuda:N, mps or auto.") from None
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}", "--device", "Use cpu, cuda, cuda:N, mps or auto.") from None
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise UserError(f"{name} was asked for, but torch sees no such GPU", "--device", "Use --device cpu, or auto.")
     if device.type == "mps" and not _has_mps():
         raise UserError("mps was asked for, but this machine has none", "--device", "Use --device cpu, or auto.")
-    if device.type not in ("cpu", "cuda", "mps"): raise UserError(f"unknown device {name!r}", "--device", "Use cpu, cuda, mps or auto.")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"unknown device {name!r}", "--device", "Use cpu, cuda, mps or auto.")
     return name
 
 def _has_mps() -> bool:
     import torch
     return bool(getattr(torch.backends, "mps", None) and torch.backends.mps.is_available())
 
-# %% ../nbs/00_core.ipynb #a2018980
+# %% ../nbs/00_core.ipynb #dc591c90
 def supports_bf16(
     device: str = "cpu", # As `pick_device` returns it
 ) -> bool: # True where bf16 is computed in hardware
@@ -73,7 +76,8 @@ def supports_bf16(
     import torch
     if device.startswith("cuda"): return torch.cuda.is_bf16_supported()
     if device != "cpu": return False
-    return any(getattr(torch.cpu, f, bool)() for f in ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported"))
+    return any(getattr(torch.cpu, f, bool)()
+               for f in ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported"))
 
 def pick_precision(
     name: str | bool | None = "auto", # "auto", "bf16", "fp16" or "no" (True means auto, False and None mean "no")
@@ -88,7 +92,7 @@ def pick_precision(
         raise UserError("fp16 needs a GPU", "--mixed_precision", "Use bf16 or no on the CPU.")
     return str(name)
 
-# %% ../nbs/00_core.ipynb #04875f6e
+# %% ../nbs/00_core.ipynb #95487b08
 @contextlib.contextmanager
 def atomic_write(
     path: str | Path, # The file to make or replace
@@ -103,7 +107,8 @@ def atomic_write(
         os.replace(tmp, path)
         sync_folder(path.parent)
     except PermissionError:
-        raise UserError(f"cannot write {path.name}", str(path.parent), "Check the permissions or choose another folder.") from None
+        raise UserError(f"cannot write {path.name}", str(path.parent),
+                        "Check the permissions or choose another folder.") from None
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{path.parent} is not a folder", str(path), "Choose another output path.") from None
     finally:
@@ -118,7 +123,7 @@ def sync_folder(
         try: os.fsync(fd)
         finally: os.close(fd)
 
-# %% ../nbs/00_core.ipynb #95f5ba03
+# %% ../nbs/00_core.ipynb #0e43add6
 def _plain(obj: Any) -> Any:
     "numpy and torch numbers, paths and dataclasses as plain JSON values; NaN and infinities as None."
     if isinstance(obj, dict): return {str(k): _plain(v) for k, v in obj.items()}
@@ -144,11 +149,13 @@ def read_json(
     try: return json.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except FileNotFoundError: raise UserError("no such file", str(path), "Check the path.") from None
     except IsADirectoryError: raise UserError("this is a folder, not a JSON file", str(path), "Give a file.") from None
-    except UnicodeDecodeError as e: raise UserError(f"not UTF-8 text at byte {e.start}", str(path), "Save it as UTF-8.") from None
-    except json.JSONDecodeError as e: raise UserError(f"broken JSON: {e.msg}", f"{path}, line {e.lineno}", "Mend the file.") from None
+    except UnicodeDecodeError as e:
+        raise UserError(f"not UTF-8 text at byte {e.start}", str(path), "Save it as UTF-8.") from None
+    except json.JSONDecodeError as e:
+        raise UserError(f"broken JSON: {e.msg}", f"{path}, line {e.lineno}", "Mend the file.") from None
     except RecursionError: raise UserError("JSON nested too deeply", str(path), "Flatten the file.") from None
 
-# %% ../nbs/00_core.ipynb #17704b69
+# %% ../nbs/00_core.ipynb #f69a817a
 def iter_jsonl(
     path: str | Path, # A .jsonl or .jsonl.gz file
 ) -> Iterator[tuple[int, Any]]: # (row number from 1, value) for every line that is not blank
@@ -159,13 +166,16 @@ def iter_jsonl(
                 if row == 1: line = line.removeprefix(b"\xef\xbb\xbf")
                 if line.strip(): yield row, _parse_line(line, path, row)
     except FileNotFoundError: raise UserError("no such file", str(path), "Check the path.") from None
-    except (gzip.BadGzipFile, EOFError): raise UserError("damaged or not a gzip file", str(path), "Make it again.") from None
+    except (gzip.BadGzipFile, EOFError):
+        raise UserError("damaged or not a gzip file", str(path), "Make it again.") from None
 
 def _parse_line(line: bytes, path: str | Path, row: int) -> Any:
     try: return json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as e:
-        raise UserError(f"not UTF-8 text at byte {e.start} of the line", f"{path}, row {row}", "Save it as UTF-8.") from None
-    except json.JSONDecodeError as e: raise UserError(f"broken JSON: {e.msg}", f"{path}, row {row}", "Mend the line.") from None
+        raise UserError(f"not UTF-8 text at byte {e.start} of the line", f"{path}, row {row}",
+                        "Save it as UTF-8.") from None
+    except json.JSONDecodeError as e:
+        raise UserError(f"broken JSON: {e.msg}", f"{path}, row {row}", "Mend the line.") from None
     except RecursionError: raise UserError("JSON nested too deeply", f"{path}, row {row}", "Mend the line.") from None
 
 def write_jsonl(
@@ -175,7 +185,8 @@ def write_jsonl(
     "Write JSON lines atomically and return how many."
     n, zipped = 0, str(path).endswith(".gz")
     with atomic_write(path) as tmp, open(tmp, "wb") as raw:
-        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if zipped else contextlib.nullcontext(raw) as f:
+        packed = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if zipped else contextlib.nullcontext(raw)
+        with packed as f:
             for row in rows:
                 f.write((json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8"))
                 n += 1
@@ -240,7 +251,7 @@ def cache_dir() -> Path: # The folder, which exists
     Path(base).mkdir(parents=True, exist_ok=True)
     return Path(base)
 
-# %% ../nbs/00_core.ipynb #62a9baa6
+# %% ../nbs/00_core.ipynb #30cae685
 def machine_info() -> dict[str, str]: # Words for a table, in order
     "Python, torch, device, memory and the precisions this machine computes in."
     import platform
@@ -257,5 +268,6 @@ def machine_info() -> dict[str, str]: # Words for a table, in order
 def _memory() -> str:
     try:
         page = os.sysconf("SC_PAGE_SIZE")
-        return f"{page*os.sysconf('SC_PHYS_PAGES')/2**30:.1f} GiB, {page*os.sysconf('SC_AVPHYS_PAGES')/2**30:.1f} GiB free"
+        total, free = (page*os.sysconf(name)/2**30 for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
+        return f"{total:.1f} GiB, {free:.1f} GiB free"
     except (ValueError, OSError, AttributeError): return "unknown"

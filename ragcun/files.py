@@ -67,7 +67,7 @@ def character_fault(
     except UnicodeEncodeError as e: return f"holds half of a surrogate pair at character {e.start}"
     return ""
 
-# %% ../nbs/00a_files.ipynb #712e9d7c
+# %% ../nbs/00a_files.ipynb #def97648
 def open_bytes(
     path: Path | str,   # any file; `.gz` is unpacked on the fly
 ) -> io.BufferedIOBase: # the open file, for the caller to close
@@ -103,9 +103,11 @@ def _decode(raw: bytes, path: Path | str, number: int) -> str:
         raise UserError("the file is UTF-16", f"{path}, byte 0", f"Convert it: iconv -f utf-16 -t utf-8 {path}")
     try: return raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as e:
-        raise UserError(f"not UTF-8: byte 0x{raw[e.start]:02x} at position {e.start} of the row", f"{path}, row {number}",
+        raise UserError(f"not UTF-8: byte 0x{raw[e.start]:02x} at position {e.start} of the row",
+                        f"{path}, row {number}",
                         f"Convert it: iconv -f windows-1252 -t utf-8 {path}") from e
 
+# %% ../nbs/00a_files.ipynb #922cbdc2
 def parse_json(
     text: str,    # JSON
     where: str,   # file and row, for the message
@@ -113,7 +115,8 @@ def parse_json(
     "`json.loads`, with any failure as one line."
     try: return json.loads(text)
     except (ValueError, RecursionError) as e:
-        hint = "A file with one object a line must be named .jsonl." if "Extra data" in str(e) else "Mend or remove this row."
+        lines = "Extra data" in str(e)
+        hint = "A file with one object a line must be named .jsonl." if lines else "Mend or remove this row."
         raise UserError(f"broken JSON: {str(e)[:120] or 'nested too deeply'}", where, hint) from e
 
 def iter_json_lines(
@@ -123,7 +126,7 @@ def iter_json_lines(
     for number, line in iter_lines(path):
         if line.strip(): yield number, parse_json(line, f"{path}, row {number}")
 
-# %% ../nbs/00a_files.ipynb #e79a6e49
+# %% ../nbs/00a_files.ipynb #6ad34fb1
 def read_whole_json(
     path: Path | str,   # a .json or .json.gz file
 ) -> Any:               # its value
@@ -171,6 +174,7 @@ def _iter_parquet(path: Path) -> Iterator[tuple[int, Any]]:
     except (pa.ArrowException, OSError) as e:
         raise UserError(f"not a readable Parquet file: {str(e)[:120]}", str(path), "Write it again.") from e
 
+# %% ../nbs/00a_files.ipynb #b34d3928
 READERS = {".json": _iter_json, ".jsonl": iter_json_lines, ".ndjson": iter_json_lines,
            ".csv": _iter_csv, ".tsv": _iter_csv, ".parquet": _iter_parquet}
 
