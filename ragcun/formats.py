@@ -21,11 +21,13 @@ __all__ = ['logger', 'MAX_FILE', 'GUESSES', 'MARKS', 'LINK', 'ROLE', 'BLOCKS', '
            'read_text', 'Section', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_html', 'parse_notebook',
            'parse_pdf', 'parse_docx', 'read_sections']
 
-# %% ../nbs/00c_formats.ipynb #62840281
+# %% ../nbs/00c_formats.ipynb #866f8e87
 logger = logging.getLogger("ragcun")
 MAX_FILE = 200_000_000    # bytes
-GUESSES = ["cp1252", "latin_1", "cp1250", "cp1251", "koi8_r", "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr", "cp1253", "cp1255", "cp1256", "utf_16", "utf_32"]
-MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+GUESSES = ["cp1252", "latin_1", "cp1250", "cp1251", "koi8_r", "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr",
+           "cp1253", "cp1255", "cp1256", "utf_16", "utf_32"]
+MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"),
+         (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 def decode_bytes(
     raw: bytes,               # a whole file
@@ -57,6 +59,7 @@ def _guess(raw: bytes) -> str:
     except (UnicodeDecodeError, LookupError): return ""
     return "cp1252" if text == raw.decode("cp1252", "replace") else str(best.encoding)
 
+# %% ../nbs/00c_formats.ipynb #a3799ee3
 def read_text(
     path: Path | str,         # a text file, may be .gz
     encoding: str = "auto",   # of `decode_bytes`
@@ -66,7 +69,7 @@ def read_text(
     if len(raw) > MAX_FILE: raise UserError(f"the file is larger than {MAX_FILE // 10**6} MB", str(path), "Split it.")
     return decode_bytes(raw, str(path), encoding)
 
-# %% ../nbs/00c_formats.ipynb #725b97b8
+# %% ../nbs/00c_formats.ipynb #e9257ed3
 @dataclass(frozen=True, slots=True)
 class Section:
     "A heading and the text under it."
@@ -85,6 +88,7 @@ def _group(lines: Iterable[tuple[int, str]]) -> list[Section]:
     out.append(Section(heading, "\n".join(buffer).strip(), level))
     return [s for s in out if s.text or s.level == 1]
 
+# %% ../nbs/00c_formats.ipynb #04b1cc37
 LINK = re.compile(r"!?\[([^\]]*)\]\((?:[^()\s]|\([^()]*\))*(?:\s+\"[^\"]*\")?\)")
 
 def _plain_markdown(line: str) -> str:
@@ -101,7 +105,8 @@ def _markdown_lines(text: str) -> Iterator[tuple[int, str]]:
         if mark: fence = "" if fence and line.strip().startswith(fence) else fence or mark[1]
         elif fence: yield 0, line
         elif heading: yield len(heading[1]), _plain_markdown(heading[2])
-        elif re.fullmatch(r"=+|-{2,}", following.strip()) and line.strip() and line[0] not in " -*>|": yield 1 + (following[:1] == "-"), _plain_markdown(line)
+        elif re.fullmatch(r"=+|-{2,}", following.strip()) and line.strip() and line[0] not in " -*>|":
+            yield 1 + (following[:1] == "-"), _plain_markdown(line)
         elif not re.fullmatch(r"\s*([=]+|-{2,}|\|?[\s:|-]*\|[\s:|-]*)\s*", line): yield 0, _plain_markdown(line)
 
 def parse_markdown(
@@ -110,6 +115,7 @@ def parse_markdown(
     "Sections of a Markdown text."
     return _group(_markdown_lines(text))
 
+# %% ../nbs/00c_formats.ipynb #b974ca48
 ROLE = re.compile(r":[\w:]+:`~?([^`<]*?)(?:\s*<[^>]*>)?`|``?([^`]*)``?_?")
 
 def _rst_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -124,7 +130,8 @@ def _rst_lines(text: str) -> Iterator[tuple[int, str]]:
             if under[1] not in marks: marks.append(under[1])
             yield marks.index(under[1]) + 1, re.sub(r"[`*]+", "", line)
             skip = 1
-        elif not re.match(r"\s*\.\. |([=\-~^\"'`#*+])\1{3,}\s*$", line): yield 0, ROLE.sub(lambda m: m[1] or m[2] or "", line)
+        elif not re.match(r"\s*\.\. |([=\-~^\"'`#*+])\1{3,}\s*$", line):
+            yield 0, ROLE.sub(lambda m: m[1] or m[2] or "", line)
 
 def parse_rst(
     text: str,   # reStructuredText
@@ -132,6 +139,7 @@ def parse_rst(
     "Sections of a reStructuredText file; directives are left out, their text is kept."
     return _group(_rst_lines(text))
 
+# %% ../nbs/00c_formats.ipynb #a8cf6ecc
 def parse_text(
     text: str,   # plain text
 ) -> list[Section]: # exactly one
@@ -140,7 +148,7 @@ def parse_text(
     is_title = rest[:1] == "\n" and 0 < len(first) <= 100 and not first.rstrip().endswith((".", "!", ",", ";"))
     return [Section(first.strip(), rest.strip(), 1)] if is_title and rest.strip() else [Section("", text.strip())]
 
-# %% ../nbs/00c_formats.ipynb #fbe066a5
+# %% ../nbs/00c_formats.ipynb #e32837f3
 BLOCKS = ["h1", "h2", "h3", "h4", "h5", "h6", "p", "li", "pre", "td", "th", "dt", "dd", "blockquote", "figcaption"]
 
 def parse_html(
@@ -153,12 +161,15 @@ def parse_html(
         for kind in (MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning): warnings.simplefilter("ignore", kind)
         soup = BeautifulSoup(text, "html.parser")
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for tag in soup(["script", "style", "nav", "footer", "aside", "noscript", "template", "form", "button", "title"]): tag.decompose()
+    for tag in soup(["script", "style", "nav", "footer", "aside", "noscript", "template", "form", "button", "title"]):
+        tag.decompose()
     found = [t for t in soup(BLOCKS) if not t.find(BLOCKS)]
-    lines = [(int(t.name[1]) if t.name[0] == "h" and t.name[1:].isdigit() else 0, t.get_text(" ", strip=True) + "\n") for t in found]
+    lines = [(int(t.name[1]) if t.name[0] == "h" and t.name[1:].isdigit() else 0, t.get_text(" ", strip=True) + "\n")
+             for t in found]
     if not any(kind == 0 for kind, _ in lines): lines += [(0, soup.get_text(" ", strip=True))]
     return _group(([(1, title)] if title and not any(k == 1 for k, _ in lines) else []) + lines)
 
+# %% ../nbs/00c_formats.ipynb #f07c9f3d
 def parse_notebook(
     text: str,   # the JSON of an .ipynb file
 ) -> list[Section]: # by heading, in order
@@ -166,7 +177,8 @@ def parse_notebook(
     try: cells = json.loads(text)["cells"]
     except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise UserError("not a Jupyter notebook", "", "Remove it or save it again.") from e
-    sources = [c.get("source", "") for c in cells if isinstance(c, dict) and c.get("cell_type") == "markdown"] if isinstance(cells, list) else []
+    cells = [c for c in cells if isinstance(c, dict)] if isinstance(cells, list) else []
+    sources = [c.get("source", "") for c in cells if c.get("cell_type") == "markdown"]
     return parse_markdown("\n\n".join("".join(map(str, s)) if isinstance(s, list) else str(s) for s in sources))
 
 def _need(module: str, kind: str) -> Any:
@@ -199,8 +211,10 @@ def parse_docx(
     except Exception as e:
         raise UserError(f"not a readable Word file: {type(e).__name__} {e}"[:160], "", "Save it again as .docx.") from e
     names = [(p.style.name or "" if p.style else "", p.text) for p in paragraphs if p.text.strip()]
-    return _group((int(m[1]) if (m := re.fullmatch(r"Heading (\d)", n)) else 1 if n == "Title" else 0, t + "\n" * (n != "Title")) for n, t in names)
+    found = [(re.fullmatch(r"Heading (\d)", n), n == "Title", t) for n, t in names]
+    return _group((int(m[1]) if m else int(title), t + "\n" * (not title)) for m, title, t in found)
 
+# %% ../nbs/00c_formats.ipynb #71de64ca
 TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".txt": parse_text, ".md": parse_markdown, ".markdown": parse_markdown, ".rst": parse_rst,
     ".html": parse_html, ".htm": parse_html, ".ipynb": parse_notebook}
