@@ -36,7 +36,7 @@ class Pair:
     document_id: str = ""             # id of the positive; empty: made from the text
     strategy: str = ""                # how the pair was made
 
-# %% ../nbs/01_data.ipynb #74c8413d
+# %% ../nbs/01_data.ipynb #28a4ef79
 NEGATIVE = re.compile(r"negatives?(_\d+)?")
 
 def _negatives(row: dict) -> tuple[str, ...]:
@@ -52,7 +52,8 @@ def _optional_id(row: dict, key: str) -> str:
     "An id as text; numbers are taken, null is none."
     value = row.get(key)
     if value is None: return ""
-    if isinstance(value, bool) or not isinstance(value, (str, int)): raise RowError(f"{key} is not an id but {type(value).__name__}")
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise RowError(f"{key} is not an id but {type(value).__name__}")
     fault = character_fault(str(value))
     if fault: raise RowError(f"{key} {fault}")
     return str(value)
@@ -63,7 +64,8 @@ def row_to_pair(
     "Check one row and make it a `Pair`."
     if not isinstance(row, dict): raise RowError(f"is not an object with query and positive but {type(row).__name__}")
     missing = [k for k in ("query", "positive") if k not in row]
-    if missing: raise RowError(f"has no {' and no '.join(missing)}; its fields are {', '.join(map(str, row)) or 'none'}"[:300])
+    if missing:
+        raise RowError(f"has no {' and no '.join(missing)}; its fields are {', '.join(map(str, row)) or 'none'}"[:300])
     ids = _optional_id(row, "query_id"), _optional_id(row, "document_id"), _optional_id(row, "strategy")
     pair = Pair(row["query"], row["positive"], _negatives(row), *ids)
     check_pair(pair)
@@ -183,7 +185,7 @@ def load_retrieval(
         if isinstance(data, dict) and "relevance" in data: return load_single(path, data)
     return pairs_to_retrieval(load_pairs(path, split_name))
 
-# %% ../nbs/01_data.ipynb #8e970e98
+# %% ../nbs/01_data.ipynb #ca5c0c20
 def _rows_of(path: Path | str, split_name: str) -> Iterator[tuple[int, Any]]:
     "Rows of a file, of a BEIR split, or the relevant pairs of the single evaluation file."
     path = Path(path)
@@ -226,7 +228,8 @@ def iter_pairs(
     return (pair for _, pair in iter_numbered(source, split_name))
 
 def _advice(fault: str) -> str:
-    return "Rename the columns to query, positive and negative." if "its fields are" in fault else "Mend or remove this row."
+    wrong_names = "its fields are" in fault
+    return "Rename the columns to query, positive and negative." if wrong_names else "Mend or remove this row."
 
 def load_pairs(
     path: Path | str | Iterable[Any],   # JSON, JSONL(.gz), CSV, Parquet, BEIR folder, or a list of dicts or Pairs
