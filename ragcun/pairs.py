@@ -49,7 +49,7 @@ def as_document(
     "A text as a `Document`."
     return Document(item) if isinstance(item, str) else item
 
-# %% ../nbs/01a_pairs.ipynb #74c8413d
+# %% ../nbs/01a_pairs.ipynb #d63cf43b
 Made = tuple[str, str] | None    # query and positive, or nothing
 
 def heading_section(
@@ -99,7 +99,8 @@ def crops(
     return " ".join(short[:24]), " ".join(long)
 
 STRATEGIES: dict[str, Callable[[Document, random.Random], Made]] = {
-    "heading": heading_section, "title": title_text, "first_sentence": first_sentence, "inverse_cloze": inverse_cloze, "crops": crops}
+    "heading": heading_section, "title": title_text, "first_sentence": first_sentence,
+    "inverse_cloze": inverse_cloze, "crops": crops}
 AUTO = ("heading", "title", "first_sentence", "inverse_cloze", "crops")     # tried in this order
 
 # %% ../nbs/01a_pairs.ipynb #b6149bb9
