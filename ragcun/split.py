@@ -64,7 +64,7 @@ def drop_duplicates(
     keep = first_rows(text_keys(p.query for p in pairs), text_keys(p.positive for p in pairs))
     return PairSet((p for p, k in zip(pairs, keep, strict=True) if k), pairs.name)
 
-# %% ../nbs/01b_split.ipynb #75ea117a
+# %% ../nbs/01b_split.ipynb #b1c22eef
 BANDS, ROWS = 16, 4           # a pair at Jaccard .8 is a candidate with probability 1 - (1 - .8**4)**16 = .9998
 NEAR_BYTES = 640              # peak memory a text: the signature and the sorting of one band
 
@@ -74,7 +74,8 @@ def shingles(
 ) -> set[bytes]:     # its pieces; a short text is one piece
     "The overlapping pieces of a text by which it is compared."
     found = normalise_text(text).split()
-    return {" ".join(found[i:i + words]).encode("utf-8", "surrogatepass") for i in range(max(1, len(found) - words + 1))}
+    return {" ".join(found[i:i + words]).encode("utf-8", "surrogatepass")
+            for i in range(max(1, len(found) - words + 1))}
 
 def near_memory(
     n: int,   # number of texts
@@ -142,7 +143,7 @@ def group_rows(
     if not n: return rows
     return connected_components(coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(n, n)), directed=False)[1]
 
-# %% ../nbs/01b_split.ipynb #c3c5b5b7
+# %% ../nbs/01b_split.ipynb #f84b8c5c
 def check_ratios(
     ratios: Sequence[float],   # train, validation, test
 ) -> tuple[float, float, float]: # train, validation, test
@@ -183,7 +184,8 @@ def assign_sides(
     order = np.random.default_rng(seed).permutation(len(size))
     large = size[order] > max(1, target[target > 0].min())
     order = np.concatenate([order[large], order[~large]])
-    side = np.searchsorted(np.cumsum(target)[:2], np.cumsum(size[order]) - (size[order] + 1) // 2, side="right").astype(np.int8)
+    side = np.searchsorted(np.cumsum(target)[:2], np.cumsum(size[order]) - (size[order] + 1) // 2,
+                           side="right").astype(np.int8)
     used = np.flatnonzero(target)
     of_group = np.empty(len(size), dtype=np.int8)
     of_group[order] = used[np.searchsorted(used, np.minimum(side, used[-1]))]
@@ -200,7 +202,7 @@ def _mend(of_group: np.ndarray, size: np.ndarray, order: np.ndarray, target: np.
         have[over], have[under] = have[over] - len(single), have[under] + len(single)
     return of_group
 
-# %% ../nbs/01b_split.ipynb #17704b69
+# %% ../nbs/01b_split.ipynb #2bc3d24a
 NEAR_LIMIT = 200_000
 
 @dataclass(frozen=True)
@@ -223,7 +225,8 @@ class SplitPlan:
     def _why(self) -> str:
         "Why the sizes were missed."
         if 2 * self.largest > len(self.sides):
-            return f"{self.largest:,} rows hang together by shared questions and documents; use the data's own split if it has one"
+            return (f"{self.largest:,} rows hang together by shared questions and documents; "
+                    "use the data's own split if it has one")
         return f"groups of up to {self.largest:,} rows stay whole"
 
 def plan_split(
@@ -237,7 +240,8 @@ def plan_split(
     groups = group_rows(number_keys(query_keys), number_keys(document_keys), links or ())
     largest = int(np.bincount(groups).max()) if len(groups) else 0
     sides = assign_sides(groups, ratios, seed)
-    return SplitPlan(sides, split_sizes(len(groups), ratios), len(np.unique(groups)), largest, -1 if links is None else len(links))
+    return SplitPlan(sides, split_sizes(len(groups), ratios), len(np.unique(groups)), largest,
+                     -1 if links is None else len(links))
 
 def near_links(
     documents: Sequence[str],     # of each row
@@ -260,10 +264,11 @@ def split_pairs(
     near = len(pairs) <= NEAR_LIMIT if near is None else near
     plan = plan_split(queries, documents, ratios, seed, near_links(pairs.documents, documents) if near else None)
     if plan.made != plan.asked: logger.info("split: %s", plan)
-    parts = [PairSet((pairs[int(i)] for i in np.flatnonzero(plan.sides == s)), f"{pairs.name}/{name}".strip("/")) for s, name in enumerate(SIDES)]
+    parts = [PairSet((pairs[int(i)] for i in np.flatnonzero(plan.sides == s)), f"{pairs.name}/{name}".strip("/"))
+             for s, name in enumerate(SIDES)]
     return parts[0], parts[1], parts[2]
 
-# %% ../nbs/01b_split.ipynb #4243d3ea
+# %% ../nbs/01b_split.ipynb #278e634b
 def find_leaks(
     left: PairSet,           # for example the training pairs
     right: PairSet,          # for example the test pairs
@@ -277,6 +282,7 @@ def find_leaks(
     if near:
         seen_documents = list(dict.fromkeys(left.documents))
         found = near_duplicates(seen_documents + right.documents)
-        left_groups, n = group_rows(rows := np.arange(len(seen_documents) + len(right)), rows, found), len(seen_documents)
-        out["near document"] = int(np.isin(left_groups[n:], left_groups[:n]).sum())
+        rows, n = np.arange(len(seen_documents) + len(right)), len(seen_documents)
+        groups = group_rows(rows, rows, found)
+        out["near document"] = int(np.isin(groups[n:], groups[:n]).sum())
     return out
