@@ -19,14 +19,15 @@ from .pairs import Document, sentences
 __all__ = ['logger', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading', 'section_documents',
            'read_folder', 'read_documents']
 
-# %% ../nbs/01c_sources.ipynb #62840281
+# %% ../nbs/01c_sources.ipynb #b9a22006
 logger = logging.getLogger("ragcun")
 
 def estimate_tokens(
     text: str,   # any text
 ) -> int:        # about as many as a word-piece tokenizer makes, rather more than fewer
     "A word counts one, one more for every seven letters beyond the first seven; any other character counts one."
-    return sum(1 + (len(w) - 1) // 7 if w.isascii() else len(w) for w in re.findall(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]", text))
+    return sum(1 + (len(w) - 1) // 7 if w.isascii() else len(w)
+               for w in re.findall(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]", text))
 
 def token_counter(
     tokenizer: Any = None,   # None: the estimate; a function of a text; or a transformers tokenizer
@@ -44,9 +45,10 @@ def _cut_long(sentence: str, budget: int, count: Callable[[str], int]) -> Iterat
     if count(sentence) <= budget or len(sentence) < 2: yield sentence; return
     words = sentence.split()
     half = len(sentence) // 2
-    left, right = (" ".join(words[:len(words) // 2]), " ".join(words[len(words) // 2:])) if len(words) > 1 else (sentence[:half], sentence[half:])
-    yield from _cut_long(left, budget, count)
-    yield from _cut_long(right, budget, count)
+    middle = len(words) // 2
+    halves = [sentence[:half], sentence[half:]] if len(words) < 2 else [" ".join(words[:middle]),
+                                                                        " ".join(words[middle:])]
+    for part in halves: yield from _cut_long(part, budget, count)
 
 def passages(
     text: str,                              # any text
@@ -71,7 +73,7 @@ def passages(
         fresh += 1
     return out + [" ".join(p for p, _ in held)] * bool(fresh)
 
-# %% ../nbs/01c_sources.ipynb #fbe066a5
+# %% ../nbs/01c_sources.ipynb #f5824028
 @dataclass(frozen=True)
 class ReadOptions:
     "How a folder is cut into passages."
@@ -88,14 +90,16 @@ class FolderReading:
     skipped: list[tuple[str, str]] = field(default_factory=list)     # file, reason
     encodings: dict[str, int] = field(default_factory=dict)          # encoding → files
 
-    def __repr__(self) -> str: return f"FolderReading({len(self.documents):,} passages, {self.files:,} files, {len(self.skipped):,} skipped)"
+    def __repr__(self) -> str:
+        return f"FolderReading({len(self.documents):,} passages, {self.files:,} files, {len(self.skipped):,} skipped)"
 
+# %% ../nbs/01c_sources.ipynb #31669e69
 def section_documents(
     sections: list[Section],           # of one file
     name: str,                         # of the file, for ids
     options: ReadOptions = ReadOptions(),   # noqa: B008
 ) -> list[Document]: # in reading order
-    "Passages of one file; only the first of a section carries its heading, only the first of a file its title as a question."
+    "Passages of one file; the first of each section carries its heading, the first of the file its title."
     title = next((s.heading for s in sections if s.level == 1), "")
     count = token_counter(options.tokenizer)
     out: list[Document] = []
@@ -140,7 +144,7 @@ def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions
     result.files += 1
     if used: result.encodings[used] = result.encodings.get(used, 0) + 1
 
-# %% ../nbs/01c_sources.ipynb #712e9d7c
+# %% ../nbs/01c_sources.ipynb #819574d2
 def _row_document(row: Any, where: str) -> Document:
     "A row with a text as a `Document`."
     if isinstance(row, str): row = {"text": row}
@@ -163,7 +167,8 @@ def read_documents(
         if path.exists(): file_format(path)
         return [_row_document(row, f"{path}, row {n}") for n, row in iter_rows(path)]
     text, _ = read_text(path, encoding)
-    documents = [Document(line.strip(), source=f"{path}, line {i}") for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+    documents = [Document(line.strip(), source=f"{path}, line {i}")
+                 for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     for d in documents:
         if fault := text_fault(d.text): raise UserError(f"the line {fault}", d.source, "Mend or remove this line.")
     if not documents: raise UserError("no documents", str(path), "Write one document a line.")
