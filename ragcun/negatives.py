@@ -16,7 +16,7 @@ from .split import shingles
 # %% auto #0
 __all__ = ['logger', 'SCORE_BYTES', 'MineOptions', 'mine_bm25', 'mine_dense', 'mine_random']
 
-# %% ../nbs/01d_negatives.ipynb #0b7dc53a
+# %% ../nbs/01d_negatives.ipynb #0519edd4
 logger = logging.getLogger("ragcun")
 
 @dataclass(frozen=True)
@@ -54,10 +54,12 @@ def _add(pairs: PairSet, pool: _Pool, ranked: Iterable[Iterable[int]], options: 
         found: list[str] = []
         for c in candidates:
             if len(found) >= options.num_negatives: break
-            if normalise_text(pool.texts[c]) not in held and pool.allowed(row, c, options.copies): found.append(pool.texts[c])
+            if normalise_text(pool.texts[c]) not in held and pool.allowed(row, c, options.copies):
+                found.append(pool.texts[c])
         short += len(found) < options.num_negatives
         out.append(replace(pair, negatives=pair.negatives + tuple(found)))
-    if short: logger.info("%s of %s rows have fewer than %s mined negatives", f"{short:,}", f"{len(out):,}", options.num_negatives)
+    wanted = options.num_negatives
+    if short: logger.info("%s of %s rows have fewer than %s mined negatives", f"{short:,}", f"{len(out):,}", wanted)
     return PairSet(out, pairs.name)
 
 def _options(num_negatives: int, **given: float) -> MineOptions:
@@ -73,7 +75,8 @@ def _below(scores: np.ndarray, own: int, options: MineOptions) -> np.ndarray:
     "The best candidates that stay below the positive, best first; ties by index."
     limit = scores[own] - options.margin * abs(scores[own])
     fit = np.flatnonzero((scores <= limit) & (scores > 0))
-    if len(fit) > 4 * options.depth: fit = np.sort(fit[np.argpartition(-scores[fit], options.depth)[:options.depth + 1]])
+    if len(fit) > 4 * options.depth:
+        fit = np.sort(fit[np.argpartition(-scores[fit], options.depth)[:options.depth + 1]])
     return fit[np.argsort(-scores[fit], kind="stable")][:options.depth]
 
 # %% ../nbs/01d_negatives.ipynb #56d4aca5
