@@ -23,17 +23,21 @@ __all__ = ['DEMO_PACKAGES', 'GETDOC_MODULES', 'SKIP_MODULES', 'MAX_SOURCE', 'SIG
            'split_docstring', 'is_useful', 'docstring_pair', 'source_docstrings', 'package_docstrings',
            'python_package_pairs']
 
-# %% ../nbs/01e_packages.ipynb #0b7dc53a
-DEMO_PACKAGES = ("stdlib", "numpy", "scipy", "sklearn", "torch", "matplotlib", "pyarrow", "sentence_transformers", "accelerate",
-                 "huggingface_hub", "safetensors", "lancedb", "networkx", "jinja2", "fsspec", "requests", "PIL", "bs4", "joblib", "yaml", "tqdm")
-GETDOC_MODULES = ("builtins", "math", "itertools", "operator", "time", "array", "zlib", "numpy")   # compiled, and imported by the library anyway
-SKIP_MODULES = frozenset("test tests testing idlelib lib2to3 turtledemo turtle tkinter ensurepip pydoc_data this antigravity distutils examples conftest "
-                         "vendor vendored third_party extern externals include models".split())
+# %% ../nbs/01e_packages.ipynb #53c9b91b
+DEMO_PACKAGES = ("stdlib", "numpy", "scipy", "sklearn", "torch", "matplotlib", "pyarrow", "sentence_transformers",
+                 "accelerate", "huggingface_hub", "safetensors", "lancedb", "networkx", "jinja2", "fsspec", "requests",
+                 "PIL", "bs4", "joblib", "yaml", "tqdm")
+# compiled, and imported by the library anyway
+GETDOC_MODULES = ("builtins", "math", "itertools", "operator", "time", "array", "zlib", "numpy")
+SKIP_MODULES = frozenset("test tests testing idlelib lib2to3 turtledemo turtle tkinter ensurepip pydoc_data this antigravity "
+                         "distutils examples conftest vendor vendored third_party extern externals include models".split())
 MAX_SOURCE = 600_000    # bytes; longer files are generated
 SIGNATURE = re.compile(r"^[\w.]+\(.*\)\s*(->.*)?$")
-BOILERPLATE = re.compile(r"(see|alias|same as|deprecated|inherit|overrid|internal|test|todo|copyright|\.\.|:|@|>>>|\W)", re.I)
+BOILERPLATE = re.compile(r"(see|alias|same as|deprecated|inherit|overrid|internal|test|todo|copyright|\.\.|:|@|>>>|\W)",
+                         re.I)
 MARKUP = re.compile(r":[\w:]+:`~?([^`<]+?)(?:\s*<[^>]*>)?`|``([^`]*)``|`([^`]*)`_?")
 
+# %% ../nbs/01e_packages.ipynb #aeee6932
 def split_docstring(
     doc: str,   # a documentation string, `inspect.cleandoc` applied
 ) -> tuple[str, str]:   # summary sentence, the rest; without markup and line breaks
@@ -45,6 +49,7 @@ def split_docstring(
     summary, *more = re.split(r"(?<=[.!?])\s+(?=[A-Z])", " ".join(first.split()), maxsplit=1)
     return summary, " ".join(" ".join([*more, rest]).split())
 
+# %% ../nbs/01e_packages.ipynb #d3e1e207
 def is_useful(
     summary: str,   # the query it would be
     rest: str,      # the document it would be
@@ -55,6 +60,7 @@ def is_useful(
     if sum(c.isalpha() or c == " " for c in start) <= .6 * len(start): return False
     return normalise_text(summary) not in normalise_text(rest) and not character_fault(summary + rest)
 
+# %% ../nbs/01e_packages.ipynb #6179e117
 def docstring_pair(
     name: str,             # qualified name
     doc: str | None,       # its documentation string
@@ -67,11 +73,12 @@ def docstring_pair(
     if len(rest) > max_chars: rest = rest[:max_chars].rsplit(" ", 1)[0]
     return Pair(summary, f"{name}\n{rest}", document_id=name, strategy="docstring")
 
-# %% ../nbs/01e_packages.ipynb #18e7bf67
+# %% ../nbs/01e_packages.ipynb #67e2001b
 def _walk(body: Sequence[ast.stmt], prefix: str) -> Iterator[tuple[str, str]]:
     "Public functions and classes with a documentation string, methods included."
     for node in body:
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or node.name.startswith(("_", "test")): continue
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)): continue
+        if node.name.startswith(("_", "test")): continue
         doc = ast.get_docstring(node)
         if doc: yield f"{prefix}.{node.name}", doc
         if isinstance(node, ast.ClassDef): yield from _walk(node.body, f"{prefix}.{node.name}")
@@ -94,7 +101,8 @@ def _modules(root: Path, name: str) -> Iterator[tuple[Path, str]]:
         return
     for path in sorted(root.rglob("*.py"), key=lambda p: p.relative_to(root).parts):
         parts = path.relative_to(root).with_suffix("").parts
-        if any(p.startswith("_") for p in parts[:-1]) or any(p in SKIP_MODULES or p.startswith("test_") for p in parts): continue
+        if any(p.startswith("_") for p in parts[:-1]) or any(p in SKIP_MODULES or p.startswith("test_") for p in parts):
+            continue
         yield path, ".".join([name, *parts]).removesuffix(".__init__")
 
 def _locate(package: str) -> list[tuple[Path, str]]:
@@ -119,7 +127,8 @@ def _compiled_docstrings(module: str) -> Iterator[tuple[str, str]]:
         thing = getattr(loaded, name)
         if inspect.isfunction(thing) or not callable(thing) or inspect.ismodule(thing): continue
         owner = getattr(thing, "__module__", None)
-        if owner in (module, None) and isinstance(doc := getattr(thing, "__doc__", None), str): yield f"{module}.{name}", inspect.cleandoc(doc)
+        if owner in (module, None) and isinstance(doc := getattr(thing, "__doc__", None), str):
+            yield f"{module}.{name}", inspect.cleandoc(doc)
 
 def package_docstrings(
     package: str,   # import name, or `stdlib`
@@ -128,9 +137,10 @@ def package_docstrings(
     for root, name in _locate(package):
         for path, module in _modules(root, name): yield from source_docstrings(path, module)
     for module in GETDOC_MODULES:
-        if module == package or (package == "stdlib" and module in sys.stdlib_module_names): yield from _compiled_docstrings(module)
+        if module == package or (package == "stdlib" and module in sys.stdlib_module_names):
+            yield from _compiled_docstrings(module)
 
-# %% ../nbs/01e_packages.ipynb #fbe066a5
+# %% ../nbs/01e_packages.ipynb #bd72e32d
 def _turns(pairs: list[Pair], seed: int) -> list[Pair]:
     "Packages take turns; within one, the order is that of a seeded hash."
     drawn = sorted(pairs, key=lambda p: hashlib.sha256(f"{seed} {p.document_id}".encode()).digest())
@@ -151,13 +161,13 @@ def _unique(pairs: Iterator[Pair]) -> Iterator[Pair]:
         seen |= keys
 
 def python_package_pairs(
-    packages: Sequence[str] | None = None,   # import names, `stdlib` for the standard library; None: what the library itself installs
+    packages: Sequence[str] | None = None,   # import names, `stdlib`; None: what the library itself installs
     max_pairs: int = 4000,                   # at most this many, chosen by `seed`
     seed: int = 42,                          # of the choice
 ) -> PairSet:                                # sorted by qualified name
     "Pairs from documentation strings: summary sentence → qualified name and the rest."
-    wanted = [p for p in DEMO_PACKAGES if p == "stdlib" or importlib.util.find_spec(p)] if packages is None else list(packages)
-    if isinstance(packages, str): wanted = [p.strip() for p in packages.split(",")]
+    if packages is None: wanted = [p for p in DEMO_PACKAGES if p == "stdlib" or importlib.util.find_spec(p)]
+    else: wanted = [p.strip() for p in packages.split(",")] if isinstance(packages, str) else list(packages)
     made = (docstring_pair(name, doc) for package in wanted for name, doc in package_docstrings(package))
     pairs = list(_unique(p for p in made if p))
     if not pairs:
