@@ -24,9 +24,10 @@ from .pairs import Document, as_document
 # %% auto #0
 __all__ = ['logger', 'PROMPT', 'QuestionConfig', 'check_questions', 'tidy_question', 'ask', 'read_cache', 'question_pairs']
 
-# %% ../nbs/01f_questions.ipynb #0b7dc53a
+# %% ../nbs/01f_questions.ipynb #fdfa8a63
 logger = logging.getLogger("ragcun")
-PROMPT = "Write one short question that the following text answers. Use your own words. Reply with the question only.\n\nText:\n{text}"
+PROMPT = ("Write one short question that the following text answers. Use your own words. "
+          "Reply with the question only.\n\nText:\n{text}")
 
 @dataclass(frozen=True)
 class QuestionConfig:
@@ -53,7 +54,7 @@ def check_questions(
     if "{text}" not in config.prompt:
         raise UserError("the prompt has no place for the text", "prompt", "Put {text} where the document goes.")
 
-# %% ../nbs/01f_questions.ipynb #56d4aca5
+# %% ../nbs/01f_questions.ipynb #aafd06a3
 def _request(text: str, config: QuestionConfig) -> urllib.request.Request:
     "The HTTP request for one document."
     content = config.prompt.replace("{text}", text[:config.max_chars])
@@ -78,6 +79,7 @@ def tidy_question(
     line = next((s.strip() for s in text.splitlines() if s.strip()), "")
     return re.sub(r"^(?:question\s*:|q\s*:|\d+[.)]|[-*•])\s*", "", line, flags=re.I).strip(" \"'“”*`")
 
+# %% ../nbs/01f_questions.ipynb #15792d65
 def ask(
     text: str,                # a document
     config: QuestionConfig,   # whom and how
@@ -85,7 +87,8 @@ def ask(
     "Ask the endpoint for one question; retry what may pass."
     for attempt in range(config.retries + 1):
         try:
-            with urllib.request.urlopen(_request(text, config), timeout=config.timeout) as reply: return tidy_question(_answer(reply.read()))
+            with urllib.request.urlopen(_request(text, config), timeout=config.timeout) as reply:
+                return tidy_question(_answer(reply.read()))
         except urllib.error.HTTPError as e:
             if e.code != 429 and e.code < 500:
                 raise UserError(f"the endpoint answers {e.code} {e.reason}", config.url,
@@ -100,10 +103,11 @@ def _seconds(header: str | None) -> float:
     "A Retry-After header in seconds, at most a minute."
     return min(float(header), 60.0) if header and re.fullmatch(r"\d+(\.\d+)?", header) else 0.0
 
-# %% ../nbs/01f_questions.ipynb #74c8413d
+# %% ../nbs/01f_questions.ipynb #b59a60d2
 def _key(text: str, config: QuestionConfig) -> str:
     "What an answer belongs to."
-    return hashlib.sha256("\0".join([config.model, config.prompt, text[:config.max_chars]]).encode("utf-8", "surrogatepass")).hexdigest()
+    said = "\0".join([config.model, config.prompt, text[:config.max_chars]])
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
 
 def read_cache(
     path: Path | str,   # a JSONL file, may not exist
@@ -114,7 +118,8 @@ def read_cache(
     for line in Path(path).read_bytes().split(b"\n"):
         try: row = json.loads(line)
         except ValueError: continue
-        if isinstance(row, dict) and isinstance(row.get("key"), str) and isinstance(row.get("question"), str): found[row["key"]] = row["question"]
+        if not isinstance(row, dict): continue
+        if isinstance(row.get("key"), str) and isinstance(row.get("question"), str): found[row["key"]] = row["question"]
     return found
 
 def _open_cache(path: Path) -> Any:
