@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .attention import use_attention
 from .core import UserError, progress, sha256_file
 
 if TYPE_CHECKING:
@@ -85,11 +86,13 @@ def load_folder(
     "Open a model folder, with one line instead of a traceback when it is broken."
     from sentence_transformers import SentenceTransformer
     with quiet():
-        try: return SentenceTransformer(str(path), device=device, trust_remote_code=trust_remote_code, local_files_only=True)
+        try: model = SentenceTransformer(str(path), device=device, trust_remote_code=trust_remote_code, local_files_only=True)
         except UserError: raise
         except Exception as e:
             first = (str(e).splitlines() or [""])[0][:200]
             raise UserError(f"this model does not load: {type(e).__name__}: {first}", str(path), "Check that the folder is complete.") from e
+    use_attention(model)
+    return model
 
 def with_modules(
     model: SentenceTransformer, # Where prompts and settings come from
