@@ -85,6 +85,7 @@ def calibration_error(
     place = np.minimum((p * bins).astype(int), bins - 1)
     return float(np.abs(np.bincount(place, weights=p - y, minlength=bins)).sum() / len(p))
 
+# %% ../nbs/05a_abstain.ipynb #04875f6e
 def false_answer_rate(
     confidence: np.ndarray,     # [n] larger is surer
     answerable: np.ndarray,     # [n] True where there is an answer
@@ -103,7 +104,7 @@ def missed_answer_rate(
     c, yes = _paired(confidence, answerable, "answerable")
     return float((c[yes != 0] < threshold).mean()) if (yes != 0).any() else float("nan")
 
-# %% ../nbs/05a_abstain.ipynb #c3c5b5b7
+# %% ../nbs/05a_abstain.ipynb #7baf2d5e
 @dataclass(frozen=True)
 class Abstention:
     "How well a confidence knows when there is no answer."
@@ -149,7 +150,7 @@ def without_answers(
     has = np.array([bool(_relevant(grades)) for grades in qrels.values()])
     return RetrievalData(left, data.queries, qrels, f"{data.name} without answers"), has
 
-# %% ../nbs/05a_abstain.ipynb #614e38ed
+# %% ../nbs/05a_abstain.ipynb #47d09d50
 def plot_risk_coverage(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]],    # name → (confidence [n], quality [n])
     coverage: float | None = None,                          # share answered at the chosen threshold

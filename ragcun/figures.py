@@ -138,7 +138,8 @@ def finite_array(
     except (TypeError, ValueError) as error:
         raise UserError(f"{what} are not numbers: {error}", what, "Pass an array of numbers") from None
     if array.ndim != ndim or array.size == 0:
-        raise UserError(f"{what} has shape {array.shape}, expected {ndim} axes and a value", what, "Pass a non-empty array")
+        shape = f"{what} has shape {array.shape}, expected {ndim} axes and a value"
+        raise UserError(shape, what, "Pass a non-empty array")
     if not np.isfinite(array).all():
         broken = int((~np.isfinite(array)).sum())
         raise UserError(f"{what} holds {broken} values that are NaN or infinite", what, "Find what gave them")
@@ -171,8 +172,8 @@ def series(
     return np.array([]), np.array([])
 
 # %% ../nbs/06a_figures.ipynb #c5c71844
-ISOTROPY = {"sigreg_relative": ("SIGReg, relative", "threshold"), "participation_ratio": ("participation ratio", "model"),
-            "embedding_std": ("embedding std", "related")}
+ISOTROPY = {"sigreg_relative": ("SIGReg, relative", "threshold"),
+            "participation_ratio": ("participation ratio", "model"), "embedding_std": ("embedding std", "related")}
 
 
 def _draw_series(ax: Any, rows: list[dict], key: str, label: str, tint: str) -> int:
@@ -266,7 +267,7 @@ def plot_qq(
     ax.plot([min(ends), max(ends)], [min(ends), max(ends)], "--", color=PALETTE["theory"], linewidth=1, label="the law")
     return dress(ax, title, "quantile of the law", "quantile of the sample")
 
-
+# %% ../nbs/06a_figures.ipynb #47d09d50
 def plot_information(
     rho: Any,  # [d], correlation of query and document per coordinate
     ax: Any = None,  # axes to draw on
@@ -283,7 +284,7 @@ def plot_information(
     ax.set_ylim(0)
     return dress(ax, f"Information: {nats.sum():.1f} nats", "coordinate, strongest first", "nats")
 
-# %% ../nbs/06a_figures.ipynb #2844a2e5
+# %% ../nbs/06a_figures.ipynb #62e83953
 def plot_pair_distances(
     related: Any,  # [n], distances of queries to their own documents
     unrelated: Any,  # [m], distances of random pairs
@@ -302,7 +303,7 @@ def plot_pair_distances(
     ax.set_yticks([])
     return dress(ax, "Related and unrelated pairs", "distance per coordinate", "density", legend)
 
-# %% ../nbs/06a_figures.ipynb #62e83953
+# %% ../nbs/06a_figures.ipynb #6e7ccd54
 def _panel_row(axes: Any, view: dict, name: str) -> None:
     "Draw the four views of one space on four axes."
     cloud = finite_array(view["cloud"], "cloud", 2)
@@ -314,7 +315,8 @@ def _panel_row(axes: Any, view: dict, name: str) -> None:
     dress(axes[0], f"{name}", "widest direction", "middle direction")
     dress(plot_spectrum({name: view["spectrum"]}, view.get("expected"), axes[1]), "Spectrum", "direction, %", "", False)
     dress(plot_qq({name: view["qq"]}, ax=axes[2]), "Against normal", "quantile", "", False)
-    dress(plot_pair_distances(view["related"], view["unrelated"], None, axes[3]), "Pairs", "distance (green: related)", "", False)
+    pairs = plot_pair_distances(view["related"], view["unrelated"], None, axes[3])
+    dress(pairs, "Pairs", "distance (green: related)", "", False)
 
 
 def _same_limits(columns: Any) -> None:
@@ -343,7 +345,7 @@ def plot_before_after(
     _same_limits(axes[:, 1:].T)
     return axes
 
-# %% ../nbs/06a_figures.ipynb #917c4f79
+# %% ../nbs/06a_figures.ipynb #005a4db3
 def plot_quality_isotropy(
     points: list[dict],  # each with "s", "ndcg@10", "participation_ratio"
     chosen: float | None = None,  # the s that was kept
@@ -374,7 +376,8 @@ def plot_capacity(
     for style, (name, values) in zip(("-", "--", ":", "-."), predicted.items(), strict=False):
         tint = PALETTE["model" if style == "-" else "theory"]
         ax.plot(sizes, finite_array(values, name), style, color=tint, label=name)
-    for tint, (name, (at, values)) in zip(("related", "base", "model", "threshold"), (measured or {}).items(), strict=False):
+    tints = "related", "base", "model", "threshold"
+    for tint, (name, (at, values)) in zip(tints, (measured or {}).items(), strict=False):
         ax.plot(at, values, "o", color=PALETTE[tint], markersize=5, label=name)
     ax.set_xscale("log")
     ax.set_ylim(0, 1.02)

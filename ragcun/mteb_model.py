@@ -13,7 +13,7 @@ from .core import UserError
 # %% auto #0
 __all__ = ['MtebModel', 'mteb_task']
 
-# %% ../nbs/05b_mteb.ipynb #0b7dc53a
+# %% ../nbs/05b_mteb.ipynb #62840281
 def _needs_mteb() -> Any:
     "The mteb package."
     try: import mteb
@@ -77,7 +77,7 @@ class MtebModel:
             n_parameters=sum(p.numel() for p in self.model.parameters()),
             use_instructions=any(self.model.prompts.values()), **unknown)
 
-# %% ../nbs/05b_mteb.ipynb #56d4aca5
+# %% ../nbs/05b_mteb.ipynb #18e7bf67
 _TASK = dict(description="A local collection.", reference=None, type="Retrieval", category="t2t", modalities=["text"],
              eval_splits=["test"], eval_langs=["eng-Latn"], main_score="ndcg_at_10", date=None, domains=None,
              task_subtypes=None, license=None, annotations_creators=None, dialect=None, sample_creation=None,
