@@ -38,9 +38,10 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
     "Hits of one query, best first, and whether they amount to an answer."
     query: str           # as it was asked
     hits: list[Hit]      # best first, at most k
-    answered: bool       # the best E-value is within the limit
+    answered: bool       # the answer value is within the limit
     documents: int       # number searched
-    limit: float         # the E-value limit that decided
+    limit: float         # that decided
+    value: float | None = None  # compared with the limit; None: the smallest E-value was
 
     def __len__(self) -> int: return len(self.hits)
     @overload
@@ -62,7 +63,9 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
         return [float(posterior(h.evidence, prior)) for h in self.hits]
 
     def _verdict(self) -> str:
-        return "answered" if self.answered else f"no answer: no hit has an E-value of {self.limit:.3g} or less"
+        if self.answered: return "answered"
+        if self.value is not None: return f"no answer: its answer value is {self.value:.2g}, the limit {self.limit:.2g}"
+        return f"no answer: no hit has an E-value of {self.limit:.3g} or less"
     def __repr__(self) -> str:
         return "\n".join([f"{self.query!r}: {self._verdict()} ({self.documents:,} documents)", *map(repr, self.hits)])
     def _repr_html_(self) -> str:

@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 import numpy as np
+from .answer import CANDIDATES
 from .core import UserError
-from .hits import Found, Hit, SearchResult
+from .hits import Found, SearchResult
 from .null import evidence_from_distance
 from .retrieve import GaussianRetriever
 
@@ -109,12 +110,8 @@ class HybridRetriever:
         order = diversify(np.stack([f.v for f in found]), score, top_k, diversity) if diversity else np.argsort(-score, kind="stable")[:top_k]
         hits = self.index.hits(z[None], [[found[i] for i in order]])[0]
         if self.weights is not None: hits = [replace(h, evidence=float(score[i])) for h, i in zip(hits, order, strict=True)]
-        return self._result(query, hits, max_e_value)
-
-    def _result(self, query: str, hits: list[Hit], limit: float | None) -> SearchResult:
-        used = self.index.answer_limit if limit is None else limit
-        answered = bool(hits) and min(h.e_value for h in hits) <= used
-        return SearchResult(query, [h for h in hits if limit is None or h.e_value <= limit], answered, len(self.index), used)
+        verdict = self.index.judge(query, z, hits if max_e_value is not None else self.index.hits(z[None], [found[:CANDIDATES]])[0], max_e_value)
+        return verdict if max_e_value is not None else replace(verdict, hits=hits)
 
 def diversify(
     v: np.ndarray,      # [n, d] vectors of candidates

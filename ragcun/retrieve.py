@@ -6,10 +6,12 @@
 from __future__ import annotations
 import contextlib, logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 import numpy as np
-from .core import UserError, atomic_write, progress
+from .answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule, load_rule, save_rule
+from .core import UserError, atomic_write, progress, sha256_text
 from .files import text_fault
 from .hits import Batch, Entry, Found, Hit, SearchResult, Store, iter_entries
 from .null import EmpiricalNull, answer_limit, e_value, evidence_from_distance, fit_null
@@ -51,6 +53,7 @@ class GaussianRetriever:
         self.rho = model.rho_numpy
         self._gain = self.rho / np.sqrt(1 - self.rho ** 2)
         self.null: EmpiricalNull | None = None
+        self.rule: AnswerRule | None = None
         self._null_documents, self.answer_limit, self._stamp = 0, 1., 0
         if self.index_dir is None: self.store: Store = store if store is not None else MemoryStore(model.output_dim)
         else: self._open_folder(self.index_dir)
@@ -177,15 +180,34 @@ class GaussianRetriever:
         if top_k < 1: raise UserError(f"top_k is {top_k}", "search", "Ask for one hit or more")
         self.refresh()
         z = self.encode_queries(query)
-        hits = self.hits(z, self.find(z, top_k, filter, exact))
-        return [self._result(q, h, max_e_value, rerank) for q, h in zip(query, hits, strict=True)]
+        hits = self.hits(z, self.find(z, max(top_k, self._needed(max_e_value)), filter, exact))
+        results = [self.judge(*row, max_e_value) for row in zip(query, z, hits, strict=True)]
+        short = [replace(r, hits=r.hits[:top_k]) for r in results]
+        return [replace(r, hits=list(rerank(r.query, r.hits))) for r in short] if rerank else short
 
-    def _result(self, query: str, hits: list[Hit], limit: float | None, rerank: Any) -> SearchResult:
-        used = self.answer_limit if limit is None else limit
-        answered = bool(hits) and min(h.e_value for h in hits) <= used
-        if limit is not None: hits = [h for h in hits if h.e_value <= limit]
-        if rerank: hits = list(rerank(query, hits))
-        return SearchResult(query, hits, answered, len(self), used)
+    def _needed(self, limit: float | None) -> int: return CANDIDATES if self.rule and limit is None else 1
+
+    def judge(self,
+        query: str,                   # as it was asked
+        z: np.ndarray,                # [d] its embedding
+        hits: list[Hit],              # nearest first; ten where the index has a no-answer rule
+        limit: float | None = None,   # of E-values, which then decide; the index's own rule and limit without
+    ) -> SearchResult:
+        "Whether the hits amount to an answer."
+        if limit is not None: return SearchResult(query, [h for h in hits if h.e_value <= limit], self._best(hits) <= limit, len(self), limit)
+        value = self._value(query, z, hits)
+        return SearchResult(query, hits, value <= self.answer_limit, len(self), self.answer_limit, value if self.rule else None)
+
+    def _best(self, hits: list[Hit]) -> float: return min((h.e_value for h in hits), default=np.inf)
+
+    def _value(self, query: str, z: np.ndarray, hits: list[Hit]) -> float:
+        "Answer value of a question: N times the corrected p-value, or the smallest E-value where there is no rule."
+        if self.rule is None or not hits: return self._best(hits)
+        return float(e_value(np.array(self.rule.log_p(self._candidates(query, z, hits))), len(self)))
+
+    def _candidates(self, query: str, z: np.ndarray, hits: list[Hit]) -> Candidates:
+        few = hits[:CANDIDATES]
+        return Candidates(query, float(z @ z), [h.text for h in few], np.log([max(h.p_value, 1e-300) for h in few]))
 
     def find(self,
         z: np.ndarray,        # [n, d] query embeddings
@@ -237,17 +259,17 @@ class GaussianRetriever:
         relevant: Sequence[Sequence[str]],                 # for each, ids of the documents that answer it
         alpha: float | None = .05,                         # share of unanswerable questions that may be answered; None leaves the limit as it is
         unanswerable: Sequence[str] | None = None,         # questions without an answer; without, positives are removed
-    ) -> float: # the new E-value limit of `answered`
-        "Fit the null on real questions and set the no-answer limit by split conformal prediction."
+    ) -> float: # the new limit of `answered`, for answer values
+        "Fit the null and the no-answer rule on real questions and set the limit by split conformal prediction."
         if len(queries) != len(relevant): raise UserError(f"{len(queries)} queries and {len(relevant)} lists of relevant ids", "calibrate", "Give one list per query")
         z = self.encode_queries(queries)
         half = len(z) if unanswerable or alpha is None else len(z) // 2
         self._fit_on_questions(z[:half], relevant[:half])
         if alpha is None: return self.answer_limit
-        if unanswerable: z, relevant = self.encode_queries(unanswerable), [()] * len(unanswerable)
-        else: z, relevant = z[half:], relevant[half:]
-        self.answer_limit = answer_limit(self._best_without(z, relevant), alpha)
-        if not self.answer_limit: logger.warning("%d questions are too few for a false-answer rate of %g: nothing will count as answered", len(z), alpha)
+        self.rule = self._fit_rule(queries[:half], z[:half], relevant[:half])
+        asked, left_out = (unanswerable, None) if unanswerable else (queries[half:], relevant[half:])
+        self.answer_limit = answer_limit(self.answer_values(asked, left_out), alpha)
+        if not self.answer_limit: logger.warning("%d questions are too few for a false-answer rate of %g: nothing will count as answered", len(asked), alpha)
         if self.index_dir: self._write_manifest()
         return self.answer_limit
 
@@ -257,12 +279,24 @@ class GaussianRetriever:
         rows = [[place[i] for i in r if i in place] for r in relevant]
         self._set_null(fit_null(background, self.rho, z, rows))
 
-    def _best_without(self, z: np.ndarray, relevant: Sequence[Sequence[str]]) -> np.ndarray:
-        "Smallest E-value of each query among documents that do not answer it."
+    def _fit_rule(self, queries: Sequence[str], z: np.ndarray, relevant: Sequence[Sequence[str]]) -> AnswerRule:
+        sides = [[self._candidates(*row) for row in zip(queries, z, self._hits_without(z, r), strict=True)] for r in ([()] * len(z), relevant)]
+        return fit_answer_rule(self.store.sample(BACKGROUND).texts, *sides)
+
+    def _hits_without(self, z: np.ndarray, relevant: Sequence[Sequence[str]]) -> list[list[Hit]]:
+        "The best hits of each query among documents that do not answer it."
         more = max((len(r) for r in relevant), default=0)
-        found = self.find(z, 1 + more, None, True)
-        kept = [[f for f in row if f.id not in set(r)][:1] for row, r in zip(found, relevant, strict=True)]
-        return np.array([h[0].e_value if h else np.inf for h in self.hits(z, kept)])
+        found = self.find(z, CANDIDATES + more, None, True)
+        return self.hits(z, [[f for f in row if f.id not in set(r)][:CANDIDATES] for row, r in zip(found, relevant, strict=True)])
+
+    def answer_values(self,
+        queries: Sequence[str],                               # questions
+        without: Sequence[Sequence[str]] | None = None,       # for each, ids that are treated as if they were not in the index
+    ) -> np.ndarray: # [n], smaller speaks for an answer; infinite where nothing is found
+        "What `answered` compares with `answer_limit`."
+        z = self.encode_queries(queries)
+        hits = self._hits_without(z, without if without is not None else [()] * len(z))
+        return np.array([self._value(*row) for row in zip(queries, z, hits, strict=True)])
 
     def save(self,
         folder: str | Path, # where the index shall be, free or not existing
@@ -271,19 +305,23 @@ class GaussianRetriever:
         if not is_free(folder): raise UserError("this folder is in use", str(folder), "Choose a new one")
         copy = GaussianRetriever(self.model, folder)
         for batch in self.store.blocks(): copy.store.add(batch)
-        copy.answer_limit = self.answer_limit
+        copy.answer_limit, copy.rule = self.answer_limit, self.rule
         copy._set_null(self._ensure_null())
         return copy
 
     def _write_manifest(self) -> None:
         assert self.index_dir is not None
-        name = ""
+        name, rule = "", ""
         if self.null is not None:
             name = f"null-{self._null_documents}-{self.null.questions}.npz"
             with atomic_write(self.index_dir/name) as tmp: self.null.save(tmp)
-        write_manifest(self.index_dir, Manifest(self.model.fingerprint, self.model.output_dim, self.model.prompts, self.answer_limit, name, self._null_documents))
-        for old in self.index_dir.glob("null-*.npz"):
-            if old.name != name: old.unlink(missing_ok=True)
+        if self.rule is not None:
+            rule = f"answer-{sha256_text(repr(self.rule))[:12]}.json"
+            save_rule(self.index_dir/rule, self.rule)
+        m = self.model
+        write_manifest(self.index_dir, Manifest(m.fingerprint, m.output_dim, m.prompts, self.answer_limit, name, self._null_documents, rule=rule))
+        for old in (*self.index_dir.glob("null-*.npz"), *self.index_dir.glob("answer-*.json")):
+            if old.name not in (name, rule): old.unlink(missing_ok=True)
         self._stamp = (self.index_dir/"manifest.json").stat().st_mtime_ns
 
     def _read_manifest(self) -> None:
@@ -292,6 +330,10 @@ class GaussianRetriever:
         m = read_manifest(self.index_dir)
         self._check(m)
         self.answer_limit, self._null_documents = m.answer_limit, m.null_documents
+        try: self.rule = load_rule(self.index_dir/m.rule) if m.rule else None
+        except UserError:
+            if read_manifest(self.index_dir).rule == m.rule: raise
+            return self._read_manifest()                 # another process has calibrated in between
         with contextlib.suppress(UserError): self.null = EmpiricalNull.load(self.index_dir/m.null) if m.null else None
 
     def refresh(self) -> None:

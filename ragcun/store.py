@@ -301,6 +301,7 @@ class Manifest:
     null_documents: int = 0     # documents in the index when they were fitted
     metric: str = "l2"          # of the search: distance between u and v
     format: int = FORMAT        # version of the folder's layout
+    rule: str = ""              # file with the no-answer rule, empty until calibrated; the limit is then one of answer values
 
 def read_manifest(
     folder: str | Path, # index folder

@@ -149,7 +149,7 @@ def test_calibrate_keeps_its_rate():
     index.add({str(i): t for i, t in enumerate(docs)})
     ask = [" ".join(t.split()[:6]) for t in docs]
     index.calibrate(ask[:300], [[str(i)] for i in range(300)], alpha=.1)
-    rest = index._best_without(index.encode_queries(ask[300:]), [[str(i)] for i in range(300, 400)])
+    rest = index.answer_values(ask[300:], [[str(i)] for i in range(300, 400)])
     assert (rest <= index.answer_limit).mean() <= .1 + 3 * np.sqrt(.09 / 100)
     assert index.null.questions == 150
     with pytest.raises(UserError, match="lists of relevant"): index.calibrate(["a"], [])
