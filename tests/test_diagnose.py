@@ -15,10 +15,13 @@ from ragcun.capacity import fit_tau, measure_recall, predict_recall, simulate_p_
 from ragcun.closed_form import fit_closed_form
 from ragcun.core import UserError
 from ragcun.data import Pair, PairSet
-from ragcun.figures import figure_png, headless, plot_spectrum, plot_training
-from ragcun.gaussianity import henze_zirkler, mardia, marchenko_pastur, trace_square
+from ragcun.figures import figure_of, figure_png, headless, metric_rows, plot_positive_distance, plot_spectrum, plot_training
+from ragcun.gaussianity import GaussianTests, Spectrum, as_cloud, henze_zirkler, mardia, marchenko_pastur, trace_square
+from ragcun.laws import ChiSquareLaw, Drift, chi_square_law
 from ragcun.model import GaussianEncoder
+from ragcun.neighbours import Hubness, Separation
 from ragcun.packages import python_package_pairs
+from ragcun.spaces import Side
 
 dg = importlib.import_module("ragcun.diagnose")  # `ragcun.diagnose` itself is the function
 
@@ -212,6 +215,49 @@ def test_same_numbers_give_the_same_bytes():
     assert first == second
 
 
+def test_positive_distance_is_drawn_from_rows_or_from_the_file(tmp_path):
+    rows = [{"kind": "step", "step": i, "pos_dist": 1.3 - i / 10} for i in range(4)] + [{"kind": "epoch", "step": 4, "val_pos_dist": 0.9}]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert metric_rows(tmp_path / "metrics.jsonl") == metric_rows(rows) == rows
+    with headless():
+        ax, other = (plot_positive_distance(source) for source in (rows, tmp_path / "metrics.jsonl"))
+        assert figure_of(ax) is ax.get_figure() is figure_of([ax]) and figure_png(ax) == figure_png(other)
+    line, _, unrelated = ax.lines
+    assert line.get_ydata().tolist() == [1.3, 1.2, 1.1, 1.0] and unrelated.get_ydata()[0] == pytest.approx(np.sqrt(2))
+    with headless():
+        assert "not recorded" in plot_positive_distance([]).texts[0].get_text()
+
+
+# what comes back
+
+def test_results_are_small_objects_that_say_what_was_measured():
+    rng = np.random.default_rng(0)
+    q, far = rng.standard_normal((300, 6)), rng.standard_normal((60, 6)) + 1
+    spectrum, tests, hubs = dg.spectrum(q), dg.gaussian_tests(q, samples=200, coordinates=4), dg.hubness(q, q[::-1], 5)
+    assert isinstance(spectrum, Spectrum) and spectrum.samples == 300 and spectrum.values.mean() == pytest.approx(1)
+    assert isinstance(tests, GaussianTests) and (tests.samples, tests.coordinates) == (200, 4) and not tests.rejected()
+    assert isinstance(hubs, Hubness) and (hubs.k, hubs.queries, hubs.documents) == (5, 300, 300) and hubs.most >= 5 / 300
+    assert isinstance(dg.separation([2.0, 3.0], [0.0, 1.0]), Separation) and dg.separation([2.0, 3.0], [0.0, 1.0]).kept == 1
+    found = dg.drift_test(q, far, permutations=199)
+    assert isinstance(found, Drift) and found.drifted and str(found).startswith("drift (p = 0.005") and "60 new vectors" in str(found)
+
+
+def test_squared_lengths_are_compared_with_the_law_they_should_follow():
+    rng = np.random.default_rng(0)
+    squares = rng.chisquare(9, 4000)
+    law, wrong = chi_square_law(squares, 9), chi_square_law(squares, 12)
+    assert isinstance(law, ChiSquareLaw) and law.samples == 4000 and law.p_value > 0.001 > wrong.p_value
+    assert law.p_value == pytest.approx(kstest(squares, "chi2", args=(9,)).pvalue) and (law.mean, law.spread) == pytest.approx((1, 1), abs=0.08)
+    with pytest.raises(UserError, match="squared lengths"):
+        chi_square_law([1.0, np.inf], 3)
+
+
+def test_a_cloud_is_checked_once():
+    assert as_cloud([[1, 2], [3, 4], [5, 6], [7, 9]]).dtype == np.float64
+    with pytest.raises(UserError, match="too few, 7 are needed"):
+        as_cloud(np.ones((6, 2)), least=7)
+
+
 # a really fitted model, on texts it has not seen
 
 @pytest.fixture(scope="module")
@@ -272,6 +318,17 @@ def test_diagnosis_tells_writes_and_loads(diagnosis, tmp_path):
     page = (tmp_path / "out" / "diagnostics.html").read_text()
     assert "<script" not in page and "src='http" not in page and page.count("data:image/png") == 6
     assert len(page) < 1_500_000
+
+
+def test_a_diagnosis_is_two_sides_of_the_same_texts(diagnosis):
+    assert isinstance(diagnosis, dg.Diagnosis) and isinstance(diagnosis.base, Side) and isinstance(diagnosis.model, Side)
+    assert diagnosis.base.numbers["documents"]["vectors"] == diagnosis.model.numbers["documents"]["vectors"]
+    figures = dg.diagnosis_figures(diagnosis)
+    assert set(figures) == set(dg.CAPTIONS)
+    diagnosis.name, name = "<b>&", diagnosis.name
+    try: page = dg.diagnosis_page(diagnosis, {"qq": figures["qq"]})
+    finally: diagnosis.name = name
+    assert "<b>&" not in page and "&lt;b&gt;&amp;" in page and page.count("<figure>") == 1
 
 
 def test_too_few_pairs_are_named(fitted):

@@ -1,6 +1,7 @@
 """Evaluation on the real base, abstention against references, the mteb model; and what must be refused."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragcun.abstain import (abstention, auroc, calibration_error, false_answer_rate, nauc, plot_risk_coverage, risk_coverage,
+from ragcun.abstain import (Abstention, abstention, auroc, calibration_error, false_answer_rate, nauc, plot_risk_coverage, risk_coverage,
                             without_answers)
 from ragcun.collection import RetrievalData
 from ragcun.core import UserError
 from ragcun.data import load_retrieval
-from ragcun.evaluate import EvaluateConfig, compare, encode_collection, evaluate, read_run
-from ragcun.metrics import retrieval_metrics
+from ragcun.evaluate import EvaluateConfig, EvaluationReport, compare, encode_collection, evaluate, make_notes, read_run
+from ragcun.metrics import ranking_metrics, retrieval_metrics
 from small import command, processed, small_base
 
 ROOT = Path(__file__).parent.parent
@@ -91,6 +92,9 @@ def test_files_hold_what_the_report_says(model, med, tmp_path):
 
 def test_contract_of_the_file(model, tiny, tmp_path):
     report = evaluate(model, tiny)
+    assert isinstance(report, EvaluationReport) and report.timing["encoding"] > report.timing["ranking"]
+    report.save_per_query(tmp_path / "q.jsonl")
+    assert [set(json.loads(line)) for line in (tmp_path / "q.jsonl").read_text().splitlines()] == [{"query_id", "relevant", "model", "base"}] * 10
     report.save(tmp_path / "results" / "evaluation.json")
     saved = json.loads((tmp_path / "results" / "evaluation.json").read_text())
     assert {"metrics", "base", "difference", "queries", "documents", "seconds", "config", "notes"} <= set(saved)
@@ -191,6 +195,70 @@ def test_notes_say_what_the_numbers_hide(model, tiny):
     assert "1 of 9 queries have no relevant document" in notes and "1 queries have no judgements" in notes
 
 
+def test_notes_count_queries_deeper_than_the_ranking():
+    data = RetrievalData({f"d{i}": "t" for i in range(9)}, {"q": "t"}, {"q": {f"d{i}": 1 for i in range(5)}})
+    scored = ranking_metrics({"q": ["d0"]}, data.qrels, (1, 3))
+    assert make_notes(data, scored, None, (1, 3)) == ["1 queries have more than 3 relevant documents, the depth of the ranking."]
+
+
+ODD = {  # name: (what is changed in a good BEIR folder, words of the answer)
+    "empty corpus": (lambda f: (f / "corpus.jsonl").write_text(""), "unknown document"),
+    "unknown document": (lambda f: (f / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tnowhere\t1\n"), "unknown document nowhere"),
+    "unknown query": (lambda f: (f / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nnobody\td1\t1\n"), "unknown query nobody"),
+    "missing split": (lambda f: (f / "qrels" / "test.tsv").rename(f / "qrels" / "dev.tsv"), "no split test"),
+    "no judgements": (lambda f: (f / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n"), "no judgements"),
+    "judged twice": (lambda f: (f / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td1\t2\n"), "judged twice"),
+    "grade NaN": (lambda f: (f / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\tnan\n"), "not a judgement"),
+}
+
+
+def beir_folder(place: Path) -> Path:
+    (place / "qrels").mkdir(parents=True)
+    for name, n in (("corpus", 30), ("queries", 12)):
+        (place / f"{name}.jsonl").write_text("".join(json.dumps({"_id": f"{name[0].replace('c', 'd')}{i}", "text": f"{name} number {i}"}) + "\n" for i in range(n)))
+    (place / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td{i}\t1\n" for i in range(12)))
+    return place
+
+
+def refused(argv: list, capsys, *words: str) -> None:
+    "The command ends with code 2 and one line on standard error."
+    import ragcun.cli as cli
+    code = cli.main([str(a) for a in argv])
+    said = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert code == 2 and len(said) == 1 and said[0].startswith("ragcun: ") and all(w in said[0] for w in words), said
+
+
+@pytest.mark.parametrize("what", ["evaluate", "diagnose"])
+@pytest.mark.parametrize("name", ODD)
+def test_commands_refuse_odd_collections_in_one_line(fine_tuned, tmp_path, capsys, name, what):
+    change, words = ODD[name]
+    folder = beir_folder(tmp_path / "data")
+    change(folder)
+    flags = ["--test_data", folder, "--output_file", tmp_path / "e.json"] if what == "evaluate" else ["--data", folder, "--output_dir", tmp_path / "out"]
+    refused([what, "--model_path", fine_tuned / "model", *flags, "--device", "cpu"], capsys, words)
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+def test_commands_refuse_a_model_whose_vectors_are_not_numbers(fine_tuned, tmp_path, capsys):
+    from safetensors.torch import load_file, save_file
+    folder, broken = beir_folder(tmp_path / "data"), tmp_path / "broken"
+    shutil.copytree(fine_tuned / "model", broken)
+    tensors = load_file(broken / "ragcun.safetensors")
+    tensors["bias"][0] = float("nan")
+    save_file(tensors, broken / "ragcun.safetensors")
+    run = ["--model_path", broken, "--device", "cpu", "--mixed_precision", "no"]
+    refused(["evaluate", *run, "--test_data", folder, "--output_file", tmp_path / "e.json"], capsys, "query vectors hold NaN")
+    refused(["diagnose", *run, "--data", folder, "--output_dir", tmp_path / "out"], capsys, "NaN")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken", "data"]
+
+
+def test_ids_that_a_run_file_cannot_hold_are_refused_before_encoding(tiny, tmp_path):
+    class Fails:
+        def __getattr__(self, name): raise AssertionError("encoded before the ids were checked")
+    blank = RetrievalData({f"a {d}": t for d, t in tiny.corpus.items()}, tiny.queries, {q: {f"a {d}": g for d, g in v.items()} for q, v in tiny.qrels.items()})
+    with pytest.raises(UserError, match="white space"): evaluate(Fails(), blank, run_file=tmp_path / "r.trec")
+
+
 @pytest.mark.parametrize("change, words", [
     (lambda d: RetrievalData({}, d.queries, d.qrels), "corpus is empty"),
     (lambda d: RetrievalData(d.corpus, d.queries, {}), "no relevance judgements"),
@@ -246,7 +314,7 @@ def test_abstention_on_a_real_collection(model, med):
     quality = retrieval_metrics(ranking.run(), part.qrels)["ndcg@10"]
     best = ranking.scores[:, 0].astype(float)
     found = abstention(best, has, quality, float(np.median(best)))
-    assert 0 < found.unanswerable < found.queries and found.auroc > .6 and quality[~has].max() == 0
+    assert isinstance(found, Abstention) and 0 < found.unanswerable < found.queries and found.auroc > .6 and quality[~has].max() == 0
     shuffled = [auroc(np.random.default_rng(s).permutation(best), has) for s in range(200)]
     assert abs(np.mean(shuffled) - .5) < .03
 
@@ -272,6 +340,8 @@ def test_model_runs_in_mteb(tiny, tmp_path):
     from ragcun.model import GaussianEncoder
     from ragcun.mteb_model import MtebModel, mteb_task
     cut = GaussianEncoder.from_base(output_dim=16, device="cpu", precision="no")
+    about = MtebModel(cut, "me/model").mteb_model_meta
+    assert (about.name, about.embed_dim, about.revision) == ("me/model", 16, cut.fingerprint[:12])
     results = mteb.evaluate(MtebModel(cut), [mteb_task(tiny, "MyCollection")], cache=None, show_progress_bar=False)
     scores, ours = results[0].scores["test"][0], evaluate(cut, tiny, base=False).metrics
     for theirs, name in (("ndcg_at_10", "ndcg@10"), ("map_at_100", "map@100"), ("recall_at_1", "recall@1")):

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from ragcun.collection import RetrievalData
 from ragcun.core import UserError
-from ragcun.metrics import (Difference, evaluate_vectors, paired_test, paired_tests, rank_vectors, ranking_metrics,
+from ragcun.metrics import (Difference, PerQuery, Ranking, check_collection, evaluate_vectors, paired_test, paired_tests, rank_vectors, ranking_metrics,
                             retrieval_metrics, run_order, top_k)
-from ragcun.runs import compare, compare_sets, detectable, holm, load_qrels, read_run, write_qrels, write_run
+from ragcun.runs import (Comparison, Comparisons, check_ids, compare, compare_sets, detectable, holm, html_table, load_qrels, markdown_table,
+                         read_run, text_table, write_qrels, write_run)
 
 pytrec_eval = pytest.importorskip("pytrec_eval", reason="pytrec_eval-terrier is not installed")
 KS = (1, 3, 10, 100)
@@ -159,6 +160,9 @@ BAD = {
     "no judgements": (lambda u, v, d: evaluate_vectors(u, v, RetrievalData(d.corpus, d.queries, {})), "no relevance judgements"),
     "repeated": (lambda u, v, d: ranking_metrics({"q0": ["d1", "d1"]}, d.qrels), "ranked twice"),
     "NaN score": (lambda u, v, d: retrieval_metrics({"q0": {"d1": np.nan}}, d.qrels), "NaN score"),
+    "collection": (lambda u, v, d: check_collection(RetrievalData(d.corpus, d.queries, {"q0": {"d0": 1}, "x": {}})), "unknown query"),
+    "ids": (lambda u, v, d: check_ids(["q0", "a\u2003b"]), "white space"),
+    "other ids": (lambda u, v, d: compare({"1": {"d0": 1.}}, {"1": {"d0": 1.}}, d.qrels), "none of the judged queries"),
     "paired": (lambda u, v, d: paired_test(np.ones(3), np.ones(4)), "cannot be paired"),
 }
 
@@ -222,6 +226,30 @@ def test_files_there_and_back(tmp_path):
     assert {q: set(h) for q, h in theirs.items()} == {q: set(h) for q, h in run.items() if h}
     assert compare(tmp_path / "r.trec", run, qrels).difference.p == 1
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("text, words", [
+    ("q1 Q0 a 1 .5 x\nq1 Q0 b 2 .4 x\nq1 Q0 a 3 .3 x\n", "row 3"), ("q1 Q0 a 1 nan x\n", "not a run line"), ("q1 Q0 a 1\n", "not a run line"), ("q1 Q0 a 1 high x\n", "row 1")])
+def test_a_broken_run_file_names_the_row(tmp_path, text, words):
+    (tmp_path / "r.trec").write_text(text)
+    with pytest.raises(UserError, match=words): compare(tmp_path / "r.trec", tmp_path / "r.trec", {"q1": {"a": 1}})
+
+
+def test_what_comes_back_says_what_it_is():
+    data, rng = collection(), np.random.default_rng(0)
+    ranking = rank_vectors(rng.standard_normal((6, 4)), rng.standard_normal((30, 4)), data, k=7)
+    assert isinstance(ranking, Ranking) and ranking.indices.shape == ranking.scores.shape == (6, 7)
+    scored = ranking_metrics(ranking.ranked(), data.qrels)
+    assert isinstance(scored, PerQuery) and scored.query_ids == list(data.qrels) and repr(scored).startswith("PerQuery(6 queries: ndcg@10")
+    assert {q: dict(row) for q, row in ranking.rows()} == ranking.run()
+    alone, several = compare(ranking, scored, data.qrels), compare_sets({"a|b": (scored, scored)})
+    assert isinstance(alone, Comparison) and isinstance(several, Comparisons) and alone.p_holm == alone.difference.p == 1 and several["a|b"].difference.mean == 0
+
+
+def test_tables_keep_their_cells_apart():
+    rows = [["set", "value"], ["a|b", "1"], ["<i>", "22"]]
+    assert text_table(rows).splitlines() == ["set  value", "a|b      1", "<i>     22"]
+    assert "a\\|b" in markdown_table(rows) and "&lt;i&gt;" in html_table(rows) and html_table(rows).count("<tr>") == 3
 
 
 def test_holm_is_applied_over_sets():
