@@ -23,14 +23,15 @@ __all__ = ['DEMO_PACKAGES', 'GETDOC_MODULES', 'SKIP_MODULES', 'MAX_SOURCE', 'SIG
            'split_docstring', 'is_useful', 'docstring_pair', 'source_docstrings', 'package_docstrings',
            'python_package_pairs']
 
-# %% ../nbs/01e_packages.ipynb #53c9b91b
+# %% ../nbs/01e_packages.ipynb #d802f6aa
 DEMO_PACKAGES = ("stdlib", "numpy", "scipy", "sklearn", "torch", "matplotlib", "pyarrow", "sentence_transformers",
                  "accelerate", "huggingface_hub", "safetensors", "lancedb", "networkx", "jinja2", "fsspec", "requests",
                  "PIL", "bs4", "joblib", "yaml", "tqdm")
 # compiled, and imported by the library anyway
 GETDOC_MODULES = ("builtins", "math", "itertools", "operator", "time", "array", "zlib", "numpy")
-SKIP_MODULES = frozenset("test tests testing idlelib lib2to3 turtledemo turtle tkinter ensurepip pydoc_data this antigravity "
-                         "distutils examples conftest vendor vendored third_party extern externals include models".split())
+SKIP_MODULES = frozenset("test tests testing idlelib lib2to3 turtledemo turtle tkinter ensurepip pydoc_data this "
+                         "antigravity distutils examples conftest vendor vendored third_party extern externals "
+                         "include models".split())
 MAX_SOURCE = 600_000    # bytes; longer files are generated
 SIGNATURE = re.compile(r"^[\w.]+\(.*\)\s*(->.*)?$")
 BOILERPLATE = re.compile(r"(see|alias|same as|deprecated|inherit|overrid|internal|test|todo|copyright|\.\.|:|@|>>>|\W)",
