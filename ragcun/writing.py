@@ -23,9 +23,9 @@ from .files import file_format, normalise_text, text_id
 from .split import SIDES
 
 # %% auto #0
-__all__ = ['WriteOptions', 'RowFile', 'staging', 'write_sides', 'move_all', 'with_negatives']
+__all__ = ['WriteOptions', 'RowFile', 'staging', 'write_sides', 'move_all', 'count_strategies', 'with_negatives']
 
-# %% ../nbs/01h_writing.ipynb #0b7dc53a
+# %% ../nbs/01h_writing.ipynb #01a5f453
 @dataclass(frozen=True)
 class WriteOptions:
     "How the sides are written."
@@ -64,6 +64,7 @@ def _open_output(path: Path) -> Any:
     "Bytes, packed without a time stamp when the name ends in .gz."
     return gzip.GzipFile(path, "wb", mtime=0) if path.suffix == ".gz" else open(path, "wb")
 
+# %% ../nbs/01h_writing.ipynb #d214fe31
 def _mark() -> str:
     "How hidden folders of this machine begin."
     return f".prepare-{platform.node()}-"
@@ -90,6 +91,7 @@ def staging(
     try: yield tmp
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
+# %% ../nbs/01h_writing.ipynb #7ee6f508
 def _add_distractors(test: RetrievalData, others: dict[str, str], options: WriteOptions) -> int:
     "Documents of the other sides, drawn by the seed, that are not answers in the test."
     known = {normalise_text(t) for t in test.corpus.values()}
@@ -129,6 +131,16 @@ def move_all(
     except OSError as e:
         raise UserError(f"cannot write: {e.strerror}", str(e.filename2 or e.filename),
                         "Choose another --output.") from e
+
+# %% ../nbs/01h_writing.ipynb #d54e5125
+def count_strategies(
+    pairs: Iterable[Pair],    # the rows
+    found: dict[str, int],    # strategy → rows, added to
+) -> Iterator[Pair]: # the same rows
+    "Count how rows were made while they pass."
+    for p in pairs:
+        if p.strategy: found[p.strategy] = found.get(p.strategy, 0) + 1
+        yield p
 
 # %% ../nbs/01h_writing.ipynb #725b97b8
 def with_negatives(
