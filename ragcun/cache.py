@@ -18,7 +18,7 @@ from .model import GaussianEncoder, hash_state
 # %% auto #0
 __all__ = ['KEY_BYTES', 'text_key', 'FeatureCache', 'cache_for', 'cached_features']
 
-# %% ../nbs/02b_cache.ipynb #0b7dc53a
+# %% ../nbs/02b_cache.ipynb #10911deb
 KEY_BYTES = 16
 
 def text_key(
@@ -64,8 +64,10 @@ class FeatureCache:
     ) -> None:
         "Append features, rows before keys."
         if features.shape != (len(texts), self.dim):
-            raise UserError(f"features have shape {features.shape}, the cache takes {(len(texts), self.dim)}", str(self.folder), "Clear the cache.")
-        if not np.isfinite(features).all(): raise UserError("the base gave NaN or infinite features", "encode", "Try --mixed_precision no.")
+            raise UserError(f"features have shape {features.shape}, the cache takes {(len(texts), self.dim)}",
+                            str(self.folder), "Clear the cache.")
+        if not np.isfinite(features).all():
+            raise UserError("the base gave NaN or infinite features", "encode", "Try --mixed_precision no.")
         with self._lock():
             self._read()
             new = {k: i for i, t in enumerate(texts) if (k := text_key(t)) not in self._index}
@@ -87,7 +89,7 @@ def _append(path: Path, data: bytes) -> None:
         f.flush()
         os.fsync(f.fileno())
 
-# %% ../nbs/02b_cache.ipynb #18e7bf67
+# %% ../nbs/02b_cache.ipynb #225b1602
 def cache_for(
     model: GaussianEncoder, # Its base decides
     side: str, # "query" or "document"
@@ -98,7 +100,8 @@ def cache_for(
     _make_room(cache_dir()/"features", keep=key)
     cache = FeatureCache(cache_dir()/"features"/key, model.head.in_features)
     os.utime(cache.folder)
-    if not (cache.folder/"base.json").exists(): write_json(cache.folder/"base.json", {"base": model.base_id, "settings": settings})
+    if not (cache.folder/"base.json").exists():
+        write_json(cache.folder/"base.json", {"base": model.base_id, "settings": settings})
     return cache
 
 def cached_features(
