@@ -29,12 +29,13 @@ def full_precision(
             return f(*map(up, args), **{k: up(v) for k, v in kwargs.items()})
     return wrapped
 
-# %% ../nbs/02c_evidence.ipynb #b4f4c709
+# %% ../nbs/02c_evidence.ipynb #55072550
 def information(
     rho: Tensor, # [d], correlation of query and document in each coordinate
 ) -> Tensor: # [d], nats that each coordinate tells about the other side: -log(1 - rho²)/2
     "Mutual information of query and document, coordinate by coordinate."
-    if not bool(((rho >= 0) & (rho < 1)).all()): raise UserError("a correlation is outside 0 ≤ ρ < 1", "rho", "clip it to [.02, .97]")
+    if not bool(((rho >= 0) & (rho < 1)).all()):
+        raise UserError("a correlation is outside 0 ≤ ρ < 1", "rho", "clip it to [.02, .97]")
     return -.5*torch.log1p(-rho*rho)
 
 # %% ../nbs/02c_evidence.ipynb #712e9d7c
