@@ -29,12 +29,16 @@ def covariance_penalty(
     cov = c.T @ c/max(n - 1, 1)
     return (cov - torch.eye(d, dtype=z.dtype, device=z.device)).square().sum()/d
 
-# %% ../nbs/02d_sigreg.ipynb #725b97b8
+# %% ../nbs/02d_sigreg.ipynb #0b4f0bcf
 def _rand(n: int, d: int, seed: int) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 def _uniform(n: int, d: int, seed: int) -> Tensor:
     return torch.rand(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+def _laplace(n: int, d: int, seed: int) -> Tensor:
+    p = 2*_uniform(n, d, seed) - 1
+    return -p.sign()*torch.log1p(-p.abs())/2**.5
 
 def _mixture(n: int, d: int, seed: int) -> Tensor:
     z = _rand(n, d, seed)
@@ -44,7 +48,7 @@ CLOUDS: dict[str, Callable[[int, int, int], Tensor]] = {
     "gaussian": _rand,
     "coin flips": lambda n, d, seed: _rand(n, d, seed).sign(),
     "uniform": lambda n, d, seed: (2*_uniform(n, d, seed) - 1)*3**.5,
-    "laplace": lambda n, d, seed: -(2*_uniform(n, d, seed) - 1).sign()*torch.log1p(-(2*_uniform(n, d, seed) - 1).abs())/2**.5,
+    "laplace": _laplace,
     "two lumps": _mixture,
     "shifted": lambda n, d, seed: _rand(n, d, seed) + .5,
     "shrunk": lambda n, d, seed: .5*_rand(n, d, seed),
@@ -135,7 +139,7 @@ def sigreg_from_sums(
     if form == "u": power = (n*power - 1)/(n - 1)
     return ((power - 2*phi*mean[..., 0] + phi*phi) @ w).mean()
 
-# %% ../nbs/02d_sigreg.ipynb #e79a6e49
+# %% ../nbs/02d_sigreg.ipynb #080ba469
 @full_precision
 def sigreg_loss(
     z: Tensor, # [n, d], embeddings of one side
@@ -145,11 +149,12 @@ def sigreg_loss(
     form: str = "u", # "u": mean 0 under N(0, I), can be negative; "v": LeJEPA's, divided by n
 ) -> Tensor: # scalar
     "How far a cloud is from N(0, I): mean Epps–Pulley distance over random directions."
-    if z.ndim != 2 or len(z) == 0: raise UserError(f"embeddings have shape {tuple(z.shape)}", "sigreg_loss", "pass [n, d] with n ≥ 1")
+    if z.ndim != 2 or len(z) == 0:
+        raise UserError(f"embeddings have shape {tuple(z.shape)}", "sigreg_loss", "pass [n, d] with n ≥ 1")
     directions = slice_directions(z.shape[1], n_slices, seed, z.device, z.dtype)
     return sigreg_from_sums(characteristic_function_sums(z, directions), len(z), form)
 
-# %% ../nbs/02d_sigreg.ipynb #8e970e98
+# %% ../nbs/02d_sigreg.ipynb #16a6ed8c
 def expected_sigreg(
     std: Tensor, # [m], standard deviations of a Gaussian cloud
     n: int, # batch size
@@ -171,7 +176,8 @@ def plot_expected_sigreg(
     for label, y, color in [*curves, ("U, any batch", expected_sigreg(std, 8), "k")]:
         ax.plot(std, y, color=color, label=label)
         ax.plot(std[y.argmin()], y.min(), "o", color=color)
-    return dress(ax, "The V-statistic wants small batches to be narrow", "standard deviation of the cloud", "expected loss")
+    return dress(ax, "The V-statistic wants small batches to be narrow", "standard deviation of the cloud",
+                 "expected loss")
 
 # %% ../nbs/02d_sigreg.ipynb #95f5ba03
 def sigreg_null_mean() -> float: # 1.0525
