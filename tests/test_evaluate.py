@@ -72,6 +72,15 @@ def test_base_is_what_sentence_transformers_measures(model, med, plain):
     assert alone.base is None and alone.metrics["ndcg@10"] == pytest.approx(ours.base["ndcg@10"], abs=1e-6)
 
 
+@pytest.mark.slow
+def test_the_published_similarity_figure_of_the_base_is_reproduced(tmp_path):
+    if not (SHARED / "stsb").exists(): pytest.skip("the shared collection stsb is not at hand (RAGCUN_SHARED_DATA)")
+    script, out = Path(__file__).parent / "bench_evaluate.py", tmp_path / "published.json"
+    subprocess.run([sys.executable, str(script), "published", "--output", str(out)], check=True, capture_output=True, env={**os.environ, "RAGCUN_SHARED_DATA": str(SHARED)})
+    found = json.loads(out.read_text())["stsb"]
+    assert found["pairs"] == 1379 and found["spearman"] == pytest.approx(found["published"], abs=1e-5)
+
+
 def test_files_hold_what_the_report_says(model, med, tmp_path):
     pytrec_eval = pytest.importorskip("pytrec_eval", reason="pytrec_eval-terrier is not installed")
     from ragcun.model import GaussianEncoder
