@@ -82,7 +82,7 @@ def _scores(log_p: np.ndarray) -> np.ndarray:
 # %% ../nbs/07i_answer.ipynb #b6149bb9
 SHARES = (0., .25, .5, 1., 2., 3., 4.)
 "Candidates for λ."
-FEW = 50
+FEW = 100
 "With fewer questions λ is 1 and not fitted."
 
 def fit_answer_rule(

@@ -13,7 +13,7 @@ from .metrics import top_k
 from .store import MemoryStore
 
 # %% auto #0
-__all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'fit_quantizer', 'QuantizedStore']
+__all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'fit_quantizer', 'RotatedQuantizer', 'QuantizedStore']
 
 # %% ../nbs/07b_quantize.ipynb #62840281
 @functools.lru_cache(maxsize=16)
@@ -103,15 +103,53 @@ def fit_quantizer(
     return Quantizer(allot_bits(rho, mean_bits, scale ** 2), len(rho), centre, scale)
 
 # %% ../nbs/07b_quantize.ipynb #f34f19fe
+class RotatedQuantizer:
+    "Pack embeddings into a few bits with one constant table, after a fixed random rotation."
+    def __init__(self,
+        rho: np.ndarray, # [d] correlations of the model
+        bits: int,       # a coordinate, 1 to 8
+        seed: int = 0,   # of the rotation
+    ):
+        rho = np.maximum(np.asarray(rho, float), 1e-3)
+        w = np.sqrt(rho / np.sqrt(1 - rho ** 2))
+        self.coder, error = Quantizer(bits, len(rho)), lloyd_max(bits)[2]
+        self.dim, self.width, self.bits = len(rho), self.coder.width, self.coder.bits
+        self.weight = (w / np.sqrt(np.mean(w ** 2))).astype(np.float32)
+        self._back = (self.weight / ((1 - error) * self.weight ** 2 + error)).astype(np.float32)
+        self._signs = (2 * np.random.default_rng(seed).integers(0, 2, (2, self.dim)) - 1).astype(np.float32)
+
+    def __repr__(self) -> str: return f"RotatedQuantizer({self.dim} coordinates, {self.bits.mean():.0f} bits each, {self.width} bytes a vector)"
+
+    def encode(self,
+        z: np.ndarray, # [n, d] embeddings
+    ) -> np.ndarray: # [n, width] uint8
+        "Codes of embeddings."
+        from scipy.fft import dct
+        z = np.asarray(z)
+        if z.ndim != 2 or z.shape[1] != self.dim: return self.coder.encode(z)       # which refuses it
+        for signs in self._signs * np.stack([self.weight, np.ones_like(self.weight)]): z = dct(z * signs, norm="ortho", axis=1)
+        return self.coder.encode(z)
+
+    def decode(self,
+        codes: np.ndarray, # [n, width] uint8
+    ) -> np.ndarray: # [n, d] float32
+        "Embeddings from codes."
+        from scipy.fft import idct
+        z = self.coder.decode(codes)
+        for signs in self._signs[::-1]: z = idct(z, norm="ortho", axis=1) * signs
+        return np.asarray(z * self._back, np.float32)
+
+# %% ../nbs/07b_quantize.ipynb #e0fd9503
 class QuantizedStore(MemoryStore):
     "Documents in memory, embeddings in a few bits a coordinate."
     def __init__(self,
         rho: np.ndarray,                        # [d] correlations of the model
-        bits: int | np.ndarray | Quantizer = 4, # per coordinate, as `Quantizer` takes them, or one that `fit_quantizer` made
+        bits: int | np.ndarray | Quantizer | RotatedQuantizer = 4, # a coordinate; or for each of them; or a quantiser
     ):
         super().__init__(len(rho))
         self.gain = (rho / np.sqrt(1 - np.square(rho))).astype(np.float32)
-        self.coder = bits if isinstance(bits, Quantizer) else Quantizer(bits, len(rho))
+        if isinstance(bits, (Quantizer, RotatedQuantizer)): self.coder: Quantizer | RotatedQuantizer = bits
+        else: self.coder = RotatedQuantizer(rho, int(bits)) if np.ndim(bits) == 0 else Quantizer(bits, len(rho))
 
     def _codes(self) -> np.ndarray:
         if len(self._parts) != 1: self._parts = [np.concatenate(self._parts or [np.zeros((0, self.coder.width), np.uint8)])]

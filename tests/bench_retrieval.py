@@ -2,7 +2,8 @@
 
     python tests/bench_retrieval.py null|no_answer|storage|hybrid [--data ../shared/data] [--output data/results/NAME.json]
 
-Models are closed forms fitted on each set's training split over the default base; cranfield has none and takes the model of squad-small. Of medquad 5,000 documents are used."""
+Models are closed forms fitted on each set's training split over the default base; cranfield has none and takes the model of squad-small. Of
+medquad, null and hybrid use 5,000 documents. "demo" is the documentation strings of the installed Python packages."""
 import argparse
 import json
 import subprocess
@@ -17,12 +18,14 @@ from ragcun.cache import cached_features
 from ragcun.closed_form import fit_closed_form
 from ragcun.core import iter_jsonl, write_json
 from ragcun.data import PairSet, load_pairs, load_retrieval
+from ragcun.demo import DemoConfig, demo_data
 from ragcun.metrics import evaluate_vectors, paired_test
 from ragcun.model import GaussianEncoder
-from ragcun.null import _evidence_matrix, answer_limit, document_vector, e_value, fit_null, query_vector, theoretical_null
-from ragcun.quantize import Quantizer, allot_bits, fit_quantizer
+from ragcun.null import _evidence_matrix, answer_limit, document_vector, fit_null, query_vector, theoretical_null
+from ragcun.quantize import Quantizer, RotatedQuantizer, allot_bits, fit_quantizer
+from ragcun.retrieve import GaussianRetriever
 
-SETS = ("squad-small", "nfcorpus-pre", "medquad", "cranfield")
+SETS = ("squad-small", "nfcorpus-pre", "medquad", "demo", "cranfield")
 LIMIT = {"medquad": 5000}
 
 
@@ -39,26 +42,23 @@ def shrink(data, corpus):
 
 class Bench:
     "One set: collections, the fitted model and its embeddings."
-    def __init__(self, root, name, base, model=None):
-        folder = Path(root)/name
-        self.name, has_train = name, (folder/"qrels/train.tsv").exists()
-        self.test = load_retrieval(folder, "test")
-        self.dev = load_retrieval(folder, "dev") if has_train else None
+    def __init__(self, root, name, base, model=None, limits=LIMIT):
+        self.name = name
+        train, self.dev, self.test = collection(Path(root), name)
         corpus = self.test.corpus
-        if name in LIMIT:
+        if name in limits:
             order = [d for s in (self.dev, self.test) for r in s.qrels.values() for d in r]
             rest = sorted(corpus)
             np.random.default_rng(0).shuffle(rest)
-            keep = set(list(dict.fromkeys(order + rest))[:LIMIT[name]])
+            keep = set(list(dict.fromkeys(order + rest))[:limits[name]])
             corpus = {d: t for d, t in corpus.items() if d in keep}
         self.test = shrink(self.test, corpus)
-        if has_train:
-            self.dev = shrink(self.dev, corpus)
-            pairs = load_pairs(folder, "train")
-            texts = set(corpus.values())
-            pairs = PairSet([p for p in pairs if p.positive in texts], name)
+        if train is not None:
+            self.dev, texts = shrink(self.dev, corpus), set(corpus.values())
+            pairs = train if name == "demo" else PairSet([p for p in train if p.positive in texts], name)
             self.pairs, self.model = len(pairs), fit_closed_form(base, pairs, self.dev)
         else: self.pairs, self.model = 0, model
+        self.model.cached = True
         self.rho, self.c = self.model.rho_numpy, self.model.calibration
         self.ids, texts = list(corpus), list(corpus.values())
         self.h = cached_features(base, texts)
@@ -79,11 +79,21 @@ class Bench:
         return {"documents": len(self.ids), "pairs": self.pairs, "s": form.get("s"), "a": round(self.c.a, 3), "tau": round(self.c.tau, 4), "information": round(float(self.model.information.sum()), 1)}
 
 
-def benches(root):
+def collection(root, name):
+    "Training pairs, dev and test data; None where there are none."
+    if name == "demo":
+        data = demo_data(DemoConfig())
+        return data.train, data.val, data.test
+    test = load_retrieval(root/name, "test")
+    if not (root/name/"qrels/train.tsv").exists(): return None, None, test
+    return load_pairs(root/name, "train"), load_retrieval(root/name, "dev"), test
+
+
+def benches(root, limits=LIMIT, sets=SETS):
     base = GaussianEncoder.from_base(device="cpu")
     first = None
-    for name in SETS:
-        b = Bench(root, name, base, first.model if first else None)
+    for name in sets:
+        b = Bench(root, name, base, first.model if first else None, limits)
         first = first or b
         yield b
 
@@ -122,41 +132,20 @@ def run_null(root):
     return out
 
 
-def gap(x):
-    top = np.partition(x, x.shape[1] - 2, axis=1)
-    return top[:, -1] - top[:, -2]
+def cosines(b, h, hide=None):
+    "Largest cosine of the base, and its distance to the second; `hide` removes documents."
+    c = h @ b.h.T
+    if hide is not None: c[hide] = -1.
+    top = np.partition(c, c.shape[1] - 2, axis=1)
+    return {"max_cosine": top[:, -1], "cosine_gap": top[:, -1] - top[:, -2]}
 
 
-def signals(b, null, h, z, hide=None):
-    "Answerability scores of each question, larger is more answerable; `hide` removes documents."
-    cos = h @ b.h.T
+def evidences(b, null, z, hide=None):
+    "Largest evidence and smallest log p-value of each question."
     raw = np.concatenate([_evidence_matrix(q, b.z, b.rho) for q, _ in chunks(z, z)])
-    if hide is not None: cos, raw = np.where(hide, -1., cos), np.where(hide, -np.inf, raw)
+    if hide is not None: raw[hide] = -np.inf
     best = np.array([null.log_p(r.max()[None, None], q[None])[0, 0] for r, q in zip(raw, z, strict=True)])
-    ev = b.c.a + b.c.tau * raw
-    top = np.sort(np.where(np.isfinite(ev), ev, -1e9), axis=1)[:, ::-1]
-    lse = np.log(np.exp(top - top[:, :1]).sum(1)) + top[:, 0]
-    return {"max_cosine": cos.max(1), "cosine_gap": gap(cos), "max_evidence": raw.max(1), "p_value": -best, "log_sum": lse, "evidence_minus_log_p": top[:, 0] - best, "half_evidence_minus_log_p": .5 * top[:, 0] - best, "log_p": best}
-
-
-def train_mixture(yes, no):
-    "Logistic mixture of the signals, fitted on dev questions, against the same without their positives and questions of a third domain."
-    from scipy.optimize import minimize
-    keys = ("p_value", "max_evidence", "log_sum", "cosine_gap", "max_cosine")
-    x = np.stack([np.r_[yes[k], no[k]] for k in keys], 1)
-    mean, sd = x.mean(0), x.std(0) + 1e-9
-    x, y = (x - mean) / sd, np.r_[np.ones(len(yes["p_value"])), np.zeros(len(no["p_value"]))]
-    w = minimize(lambda w: np.logaddexp(0, np.where(y > 0, -1, 1) * (x @ w[:-1] + w[-1])).mean() + 1e-3 * (w @ w), np.zeros(len(keys) + 1)).x
-    return lambda s: (np.stack([s[k] for k in keys], 1) - mean) / sd @ w[:-1]
-
-
-def compare(yes, no, mixture, quality):
-    "AUROC and nAUC of every signal; quality is NDCG@10 of the questions with an answer, 0 for the others."
-    pairs = {k: (yes[k], no[k]) for k in yes if k != "log_p"}
-    if mixture: pairs["mixture"] = (mixture(yes), mixture(no))
-    has = np.r_[np.ones(len(quality)), np.zeros(len(no["p_value"]))]
-    good = np.r_[quality, np.zeros(len(no["p_value"]))]
-    return {k: {"auroc": round(auroc(np.r_[a, b], has), 4), "nauc": round(nauc(np.r_[a, b], good), 4)} for k, (a, b) in pairs.items()}
+    return {"max_evidence": raw.max(1), "p_value": -best}
 
 
 def binomial(k, n):
@@ -164,56 +153,130 @@ def binomial(k, n):
     return [round(float(beta.ppf(.025, k, n - k + 1)) if k else 0., 4), round(float(beta.ppf(.975, k + 1, n - k)) if k < n else 1., 4)]
 
 
-def rates(best_dev, best_test):
-    "Realised false-answer rates at limits set on dev questions."
+def rates(chosen, without, with_answer):
+    "Realised false-answer rates at limits set on dev questions, and the share of answerable questions that is answered. Smaller values answer."
     out = {}
     for alpha in (.01, .05, .1):
-        limit = answer_limit(best_dev, alpha)
-        k, n = int((best_test <= limit).sum()), len(best_test)
+        limit = answer_limit(chosen, alpha)
+        k, n = int((without <= limit).sum()), len(without)
         low, high = binomial(k, n)
-        out[f"{alpha:g}"] = {"limit": limit, "false": k, "n": n, "rate": round(k / n, 4), "interval": [low, high], "meets": bool(low <= 1.5 * alpha and high >= alpha / 1.5)}
+        out[f"{alpha:g}"] = {"limit": limit, "false": k, "n": n, "rate": round(k / n, 4), "interval": [low, high],
+                             "meets": bool(low <= 1.5 * alpha and high >= alpha / 1.5), "answered": round(float((with_answer <= limit).mean()), 4)}
     return out
 
 
-def run_no_answer(root):
-    out, limits, loaded = {}, {}, list(benches(root))
-    everyone = {b.name: b.questions(b.test, 500) for b in loaded}
-    for b in loaded:
-        null = nulls(b).get("questions") or nulls(b)["stand-ins"]
-        h, z, mask = everyone[b.name]
-        yes = signals(b, null, h, z)
-        no = {"positives_removed": signals(b, null, h, z, mask)}
-        others = [o for o in loaded if o.name != b.name]
-        other, third = others[0], others[-1]
-        hh = everyone[other.name][0]
-        no["other_domain"] = signals(b, null, hh, b.model.project(hh).astype(float))
-        path = Path(root)/b.name/"queries_unanswerable.jsonl.gz"
-        if path.exists():
-            hu = cached_features(b.base, [r["text"] for _, r in iter_jsonl(path)], "query")
-            no["unanswerable"] = signals(b, null, hu, b.model.project(hu).astype(float))
-        mixture, row = None, b.describe()
+class Asked:
+    "An index of one set, its questions, and everything that may tell whether they have an answer."
+    def __init__(self, b):
+        self.b, self.index, self.null = b, GaussianRetriever(b.model), fit_null(b.z, b.rho)
+        self.index.add_vectors([{"id": i, "text": t} for i, t in b.test.corpus.items()], b.z)
         if b.dev is not None:
-            hd, zd, md = b.questions(b.dev)
-            dev = signals(b, null, hd[250:], zd[250:], md[250:])
-            ht = everyone[third.name][0][:250]
-            far = signals(b, null, ht, b.model.project(ht).astype(float))
-            mixture = train_mixture(signals(b, null, hd[250:], zd[250:]), {k: np.r_[dev[k], far[k]] for k in dev})
-            n = len(b.ids)
-            row["false_answer_rates"] = rates(e_value(dev["log_p"], n), e_value(no["positives_removed"]["log_p"], n))
-            limits[b.name] = answer_limit(e_value(dev["log_p"], n), .1)
-        u, v = query_vector(z, b.rho).astype(np.float32), document_vector(b.z, b.rho).astype(np.float32)
-        names = list(b.test.qrels)[:500]
-        part = replace(b.test, queries={q: b.test.queries[q] for q in names}, qrels={q: b.test.qrels[q] for q in names})
-        quality = evaluate_vectors(u, v, part, "l2", 10)["ndcg@10"]
-        row["signals"] = {k: compare(yes, w, mixture, quality) for k, w in no.items()}
-        out[b.name] = row
-        b.unanswered = e_value(no["positives_removed"]["log_p"], len(b.ids))
-        print(b.name, json.dumps(row), flush=True)
-    out["carried_limit"] = {source: {b.name: round(float((b.unanswered <= limit).mean()), 4) for b in loaded} for source, limit in limits.items()}
+            self.questions, self.relevant = self.texts(b.dev)
+            self.index.calibrate(self.questions, self.relevant, alpha=.1)
+            self.null = self.index.null
+        else: self.index.rule = self.plain_rule()
+
+    def texts(self, data, limit=None):
+        names = list(data.qrels)[:limit]
+        return [data.queries[q] for q in names], [list(data.qrels[q]) for q in names]
+
+    def plain_rule(self):
+        "For a corpus without questions: words count 1, and the question's norm does not."
+        from ragcun.answer import fit_answer_rule
+        return replace(fit_answer_rule(self.index.store.sample(3000).texts, [], []), spread=0.)
+
+    def signals(self, texts, relevant=None):
+        "Scores, larger where an answer is likelier; `relevant` documents are left out."
+        b, place = self.b, {d: i for i, d in enumerate(self.b.ids)}
+        h = cached_features(b.base, texts, "query")
+        hide = np.zeros((len(texts), len(b.ids)), bool) if relevant is not None else None
+        for i, r in enumerate(relevant or []): hide[i, [place[d] for d in r]] = True
+        out = cosines(b, h, hide) | evidences(b, self.null, b.model.project(h).astype(float), hide)
+        return out | {"rule": -np.log(np.maximum(self.index.answer_values(texts, relevant), 1e-300))}
+
+
+def compare(yes, no, quality):
+    "AUROC and nAUC of every signal; quality is NDCG@10 of the questions with an answer, 0 for the others."
+    has, good = np.r_[np.ones(len(quality)), np.zeros(len(no["rule"]))], np.r_[quality, np.zeros(len(no["rule"]))]
+    return {k: {"auroc": round(auroc(np.r_[yes[k], no[k]], has), 4), "nauc": round(nauc(np.r_[yes[k], no[k]], good), 4)} for k in yes}
+
+
+def quality_of(b, limit):
+    names = list(b.test.qrels)[:limit]
+    part = replace(b.test, queries={q: b.test.queries[q] for q in names}, qrels={q: b.test.qrels[q] for q in names})
+    z = b.model.project(cached_features(b.base, list(part.queries.values()), "query")).astype(float)
+    return evaluate_vectors(query_vector(z, b.rho).astype(np.float32), document_vector(b.z, b.rho).astype(np.float32), part, "l2", 10)["ndcg@10"]
+
+
+def judge(a, foreign, root):
+    "One set's row."
+    b = a.b
+    texts, relevant = a.texts(b.test, 500)
+    yes, no = a.signals(texts), {"positives_removed": a.signals(texts, relevant), "other_domain": a.signals(foreign)}
+    path = Path(root)/b.name/"queries_unanswerable.jsonl.gz"
+    if path.exists(): no["unanswerable"] = a.signals([r["text"] for _, r in iter_jsonl(path)])
+    row = b.describe() | {"words count": a.index.rule.share}
+    if b.dev is not None:
+        half = len(a.questions) // 2
+        chosen = a.signals(a.questions[half:], a.relevant[half:])
+        for name, k in (("false_answer_rates", "rule"), ("rates by E-value", "p_value"), ("rates by cosine", "max_cosine")):
+            row[name] = rates(np.exp(-chosen[k]), np.exp(-no["positives_removed"][k]), np.exp(-yes[k]))
+    quality = quality_of(b, 500)
+    return row | {"signals": {k: compare(yes, w, quality) for k, w in no.items()}}
+
+
+def best_log_p(null, z, b, keep, hide):
+    "Smallest log p-value of each question among some documents, without those that are hidden."
+    out, place = [], {d: i for i, d in enumerate(keep)}
+    for i in range(0, len(z), 100):
+        raw = _evidence_matrix(z[i:i + 100], b.z[keep], b.rho)
+        for row, gone in zip(raw, hide[i:i + 100], strict=True): row[[place[d] for d in gone if d in place]] = -np.inf
+        out.append(null.log_p(raw.max(1)[:, None], z[i:i + 100])[:, 0])
+    return np.concatenate(out)
+
+
+def unanswered(b, keep):
+    "Scores of questions whose answers are left out, in a corpus of the documents `keep`, with what an index knows without questions."
+    rng, n = np.random.default_rng(0), len(keep)
+    null, own = fit_null(b.z[rng.permutation(keep)[:3000]], b.rho), rng.choice(keep, min(n, 500), replace=False)
+    drawn = b.rho * b.z[own] + np.sqrt(1 - b.rho ** 2) * rng.standard_normal((len(own), len(b.rho)))
+    typical = np.median(best_log_p(null, drawn, b, keep, [[d] for d in own]))
+    out = {}
+    for split, data in (("dev", b.dev), ("test", b.test)):
+        if data is None: continue
+        h, z, mask = b.questions(data)
+        hide, cosine = [np.flatnonzero(m) for m in mask], h @ b.h[keep].T
+        cosine[mask[:, keep]] = -1.
+        log_p = best_log_p(null, z, b, keep, hide)
+        out[split] = {"E-value": log_p + np.log(n), "E-value against stand-ins": log_p - typical, "cosine": -cosine.max(1)}
+    return out
+
+
+def carry(loaded, alpha=.1):
+    "False-answer rates with a limit that was set on dev questions of another corpus, or of a tenth of the corpus. All limits ask for alpha."
+    whole = {b.name: unanswered(b, np.arange(len(b.ids))) for b in loaded}
+    tenth = {b.name: unanswered(b, np.sort(np.random.default_rng(3).choice(len(b.ids), len(b.ids) // 10, replace=False))) for b in loaded if b.dev is not None}
+    rate = lambda source, target, k: round(float((target["test"][k] <= np.quantile(source["dev"][k], alpha)).mean()), 4)
+    ways = list(whole[SETS[0]]["test"])
+    return {"alpha": alpha, "corpora": {k: {a: {b: rate(whole[a], whole[b], k) for b in whole} for a in tenth} for k in ways},
+            "ten times the size": {k: {a: rate(tenth[a], whole[a], k) for a in tenth} for k in ways}}
+
+
+def run_no_answer(root):
+    loaded = list(benches(root, {}))
+    asked = {b.name: list(b.test.queries[q] for q in list(b.test.qrels)[:125]) for b in loaded}
+    out = {}
+    for b in loaded:
+        foreign = [q for name, qs in asked.items() if name != b.name for q in qs]
+        out[b.name] = judge(Asked(b), foreign, root)
+        print(b.name, json.dumps(out[b.name]), flush=True)
+    out["carried"] = carry(loaded)
+    print(json.dumps(out["carried"]), flush=True)
     out["mean"] = {}
     for kind in ("positives_removed", "other_domain", "unanswerable", "all"):
         cells = [c for row in out.values() if "signals" in row for k, c in row["signals"].items() if kind in (k, "all")]
-        out["mean"][kind] = {s: {m: round(float(np.mean([c[s][m] for c in cells if s in c])), 4) for m in ("auroc", "nauc")} for s in cells[0]}
+        out["mean"][kind] = {s: {m: round(float(np.mean([c[s][m] for c in cells])), 4) for m in ("auroc", "nauc")} for s in cells[0]}
+    print(json.dumps(out["mean"]), flush=True)
     return out
 
 
@@ -234,33 +297,52 @@ def product_codes(x, bits, dim):
     return pq.decode(pq.compute_codes(np.ascontiguousarray(x, np.float32)))
 
 
+def rabitq_ndcg(b, u, v):
+    "NDCG@10 of faiss RaBitQ with one bit: centred on the corpus, rotated, signs, and 8 bytes of factors a vector; the query in full precision."
+    import faiss
+    d = v.shape[1]
+    turn, index = faiss.RandomRotationMatrix(d, d), faiss.IndexRaBitQ(d, faiss.METRIC_L2)
+    turn.init(0)
+    index.qb = 0
+    y = turn.apply(np.ascontiguousarray(v, np.float32))
+    index.train(y)
+    index.add(y)
+    _, ids = index.search(turn.apply(np.ascontiguousarray(u, np.float32)), 10)
+    return np.mean([gain_at_10([b.ids[i] for i in row], b.test.qrels[q]) for row, q in zip(ids, b.test.qrels, strict=True)])
+
+
+def storage_row(b):
+    "Share of NDCG@10 kept by every way at every width."
+    h, z, _ = b.questions(b.test)
+    u = query_vector(z, b.rho).astype(np.float32)
+    score = lambda v: evaluate_vectors(u, np.asarray(v, np.float32), b.test, "l2", 10)["ndcg@10"].mean()
+    cosine = lambda x: evaluate_vectors(h, np.asarray(x, np.float32), b.test, "ip", 10)["ndcg@10"].mean()
+    v, d, sample = document_vector(b.z, b.rho), b.z.shape[1], b.z[np.random.default_rng(0).permutation(len(b.z))[:1000]]
+    full, base = score(v), cosine(b.h)
+    row = b.describe() | {"ndcg@10": round(float(full), 4), "base ndcg@10": round(float(base), 4), "kept": {}}
+    for bits in (8, 4, 2, 1):
+        x = (q := Quantizer(bits, d)).decode(q.encode(b.z))
+        kept = {"error per coordinate": np.mean((x - b.z) ** 2)}
+        coders = {"fixed table, rotated": RotatedQuantizer(b.rho, bits), "fixed table": q, "fixed table, bits by rho": Quantizer(allot_bits(b.rho, bits), d),
+                  "table moved to the corpus": Quantizer(bits, d, sample.mean(0), sample.std(0)), "moved, bits by rho": fit_quantizer(sample, b.rho, bits)}
+        for name, c in coders.items(): kept[name] = score(document_vector(c.decode(c.encode(b.z)), b.rho)) / full
+        kept["base, min-max codes"] = cosine(int_codes(b.h, bits)) / base
+        if bits < 4:
+            kept["base, faiss PQ"] = cosine(product_codes(b.h, bits, d)) / base
+            kept["v, faiss PQ"] = score(product_codes(v, bits, d)) / full
+        if bits == 1: kept["v, faiss RaBitQ"] = rabitq_ndcg(b, u, v) / full
+        row["kept"][str(bits)] = {k: round(float(v), 5) for k, v in kept.items()}
+    return row
+
+
 def run_storage(root):
     out = {}
-    for b in benches(root):
-        h, z, _ = b.questions(b.test)
-        u = query_vector(z, b.rho).astype(np.float32)
-        score = lambda x, u=u, b=b: evaluate_vectors(u, document_vector(x, b.rho).astype(np.float32), b.test, "l2", 10)["ndcg@10"]
-        cosine = lambda x, h=h, b=b: evaluate_vectors(h, x.astype(np.float32), b.test, "ip", 10)["ndcg@10"]
-        full, base = score(b.z), cosine(b.h)
-        row = b.describe() | {"ndcg@10": round(float(full.mean()), 4), "base ndcg@10": round(float(base.mean()), 4), "kept": {}}
-        d = b.z.shape[1]
-        for bits in (8, 4, 2, 1):
-            q = Quantizer(bits, d)
-            x = q.decode(q.encode(b.z))
-            kept = {"error per coordinate": round(float(np.mean((x - b.z) ** 2)), 5), "fixed table": score(x).mean() / full.mean()}
-            sample = b.z[np.random.default_rng(0).permutation(len(b.z))[:1000]]
-            coders = {"fixed table, bits by rho": Quantizer(allot_bits(b.rho, bits), d), "table moved to the corpus": Quantizer(bits, d, sample.mean(0), sample.std(0)),
-                      "moved, bits by rho": fit_quantizer(sample, b.rho, bits)}
-            for name, q in coders.items(): kept[name] = score(q.decode(q.encode(b.z))).mean() / full.mean()
-            kept["base, min-max codes"] = cosine(int_codes(b.h, bits)).mean() / base.mean()
-            if b.name == SETS[0] and bits < 4: kept["base, faiss PQ"] = cosine(product_codes(b.h, bits, d)).mean() / base.mean()
-            row["kept"][str(bits)] = {k: round(float(v), 5) for k, v in kept.items()}
-        out[b.name] = row
-        print(b.name, json.dumps(row), flush=True)
-    names = list(row["kept"]["2"])
-    out["mean kept"] = {bits: {k: round(float(np.mean([r["kept"][bits][k] for r in out.values() if k in r["kept"][bits]])), 5) for k in names if k in row["kept"][bits]}
-                        for bits in row["kept"]}
-    return out
+    for b in benches(root, {}):
+        out[b.name] = storage_row(b)
+        print(b.name, json.dumps(out[b.name]), flush=True)
+    def mean(rows): return {bits: {k: round(float(np.mean([r["kept"][bits][k] for r in rows])), 5) for k in rows[0]["kept"][bits]} for bits in rows[0]["kept"]}
+    own = [r for r in out.values() if r["pairs"]]
+    return out | {"mean kept": mean(list(out.values())), "mean kept, own model": mean(own)}
 
 
 def gain_at_10(ids, grades):

@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from ragcun.core import UserError
-from ragcun.quantize import QuantizedStore, Quantizer, allot_bits, fit_quantizer, lloyd_max
+from ragcun.quantize import QuantizedStore, Quantizer, RotatedQuantizer, allot_bits, fit_quantizer, lloyd_max
 from ragcun.store import Batch
 
 
@@ -106,3 +106,48 @@ def test_the_retriever_works_on_codes():
     short.add(docs)
     a, b = full.search(docs[17], top_k=3), short.search(docs[17], top_k=3)
     assert a[0].id == b[0].id and abs(a[0].evidence - b[0].evidence) < 1 and short.add(docs) == 0
+
+
+def damage(code, z, rho):
+    return np.mean(((code.decode(code.encode(z)) - z) * rho / np.sqrt(1 - rho ** 2)) ** 2)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_rotation_keeps_the_theory_on_the_law_and_mends_what_is_off_it(bits):
+    rng, rho = np.random.default_rng(bits), np.linspace(.9, .1, 96)
+    z = rng.standard_normal((4000, 96))
+    even = RotatedQuantizer(np.full(96, .6), bits)
+    assert np.mean((even.decode(even.encode(z)) - z) ** 2) == pytest.approx(lloyd_max(bits)[2], rel=.02)
+    assert damage(RotatedQuantizer(rho, bits), z, rho) < 1.02 * damage(Quantizer(bits, 96), z, rho)
+    off = z * rng.choice([.2, 1.4], 96) + rng.normal(0, .8, 96)                           # as far off as real coordinates, and further
+    skew = rng.standard_exponential((4000, 96)) - 1
+    for x in (off, skew): assert damage(RotatedQuantizer(rho, bits), x, rho) < .9 * damage(Quantizer(bits, 96), x, rho)
+
+
+def test_the_shrinkage_after_rotation_is_the_best_linear_one():
+    rng, rho = np.random.default_rng(0), np.linspace(.95, .05, 64)
+    z, code = rng.standard_normal((20_000, 64)), RotatedQuantizer(np.linspace(.95, .05, 64), 1)
+    back = code.decode(code.encode(z))
+    slope = (back * z).mean(0) / (back ** 2).mean(0)                                      # 1 when no rescaling of a coordinate would help
+    assert np.abs(slope - 1).max() < .08 and damage(code, z, rho) > 0
+    assert np.abs(slope * 1.3 - 1).max() > .25                                            # what a wrong factor would give
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 8), st.integers(0, 100))
+def test_rotated_codes_have_their_width_and_depend_on_the_seed_only(dim, bits, seed):
+    rho = np.linspace(.9, .05, dim)
+    z = np.random.default_rng(seed).standard_normal((5, dim))
+    a, b = RotatedQuantizer(rho, bits, seed), RotatedQuantizer(rho, bits, seed)
+    assert a.width == -(-bits * dim // 8) and a.encode(z).shape == (5, a.width) and (a.encode(z) == b.encode(z)).all()
+    assert a.decode(a.encode(z)).shape == (5, dim) and np.isfinite(a.decode(a.encode(1e6 * z))).all()
+
+
+def test_a_store_takes_bits_or_a_quantiser():
+    rho = np.linspace(.9, .1, 16)
+    mine = fit_quantizer(np.random.default_rng(0).standard_normal((50, 16)), rho, 2)
+    kinds = {4: RotatedQuantizer, mine: Quantizer, RotatedQuantizer(rho, 1): RotatedQuantizer}
+    for given_, kind in kinds.items(): assert type(QuantizedStore(rho, given_).coder) is kind
+    assert QuantizedStore(rho, mine).coder is mine and type(QuantizedStore(rho, allot_bits(rho, 2)).coder) is Quantizer
+    for bad in (np.zeros((2, 5)), np.full((1, 16), np.nan)):
+        with pytest.raises(UserError): RotatedQuantizer(rho, 2).encode(bad)
