@@ -107,13 +107,13 @@ def attention(
     "Attention as transformers calls it."
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     dropout, gradient = float(options.get("dropout") or 0), torch.is_grad_enabled() and query.requires_grad
-    wins = query.device.type == "cpu" and (query.dtype == torch.bfloat16 or dropout > 0 and gradient)
-    if not wins or dropout and not gradient or not suits(module, (query.shape, key.shape), options, attention_mask is not None):
+    wins = query.device.type == "cpu" and (query.dtype == torch.bfloat16 or dropout > 0)
+    if not wins or not suits(module, (query.shape, key.shape), options, attention_mask is not None):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     scaling = options.get("scaling")
     q, k, v = (t.contiguous() for t in (query*(query.shape[-1]**-.5 if scaling is None else scaling), key, value))
     with torch.autocast("cpu", enabled=False):
-        out = Pieces.apply(q, k, v, attention_mask, dropout) if gradient else _no_gradient(q, k, v, attention_mask)
+        out = Pieces.apply(q, k, v, attention_mask, dropout) if gradient or dropout else _no_gradient(q, k, v, attention_mask)
     return out.transpose(1, 2), None
 
 # %% ../nbs/02e_attention.ipynb #e79a6e49
