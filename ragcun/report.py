@@ -85,7 +85,7 @@ class Tally:
                               for k in (self.query_keys, self.document_keys))
         return queries, documents
 
-# %% ../nbs/01g_report.ipynb #d4bdd8bf
+# %% ../nbs/01g_report.ipynb #400ed4ac
 @dataclass
 class DataReport:
     "What is in the pairs; `str()` is a table."
@@ -100,7 +100,7 @@ class DataReport:
     token_limit: int = 256                                           # tokens that the model reads
     cut: dict[str, float] = field(default_factory=dict)              # column → share of texts longer than that
     scripts: dict[str, int] = field(default_factory=dict)            # script → documents in the sample
-    lengths: dict[str, list[int]] = field(default_factory=dict)      # column → characters at 0, 10, …, 100 % of the texts
+    lengths: dict[str, list[int]] = field(default_factory=dict)      # column → characters at 0, 10, …, 100 %
     sampled: int = 0                                                 # rows sampled for cut, scripts and lengths
 
     def as_dict(self) -> dict[str, Any]: # field → value
