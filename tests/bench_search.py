@@ -1,12 +1,9 @@
-"""Time and memory of `top_k` against faiss's flat index, on the same threads.
+"""Time and memory of `top_k` against faiss's flat index, each on one thread and on two.
 
     python tests/bench_search.py --output data/results/search_exact.json
 
-On a machine that does other work too, wall time says little, and with several threads CPU time counts waiting. Then
-
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python tests/bench_search.py --output data/results/search_exact.json
-
-and the ratio of CPU seconds is the figure to read; the load of the machine is recorded beside it.
+On a machine that does other work too, wall time says little, and with several threads CPU time counts waiting: the load of the machine is
+recorded beside the figures, and for one thread the ratio of CPU seconds is the one to read. The two searches take turns, so that other load hits both.
 """
 import argparse
 import os
@@ -64,24 +61,30 @@ def measured(args) -> dict:
             "faiss_version": faiss.__version__, "threads": faiss.omp_get_max_threads()}
 
 
+def alone(part: str, what: list[str], threads: str) -> dict:
+    "What this script measures in a process of its own, with so many threads from its start."
+    env = {**os.environ, **{f"{name}_NUM_THREADS": threads for name in ("OMP", "OPENBLAS", "MKL")}}
+    subprocess.run([sys.executable, *sys.argv, *what, "--output", part], check=True, env=env)
+    try: return read_json(part)
+    finally: os.remove(part)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, value in (("documents", 1_000_000), ("queries", 1000), ("dim", 384), ("k", 100), ("repeats", 3), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--threads", default="1,2")
     parser.add_argument("--output", default="")
-    parser.add_argument("--memory_only", action="store_true")
+    parser.add_argument("--part", choices=["memory", "time"], help="measure only this, in this process")
     args = parser.parse_args()
-    if args.memory_only:
-        write_json(args.output, memory(args))
+    if args.part:
+        write_json(args.output, memory(args) if args.part == "memory" else {**measured(args), "load": os.getloadavg()[0]})
         return
-    part = f"{args.output or 'search'}.memory"
-    subprocess.run([sys.executable, *sys.argv, "--memory_only", "--output", part], check=True)
-    load = os.getloadavg()[0]
-    shape = {k: getattr(args, k) for k in ("documents", "queries", "dim", "k", "repeats", "seed")}
-    result = {"config": shape, **measured(args), "memory": read_json(part), "load_before": load, "numpy": np.__version__,
-              "machine": f"{platform.machine()}, {os.cpu_count()} cores", "command": "python tests/" + " ".join(
-                  [os.path.basename(sys.argv[0]), *sys.argv[1:]])}
-    os.remove(part)
+    part = f"{args.output or 'search'}.part"
+    result = {"config": {k: getattr(args, k) for k in ("documents", "queries", "dim", "k", "repeats", "seed")}, "load_before": os.getloadavg()[0],
+              "threads": {t: alone(part, ["--part", "time"], t) for t in args.threads.split(",")}, "memory": alone(part, ["--part", "memory"], "2"),
+              "numpy": np.__version__, "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+              "command": "python tests/" + " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])}
     if args.output:
         write_json(args.output, result)
     sys.stdout.write(f"{result}\n")
