@@ -40,7 +40,7 @@ lab: .venv/.dev    ## open the notebooks in JupyterLab
 style: .venv/.dev  ## the measures of the house style; fails where a hard one is broken
 	@$(PY) .ci/style.py
 
-bench: .venv/.dev  ## rerun the recorded benchmarks (hours; see data/results)
+bench: .venv/.dev   ## rerun the recorded benchmarks (hours; BENCH=quick: under 15 minutes, BENCH="NAME …": some)
 	@$(PY) .ci/bench.py $(BENCH)
 
 env: .venv/.dev    ## only make the development environment

@@ -1,14 +1,18 @@
-"""Repeat the recorded benchmarks on this machine: all of them, or those named.
+"""Repeat the recorded benchmarks on this machine: all of them, those named, or a quick subset.
 
     make bench                      # everything, hours
+    make bench BENCH=quick          # under 15 minutes, into results/bench/
     make bench BENCH="quality null" # some
 
 Each writes its file in data/results/, which the results notebooks read; run those again afterwards (`make sync` after executing them).
-Collections are read from RAGCUN_SHARED_DATA (default ../shared/data).
+A benchmark whose files are there, made by this commit with this command, is skipped, so that a run that was stopped goes on where it was; BENCH="--again …" repeats it.
+Collections are read from RAGCUN_SHARED_DATA (default ../shared/data). Peers that need other versions of libraries get an environment of their own below the cache folder.
 """
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 import time
@@ -16,6 +20,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHES = {
+    "startup": ["tests/bench_startup.py"],
+    "encoding": ["tests/bench_encode.py"],
+    "training": ["tests/bench_training.py"],
+    "growth": ["tests/bench_growth.py"],
     "closed_form": ["tests/bench_closed_form.py"],
     "quality": ["tests/bench_quality.py", "demo", "squad-small", "nfcorpus-pre", "medquad", "--seeds", "2"],
     "full": ["tests/bench_full.py", "--epochs", "1"],
@@ -30,25 +38,72 @@ BENCHES = {
     "leaks": ["tests/data_naive.py", "data/results/naive_split.json"],
     "memory": ["tests/data_memory.py", "1000000", "data/results/prepare_memory.json"],
 }
+RESUMING = ("encoding", "training", "growth")  # they go on inside, too
+OUT = "results/bench"  # not tracked
+QUICK = {
+    "startup": ["tests/bench_startup.py", "--rounds", "5", "--output", f"{OUT}/startup.json"],
+    "encoding": ["tests/bench_encode.py", "speed", "--documents", "100", "--rounds", "3", "--output", f"{OUT}/encoding.json"],
+    "training": ["tests/bench_training.py", "full", "closed_form", "--precision", "bf16", "--rounds", "3", "--steps", "3", "--output", f"{OUT}/training_speed.json"],
+    "growth": ["tests/bench_growth.py", "prepare", "closed_form", "evaluate", "index", "search", "--sizes", "1000", "10000", "--output", f"{OUT}/growth.json"],
+    "search": ["tests/bench_search.py", "--documents", "100000", "--queries", "200", "--output", f"{OUT}/search_exact.json"],
+    "index": ["tests/bench_index.py", "--documents", "50000", "--output", f"{OUT}/index_scale.json"],
+    "memory": ["tests/data_memory.py", "50000", f"{OUT}/prepare_memory.json"],
+}
+
+
+def journal(path: Path) -> dict[str, dict]:
+    "What was run to the end here, by name."
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def note(path: Path, name: str, entry: dict) -> None:
+    "Add a finished benchmark, atomically."
+    entries = journal(path) | {name: entry}
+    path.with_suffix(".tmp").write_text(json.dumps(entries, indent=1) + "\n")
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def sources() -> str:
+    "What decides the numbers: the tree of package and benchmarks at this commit, and whether it was edited since."
+    trees = subprocess.run(["git", "rev-parse", "HEAD:ragcun", "HEAD:tests"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    edited = subprocess.run(["git", "diff", "HEAD", "--", "ragcun", "tests"], cwd=ROOT, capture_output=True).stdout
+    return "-".join(t[:10] for t in trees) + (f"-{hash_of(edited)}" if edited else "")
+
+
+def hash_of(data: bytes) -> str:
+    "Ten digits of SHA-256."
+    import hashlib
+    return hashlib.sha256(data).hexdigest()[:10]
+
+
+def perform(name: str, command: list[str], done: Path, again: bool) -> bool:
+    "Run one benchmark unless it is done; whether all is well."
+    entry, started = {"command": command, "sources": sources()}, time.perf_counter()
+    if not again and {k: v for k, v in journal(done).get(name, {}).items() if k in entry} == entry:
+        print(f"── {name}: done by this version (--again repeats it)", flush=True)
+        return True
+    print(f"── {name}: python {' '.join(command)}", flush=True)
+    good = subprocess.run([sys.executable, *command, *(["--again"] if again and name in RESUMING else [])], cwd=ROOT).returncode == 0
+    if good: note(done, name, entry | {"seconds": round(time.perf_counter() - started)})
+    print(f"   {time.perf_counter() - started:.0f} s", flush=True)
+    return good
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHES)}")
-    names = parser.parse_args().names or list(BENCHES)
-    unknown = [n for n in names if n not in BENCHES]
+    parser.add_argument("names", nargs="*", help=f"quick, or of {', '.join(BENCHES)}")
+    parser.add_argument("--again", action="store_true", help="also what is done")
+    args = parser.parse_args()
+    quick = args.names[:1] == ["quick"]
+    table, done = QUICK if quick else BENCHES, ROOT/OUT/f"{'quick' if quick else 'all'}.done.json"
+    names = args.names[quick:] or list(table)
+    unknown = [n for n in names if n not in table]
     if unknown:
-        print(f"unknown benchmark: {', '.join(unknown)}. Use: {', '.join(BENCHES)}", file=sys.stderr)
+        print(f"unknown benchmark: {', '.join(unknown)}. Use: {', '.join(table)}", file=sys.stderr)
         return 2
-    failed = []
-    for name in names:
-        started = time.perf_counter()
-        print(f"── {name}: python {' '.join(BENCHES[name])}", flush=True)
-        if subprocess.run([sys.executable, *BENCHES[name]], cwd=ROOT).returncode:
-            failed.append(name)
-        print(f"   {time.perf_counter() - started:.0f} s", flush=True)
-    if failed:
-        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    done.parent.mkdir(parents=True, exist_ok=True)
+    failed = [name for name in names if not perform(name, table[name], done, args.again)]
+    if failed: print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return bool(failed)
 
 

@@ -206,7 +206,7 @@ def start(args, folder):
                         "TQDM_DISABLE": "1", "BENCH_ONNX": str(folder/"onnx-minilm")}
     python = peer_python(args.peers, folder)
     where = {name: sys.executable for name in HERE} | ({name: python for name in THERE} if python else {})
-    about = {"command": "python tests/bench_encode.py", "machine": machine(), "contestants": {k: v for k, v in (HERE | THERE).items() if k in where},
+    about = {"command": "python tests/bench_encode.py", "contestants": {k: v for k, v in (HERE | THERE).items() if k in where},
              "versions": {"here": versions(sys.executable, ("torch", "transformers", "sentence-transformers"))} |
                          ({"peers": versions(python, ("torch", "transformers", "sentence-transformers", "onnxruntime", "optimum-onnx", "fastembed"))} if python else {})}
     return {name: lambda name=name: Contestant(name, where[name], env) for name in where}, about
@@ -258,7 +258,7 @@ def run(args):
     result = (read_json(args.output) if Path(args.output).exists() else {}) | {"collection": "squad-small"} | about
     for part in args.parts:
         if not args.again and result.get(part, {}).get("commit") == commit: continue
-        result[part] = {"speed": speed, "ranking": ranking}[part](args, data, folder, starters) | {"commit": commit}
+        result[part] = {"speed": speed, "ranking": ranking}[part](args, data, folder, starters) | {"commit": commit, "machine": machine()}
         write_json(args.output, result)
         print(json.dumps(result[part]["contestants"], indent=1))
 

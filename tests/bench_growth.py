@@ -4,7 +4,7 @@
 
 Features and vectors are random where only their number matters; `encode` takes real answers (medquad) and smaller sizes. Seconds are CPU seconds of the process, which other load
 on the machine touches less than wall time; both are kept. Memory is the peak above what the process held before the stage began.
-Sizes that the file holds for a stage are skipped unless --again.
+Sizes that the file holds for this commit are skipped unless --again.
 """
 from __future__ import annotations
 
@@ -131,10 +131,10 @@ def main():
     for stage in args.stages:
         have = {r["size"]: r for r in result["stages"].get(stage, [])}
         for n in SIZES.get(stage, args.sizes):
-            if n in have and not args.again: continue
+            if have.get(n, {}).get("commit") == result["commit"] and not args.again: continue
             done = subprocess.run([sys.executable, __file__, stage, "--sizes", str(n), "--data", args.data, "--worker"], capture_output=True, text=True, env=env)
             if done.returncode: raise SystemExit(done.stderr)
-            have[n] = json.loads(done.stdout.splitlines()[-1])
+            have[n] = json.loads(done.stdout.splitlines()[-1]) | {"commit": result["commit"]}
             print(stage, have[n], flush=True)
             result["stages"][stage] = [have[k] for k in sorted(have)]
             write_json(args.output, result)

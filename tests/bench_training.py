@@ -63,7 +63,7 @@ def peer(pairs, precision, frozen, batch):
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        return float(loss)
+        return float(loss.detach())
     return step
 
 
@@ -90,11 +90,12 @@ class Trainer(Contestant):
         self.process = subprocess.Popen([sys.executable, __file__, "--worker", json.dumps(spec), "--data", args.data], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
 
 
-def duel(first, second, rounds, steps):
-    "Both in turn; speed, memory and the ratio round by round."
-    rows = []
+def duel(first, second, args, steps):
+    "Both in turn, until the rounds or the seconds are used up; speed, memory and the ratio round by round."
+    rows, begun = [], time.perf_counter()
     for c in (first, second): c.ask(first=0, steps=1)
-    for r in range(rounds):
+    for r in range(args.rounds):
+        if r > 2 and time.perf_counter() - begun > args.seconds: break
         row = {c.name: c.ask(first=1 + r*steps[c.name], steps=steps[c.name]) for c in ((first, second) if r % 2 else (second, first))}
         row["load"] = round(os.getloadavg()[0], 1)
         rows.append(row)
@@ -103,7 +104,7 @@ def duel(first, second, rounds, steps):
     out = {}
     for c in (first, second):
         mine = [r[c.name] for r in rows]
-        out[c.name] = {"pairs_per_second": round(float(np.median([m["pairs"]/m["seconds"] for m in mine])), 1), "steps": rounds*steps[c.name],
+        out[c.name] = {"pairs_per_second": round(float(np.median([m["pairs"]/m["seconds"] for m in mine])), 1), "steps": len(rows)*steps[c.name],
                        "peak_mib": round(max(m["mib"] for m in mine)), "loss": [round(m["loss"], 3) for m in mine]}
     for kind in ("seconds", "cpu"):
         ratio = [r[first.name]["pairs"]/r[first.name][kind]/(r[second.name]["pairs"]/r[second.name][kind]) for r in rows]
@@ -113,21 +114,21 @@ def duel(first, second, rounds, steps):
 
 def full(args, precision, env):
     team = [Trainer(n, (n, precision, False, BATCH), args, env) for n in ("ragcun", "sentence-transformers")]
-    return duel(*team, args.rounds, dict.fromkeys(("ragcun", "sentence-transformers"), args.steps))
+    return duel(*team, args, dict.fromkeys(("ragcun", "sentence-transformers"), args.steps))
 
 
 def head(args, precision, env):
     "Equal batch: one epoch of ours against a few steps of the peer."
     fast = Trainer("ragcun", ("ragcun", precision, True, BATCH), args, env)
     slow = Trainer("sentence-transformers", ("sentence-transformers", precision, True, BATCH), args, env)
-    return duel(fast, slow, args.rounds, {"ragcun": 125, "sentence-transformers": args.steps})
+    return duel(fast, slow, args, {"ragcun": 125, "sentence-transformers": args.steps})
 
 
 def head_default(args, precision, env):
     "The same with the batch that ragcun chooses for itself."
     fast = Trainer("ragcun", ("ragcun", precision, True, 1000), args, env)
     slow = Trainer("sentence-transformers", ("sentence-transformers", precision, True, BATCH), args, env)
-    return duel(fast, slow, args.rounds, {"ragcun": 40, "sentence-transformers": args.steps})
+    return duel(fast, slow, args, {"ragcun": 40, "sentence-transformers": args.steps})
 
 
 def synthetic(n, d, seed=0):
@@ -168,6 +169,7 @@ def main():
     parser.add_argument("--precision", nargs="*", default=["bf16", "no"])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=4, help="of each in a round")
+    parser.add_argument("--seconds", type=float, default=900, help="of a part, after which no new round begins")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--data", default=os.environ.get("RAGCUN_SHARED_DATA", "../shared/data"))
@@ -182,14 +184,14 @@ def main():
     env = os.environ | {"OMP_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     result = read_json(args.output) if Path(args.output).exists() else {}
-    result |= {"command": "python tests/bench_training.py", "machine": machine(), "versions": versions(sys.executable, ("torch", "transformers", "sentence-transformers")), "threads": args.threads,
+    result |= {"command": "python tests/bench_training.py", "versions": versions(sys.executable, ("torch", "transformers", "sentence-transformers")), "threads": args.threads,
                "config": {"pairs": "medquad, first 4,000 of train", "batch": BATCH, "max_seq_length": 256, "seed": 0}}
     for part in args.parts:
         for precision in args.precision if part != "closed_form" else ["float64"]:
             key = f"{part} {'fp32' if precision == 'no' else precision}"
             if not args.again and result.get(key, {}).get("commit") == commit: continue
             print("──", key, flush=True)
-            result[key] = PARTS[part](args, precision, env) | {"commit": commit}
+            result[key] = PARTS[part](args, precision, env) | {"commit": commit, "machine": machine()}
             write_json(args.output, result)
     print(json.dumps({k: {n: w for n, w in v.items() if n != "rounds"} for k, v in result.items() if isinstance(v, dict) and "commit" in v}, indent=1))
 
