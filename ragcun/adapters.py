@@ -21,7 +21,8 @@ def _need(package: str, extra: str) -> Any:
     "Import an optional package, or say how to get it."
     import importlib
     try: return importlib.import_module(package)
-    except ImportError: raise UserError(f"{package.split('.')[0]} is not installed", extra, f"Run: pip install {extra}") from None
+    except ImportError:
+        raise UserError(f"{package.split('.')[0]} is not installed", extra, f"Run: pip install {extra}") from None
 
 def _relevance(index: GaussianRetriever, evidence: float, prior: float | None) -> float:
     return float(posterior(evidence, prior or 1 / (1 + len(index))))
@@ -34,14 +35,16 @@ def langchain_embeddings(
     base = _need("langchain_core.embeddings", "langchain-core").Embeddings
     class GaussianEmbeddings(base):  # type: ignore
         "u(q) for queries, v(x) for documents."
-        def embed_documents(self, texts: list[str]) -> list[list[float]]: return model.encode_document(texts).tolist() if texts else []
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return model.encode_document(texts).tolist() if texts else []
         def embed_query(self, text: str) -> list[float]: return model.encode_query([text])[0].tolist()
     return GaussianEmbeddings()
 
 def _langchain_documents(index: GaussianRetriever, result: Any, prior: float | None) -> list[tuple[Any, float]]:
     document = _need("langchain_core.documents", "langchain-core").Document
     extra = lambda h: {**h.metadata, "evidence": h.evidence, "e_value": h.e_value, "p_value": h.p_value}
-    return [(document(page_content=h.text, metadata=extra(h), id=h.id), _relevance(index, h.evidence, prior)) for h in result]
+    return [(document(page_content=h.text, metadata=extra(h), id=h.id), _relevance(index, h.evidence, prior))
+            for h in result]
 
 def langchain_store(
     index: GaussianRetriever,     # the index
@@ -51,21 +54,26 @@ def langchain_store(
     base = _need("langchain_core.vectorstores", "langchain-core").VectorStore
     class GaussianVectorStore(base):  # type: ignore
         "Search by evidence; scores are probabilities of relevance."
-        def add_texts(self, texts: Iterable[str], metadatas: list[dict] | None = None, *, ids: list[str] | None = None, **_: Any) -> list[str]:
+        def add_texts(self, texts: Iterable[str], metadatas: list[dict] | None = None, *, ids: list[str] | None = None,
+                      **_: Any) -> list[str]:
             return _add_texts(index, list(texts), metadatas, ids)
         def delete(self, ids: list[str] | None = None, **_: Any) -> bool: return index.delete(ids or []) > 0
         def similarity_search_with_score(self, query: str, k: int = 4, **options: Any) -> list[tuple[Any, float]]:
-            return _langchain_documents(index, index.search(query, k, options.get("max_e_value"), options.get("filter")), prior)
+            result = index.search(query, k, options.get("max_e_value"), options.get("filter"))
+            return _langchain_documents(index, result, prior)
         def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Any]:
             return [d for d, _ in self.similarity_search_with_score(query, k, **options)]
         def _select_relevance_score_fn(self) -> Callable[[float], float]: return lambda score: score
         @classmethod
         def from_texts(cls, texts: list[str], embedding: Any, metadatas: list[dict] | None = None, **_: Any) -> Any:
-            raise UserError("an index is made from a model, not from an embedding", "from_texts", "Use GaussianRetriever(model) and langchain_store(index)")
+            raise UserError("an index is made from a model, not from an embedding", "from_texts",
+                            "Use GaussianRetriever(model) and langchain_store(index)")
     return GaussianVectorStore()
 
-def _add_texts(index: GaussianRetriever, texts: list[str], metadatas: list[dict] | None, ids: list[str] | None) -> list[str]:
-    entries = [as_entry({"id": i, "text": t, "metadata": m}, n) for n, (t, m, i) in enumerate(zip(texts, metadatas or [{}] * len(texts), ids or [text_id(t) for t in texts], strict=True), 1)]
+def _add_texts(index: GaussianRetriever, texts: list[str], metadatas: list[dict] | None,
+               ids: list[str] | None) -> list[str]:
+    rows = zip(texts, metadatas or [{}] * len(texts), ids or [text_id(t) for t in texts], strict=True)
+    entries = [as_entry({"id": i, "text": t, "metadata": m}, n) for n, (t, m, i) in enumerate(rows, 1)]
     index.add(entries)
     return [e.id for e in entries]
 
@@ -78,7 +86,8 @@ def langchain_retriever(
     base = _need("langchain_core.retrievers", "langchain-core").BaseRetriever
     def find(self: Any, query: str, *, run_manager: Any = None) -> list[Any]:
         return [d for d, _ in _langchain_documents(index, index.search(query, top_k, max_e_value), None)]
-    return type("GaussianLangChainRetriever", (base,), {"_get_relevant_documents": find, "__module__": __name__, "__doc__": "Search by evidence."})()
+    return type("GaussianLangChainRetriever", (base,),
+                {"_get_relevant_documents": find, "__module__": __name__, "__doc__": "Search by evidence."})()
 
 # %% ../nbs/07c_adapters.ipynb #725b97b8
 def llama_index_embedding(
@@ -91,7 +100,8 @@ def llama_index_embedding(
         def _get_query_embedding(self, query: str) -> list[float]: return model.encode_query([query])[0].tolist()
         async def _aget_query_embedding(self, query: str) -> list[float]: return self._get_query_embedding(query)
         def _get_text_embedding(self, text: str) -> list[float]: return model.encode_document([text])[0].tolist()
-        def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]: return model.encode_document(texts).tolist() if texts else []
+        def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+            return model.encode_document(texts).tolist() if texts else []
     return GaussianEmbedding(model_name="ragcun")
 
 def llama_index_retriever(
@@ -107,5 +117,6 @@ def llama_index_retriever(
         def _retrieve(self, query_bundle: Any) -> list[Any]:
             hits = index.search(query_bundle.query_str, top_k, max_e_value)
             extra = lambda h: {**h.metadata, "evidence": h.evidence, "e_value": h.e_value}
-            return [schema.NodeWithScore(node=schema.TextNode(text=h.text, id_=h.id, metadata=extra(h)), score=_relevance(index, h.evidence, None)) for h in hits]
+            return [schema.NodeWithScore(node=schema.TextNode(text=h.text, id_=h.id, metadata=extra(h)),
+                                         score=_relevance(index, h.evidence, None)) for h in hits]
     return GaussianLlamaRetriever()

@@ -104,7 +104,8 @@ def choose_share(
 ) -> float: # one of `SHARES`, the smallest of equals
     "λ that separates the two kinds best."
     from ragcun.abstain import auroc
-    sides = [[(_scores(c.log_p), rule.coverage(c.query, c.texts)) for c in side if c.texts] for side in (answerable, unanswerable)]
+    sides = [[(_scores(c.log_p), rule.coverage(c.query, c.texts)) for c in side if c.texts]
+             for side in (answerable, unanswerable)]
     kind = np.repeat([1, 0], [len(s) for s in sides])
     areas = [auroc(np.array([(z + share * c).max() for side in sides for z, c in side]), kind) for share in SHARES]
     return SHARES[int(np.argmax(np.round(areas, 6)))]

@@ -5,7 +5,7 @@
 # %% ../nbs/07e_hits.ipynb #6526c3a4
 from __future__ import annotations
 import html, json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, overload
 import numpy as np
@@ -14,7 +14,8 @@ from .files import text_fault, text_id
 from .null import posterior
 
 # %% auto #0
-__all__ = ['Hit', 'SearchResult', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry', 'as_entry', 'iter_entries']
+__all__ = ['Hit', 'SearchResult', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry', 'as_entry', 'iter_entries', 'in_blocks',
+           'filter_function']
 
 # %% ../nbs/07e_hits.ipynb #62840281
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Hit:
 
     def __repr__(self) -> str:
         text = " ".join(self.text.split())
-        return f"{self.evidence:+7.2f} nats  E-value {self.e_value:8.2g}  {self.id}  {text[:70] + '…' if len(text) > 70 else text}"
+        short = text[:70] + "…" if len(text) > 70 else text
+        return f"{self.evidence:+7.2f} nats  E-value {self.e_value:8.2g}  {self.id}  {short}"
 
 @dataclass(frozen=True)
 class SearchResult(Sequence):  # type: ignore[type-arg]
@@ -53,7 +55,8 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
     def to_json(self) -> dict[str, Any]: # {"query", "hits", "answered"}
         "Plain values, as `ragcun search --json` prints them."
         keys = ("id", "text", "evidence", "p_value", "e_value", "distance", "metadata")
-        return {"query": self.query, "hits": [{k: getattr(h, k) for k in keys} for h in self.hits], "answered": self.answered}
+        return {"query": self.query, "hits": [{k: getattr(h, k) for k in keys} for h in self.hits],
+                "answered": self.answered}
 
     def posterior(self,
         prior: float | None = None, # probability that a given document answers; 1/N (one expected answer) by default
@@ -69,8 +72,8 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
     def __repr__(self) -> str:
         return "\n".join([f"{self.query!r}: {self._verdict()} ({self.documents:,} documents)", *map(repr, self.hits)])
     def _repr_html_(self) -> str:
-        cell = lambda h: f"<td>{h.evidence:+.2f}</td><td>{h.e_value:.2g}</td><td>{html.escape(h.id)}</td><td>{html.escape(h.text[:200])}</td>"
-        rows = "".join(f"<tr>{cell(h)}</tr>" for h in self.hits)
+        cells = lambda h: (f"{h.evidence:+.2f}", f"{h.e_value:.2g}", html.escape(h.id), html.escape(h.text[:200]))
+        rows = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in cells(h)) + "</tr>" for h in self.hits)
         head = "".join(f"<th>{c}</th>" for c in ("evidence", "E-value", "id", "text"))
         return f"<p><b>{html.escape(self.query)}</b>: {self._verdict()}</p><table><tr>{head}</tr>{rows}</table>"
 
@@ -141,7 +144,8 @@ def dump_metadata(
     "Metadata as text; `UserError` for values that JSON does not have."
     try: return json.dumps(metadata, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as e:
-        raise UserError(f"metadata cannot be written as JSON: {e}", str(metadata)[:80], "Use strings, numbers, lists and dicts") from None
+        raise UserError(f"metadata cannot be written as JSON: {e}", str(metadata)[:80],
+                        "Use strings, numbers, lists and dicts") from None
 
 # %% ../nbs/07e_hits.ipynb #b6149bb9
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class Entry:
     metadata: dict[str, Any]  # may be empty
 
 def as_entry(
-    item: Any,       # a string, a (id, text) pair, or a dict with "text" and optionally "id" or "_id", "title", "metadata", more
+    item: Any,       # a string, a (id, text) pair, or a dict with "text" and maybe "id" or "_id", "title", "metadata", more
     number: int = 0, # its position, for the message
 ) -> Entry: # with an id
     "One document from what a user has; further keys of a dict become metadata."
@@ -168,7 +172,8 @@ def as_entry(
     name = item.get("id", item.get("_id"))
     name = text_id(text) if name is None else str(name)
     metadata = item.get("metadata") or {}
-    if not isinstance(metadata, Mapping): raise UserError(f"metadata is a {type(metadata).__name__}, not a dict", where, "Use names and values")
+    if not isinstance(metadata, Mapping):
+        raise UserError(f"metadata is a {type(metadata).__name__}, not a dict", where, "Use names and values")
     metadata = {**metadata, **rest}
     dump_metadata(metadata)
     return Entry(name, text, metadata)
@@ -177,11 +182,37 @@ def iter_entries(
     documents: Any, # iterable of what `as_entry` takes, or a mapping id → text
 ) -> Iterator[Entry]: # without repetitions
     "Stream documents; the same id with another text is a `UserError`."
-    if isinstance(documents, (str, bytes, Entry)) or (isinstance(documents, Mapping) and isinstance(documents.get("text"), str)):
+    if isinstance(documents, (str, bytes, Entry)) or (isinstance(documents, Mapping)
+                                                      and isinstance(documents.get("text"), str)):
         raise UserError("one document was given where a list is wanted", "add", "Write add([document])")
     seen: dict[str, int] = {}
     for number, item in enumerate(documents.items() if isinstance(documents, Mapping) else documents, 1):
         d = as_entry(item, number)
         if d.id not in seen: yield d
-        elif seen[d.id] != hash(d.text): raise UserError(f"two documents have the id {d.id!r} but different texts", f"document {number}", "Make ids unique")
+        elif seen[d.id] != hash(d.text):
+            raise UserError(f"two documents have the id {d.id!r} but different texts", f"document {number}",
+                            "Make ids unique")
         seen[d.id] = hash(d.text)
+
+# %% ../nbs/07e_hits.ipynb #a2018980
+def in_blocks(
+    items: Iterable[Any], # any number, may be a generator
+    size: int,            # of a block
+) -> Iterator[list[Any]]: # lists of `size` items, the last maybe shorter
+    "Cut a stream into blocks."
+    block = []
+    for item in items:
+        block.append(item)
+        if len(block) == size:
+            yield block
+            block = []
+    if block: yield block
+
+def filter_function(
+    wanted: Any, # dict of metadata that must match, or a function of the metadata
+) -> Callable[[Found], bool]: # True where a document passes
+    "A filter as a function; `UserError` for anything else."
+    if callable(wanted): return lambda f: bool(wanted(f.metadata))
+    if not isinstance(wanted, Mapping):
+        raise UserError("a filter is a dict of metadata or a function of it", "filter", "Write filter={'lang': 'en'}")
+    return lambda f: all(f.metadata.get(k) == v for k, v in wanted.items())

@@ -35,8 +35,11 @@ def fit_sum(
     "Logistic weights, both classes counted alike, so that the sum is a log-likelihood ratio."
     from scipy.optimize import minimize
     y, sd = np.asarray(relevant, bool), features.std(0) + 1e-9
-    if not 0 < y.sum() < len(y): raise UserError("the questions have no relevant candidates, or only such", "fit", "Give ids of documents that are in the index")
-    x, sign, weight = np.c_[features / sd, np.ones(len(y))], np.where(y, 1., -1.), np.where(y, .5 / y.sum(), .5 / (~y).sum())
+    if not 0 < y.sum() < len(y):
+        raise UserError("the questions have no relevant candidates, or only such", "fit",
+                        "Give ids of documents that are in the index")
+    x, sign = np.c_[features / sd, np.ones(len(y))], np.where(y, 1., -1.)
+    weight = np.where(y, .5 / y.sum(), .5 / (~y).sum())
     loss = lambda w: float(weight @ np.logaddexp(0, -sign * (x @ w)) + 1e-4 * w[:-1] @ w[:-1])
     slope = lambda w: -(weight * sign / (1 + np.exp(np.minimum(sign * (x @ w), 500.)))) @ x + 2e-4 * np.r_[w[:-1], 0.]
     w = minimize(loss, np.zeros(x.shape[1]), jac=slope).x
@@ -77,7 +80,8 @@ class HybridRetriever:
         more = index.store.get([i for i in sparse if i not in have])
         u = z / np.sqrt(1 - index.rho ** 2)
         far = np.sqrt(np.square(u - more.v).sum(1))
-        found = dense + [Found(float(d), -1, *row) for d, *row in zip(far, more.ids, more.texts, more.metadata, more.v, strict=True)]
+        found = dense + [Found(float(d), -1, *row) for d,
+                         *row in zip(far, more.ids, more.texts, more.metadata, more.v, strict=True)]
         raw = evidence_from_distance(np.array([[f.distance for f in found]]), z[None], index.rho)[0]
         return found, np.stack([raw, words[[self._place[f.id] for f in found]]], 1), [[f.id for f in dense], sparse]
 
@@ -107,11 +111,14 @@ class HybridRetriever:
         found, features, rankings = self._candidates(query, z)
         if self.weights is None: score = np.array([reciprocal_rank_fusion(rankings)[f.id] for f in found])
         else: score = features @ self.weights[:-1] + self.weights[-1]
-        order = diversify(np.stack([f.v for f in found]), score, top_k, diversity) if diversity else np.argsort(-score, kind="stable")[:top_k]
+        order = np.argsort(-score, kind="stable")[:top_k].tolist()
+        if diversity: order = diversify(np.stack([f.v for f in found]), score, top_k, diversity)
         hits = self.index.hits(z[None], [[found[i] for i in order]])[0]
-        if self.weights is not None: hits = [replace(h, evidence=float(score[i])) for h, i in zip(hits, order, strict=True)]
-        verdict = self.index.judge(query, z, hits if max_e_value is not None else self.index.hits(z[None], [found[:CANDIDATES]])[0], max_e_value)
-        return verdict if max_e_value is not None else replace(verdict, hits=hits)
+        if self.weights is not None:
+            hits = [replace(h, evidence=float(score[i])) for h, i in zip(hits, order, strict=True)]
+        if max_e_value is not None: return self.index.judge(query, z, hits, max_e_value)
+        nearest = self.index.hits(z[None], [found[:CANDIDATES]])[0]         # the index's own rule decides
+        return replace(self.index.judge(query, z, nearest), hits=hits)
 
 def diversify(
     v: np.ndarray,      # [n, d] vectors of candidates

@@ -61,7 +61,8 @@ def _saddlepoint(s: np.ndarray, a2: np.ndarray, lam: np.ndarray, steps: int = 60
         if np.abs(gap).max() < 1e-11: break
         high, low = np.where(gap > 0, t, high), np.where(gap < 0, t, low)
         step = t - k1 * gap / k2
-        middle = np.where(np.isfinite(low), (np.where(np.isfinite(low), low, 0) + high) / 2, 2 * np.minimum(t, -1e-3 * top))
+        middle = np.where(np.isfinite(low), (np.where(np.isfinite(low), low, 0) + high) / 2,
+                          2 * np.minimum(t, -1e-3 * top))
         t = np.where((step < high) & (step > low), step, middle)
     return t
 
@@ -99,7 +100,8 @@ class GaussianNull:
     ) -> Moments:
         "Mean, standard deviation and skewness of E given each query."
         a2, lam = self._a2(q)[:, 0], self.variances
-        k1, k2, k3 = (lam + a2).sum(-1), (2 * lam ** 2 + 4 * lam * a2).sum(-1), (8 * lam ** 3 + 24 * lam ** 2 * a2).sum(-1)
+        k1, k2 = (lam + a2).sum(-1), (2 * lam ** 2 + 4 * lam * a2).sum(-1)
+        k3 = (8 * lam ** 3 + 24 * lam ** 2 * a2).sum(-1)
         return Moments(_offset(q, self.rho) - .5 * k1, .5 * np.sqrt(k2), -k3 / k2 ** 1.5)
 
     def normal_score(self,
@@ -113,7 +115,8 @@ class GaussianNull:
         rows = max(1, 4_000_000 // (min(s.shape[1], 32) * len(self.rho)))
         for i in range(0, len(s), rows):
             here = slice(i, i + rows)
-            out[here] = -_signed_root(s[here], a2[here], self.variances) if few else self._interpolate(s[here], a2[here])
+            if few: out[here] = -_signed_root(s[here], a2[here], self.variances)
+            else: out[here] = self._interpolate(s[here], a2[here])
         return out
 
     def _interpolate(self, s: np.ndarray, a2: np.ndarray, nodes: int = 32) -> np.ndarray:
@@ -270,7 +273,9 @@ def fit_null(
 ) -> EmpiricalNull:
     "Fit the null of a corpus."
     z, rho = np.asarray(background, float), np.asarray(rho, float)
-    if z.ndim != 2 or z.shape[1] != len(rho): raise UserError(f"the background has shape {z.shape}, not [m, {len(rho)}]", "fit_null", "Encode it with this model")
+    if z.ndim != 2 or z.shape[1] != len(rho):
+        raise UserError(f"the background has shape {z.shape}, not [m, {len(rho)}]", "fit_null",
+                        "Encode it with this model")
     law = corpus_null(z, rho)
     if len(z) < 30: return EmpiricalNull(law, IDENTITY, len(z))
     real = queries is not None and len(queries)
@@ -292,7 +297,8 @@ def posterior(
     prior: float,         # probability, before looking, that a given document answers
 ) -> Any: # probability that the document answers
     "Probability of relevance with a stated prior."
-    if not 0 < prior < 1: raise UserError(f"prior {prior} is not between 0 and 1", "posterior", "Use 1/N for one expected answer among N")
+    if not 0 < prior < 1:
+        raise UserError(f"prior {prior} is not between 0 and 1", "posterior", "Use 1/N for one expected answer among N")
     return 1 / (1 + np.exp(-(np.asarray(evidence, float) + np.log(prior / (1 - prior)))))
 
 # %% ../nbs/07a_null.ipynb #6e7ccd54
@@ -301,7 +307,9 @@ def answer_limit(
     alpha: float = .05,       # share of unanswerable questions that may be answered
 ) -> float: # answer a question when its best E-value is at most this; 0 when n is too small for alpha
     "Split-conformal limit with P(false answer) ≤ alpha in finite samples."
-    if not 0 < alpha < 1: raise UserError(f"alpha {alpha} is not between 0 and 1", "answer_limit", "Use .05 for one false answer in twenty")
+    if not 0 < alpha < 1:
+        raise UserError(f"alpha {alpha} is not between 0 and 1", "answer_limit",
+                        "Use .05 for one false answer in twenty")
     scores = np.sort(np.asarray(unanswerable, float))
     k = int(np.floor(alpha * (len(scores) + 1) + 1e-9))
     return float(np.nextafter(scores[k - 1], -np.inf)) if k else 0.

@@ -64,17 +64,21 @@ class Quantizer:
         self.dim, self.width = dim, int(-(-self.bits.sum() // 8))
         self._groups = [(int(b), np.flatnonzero(self.bits == b)) for b in np.unique(self.bits) if b]
 
-    def __repr__(self) -> str: return f"Quantizer({self.dim} coordinates, {self.bits.mean():.2f} bits each, {self.width} bytes a vector)"
+    def __repr__(self) -> str:
+        return f"Quantizer({self.dim} coordinates, {self.bits.mean():.2f} bits each, {self.width} bytes a vector)"
 
     def encode(self,
         z: np.ndarray, # [n, d] embeddings
     ) -> np.ndarray: # [n, width] uint8
         "Codes of embeddings."
         z = np.asarray(z)
-        if z.ndim != 2 or z.shape[1] != self.dim: raise UserError(f"vectors have shape {z.shape}, not [n, {self.dim}]", "encode", "Use the model's z")
-        if not np.isfinite(z).all(): raise UserError("a vector holds NaN or infinite values", "encode", "Encode it again")
+        if z.ndim != 2 or z.shape[1] != self.dim:
+            raise UserError(f"vectors have shape {z.shape}, not [n, {self.dim}]", "encode", "Use the model's z")
+        if not np.isfinite(z).all():
+            raise UserError("a vector holds NaN or infinite values", "encode", "Encode it again")
         z = (z - self.centre) / np.maximum(self.scale, 1e-6)
-        parts = [self._bits_of(np.searchsorted(lloyd_max(b)[1], z[:, cols]).astype(np.uint8), b) for b, cols in self._groups]
+        parts = [self._bits_of(np.searchsorted(lloyd_max(b)[1], z[:, cols]).astype(np.uint8), b)
+                 for b, cols in self._groups]
         return np.packbits(np.concatenate(parts, axis=1), axis=1) if parts else np.zeros((len(z), 0), np.uint8)
 
     @staticmethod
@@ -98,7 +102,9 @@ def fit_quantizer(
     mean_bits: float,    # average over coordinates
 ) -> Quantizer: # the constant tables, moved and scaled to this corpus, bits by ρ and variance
     "Quantizer for a corpus that is off N(0, I): two numbers a coordinate are all it learns."
-    if len(sample) < 2: raise UserError("a sample of two documents or more is needed", "fit_quantizer", "Use Quantizer, which needs none")
+    if len(sample) < 2:
+        raise UserError("a sample of two documents or more is needed", "fit_quantizer",
+                        "Use Quantizer, which needs none")
     centre, scale = sample.mean(0), sample.std(0)
     return Quantizer(allot_bits(rho, mean_bits, scale ** 2), len(rho), centre, scale)
 
@@ -118,7 +124,8 @@ class RotatedQuantizer:
         self._back = (self.weight / ((1 - error) * self.weight ** 2 + error)).astype(np.float32)
         self._signs = (2 * np.random.default_rng(seed).integers(0, 2, (2, self.dim)) - 1).astype(np.float32)
 
-    def __repr__(self) -> str: return f"RotatedQuantizer({self.dim} coordinates, {self.bits.mean():.0f} bits each, {self.width} bytes a vector)"
+    def __repr__(self) -> str:
+        return f"RotatedQuantizer({self.dim} coordinates, {self.bits[0]} bits each, {self.width} bytes a vector)"
 
     def encode(self,
         z: np.ndarray, # [n, d] embeddings
@@ -127,7 +134,8 @@ class RotatedQuantizer:
         from scipy.fft import dct
         z = np.asarray(z)
         if z.ndim != 2 or z.shape[1] != self.dim: return self.coder.encode(z)       # which refuses it
-        for signs in self._signs * np.stack([self.weight, np.ones_like(self.weight)]): z = dct(z * signs, norm="ortho", axis=1)
+        for signs in self._signs * np.stack([self.weight, np.ones_like(self.weight)]):
+            z = dct(z * signs, norm="ortho", axis=1)
         return self.coder.encode(z)
 
     def decode(self,
@@ -152,7 +160,8 @@ class QuantizedStore(MemoryStore):
         else: self.coder = RotatedQuantizer(rho, int(bits)) if np.ndim(bits) == 0 else Quantizer(bits, len(rho))
 
     def _codes(self) -> np.ndarray:
-        if len(self._parts) != 1: self._parts = [np.concatenate(self._parts or [np.zeros((0, self.coder.width), np.uint8)])]
+        if len(self._parts) != 1:
+            self._parts = [np.concatenate(self._parts or [np.zeros((0, self.coder.width), np.uint8)])]
         return self._parts[0]
 
     def add(self,
@@ -175,7 +184,8 @@ class QuantizedStore(MemoryStore):
         self._parts = [codes]
         return number
 
-    def _decoded(self, rows: slice | np.ndarray) -> np.ndarray: return self.coder.decode(self._codes()[rows]) * self.gain
+    def _decoded(self, rows: slice | np.ndarray) -> np.ndarray:
+        return self.coder.decode(self._codes()[rows]) * self.gain
 
     def search(self,
         u: np.ndarray,       # [n, d] query vectors
@@ -190,7 +200,8 @@ class QuantizedStore(MemoryStore):
             near, places = np.concatenate([near, d], 1), np.concatenate([places, i + start], 1)
             order = np.lexsort((places, near), axis=-1)[:, :k]
             near, places = np.take_along_axis(near, order, 1), np.take_along_axis(places, order, 1)
-        return [[self._found(float(d), i, v) for d, i, v in zip(ds, row, self._decoded(row), strict=True)] for ds, row in zip(near, places, strict=True)]
+        return [[self._found(float(d), i, v) for d, i, v in zip(ds, row, self._decoded(row), strict=True)]
+                for ds, row in zip(near, places, strict=True)]
 
     def _found(self, distance: float, i: int, v: np.ndarray) -> Found:
         return Found(distance, self._rows[i], self._ids[i], self._texts[i], self._metadata[i], v)

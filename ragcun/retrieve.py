@@ -5,7 +5,7 @@
 # %% ../nbs/07_retrieve.ipynb #6526c3a4
 from __future__ import annotations
 import contextlib, logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 from .answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule, load_rule, save_rule
 from .core import UserError, atomic_write, progress, sha256_text
 from .files import text_fault
-from .hits import Batch, Entry, Found, Hit, SearchResult, Store, iter_entries
+from .hits import Batch, Entry, Found, Hit, SearchResult, Store, filter_function, in_blocks, iter_entries
 from .null import EmpiricalNull, answer_limit, e_value, evidence_from_distance, fit_null
 from .store import LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest
 if TYPE_CHECKING: from ragcun.model import GaussianEncoder
@@ -27,20 +27,6 @@ BACKGROUND = 3000
 "Documents in the background sample."
 LONG = 20_000
 "Characters beyond which a document certainly exceeds what a text encoder reads."
-
-def _in_blocks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    block = []
-    for item in items:
-        block.append(item)
-        if len(block) == size:
-            yield block
-            block = []
-    if block: yield block
-
-def _filter_function(wanted: Any) -> Callable[[Found], bool]:
-    if callable(wanted): return lambda f: bool(wanted(f.metadata))
-    if not isinstance(wanted, Mapping): raise UserError("a filter is a dict of metadata or a function of it", "filter", "Write filter={'lang': 'en'}")
-    return lambda f: all(f.metadata.get(k) == v for k, v in wanted.items())
 
 class GaussianRetriever:
     "Search by evidence, in memory or in an index folder."
@@ -64,16 +50,21 @@ class GaussianRetriever:
         else: self._check(read_manifest(folder))
         self.store = LanceStore(folder, self.model.output_dim)
         if new:
-            if len(self.store): raise UserError("this folder holds documents but no manifest.json", str(folder), "Restore the file, or index into a new folder")
+            if len(self.store):
+                raise UserError("this folder holds documents but no manifest.json", str(folder),
+                                "Restore the file, or index into a new folder")
             self.model.save(folder/"model")
             self._write_manifest()
         self._read_manifest()
 
     def _check(self, m: Manifest) -> None:
         where = str(self.index_dir)
-        if m.dim != self.model.output_dim: raise UserError(f"the index holds {m.dim} dimensions, the model gives {self.model.output_dim}", where, "Use the model it was made with")
+        if m.dim != self.model.output_dim:
+            raise UserError(f"the index holds {m.dim} dimensions, the model gives {self.model.output_dim}", where,
+                            "Use the model it was made with")
         if m.fingerprint != self.model.fingerprint:
-            raise UserError("the index was made with another model", where, "Open it with GaussianRetriever.open(folder), which uses the model kept inside, or index again")
+            raise UserError("the index was made with another model", where,
+                            "Open it with GaussianRetriever.open(folder), which uses the model inside, or index again")
 
     @classmethod
     def open(cls,
@@ -91,16 +82,18 @@ class GaussianRetriever:
     load = open
 
     def __len__(self) -> int: return len(self.store)
-    def __repr__(self) -> str: return f"GaussianRetriever({len(self):,} documents, {self.model.output_dim} dimensions, {self.index_dir.name if self.index_dir else 'in memory'})"
+    def __repr__(self) -> str:
+        where = self.index_dir.name if self.index_dir else "in memory"
+        return f"GaussianRetriever({len(self):,} documents, {self.model.output_dim} dimensions, {where})"
 
     def add(self,
-        documents: Any,          # iterable of strings or dicts (id, text, metadata), or a mapping id → text; may be a generator
+        documents: Any,          # iterable of strings or dicts (id, text, metadata), a generator too; or a mapping id → text
         block_size: int = 1024,  # documents encoded and committed at a time
     ) -> int: # number of new documents
         "Add documents; known ones are skipped, so an interrupted `add` is simply repeated."
         before, total = len(self), len(documents) if hasattr(documents, "__len__") else None
         with progress(desc="adding", total=total, unit="document") as bar:
-            for block in _in_blocks(iter_entries(documents), block_size):
+            for block in in_blocks(iter_entries(documents), block_size):
                 self._add_block(block)
                 bar.update(len(block))
         if self.index_dir: self._ensure_null(write=True)
@@ -111,23 +104,29 @@ class GaussianRetriever:
         old = self.store.texts([d.id for d in block if d.id in known])
         for d in block:
             if d.id in old and old[d.id] != d.text:
-                raise UserError(f"the index holds another text under the id {d.id!r}", "add", "Use update to replace it, or give it another id")
+                raise UserError(f"the index holds another text under the id {d.id!r}", "add",
+                                "Use update to replace it, or give it another id")
         new = [d for d in block if d.id not in known]
         if new: self.store.add(self._encode(new))
 
     def _encode(self, block: list[Entry]) -> Batch:
         long = sum(len(d.text) > LONG for d in block)
-        if long: logger.warning("%d documents have over %d characters: the model reads only their beginning", long, LONG)
+        if long:
+            logger.warning("%d documents have over %d characters: the model reads only their beginning", long, LONG)
         z = self.model.encode([d.text for d in block], "document")
         return self._batch(block, z)
 
     def _batch(self, block: list[Entry], z: np.ndarray) -> Batch:
         z = np.asarray(z, np.float32)
         if z.shape != (len(block), self.model.output_dim):
-            raise UserError(f"vectors have shape {z.shape}, not ({len(block)}, {self.model.output_dim})", "add", "Use z of this model")
+            raise UserError(f"vectors have shape {z.shape}, not ({len(block)}, {self.model.output_dim})", "add",
+                            "Use z of this model")
         bad = np.flatnonzero(~np.isfinite(z).all(1))
-        if len(bad): raise UserError("a vector holds NaN or infinite values", f"document {block[bad[0]].id!r}", "Check the model and the text")
-        return Batch([d.id for d in block], [d.text for d in block], [d.metadata for d in block], (z * self._gain).astype(np.float32))
+        if len(bad):
+            raise UserError("a vector holds NaN or infinite values", f"document {block[bad[0]].id!r}",
+                            "Check the model and the text")
+        return Batch([d.id for d in block], [d.text for d in block], [d.metadata for d in block],
+                     (z * self._gain).astype(np.float32))
 
     def add_vectors(self,
         documents: Sequence[Any], # as for `add`
@@ -135,7 +134,9 @@ class GaussianRetriever:
     ) -> int: # number of new documents
         "Add documents that are already encoded."
         block = list(iter_entries(documents))
-        if len(block) != len(z): raise UserError(f"{len(block)} distinct documents and {len(z)} vectors", "add_vectors", "Give one vector per document")
+        if len(block) != len(z):
+            raise UserError(f"{len(block)} distinct documents and {len(z)} vectors", "add_vectors",
+                            "Give one vector per document")
         before, batch, known = len(self), self._batch(block, z), self.store.ids()
         keep = [i for i, name in enumerate(batch.ids) if name not in known]
         if keep: self.store.add(batch.take(keep))
@@ -161,9 +162,13 @@ class GaussianRetriever:
         "Embeddings of questions; an empty one is a `UserError`."
         for i, text in enumerate(queries):
             fault = text_fault(text)
-            if fault: raise UserError(f"the query {fault}", f"query {i + 1}" if len(queries) > 1 else "", "Ask a question in words")
-        z = np.asarray(self.model.encode(list(queries), "query"), float) if len(queries) else np.zeros((0, len(self.rho)))
-        if not np.isfinite(z).all(): raise UserError("a query vector holds NaN or infinite values", "search", "Check the model")
+            if fault:
+                raise UserError(f"the query {fault}", f"query {i + 1}" if len(queries) > 1 else "",
+                                "Ask a question in words")
+        if not len(queries): return np.zeros((0, len(self.rho)))
+        z = np.asarray(self.model.encode(list(queries), "query"), float)
+        if not np.isfinite(z).all():
+            raise UserError("a query vector holds NaN or infinite values", "search", "Check the model")
         return z
 
     def search(self,
@@ -194,9 +199,11 @@ class GaussianRetriever:
         limit: float | None = None,   # of E-values, which then decide; the index's own rule and limit without
     ) -> SearchResult:
         "Whether the hits amount to an answer."
-        if limit is not None: return SearchResult(query, [h for h in hits if h.e_value <= limit], self._best(hits) <= limit, len(self), limit)
-        value = self._value(query, z, hits)
-        return SearchResult(query, hits, value <= self.answer_limit, len(self), self.answer_limit, value if self.rule else None)
+        if limit is not None:
+            good = [h for h in hits if h.e_value <= limit]
+            return SearchResult(query, good, bool(good), len(self), limit)
+        value, limit = self._value(query, z, hits), self.answer_limit
+        return SearchResult(query, hits, value <= limit, len(self), limit, value if self.rule else None)
 
     def _best(self, hits: list[Hit]) -> float: return min((h.e_value for h in hits), default=np.inf)
 
@@ -218,7 +225,7 @@ class GaussianRetriever:
         "The nearest documents of each query, with vectors and distances."
         u, n = z / np.sqrt(1 - self.rho ** 2), len(self)
         if wanted is None: return self.store.search(u, k, exact)
-        passes, wide = _filter_function(wanted), 4 * k
+        passes, wide = filter_function(wanted), 4 * k
         while True:
             found = [[f for f in row if passes(f)][:k] for row in self.store.search(u, wide, exact)]
             if wide >= n or all(len(row) == k for row in found): return found
@@ -231,12 +238,15 @@ class GaussianRetriever:
         "Distances turned into evidence, p-values and E-values."
         width, n = max(map(len, found), default=0), len(self)
         if not width: return [[] for _ in found]
-        distance = np.array([[f.distance for f in row] + [row[-1].distance if row else 0.] * (width - len(row)) for row in found])
+        distance = np.array([[f.distance for f in row] + [row[-1].distance if row else 0.] * (width - len(row))
+                             for row in found])
         raw = evidence_from_distance(distance, z, self.rho)
         null, c = self._ensure_null(), self.model.calibration
         log_p = null.log_p(raw, z)
-        make = lambda f, e, lp: Hit(f.id, f.text, float(c.a + c.tau * e), float(np.exp(lp)), float(e_value(lp, n)), f.distance, f.metadata, float(e))
-        return [[make(f, e, lp) for f, e, lp in zip(row, es, lps, strict=False)] for row, es, lps in zip(found, raw, log_p, strict=True)]
+        make = lambda f, e, lp: Hit(f.id, f.text, float(c.a + c.tau * e), float(np.exp(lp)), float(e_value(lp, n)),
+                                    f.distance, f.metadata, float(e))
+        return [[make(f, e, lp) for f, e, lp in zip(row, es, lps, strict=False)]
+                for row, es, lps in zip(found, raw, log_p, strict=True)]
 
     def background(self) -> tuple[list[str], np.ndarray]: # ids and embeddings z [m, d]
         "A seeded sample of the documents."
@@ -257,11 +267,13 @@ class GaussianRetriever:
     def calibrate(self,
         queries: Sequence[str],                            # real questions, the more the better (200 or so)
         relevant: Sequence[Sequence[str]],                 # for each, ids of the documents that answer it
-        alpha: float | None = .05,                         # share of unanswerable questions that may be answered; None leaves the limit as it is
+        alpha: float | None = .05,                         # share of unanswerable questions that may be answered; None: limit as it is
         unanswerable: Sequence[str] | None = None,         # questions without an answer; without, positives are removed
     ) -> float: # the new limit of `answered`, for answer values
         "Fit the null and the no-answer rule on real questions and set the limit by split conformal prediction."
-        if len(queries) != len(relevant): raise UserError(f"{len(queries)} queries and {len(relevant)} lists of relevant ids", "calibrate", "Give one list per query")
+        if len(queries) != len(relevant):
+            raise UserError(f"{len(queries)} queries and {len(relevant)} lists of relevant ids", "calibrate",
+                            "Give one list per query")
         z = self.encode_queries(queries)
         half = len(z) if unanswerable or alpha is None else len(z) // 2
         self._fit_on_questions(z[:half], relevant[:half])
@@ -269,7 +281,9 @@ class GaussianRetriever:
         self.rule = self._fit_rule(queries[:half], z[:half], relevant[:half])
         asked, left_out = (unanswerable, None) if unanswerable else (queries[half:], relevant[half:])
         self.answer_limit = answer_limit(self.answer_values(asked, left_out), alpha)
-        if not self.answer_limit: logger.warning("%d questions are too few for a false-answer rate of %g: nothing will count as answered", len(asked), alpha)
+        if not self.answer_limit:
+            logger.warning("%d questions are too few for a false-answer rate of %g: nothing will count as answered",
+                           len(asked), alpha)
         if self.index_dir: self._write_manifest()
         return self.answer_limit
 
@@ -280,18 +294,20 @@ class GaussianRetriever:
         self._set_null(fit_null(background, self.rho, z, rows))
 
     def _fit_rule(self, queries: Sequence[str], z: np.ndarray, relevant: Sequence[Sequence[str]]) -> AnswerRule:
-        sides = [[self._candidates(*row) for row in zip(queries, z, self._hits_without(z, r), strict=True)] for r in ([()] * len(z), relevant)]
+        sides = [[self._candidates(*row) for row in zip(queries, z, self._hits_without(z, r), strict=True)]
+                 for r in ([()] * len(z), relevant)]
         return fit_answer_rule(self.store.sample(BACKGROUND).texts, *sides)
 
     def _hits_without(self, z: np.ndarray, relevant: Sequence[Sequence[str]]) -> list[list[Hit]]:
         "The best hits of each query among documents that do not answer it."
         more = max((len(r) for r in relevant), default=0)
         found = self.find(z, CANDIDATES + more, None, True)
-        return self.hits(z, [[f for f in row if f.id not in set(r)][:CANDIDATES] for row, r in zip(found, relevant, strict=True)])
+        left = [[f for f in row if f.id not in set(r)] for row, r in zip(found, relevant, strict=True)]
+        return self.hits(z, [row[:CANDIDATES] for row in left])
 
     def answer_values(self,
         queries: Sequence[str],                               # questions
-        without: Sequence[Sequence[str]] | None = None,       # for each, ids that are treated as if they were not in the index
+        without: Sequence[Sequence[str]] | None = None,  # for each, ids that are treated as not in the index
     ) -> np.ndarray: # [n], smaller speaks for an answer; infinite where nothing is found
         "What `answered` compares with `answer_limit`."
         z = self.encode_queries(queries)
@@ -319,7 +335,8 @@ class GaussianRetriever:
             rule = f"answer-{sha256_text(repr(self.rule))[:12]}.json"
             save_rule(self.index_dir/rule, self.rule)
         m = self.model
-        write_manifest(self.index_dir, Manifest(m.fingerprint, m.output_dim, m.prompts, self.answer_limit, name, self._null_documents, rule=rule))
+        write_manifest(self.index_dir, Manifest(m.fingerprint, m.output_dim, m.prompts, self.answer_limit, name,
+                                                self._null_documents, rule=rule))
         for old in (*self.index_dir.glob("null-*.npz"), *self.index_dir.glob("answer-*.json")):
             if old.name not in (name, rule): old.unlink(missing_ok=True)
         self._stamp = (self.index_dir/"manifest.json").stat().st_mtime_ns

@@ -25,7 +25,8 @@ def world(
     "Which share of the work is ours, as torchrun and accelerate say it."
     rank = int(os.environ.get("RANK", 0)) if rank is None else rank
     size = int(os.environ.get("WORLD_SIZE", 1)) if world_size is None else world_size
-    if not 0 <= rank < size: raise UserError(f"rank {rank} of {size} processes", "RANK, WORLD_SIZE", "Start with torchrun, or unset both")
+    if not 0 <= rank < size:
+        raise UserError(f"rank {rank} of {size} processes", "RANK, WORLD_SIZE", "Start with torchrun, or unset both")
     return rank, size
 
 def _my_blocks(documents: Any, size: int, rank: int, n: int) -> Iterator[tuple[int, list[Entry]]]:
@@ -50,7 +51,9 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     path = folder/"encode.json"
     folder.mkdir(parents=True, exist_ok=True)
     if not path.exists(): write_json(path, settings)
-    if read_json(path) != settings: raise UserError("this folder holds vectors of another model or block size", str(folder), "Choose another output, or the same settings")
+    if read_json(path) != settings:
+        raise UserError("this folder holds vectors of another model or block size", str(folder),
+                        "Choose another output, or the same settings")
 
 def encode_shards(
     model: GaussianEncoder,         # encodes
@@ -69,7 +72,8 @@ def encode_shards(
         path, own = _shard(folder, number), _ids_hash(block)
         if path.exists():
             if (pq.read_schema(path).metadata or {}).get(b"documents") != own.encode():
-                raise UserError("the documents have changed since this file was written", str(path), "Choose another output folder")
+                raise UserError("the documents have changed since this file was written", str(path),
+                                "Choose another output folder")
             continue
         z = np.ascontiguousarray(model.encode([e.text for e in block], "document"), np.float32)
         column = pa.FixedSizeListArray.from_arrays(pa.array(z.ravel()), model.output_dim)
@@ -92,7 +96,8 @@ def read_shards(
 def _wait_for(path: Path, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
-        if time.monotonic() > end: raise UserError("the first process has not made the index", str(path.parent), "See its messages")
+        if time.monotonic() > end:
+            raise UserError("the first process has not made the index", str(path.parent), "See its messages")
         time.sleep(.1)
 
 def index_corpus(
@@ -107,6 +112,7 @@ def index_corpus(
     rank, n = world(rank, world_size)
     if rank: _wait_for(Path(index_dir)/"manifest.json", 600)
     index = GaussianRetriever(model, index_dir)
-    for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"): index.add(block, block_size)
+    for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"):
+        index.add(block, block_size)
     index.refresh()
     return index

@@ -15,7 +15,8 @@ from .hits import Batch, Found, dump_metadata
 from .metrics import top_k
 
 # %% auto #0
-__all__ = ['FORMAT', 'MemoryStore', 'writer_lock', 'LanceStore', 'Manifest', 'read_manifest', 'write_manifest', 'is_free']
+__all__ = ['COLUMNS', 'FORMAT', 'MemoryStore', 'writer_lock', 'LanceStore', 'Manifest', 'read_manifest', 'write_manifest',
+           'is_free']
 
 # %% ../nbs/07d_store.ipynb #62840281
 class MemoryStore:
@@ -79,7 +80,8 @@ class MemoryStore:
         gone = {self._place[i] for i in ids if i in self._place}
         keep = [i for i in range(len(self)) if i not in gone]
         self._parts = [self._matrix()[keep]]
-        self._ids, self._texts, self._metadata, self._rows = ([a[i] for i in keep] for a in (self._ids, self._texts, self._metadata, self._rows))
+        columns = (self._ids, self._texts, self._metadata, self._rows)
+        self._ids, self._texts, self._metadata, self._rows = ([a[i] for i in keep] for a in columns)
         self._place = {name: i for i, name in enumerate(self._ids)}
         return len(gone)
 
@@ -94,7 +96,8 @@ class MemoryStore:
         distances, places = top_k(u, self._matrix(), k)
         v = self._matrix()
         near = np.sqrt(np.square(np.asarray(u, np.float64)[:, None] - v[places]).sum(-1)) if k <= 64 else distances
-        return [[Found(float(d), self._rows[i], self._ids[i], self._texts[i], self._metadata[i], v[i]) for d, i in zip(ds, row, strict=True)]
+        return [[Found(float(d), self._rows[i], self._ids[i], self._texts[i], self._metadata[i], v[i])
+                 for d, i in zip(ds, row, strict=True)]
                 for ds, row in zip(near, places, strict=True)]
 
     def sample(self,
@@ -116,6 +119,9 @@ def _sql_text(text: str) -> str:
 
 def _id_filter(ids: Sequence[str]) -> str:
     return f"id IN ({', '.join(_sql_text(i) for i in ids)})"
+
+COLUMNS = ["row", "id", "text", "metadata", "v"]
+"Of the table: order of arrival, and what a `Batch` holds."
 
 @contextlib.contextmanager
 def writer_lock(
@@ -152,20 +158,24 @@ class LanceStore:
         try: table = db.open_table(self.TABLE)
         except Exception as e:
             first = (str(e).splitlines() or [""])[0][:160]
-            raise UserError(f"the table of documents cannot be opened: {first}", str(self.folder), "Restore the folder or index again") from e
+            raise UserError(f"the table of documents cannot be opened: {first}", str(self.folder),
+                            "Restore the folder or index again") from e
         if table.schema.field("v").type.list_size != self.dim:
-            raise UserError(f"the index holds {table.schema.field('v').type.list_size} dimensions, not {self.dim}", str(self.folder), "Use the model it was made with")
+            raise UserError(f"the index holds {table.schema.field('v').type.list_size} dimensions, not {self.dim}",
+                            str(self.folder), "Use the model it was made with")
         return table
 
     def _schema(self) -> Any:
         import pyarrow as pa
-        return pa.schema([("row", pa.int64()), ("id", pa.string()), ("text", pa.string()), ("metadata", pa.string()), ("v", pa.list_(pa.float32(), self.dim))])
+        return pa.schema([("row", pa.int64()), ("id", pa.string()), ("text", pa.string()), ("metadata", pa.string()),
+                          ("v", pa.list_(pa.float32(), self.dim))])
 
     def _arrow(self, batch: Batch) -> Any:
         import pyarrow as pa
         start = self._last_row() + 1
         v = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(batch.v, np.float32).ravel()), self.dim)
-        data = [pa.array(range(start, start + len(batch)), pa.int64()), batch.ids, batch.texts, [dump_metadata(m) for m in batch.metadata], v]
+        data = [pa.array(range(start, start + len(batch)), pa.int64()), batch.ids, batch.texts,
+                [dump_metadata(m) for m in batch.metadata], v]
         return pa.table(data, schema=self._schema())
 
     def _last_row(self) -> int:
@@ -182,7 +192,8 @@ class LanceStore:
     def ids(self) -> set[str]: # all ids
         "Ids of all documents, read again when the table has changed."
         version = self.table.version
-        if self._known[0] != version: self._known = (version, {i for b in self._read(["id"]) for i in b["id"].to_pylist()})
+        if self._known[0] != version:
+            self._known = (version, {i for b in self._read(["id"]) for i in b["id"].to_pylist()})
         return self._known[1]
 
     def texts(self,
@@ -190,14 +201,15 @@ class LanceStore:
     ) -> dict[str, str]: # id → text
         "Texts of some documents."
         if not ids: return {}
-        return {i: t for b in self._read(["id", "text"], _id_filter(ids)) for i, t in zip(b["id"].to_pylist(), b["text"].to_pylist(), strict=True)}
+        return {i: t for b in self._read(["id", "text"], _id_filter(ids))
+                for i, t in zip(b["id"].to_pylist(), b["text"].to_pylist(), strict=True)}
 
     def get(self,
         ids: Sequence[str], # ids, unknown ones are left out
     ) -> Batch: # in the order asked for
         "Some documents with their vectors."
         if not ids: return Batch([], [], [], np.zeros((0, self.dim), np.float32))
-        got = self._batch(self.table.search().where(_id_filter(ids)).select(["row", "id", "text", "metadata", "v"]).to_arrow())
+        got = self._batch(self.table.search().where(_id_filter(ids)).select(COLUMNS).to_arrow())
         place = {name: i for i, name in enumerate(got.ids)}
         return got.take([place[i] for i in ids if i in place])
 
@@ -218,7 +230,8 @@ class LanceStore:
     ) -> None:
         "Put documents in the place of those with the same ids, as one version."
         with writer_lock(self.folder):
-            self.table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(self._arrow(batch))
+            merge = self.table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(self._arrow(batch))
 
     def delete(self,
         ids: Sequence[str], # ids to remove
@@ -236,12 +249,14 @@ class LanceStore:
         exact: bool = False, # scan all documents even if there is an ANN index
     ) -> list[list[Found]]: # per query, nearest first
         "The k nearest documents of each query."
-        return [hits for i in range(0, len(u), 256) for hits in self._search(np.asarray(u[i:i + 256], np.float32), k, exact)]
+        return [hits for i in range(0, len(u), 256)
+                for hits in self._search(np.asarray(u[i:i + 256], np.float32), k, exact)]
 
     def _search(self, u: np.ndarray, k: int, exact: bool) -> list[list[Found]]:
         query = self.table.search(u if len(u) > 1 else u[0], vector_column_name="v").distance_type("l2").limit(k + 16)
-        query = query.bypass_vector_index() if exact or not self.table.list_indices() else query.nprobes(32).refine_factor(4)
-        hits = query.select(["row", "id", "text", "metadata", "v"] + ["_distance"]).to_arrow()
+        if exact or not self.table.list_indices(): query = query.bypass_vector_index()
+        else: query = query.nprobes(32).refine_factor(4)
+        hits = query.select([*COLUMNS, "_distance"]).to_arrow()
         v = hits["v"].combine_chunks().flatten().to_numpy().reshape(-1, self.dim)
         owner = hits["query_index"].to_numpy() if len(u) > 1 else np.zeros(len(v), int)
         near, row = np.sqrt(np.square(u.astype(np.float64)[owner] - v).sum(1)), hits["row"].to_numpy()
@@ -259,27 +274,32 @@ class LanceStore:
     ) -> Batch: # in order of arrival
         "A random sample of the documents."
         keep = np.sort(np.random.default_rng(seed).choice(len(self), min(n, len(self)), replace=False))
-        return self._batch(self.table.take_offsets(keep.tolist()).to_arrow()) if len(keep) else Batch([], [], [], np.zeros((0, self.dim), np.float32))
+        if not len(keep): return Batch([], [], [], np.zeros((0, self.dim), np.float32))
+        return self._batch(self.table.take_offsets(keep.tolist()).to_arrow())
 
     def _batch(self, rows: Any) -> Batch:
         import pyarrow as pa
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
         table = table.sort_by("row")
         v = table["v"].combine_chunks().flatten().to_numpy().reshape(-1, self.dim)
-        return Batch(table["id"].to_pylist(), table["text"].to_pylist(), [json.loads(m) for m in table["metadata"].to_pylist()], v)
+        return Batch(table["id"].to_pylist(), table["text"].to_pylist(),
+                     [json.loads(m) for m in table["metadata"].to_pylist()], v)
 
     def blocks(self,
         size: int = 4096, # documents a block, at most
     ) -> Iterator[Batch]: # of at most `size` documents
         "All documents, in order of arrival within a block."
-        for rows in self.table.search().select(["row", "id", "text", "metadata", "v"]).to_batches(size): yield self._batch(rows)
+        for rows in self.table.search().select(COLUMNS).to_batches(size): yield self._batch(rows)
 
     def build_ann(self,
         kind: str = "IVF_HNSW_SQ", # LanceDB's name of the index
     ) -> None:
         "Build an approximate index; distances stay exact, neighbours may be missed."
-        if len(self) < 1000: raise UserError(f"{len(self)} documents are too few for an approximate index", str(self.folder), "Search them exactly")
-        with writer_lock(self.folder): self.table.create_index(metric="l2", vector_column_name="v", index_type=kind, replace=True)
+        if len(self) < 1000:
+            raise UserError(f"{len(self)} documents are too few for an approximate index", str(self.folder),
+                            "Search them exactly")
+        with writer_lock(self.folder):
+            self.table.create_index(metric="l2", vector_column_name="v", index_type=kind, replace=True)
 
     def compact(self) -> None:
         "Merge small files and forget versions older than an hour."
@@ -301,22 +321,31 @@ class Manifest:
     null_documents: int = 0     # documents in the index when they were fitted
     metric: str = "l2"          # of the search: distance between u and v
     format: int = FORMAT        # version of the folder's layout
-    rule: str = ""              # file with the no-answer rule, empty until calibrated; the limit is then one of answer values
+    rule: str = ""              # file with the no-answer rule, empty until calibrated
 
 def read_manifest(
     folder: str | Path, # index folder
 ) -> Manifest:
     "Read and check; `UserError` when the folder is no index, or of another version."
     path = Path(folder)/"manifest.json"
-    if not Path(folder).is_dir(): raise UserError("no such index folder", str(folder), "Make one with: ragcun index --model_path M --documents D --index_dir …")
-    if not path.exists(): raise UserError("this folder is not a ragcun index (no manifest.json)", str(folder), "Give the folder that `ragcun index` made")
+    if not Path(folder).is_dir():
+        raise UserError("no such index folder", str(folder),
+                        "Make one with: ragcun index --model_path M --documents D --index_dir …")
+    if not path.exists():
+        raise UserError("this folder is not a ragcun index (no manifest.json)", str(folder),
+                        "Give the folder that `ragcun index` made")
     raw = read_json(path)
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         got = raw.get("format") if isinstance(raw, dict) else "none"
-        raise UserError(f"the index has format {got}, this version reads {FORMAT}", str(folder), "Index the documents again")
-    if raw.get("metric") != "l2": raise UserError(f"the index uses metric {raw.get('metric')!r}, only 'l2' carries evidence", str(folder), "Index the documents again")
+        raise UserError(f"the index has format {got}, this version reads {FORMAT}", str(folder),
+                        "Index the documents again")
+    if raw.get("metric") != "l2":
+        raise UserError(f"the index uses metric {raw.get('metric')!r}, only 'l2' carries evidence", str(folder),
+                        "Index the documents again")
     try: return Manifest(**raw)
-    except TypeError: raise UserError("manifest.json lacks fields or has unknown ones", str(folder), "Index the documents again") from None
+    except TypeError:
+        raise UserError("manifest.json lacks fields or has unknown ones", str(folder),
+                        "Index the documents again") from None
 
 def write_manifest(
     folder: str | Path, # index folder

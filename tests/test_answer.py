@@ -14,6 +14,7 @@ from ragcun.abstain import auroc
 from ragcun.answer import (CANDIDATES, FEW, LETTERS, SHARES, AnswerRule, Candidates, choose_share, fit_answer_rule, load_rule, save_rule,
                            word_weights, words_of)
 from ragcun.core import UserError
+from ragcun.hits import Found, filter_function, in_blocks
 from ragcun.hybrid import HybridRetriever
 from ragcun.retrieve import GaussianRetriever
 
@@ -157,3 +158,17 @@ def test_hybrid_takes_the_verdict_of_its_index():
     for q in ask[200:220]:
         a, b = both.search(q, top_k=3), index.search(q, top_k=3)
         assert a.answered == b.answered and a.value == pytest.approx(b.value, rel=1e-4) and len(a) == 3
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(), max_size=30), st.integers(1, 7))
+def test_blocks_are_all_items_in_order(items, size):
+    blocks = list(in_blocks(iter(items), size))
+    assert sum(blocks, []) == items and all(len(b) == size for b in blocks[:-1]) and all(blocks)
+
+
+def test_filters():
+    found = Found(0., 0, "a", "t", {"lang": "en", "tags": ["x"]}, np.zeros(1))
+    assert filter_function({"lang": "en"})(found) and not filter_function({"lang": "en", "year": 1})(found)
+    assert filter_function(lambda m: "x" in m["tags"])(found)
+    with pytest.raises(UserError, match="filter"): filter_function(3)
