@@ -30,9 +30,11 @@ class Critic(nn.Module):
     "Trainable ρ and τ of the evidence critic."
     def __init__(self,
         rho: Tensor, # [d] starting point
-        tau: float = 0.5, # starting point, at most 1
+        tau: float = 0.5, # starting point
+        most: float = 1.0, # largest τ: 1 counts the evidence fully, which independent coordinates would deserve
     ):
         super().__init__()
+        self.most = most
         low, high = RHO_RANGE
         self.logit = nn.Parameter(torch.logit(((rho - low)/(high - low)).clamp(1e-3, 1 - 1e-3)))
         self.log_tau = nn.Parameter(torch.tensor(math.log(tau), dtype=rho.dtype, device=rho.device))
@@ -43,9 +45,9 @@ class Critic(nn.Module):
         return RHO_RANGE[0] + (RHO_RANGE[1] - RHO_RANGE[0])*torch.sigmoid(self.logit)
 
     @property
-    def tau(self) -> Tensor: # scalar in (0, 1]
+    def tau(self) -> Tensor: # scalar in (0, most]
         "Temperature of the critic."
-        return self.log_tau.exp().clamp(max=1.0)
+        return self.log_tau.exp().clamp(max=self.most)
 
 # %% ../nbs/04a_loop.ipynb #725b97b8
 @dataclass(frozen=True)
@@ -81,9 +83,9 @@ def _same(keys: Sequence[str]) -> Tensor:
 
 # %% ../nbs/04a_loop.ipynb #c5c71844
 def batch_gradients(
-    encode: Callable[[Sequence[int]], Tensor], # Texts of the batch by position → z with gradient
+    encode: Callable[[Sequence[int]], Tensor], # Texts of the batch by position → vectors with gradient: z, or the features that a head then takes
     parts: Sequence[Sequence[int]], # Positions, in parts that this process encodes
-    loss_of: Callable[[Tensor], LossParts], # z of the whole batch → losses
+    loss_of: Callable[[Tensor], LossParts], # vectors of the whole batch → losses
     recompute: bool = False, # Encode twice and keep no graph: memory of one part
     scale: Callable[[Tensor], Tensor] = lambda loss: loss, # Loss scaling (fp16)
     processes: Any = None, # `Processes` when several train together, each with its own parts
@@ -107,7 +109,7 @@ def batch_gradients(
         if state is not None:
             _set_random_state(state)
             again = encode(part)
-        again.backward(g.to(again.dtype))
+        if again.requires_grad: again.backward(g.to(again.dtype))  # features of a frozen base need nothing
     return LossParts(*(t.detach() for t in losses))
 
 def _random_state() -> tuple[Tensor, list[Tensor]]:
@@ -200,7 +202,7 @@ def warmup_cosine(
 class Rates:
     "Peak learning rates by module."
     base: float = 2e-5     # Of the base encoder; 0 freezes it
-    head: float = 5e-4     # Of W and b
+    head: float = 5e-4     # Of W and b, and of the residual layer where there is one
     critic: float = 5e-3   # Of ρ and τ
     weight_decay: float = 0.01 # Of the base's matrices
 
@@ -210,7 +212,8 @@ def make_optimizer(
     rates: Rates, # Peak rates; base = 0 means frozen
 ) -> torch.optim.AdamW: # Groups named base, base_plain, head, critic
     "AdamW with one group per module; weight decay only on the base's matrices."
-    groups = [{"params": list(model.head.parameters()), "lr": rates.head, "name": "head", "weight_decay": 0.0},
+    head = [*model.head.parameters(), *(model.residual.parameters() if model.residual is not None else ())]
+    groups = [{"params": head, "lr": rates.head, "name": "head", "weight_decay": 0.0},
               {"params": list(critic.parameters()), "lr": rates.critic, "name": "critic", "weight_decay": 0.0}]
     for p in model.base.parameters(): p.requires_grad_(p.requires_grad and rates.base > 0)
     trained = [p for p in model.base.parameters() if p.requires_grad]

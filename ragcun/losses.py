@@ -20,8 +20,8 @@ from .sigreg import (CLOUDS as CLOUDS, characteristic_function_sums as character
     sigreg_loss as sigreg_loss, sigreg_relative as sigreg_relative, slice_directions as slice_directions)
 
 # %% auto #0
-__all__ = ['CRITICS', 'duplicate_mask', 'critic_scores', 'info_nce_loss', 'regularization_loss', 'gradient_norm', 'plot_pull',
-           'predictive_loss', 'LossWeights', 'LossParts', 'total_loss']
+__all__ = ['CRITICS', 'COSINE_TAU', 'duplicate_mask', 'critic_scores', 'info_nce_loss', 'regularization_loss', 'gradient_norm',
+           'plot_pull', 'predictive_loss', 'LossWeights', 'LossParts', 'cosine_loss', 'total_loss']
 
 # %% ../nbs/03_losses.ipynb #18e7bf67
 def duplicate_mask(
@@ -142,9 +142,10 @@ class LossWeights:
     n_slices: int = 256 # directions of SIGReg
     target_std: float = 1. # of `regularization_loss`
     stop_gradient: bool = False # documents are fixed targets of the predictive term
+    cosine: float = 0. # InfoNCE on the cosine of features, nats; for a base that is trained
 
     def __post_init__(self) -> None:
-        for name in ("contrastive", "isotropy", "reg", "predictive"):
+        for name in ("contrastive", "isotropy", "reg", "predictive", "cosine"):
             if not getattr(self, name) >= 0: raise UserError(f"weight {getattr(self, name)} is not ≥ 0", name, "use 0 to switch a part off")
         if self.critic not in CRITICS: raise UserError(f"unknown critic {self.critic!r}", "critic", f"use one of {', '.join(CRITICS)}")
 
@@ -155,6 +156,18 @@ class LossParts(NamedTuple):
     isotropy: Tensor # SIGReg, mean of both sides
     regularization: Tensor # mean and standard deviation, mean of both sides
     predictive: Tensor # JEPA term
+    cosine: Tensor # InfoNCE on features
+
+COSINE_TAU = 20.
+
+def cosine_loss(
+    features: tuple[Tensor, Tensor], # [n, d_base] of queries, [n + m, d_base] of documents and further negatives
+    mask: Tensor | None = None, # [n, n + m], from `duplicate_mask`
+) -> Tensor: # scalar, nats
+    "InfoNCE on 20 · cosine of the base's own features, each query among the documents: what sentence-transformers calls multiple negatives ranking."
+    q, x = features
+    none = q.new_zeros(0)
+    return info_nce_loss(q, x[:len(q)], none, COSINE_TAU, negatives=x[len(q):] if len(x) > len(q) else None, mask=mask, critic="cosine", symmetric=False)
 
 def total_loss(
     q: Tensor, # [n, d], embeddings of queries
@@ -166,6 +179,7 @@ def total_loss(
     negatives: Tensor | None = None, # [m, d], explicit negatives of any rows
     mask: Tensor | None = None, # [n, n + m], from `duplicate_mask`
     seed: int = 0, # of the directions: the global step
+    features: tuple[Tensor, Tensor] | None = None, # of queries, and of documents with negatives: for the cosine part
 ) -> LossParts: # total and parts
     "Weighted sum of the losses of a batch. A part of weight 0 is not computed and reads 0."
     w, off = weights, 0*q.sum()
@@ -173,6 +187,7 @@ def total_loss(
     parts = (info_nce_loss(q, x, rho, tau, negatives=negatives, mask=mask, critic=w.critic) if w.contrastive else off,
              both(lambda z: sigreg_loss(z, seed=seed, n_slices=w.n_slices)) if w.isotropy else off,
              both(lambda z: regularization_loss(z, w.target_std)) if w.reg else off,
-             predictive_loss(q, x, rho, w.stop_gradient) if w.predictive else off)
-    scale = (w.contrastive, w.isotropy, w.reg, w.predictive)
+             predictive_loss(q, x, rho, w.stop_gradient) if w.predictive else off,
+             cosine_loss(features, mask) if w.cosine and features is not None else off)
+    scale = (w.contrastive, w.isotropy, w.reg, w.predictive, w.cosine)
     return LossParts(torch.stack([s*p for s, p in zip(scale, parts, strict=True)]).sum(), *parts)

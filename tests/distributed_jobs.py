@@ -35,14 +35,13 @@ def gradients(base, kind, batch, rank, world, port, out):
     critic = Critic(torch.linspace(.8, .1, model.output_dim, dtype=torch.float64), .16)
     budget, recompute = BUDGETS[kind]
     source, processes, layout = TextSource(model, budget), Processes(), lay_out(pairs, list(range(batch)))
-    weights = LossWeights(1, 1, 1, .5, "evidence", 16)
-    def loss_of(z):
-        q, x, n = layout.split(z)
-        return total_loss(q, x, critic.rho, critic.tau, weights, negatives=n, mask=layout.mask, seed=5)
+    weights = LossWeights(1, 1, 1, .5, "evidence", 16, cosine=.7)
+    def loss_of(h):
+        q, x, n = layout.split(model.embed(h))
+        return total_loss(q, x, critic.rho, critic.tau, weights, negatives=n, mask=layout.mask, seed=5, features=(h[:batch], h[batch:]))
     parts = source.parts(layout, processes.share(len(layout.texts)))
     losses = batch_gradients(lambda part: source.encode(layout, part), parts, loss_of, recompute, processes=processes)
-    shared = [*model.base.parameters(), *model.head.parameters()]
-    processes.sum_gradients(shared)
+    processes.sum_gradients(list(model.base.parameters()))  # head and critic see the whole batch everywhere
     assert kind == "plain" or len(parts) > 2 or world > 2
     if rank == 0:
         named = {**dict(model.named_parameters()), **dict(critic.named_parameters())}

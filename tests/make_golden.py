@@ -27,7 +27,7 @@ TEXTS = ["what is a star", "a star is a ball of hot gas", "how does a cell work"
 def golden_learner(base, folder, **more):
     "The run whose checkpoint is kept: two epochs of two steps."
     pairs = load_pairs(processed("train.json"))
-    config = settle(TrainConfig(freeze_base=True, epochs=2, batch_size=22, mixed_precision="no", n_slices=4, keep_last=1, **more), len(pairs))
+    config = settle(TrainConfig(freeze_base=True, epochs=2, batch_size=22, mixed_precision="no", n_slices=4, keep_last=1, residual=False, **more), len(pairs))
     model = GaussianEncoder.from_base(base, 8, "cpu", "no")
     model.base_id = "golden"
     return Learner(model, PairSet(list(pairs), "golden"), pairs_to_retrieval(load_pairs(processed("val.json"))), config, folder)

@@ -445,6 +445,6 @@ def test_critic_scores_are_what_they_are_called():
 
 def test_loss_parts_are_named_scalars_with_a_graph():
     q, x, rho = pairs(6, 3)
-    got = L.total_loss(q.requires_grad_(), x, rho, 1., L.LossWeights(predictive=1., n_slices=8))
-    assert isinstance(got, L.LossParts) and got._fields == ("total", "contrastive", "isotropy", "regularization", "predictive")
+    got = L.total_loss(q.requires_grad_(), x, rho, 1., L.LossWeights(predictive=1., n_slices=8, cosine=1.), features=(q, x))
+    assert isinstance(got, L.LossParts) and got._fields == ("total", "contrastive", "isotropy", "regularization", "predictive", "cosine")
     assert all(t.ndim == 0 and t.requires_grad for t in got)
