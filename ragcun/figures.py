@@ -5,147 +5,27 @@
 # %% ../nbs/06a_figures.ipynb #6526c3a4
 from __future__ import annotations
 
-import base64
-import io
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .core import UserError, atomic_write, iter_jsonl
+from .core import iter_jsonl
+from ragcun.drawing import (
+    PALETTE, colour, dress, figure_base64, figure_of, figure_png, finite_array, headless, log_axis, new_axes,
+    save_figure)
 
 # %% auto #0
-__all__ = ['PALETTE', 'ISOTROPY', 'headless', 'new_axes', 'dress', 'log_axis', 'colour', 'figure_of', 'figure_png',
-           'figure_base64', 'save_figure', 'finite_array', 'metric_rows', 'series', 'plot_isotropy_curve',
-           'plot_positive_distance', 'plot_training', 'plot_spectrum', 'plot_qq', 'plot_information',
-           'plot_pair_distances', 'plot_before_after', 'plot_quality_isotropy', 'plot_capacity']
+__all__ = ['ISOTROPY', 'metric_rows', 'series', 'plot_isotropy_curve', 'plot_positive_distance', 'plot_training', 'plot_spectrum',
+           'plot_qq', 'plot_information', 'plot_pair_distances', 'plot_before_after', 'plot_quality_isotropy',
+           'plot_capacity', 'PALETTE', 'colour', 'dress', 'figure_base64', 'figure_of', 'figure_png', 'finite_array',
+           'headless', 'log_axis', 'new_axes', 'save_figure']
 
 # %% ../nbs/06a_figures.ipynb #0b7dc53a
-PALETTE = dict(model="#0072B2", base="#D55E00", theory="#1B1F23",
-               related="#009E73", unrelated="#7A7F87", threshold="#B3123F")
-_headless: ContextVar[bool] = ContextVar("ragcun_headless", default=False)
-
-
-@contextmanager
-def headless() -> Iterator[None]:  # nothing
-    "Within this block figures are plain objects, also in a notebook: for writing files."
-    token = _headless.set(True)
-    try:
-        yield
-    finally:
-        _headless.reset(token)
-
-
-def _shows_inline() -> bool:
-    "Whether a notebook kernel will show, and close, a pyplot figure at the end of the cell."
-    return not _headless.get() and "ipykernel" in sys.modules and "inline" in os.environ.get("MPLBACKEND", "inline")
-
-
-def new_axes(
-    width: float = 5.6,  # inches
-    height: float = 3.4,  # inches
-    rows: int = 1,  # rows of axes
-    columns: int = 1,  # columns of axes
-) -> Any:  # one Axes, or an array of Axes [rows, columns] without its axes of length 1
-    "Open a white figure with empty axes."
-    import matplotlib.figure
-    open_figure: Any = matplotlib.figure.Figure
-    if _shows_inline():
-        from matplotlib import pyplot
-        open_figure = pyplot.figure
-    return open_figure(figsize=(width, height), dpi=72, facecolor="white", layout="constrained").subplots(rows, columns)
+_all_ = ["PALETTE", "colour", "dress", "figure_base64", "figure_of", "figure_png", "finite_array", "headless",
+         "log_axis", "new_axes", "save_figure"]
 
 # %% ../nbs/06a_figures.ipynb #56d4aca5
-def dress(
-    ax: Any,  # the Axes
-    title: str,  # the message
-    x: str,  # what the horizontal axis measures
-    y: str,  # what the vertical axis measures
-    legend: bool = True,  # draw the legend when there are labels
-) -> Any:  # the same Axes
-    "Title, labels, light grid and legend in the house style."
-    ax.set_title(title, loc="left", fontsize=10, fontweight="bold", color=PALETTE["theory"])
-    ax.set_xlabel(x, fontsize=9)
-    ax.set_ylabel(y, fontsize=9)
-    ax.tick_params(labelsize=8)
-    ax.grid(True, color="#E3E6EA", linewidth=0.7)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    if legend and ax.get_legend_handles_labels()[1]:
-        ax.legend(fontsize=8, frameon=False)
-    return ax
-
-
-def log_axis(
-    ax: Any,  # the Axes
-) -> None:
-    "A logarithmic vertical axis with plain numbers at the powers of ten."
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
-
-
-def colour(name: str) -> str:  # a colour of the palette
-    "The colour of a series: its own when the palette knows the name, else the model's."
-    return PALETTE.get(name, PALETTE["base"] if "base" in name else PALETTE["model"])
-
-# %% ../nbs/06a_figures.ipynb #725b97b8
-def figure_of(target: Any) -> Any:  # the matplotlib Figure
-    "The figure behind a figure, axes, or an array of axes."
-    first = np.ravel(np.asarray(target, dtype=object))[0]
-    return first if hasattr(first, "savefig") else first.get_figure()
-
-
-def figure_png(
-    target: Any,  # Figure, Axes or array of Axes
-    dpi: int = 110,  # dots per inch
-) -> bytes:  # the picture
-    "The figure as PNG bytes, on white, without dates or versions inside."
-    buffer = io.BytesIO()
-    figure_of(target).savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def figure_base64(target: Any) -> str:  # "data:image/png;base64,…"
-    "The figure as a data address, for a page that stands alone."
-    return "data:image/png;base64," + base64.b64encode(figure_png(target)).decode()
-
-
-def save_figure(
-    target: Any,  # Figure, Axes or array of Axes
-    path: str | Path,  # the .png to write
-) -> Path:  # where it was written
-    "Write the figure as PNG; an interrupted write leaves the old file."
-    with atomic_write(path) as temporary:
-        Path(temporary).write_bytes(figure_png(target))
-    return Path(path)
-
-# %% ../nbs/06a_figures.ipynb #fbe066a5
-def finite_array(
-    values: Any,  # numbers
-    what: str,  # what they are called in the message
-    ndim: int = 1,  # expected number of axes
-) -> np.ndarray:  # float64 copy
-    "The values as an array; a UserError when they are empty, of the wrong shape, or not finite."
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{what} are not numbers: {error}", what, "Pass an array of numbers") from None
-    if array.ndim != ndim or array.size == 0:
-        shape = f"{what} has shape {array.shape}, expected {ndim} axes and a value"
-        raise UserError(shape, what, "Pass a non-empty array")
-    if not np.isfinite(array).all():
-        broken = int((~np.isfinite(array)).sum())
-        raise UserError(f"{what} holds {broken} values that are NaN or infinite", what, "Find what gave them")
-    return array
-
-# %% ../nbs/06a_figures.ipynb #712e9d7c
 def metric_rows(
     rows: Any,  # list of dicts, or the path of a metrics.jsonl
 ) -> list[dict]:  # the rows
@@ -171,7 +51,7 @@ def series(
             return np.array([p[0] for p in points]), np.array([p[1] for p in points], dtype=float)
     return np.array([]), np.array([])
 
-# %% ../nbs/06a_figures.ipynb #c5c71844
+# %% ../nbs/06a_figures.ipynb #fbe066a5
 ISOTROPY = {"sigreg_relative": ("SIGReg, relative", "threshold"),
             "participation_ratio": ("participation ratio", "model"), "embedding_std": ("embedding std", "related")}
 
@@ -206,7 +86,7 @@ def plot_isotropy_curve(
     _say_nothing_recorded(ax, count)
     return dress(ax, "Isotropy over training", "step (rings: validation)", "relative to a true Gaussian", count > 0)
 
-# %% ../nbs/06a_figures.ipynb #8e970e98
+# %% ../nbs/06a_figures.ipynb #b6149bb9
 def plot_positive_distance(
     rows: Any,  # rows of metrics.jsonl, or its path
     ax: Any = None,  # axes to draw on
@@ -229,7 +109,7 @@ def plot_training(
     plot_positive_distance(rows, axes[1])
     return axes
 
-# %% ../nbs/06a_figures.ipynb #7baf2d5e
+# %% ../nbs/06a_figures.ipynb #c5c71844
 def _falling(values: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
     "Percentage of directions, and eigenvalues over their mean, largest first; none for directions without variance."
     ordered = np.sort(finite_array(values, what))[::-1]
@@ -252,7 +132,7 @@ def plot_spectrum(
     log_axis(ax)
     return dress(ax, "How the variance is shared out", "direction, % of all, largest first", "eigenvalue / mean")
 
-# %% ../nbs/06a_figures.ipynb #614e38ed
+# %% ../nbs/06a_figures.ipynb #04875f6e
 def plot_qq(
     samples: dict[str, tuple],  # name → (theoretical quantiles [m], sample quantiles [m])
     title: str = "Coordinates against the normal law",  # the message
@@ -267,7 +147,7 @@ def plot_qq(
     ax.plot([min(ends), max(ends)], [min(ends), max(ends)], "--", color=PALETTE["theory"], linewidth=1, label="the law")
     return dress(ax, title, "quantile of the law", "quantile of the sample")
 
-# %% ../nbs/06a_figures.ipynb #47d09d50
+# %% ../nbs/06a_figures.ipynb #c3c5b5b7
 def plot_information(
     rho: Any,  # [d], correlation of query and document per coordinate
     ax: Any = None,  # axes to draw on
@@ -284,7 +164,7 @@ def plot_information(
     ax.set_ylim(0)
     return dress(ax, f"Information: {nats.sum():.1f} nats", "coordinate, strongest first", "nats")
 
-# %% ../nbs/06a_figures.ipynb #62e83953
+# %% ../nbs/06a_figures.ipynb #17704b69
 def plot_pair_distances(
     related: Any,  # [n], distances of queries to their own documents
     unrelated: Any,  # [m], distances of random pairs
@@ -303,7 +183,7 @@ def plot_pair_distances(
     ax.set_yticks([])
     return dress(ax, "Related and unrelated pairs", "distance per coordinate", "density", legend)
 
-# %% ../nbs/06a_figures.ipynb #6e7ccd54
+# %% ../nbs/06a_figures.ipynb #614e38ed
 def _panel_row(axes: Any, view: dict, name: str) -> None:
     "Draw the four views of one space on four axes."
     cloud = finite_array(view["cloud"], "cloud", 2)
@@ -345,7 +225,7 @@ def plot_before_after(
     _same_limits(axes[:, 1:].T)
     return axes
 
-# %% ../nbs/06a_figures.ipynb #005a4db3
+# %% ../nbs/06a_figures.ipynb #2844a2e5
 def plot_quality_isotropy(
     points: list[dict],  # each with "s", "ndcg@10", "participation_ratio"
     chosen: float | None = None,  # the s that was kept
