@@ -29,9 +29,9 @@ from .saving import pack_model
 from .split import split_pairs
 
 # %% auto #0
-__all__ = ['Candidate', 'refit', 'compose', 'line_search', 'climb', 'decide', 'FitResult', 'candidate_report', 'sentence',
-           'set_aside', 'fit', 'start_candidates', 'encode_now', 'final_refit', 'save_result', 'fit_closed_form',
-           'TrainConfig']
+__all__ = ['Candidate', 'refit', 'unit_spread', 'compose', 'line_search', 'climb', 'decide', 'FitResult', 'candidate_report',
+           'sentence', 'set_aside', 'fit', 'start_candidates', 'encode_now', 'final_refit', 'save_result',
+           'fit_closed_form', 'TrainConfig']
 
 # %% ../nbs/04g_train.ipynb #4e840356
 _all_ = ["fit_closed_form", "TrainConfig"]
@@ -83,6 +83,15 @@ def _trained_features(model: GaussianEncoder, pairs: PairSet, config: TrainConfi
     f = pair_features(model, pairs)
     return replace(f, q=model.project(f.q), x=model.project(f.x))
 
+def unit_spread(
+    candidate: Candidate, # A trained model
+) -> Candidate: # It ranks as before
+    "Scale all coordinates alike, so that texts of the validation set have standard deviation 1."
+    model = candidate.model
+    spread = candidate.health()["embedding_std"]
+    weight, bias, rho = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias, model.rho))
+    return replace(candidate, model=model.clone_head().set_head(weight/spread, bias/spread, rho))
+
 def compose(
     head: Head, # On the embeddings of `model`
     model: GaussianEncoder, # Its head comes first
@@ -91,7 +100,7 @@ def compose(
     weight, bias = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias))
     return replace(head, weight=head.weight @ weight, bias=head.weight @ bias + head.bias)
 
-# %% ../nbs/04g_train.ipynb #725b97b8
+# %% ../nbs/04g_train.ipynb #fbe066a5
 def line_search(
     untouched: GaussianEncoder, # Its base has the weights before training
     trained: GaussianEncoder, # Its base has those after; changed in place
@@ -125,7 +134,7 @@ def climb(
         if now != 1.0: break
     return now
 
-# %% ../nbs/04g_train.ipynb #b4f4c709
+# %% ../nbs/04g_train.ipynb #712e9d7c
 def decide(
     scores: list[np.ndarray], # NDCG@10 per query of each candidate, simplest first
 ) -> int: # Which one is kept
@@ -135,7 +144,7 @@ def decide(
         if clearly_better(paired_test(scores[i], scores[kept])): kept = i
     return kept
 
-# %% ../nbs/04g_train.ipynb #e79a6e49
+# %% ../nbs/04g_train.ipynb #8e970e98
 @dataclass
 class FitResult:
     "What a run ended with."
@@ -183,7 +192,7 @@ def sentence(
     name = max(others, key=lambda n: others[n]["mean"])
     return f"Kept the base: no model was ahead of it by more than one standard error on {queries} validation queries (the best, {name}: {_words(others[name])})."
 
-# %% ../nbs/04g_train.ipynb #f34f19fe
+# %% ../nbs/04g_train.ipynb #e0fd9503
 def set_aside(
     pairs: PairSet, # All training pairs
     val: RetrievalData | PairSet | None, # What the user gave
@@ -197,7 +206,7 @@ def set_aside(
     data, everything = pairs_to_retrieval(aside), pairs_to_retrieval(pairs)
     return train, replace(data, corpus=everything.corpus), f"{len(aside)} pairs set aside (a tenth, seed {seed})"
 
-# %% ../nbs/04g_train.ipynb #04875f6e
+# %% ../nbs/04g_train.ipynb #17704b69
 def fit(
     model: GaussianEncoder, # From `GaussianEncoder.from_base`; not changed
     pairs: PairSet, # Training pairs
@@ -274,7 +283,7 @@ def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: H
     if not learner.config.freeze_base:
         if learner.config.line_search: _note_scale(trained, line_search(untouched, trained, held.data, learner.config.seed))
         held = encode_now(trained, held)
-    return [Candidate("trained", trained, held), refit(trained, pairs, held, learner.config)]
+    return [unit_spread(c) for c in (Candidate("trained", trained, held), refit(trained, pairs, held, learner.config))]
 
 def _note_scale(model: GaussianEncoder, scale: float) -> None:
     model.extra = {**model.extra, "update_scale": scale}
