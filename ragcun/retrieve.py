@@ -28,6 +28,10 @@ BACKGROUND = 3000
 LONG = 20_000
 "Characters beyond which a document certainly exceeds what a text encoder reads."
 
+def _left(found: list[list[Found]], gone: Sequence[Sequence[str]]) -> list[list[Found]]:
+    "The first candidates of each query among documents that are not gone."
+    return [[f for f in row if f.id not in set(g)][:CANDIDATES] for row, g in zip(found, gone, strict=True)]
+
 class GaussianRetriever:
     "Search by evidence, in memory or in an index folder."
     def __init__(self,
@@ -294,24 +298,21 @@ class GaussianRetriever:
         self._set_null(fit_null(background, self.rho, z, rows))
 
     def _fit_rule(self, queries: Sequence[str], z: np.ndarray, relevant: Sequence[Sequence[str]]) -> AnswerRule:
-        sides = [[self._candidates(*row) for row in zip(queries, z, self._hits_without(z, r), strict=True)]
-                 for r in ([()] * len(z), relevant)]
+        found = self._nearest(z, relevant)                     # one search serves both sides
+        hits = [self.hits(z, _left(found, r)) for r in ([()] * len(z), relevant)]
+        sides = [[self._candidates(*row) for row in zip(queries, z, side, strict=True)] for side in hits]
         return fit_answer_rule(self.store.sample(BACKGROUND).texts, *sides)
 
-    def _hits_without(self, z: np.ndarray, relevant: Sequence[Sequence[str]]) -> list[list[Hit]]:
-        "The best hits of each query among documents that do not answer it."
-        more = max((len(r) for r in relevant), default=0)
-        found = self.find(z, CANDIDATES + more, None, True)
-        left = [[f for f in row if f.id not in set(r)] for row, r in zip(found, relevant, strict=True)]
-        return self.hits(z, [row[:CANDIDATES] for row in left])
+    def _nearest(self, z: np.ndarray, relevant: Sequence[Sequence[str]]) -> list[list[Found]]:
+        return self.find(z, CANDIDATES + max((len(r) for r in relevant), default=0), None, True)
 
     def answer_values(self,
         queries: Sequence[str],                               # questions
         without: Sequence[Sequence[str]] | None = None,  # for each, ids that are treated as not in the index
     ) -> np.ndarray: # [n], smaller speaks for an answer; infinite where nothing is found
         "What `answered` compares with `answer_limit`."
-        z = self.encode_queries(queries)
-        hits = self._hits_without(z, without if without is not None else [()] * len(z))
+        z, gone = self.encode_queries(queries), without if without is not None else [()] * len(queries)
+        hits = self.hits(z, _left(self._nearest(z, gone), gone))
         return np.array([self._value(*row) for row in zip(queries, z, hits, strict=True)])
 
     def save(self,

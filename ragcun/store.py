@@ -139,6 +139,7 @@ def writer_lock(
 class LanceStore:
     "Documents in a LanceDB table, searched exactly unless an ANN index was built."
     TABLE = "documents"
+    PROBES, REFINE = 32, 4  # of an approximate search: partitions looked into, and candidates for each hit compared exactly
 
     def __init__(self,
         folder: str | Path, # index folder; the table is made if there is none
@@ -255,7 +256,7 @@ class LanceStore:
     def _search(self, u: np.ndarray, k: int, exact: bool) -> list[list[Found]]:
         query = self.table.search(u if len(u) > 1 else u[0], vector_column_name="v").distance_type("l2").limit(k + 16)
         if exact or not self.table.list_indices(): query = query.bypass_vector_index()
-        else: query = query.nprobes(32).refine_factor(4)
+        else: query = query.nprobes(self.PROBES).refine_factor(self.REFINE)
         hits = query.select([*COLUMNS, "_distance"]).to_arrow()
         v = hits["v"].combine_chunks().flatten().to_numpy().reshape(-1, self.dim)
         owner = hits["query_index"].to_numpy() if len(u) > 1 else np.zeros(len(v), int)

@@ -1,8 +1,9 @@
 """Time and memory of a large index on disk: add, reopen, search exactly and with an approximate index.
 
-    python tests/bench_index.py [--documents 1000000] [--dim 384] [--ann IVF_FLAT] [--output data/results/index_scale.json]
+    python tests/bench_index.py [--documents 1000000] [--dim 384] [--ann IVF_RQ,IVF_HNSW_SQ] [--real ../shared/data] [--output data/results/index_scale.json]
 
-Vectors follow the model's own law (seeded); questions are drawn given a document, so the right answer is known."""
+Vectors follow the model's own law (seeded); questions are drawn given a document, so the right answer is known. With --real, approximate
+indexes over medquad's documents too: v of a closed form beside the vectors of the base."""
 import argparse
 import multiprocessing
 import resource
@@ -43,15 +44,45 @@ def ask(folder, n, dim, questions, ann, queue):
     u = ((rho * z + np.sqrt(1 - rho ** 2) * rng.standard_normal(z.shape)) / np.sqrt(1 - rho ** 2)).astype(np.float32)
     exact = timed(store, u, True)
     out["exact"] = summary(exact, sample.ids)
-    if ann:
+    for kind in ann:
         start = time.time()
-        store.build_ann(ann)
-        out["ann"] = {"kind": ann, "build_seconds": round(time.time() - start, 1)}
-        near = timed(store, u, False)
-        out["ann"] |= summary(near, sample.ids)
-        out["ann"]["recall@10"] = round(float(np.mean([len({f.id for f in a} & {f.id for f in b}) / 10 for (a, _), (b, _) in zip(near, exact, strict=True)])), 4)
+        store.build_ann(kind)
+        out.setdefault("ann", {})[kind] = {"build_seconds": round(time.time() - start, 1), "build_peak_gib": peak()} | sweep(store, u, exact, sample.ids)
     out["search_peak_gib"] = peak()
     queue.put(out)
+
+
+def sweep(store, u, exact, ids=None):
+    "Recall of the ten nearest, and latency, at several settings."
+    out = {}
+    for probes, refine in ((8, 4), (32, 4), (128, 4), (32, 10)):
+        store.PROBES, store.REFINE = probes, refine
+        near = timed(store, u, False)
+        recall = np.mean([len({f.id for f in a} & {f.id for f in b}) / 10 for (a, _), (b, _) in zip(near, exact, strict=True)])
+        out[f"{probes} probes, refine {refine}"] = {"recall@10": round(float(recall), 4)} | summary(near, ids)
+    return out
+
+
+def real(root, kinds):
+    "The same over real documents, where v and the base's own vectors can be compared."
+    from bench_retrieval import Bench
+    from ragcun.model import GaussianEncoder
+    from ragcun.null import document_vector, query_vector
+    b = Bench(root, "medquad", GaussianEncoder.from_base(device="cpu"), limits={})
+    h, z, _ = b.questions(b.test, 200)
+    out = {"documents": len(b.ids), "questions": len(h)}
+    for name, v, u in (("v", document_vector(b.z, b.rho), query_vector(z, b.rho)), ("base", b.h, h)):
+        with tempfile.TemporaryDirectory() as d:
+            store = LanceStore(d, v.shape[1])
+            store.add(Batch(b.ids, [""] * len(b.ids), [{}] * len(b.ids), np.asarray(v, np.float32)))
+            u = np.asarray(u, np.float32)
+            exact = timed(store, u, True)
+            out[name] = {"exact": summary(exact)}
+            for kind in kinds:
+                start = time.time()
+                store.build_ann(kind)
+                out[name][kind] = {"build_seconds": round(time.time() - start, 1)} | sweep(store, u, exact)
+    return out
 
 
 def timed(store, u, exact):
@@ -63,10 +94,11 @@ def timed(store, u, exact):
     return out
 
 
-def summary(results, ids):
+def summary(results, ids=None):
     ms = np.array([t for _, t in results[2:]]) * 1000
-    return {"p50_ms": round(float(np.percentile(ms, 50)), 1), "p95_ms": round(float(np.percentile(ms, 95)), 1),
-            "right_first": round(float(np.mean([h[0].id == i for (h, _), i in zip(results, ids, strict=True)])), 3)}
+    out = {"p50_ms": round(float(np.percentile(ms, 50)), 1), "p95_ms": round(float(np.percentile(ms, 95)), 1)}
+    if ids is None: return out
+    return out | {"right_first": round(float(np.mean([h[0].id == i for (h, _), i in zip(results, ids, strict=True)])), 3)}
 
 
 def child(target, *args):
@@ -84,12 +116,14 @@ if __name__ == "__main__":
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--questions", type=int, default=30)
-    parser.add_argument("--ann", default="")
+    parser.add_argument("--ann", default="", help="comma-separated LanceDB names")
+    parser.add_argument("--real", default="")
     parser.add_argument("--output", default="data/results/index_scale.json")
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as d:
-        result = child(fill, d, a.documents, a.dim) | child(ask, d, a.documents, a.dim, a.questions, a.ann)
+        result = child(fill, d, a.documents, a.dim) | child(ask, d, a.documents, a.dim, a.questions, [k for k in a.ann.split(",") if k])
         result["disk_gib"] = round(int(subprocess.run(["du", "-sk", d], capture_output=True, text=True).stdout.split()[0]) / 2 ** 20, 2)
-    result["command"] = f"python tests/bench_index.py --documents {a.documents} --dim {a.dim}" + (f" --ann {a.ann}" if a.ann else "")
+    if a.real: result["real"] = real(a.real, a.ann.split(","))
+    result["command"] = f"python tests/bench_index.py --documents {a.documents} --dim {a.dim}" + (f" --ann {a.ann}" if a.ann else "") + (" --real ../shared/data" if a.real else "")
     write_json(a.output, result)
     print(result)

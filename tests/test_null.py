@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import integrate, stats
 
 from ragcun.core import UserError
-from ragcun.null import (IDENTITY, EmpiricalNull, GaussianNull, answer_limit, corpus_null, evidence_from_distance, fit_null, fit_tail_map,
+from ragcun.null import (IDENTITY, EmpiricalNull, GaussianNull, TailMap, answer_limit, corpus_null, evidence_from_distance, fit_null, fit_tail_map,
                          posterior, query_vector, document_vector, theoretical_null)
 
 
@@ -159,3 +159,15 @@ def test_conformal_rate_is_kept_and_a_naive_quantile_breaks_it():
 def test_posterior():
     assert np.isclose(posterior(0., .5), .5) and np.isclose(posterior(np.log(9.), .1), .5)
     with pytest.raises(UserError): posterior(0., 1.)
+
+
+def test_a_tail_map_is_monotone_and_never_zero():
+    curve = TailMap(np.array([0., 1., 3.]), np.array([0., -2., -4.]), 2., .5)
+    y = np.array([0., .5, 1., 2., 3., 5., 1e6])
+    got = curve(y)
+    assert (np.diff(got) < 0).all() and np.isfinite(got).all()
+    np.testing.assert_allclose(got[:5], [0, -1, -2, -3, -4])
+    assert got[5] == pytest.approx(-4 - np.log1p(.5 * 1.) / .5)              # the generalised Pareto's survival function, by hand
+    flat = TailMap(curve.y, curve.logp, 2., 0.)
+    assert flat(y)[5] == pytest.approx(-5)                                    # exponential: (5 − 3) / 2 below the last point
+    assert IDENTITY(np.array([.3, 7.])).tolist() == [-.3, -7.]

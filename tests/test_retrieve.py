@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ragcun.core import UserError, write_json
 from ragcun.retrieve import GaussianRetriever
-from ragcun.store import Batch, LanceStore, MemoryStore, read_manifest
+from ragcun.store import Batch, LanceStore, MemoryStore, read_manifest, writer_lock
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_encoder import TinyEncoder  # noqa: E402
@@ -279,3 +279,43 @@ def test_two_readers_beside_a_writer(tmp_path):
     for i in range(40, 200, 10): index.add([(f"d{j}", f"text {j}") for j in range(i, i + 10)])
     for r in readers:
         assert r.wait(60) == 0, r.stderr.read()[-800:]
+
+
+def test_one_writer_at_a_time(tmp_path):
+    import threading
+    inside, most = [], []
+    def write(i):
+        with writer_lock(tmp_path):
+            inside.append(i)
+            most.append(len(inside))
+            time.sleep(.01)
+            inside.remove(i)
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert len(most) == 8 and max(most) == 1
+
+
+def test_compact_changes_no_answer(tmp_path):
+    store = LanceStore(tmp_path, 24)
+    for i in range(12): store.add(batch(5, start=5 * i, seed=i))
+    store.delete([f"d{i}" for i in range(0, 60, 7)])
+    u = np.random.default_rng(9).standard_normal((4, 24)).astype(np.float32)
+    before = [[(f.id, f.distance) for f in row] for row in store.search(u, 9)]
+    reader = LanceStore(tmp_path, 24)
+    store.compact()
+    assert [[(f.id, f.distance) for f in row] for row in store.search(u, 9)] == before
+    assert [[(f.id, f.distance) for f in row] for row in reader.search(u, 9)] == before and len(reader) == 51
+    store.add(batch(3, start=100))
+    assert len(reader) == 54
+
+
+def test_refresh_takes_over_what_another_process_calibrated(tmp_path):
+    writer = GaussianRetriever(TinyEncoder(16), tmp_path/"index")
+    docs = texts(300)
+    writer.add({str(i): t for i, t in enumerate(docs)})
+    reader = GaussianRetriever(writer.model, tmp_path/"index")
+    writer.calibrate([" ".join(t.split()[:6]) for t in docs[:60]], [[str(i)] for i in range(60)], alpha=.1)
+    assert reader.answer_limit == 1. and reader.rule is None
+    reader.refresh()
+    assert reader.answer_limit == writer.answer_limit and reader.rule == writer.rule and reader.null.questions == writer.null.questions
