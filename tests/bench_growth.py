@@ -117,7 +117,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stages", nargs="*", default=list(STAGES))
     parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 10_000, 100_000])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="one: on a busy machine, threads that wait for each other count as CPU time")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--data", default=os.environ.get("RAGCUN_SHARED_DATA", "../shared/data"))
     parser.add_argument("--output", default="data/results/growth.json")
