@@ -1,15 +1,16 @@
 """Time and memory of a large index on disk: add, reopen, search exactly and with an approximate index.
 
-    python tests/bench_index.py [--documents 1000000] [--dim 384] [--ann IVF_RQ,IVF_HNSW_SQ] [--real ../shared/data] [--output data/results/index_scale.json]
+    python tests/bench_index.py [--documents 1000000] [--dim 384] [--ann IVF_RQ] [--real ../shared/data] [--output data/results/index_scale.json]
 
-Vectors follow the model's own law (seeded); questions are drawn given a document, so the right answer is known. With --real, approximate
-indexes over medquad's documents too: v of a closed form beside the vectors of the base."""
+Vectors follow the model's own law (seeded); questions are drawn given a document, so the right answer is known. Where --real
+holds medquad, approximate indexes over its documents too: v of a closed form beside the vectors of the base."""
 import argparse
 import multiprocessing
 import resource
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -111,19 +112,27 @@ def child(target, *args):
     return out
 
 
+def synthetic(n, dim, questions, kinds):
+    "Everything about one index of seeded vectors."
+    with tempfile.TemporaryDirectory() as d:
+        result = child(fill, d, n, dim) | child(ask, d, n, dim, questions, kinds)
+        result["disk_gib"] = round(int(subprocess.run(["du", "-sk", d], capture_output=True, text=True).stdout.split()[0]) / 2 ** 20, 2)
+    return result
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--questions", type=int, default=30)
-    parser.add_argument("--ann", default="", help="comma-separated LanceDB names")
-    parser.add_argument("--real", default="")
+    parser.add_argument("--ann", default="IVF_RQ", help="comma-separated LanceDB names of approximate indexes")
+    parser.add_argument("--real", default="../shared/data", help="folder with medquad; left out where it is not there")
     parser.add_argument("--output", default="data/results/index_scale.json")
     a = parser.parse_args()
-    with tempfile.TemporaryDirectory() as d:
-        result = child(fill, d, a.documents, a.dim) | child(ask, d, a.documents, a.dim, a.questions, [k for k in a.ann.split(",") if k])
-        result["disk_gib"] = round(int(subprocess.run(["du", "-sk", d], capture_output=True, text=True).stdout.split()[0]) / 2 ** 20, 2)
-    if a.real: result["real"] = real(a.real, a.ann.split(","))
-    result["command"] = f"python tests/bench_index.py --documents {a.documents} --dim {a.dim}" + (f" --ann {a.ann}" if a.ann else "") + (" --real ../shared/data" if a.real else "")
+    kinds = [k for k in a.ann.split(",") if k]
+    result = synthetic(a.documents, a.dim, a.questions, kinds)
+    result["20,000 documents"] = synthetic(20_000, a.dim, a.questions, ["IVF_RQ", "IVF_HNSW_SQ"])
+    if Path(a.real, "medquad").is_dir(): result["real"] = real(a.real, kinds)
+    result["command"] = f"python tests/bench_index.py --documents {a.documents} --dim {a.dim} --ann {a.ann}"
     write_json(a.output, result)
     print(result)

@@ -199,12 +199,13 @@ def test_nan_from_the_model_is_refused_and_nothing_is_stored():
     assert len(index) == 0
 
 
-def test_ann_finds_most_and_keeps_exact_distances(tmp_path):
-    store, b = LanceStore(tmp_path, 24), batch(3000)
+@pytest.mark.parametrize("kind,dim", [("IVF_FLAT", 24), ("", 24), ("", 21)])
+def test_ann_finds_most_and_keeps_exact_distances(tmp_path, kind, dim):
+    store, b = LanceStore(tmp_path, dim), batch(3000, dim)
     store.add(b)
-    u = np.random.default_rng(5).standard_normal((30, 24)).astype(np.float32)
+    u = np.random.default_rng(5).standard_normal((30, dim)).astype(np.float32)
     exact = store.search(u, 10)
-    store.build_ann("IVF_FLAT")
+    store.build_ann(kind)
     near = store.search(u, 10)
     common = np.mean([len({f.id for f in a} & {f.id for f in b}) / 10 for a, b in zip(exact, near, strict=True)])
     assert common > .9
