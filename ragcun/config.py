@@ -63,6 +63,8 @@ class TrainConfig:
         for name in ("base_learning_rate", "gradient_checkpointing", "lora_rank", "lambda_cosine"):
             if self.freeze_base and getattr(self, name):
                 raise UserError(f"{name} has no effect on a frozen base", f"--{name}", "Leave it out, or leave out --freeze_base.")
+        if not any(w is None or w for w in (self.lambda_contrastive, self.lambda_cosine, self.lambda_isotropy, self.lambda_reg, self.lambda_predictive)):
+            raise UserError("every weight of the loss is 0, so that there is nothing to learn", "--lambda_contrastive", "Give one of them a weight.")
         if not 0 <= self.seed < 2**32: raise UserError(f"seed {self.seed} is outside 0 … 2**32 - 1", "--seed", "Choose another one.")
         _ = self.weights  # checks the critic
 

@@ -116,8 +116,7 @@ class Validation:
         "Metrics of one epoch."
         zq, zx = self.embeddings()
         rho = critic.rho.detach().cpu().numpy()
-        scale = 1/np.sqrt(1 - rho**2)
-        per_query = evaluate_vectors(zq*scale, zx*(rho*scale), self.data, "l2", 10)
+        per_query = evaluate_vectors(*_vectors(self.config.critic, zq, zx, rho), self.data, "l2", 10)
         q, x = (torch.as_tensor(z[self.pairs[:, i]]) for i, z in enumerate((zq, zx)))
         with torch.no_grad():
             parts = total_loss(q, x, torch.as_tensor(rho), float(critic.tau.detach()), self.config.weights, mask=self._mask(), seed=0)
@@ -128,6 +127,13 @@ class Validation:
 
     def _mask(self) -> Tensor:
         return duplicate_mask(*(torch.as_tensor(self.pairs[:, i]) for i in (0, 1)))
+
+def _vectors(critic: str, q: np.ndarray, x: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "What is compared by Euclidean distance, so that the ranking is the critic's own."
+    if critic == "euclidean": return q, x
+    if critic == "cosine": return tuple(z/np.linalg.norm(z, axis=1, keepdims=True).clip(1e-12) for z in (q, x))  # type: ignore[return-value]
+    scale = 1/np.sqrt(1 - rho**2)
+    return q*scale, x*(rho*scale)
 
 def loss_row(
     parts: LossParts, # Losses of a batch

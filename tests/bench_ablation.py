@@ -1,0 +1,89 @@
+"""What each part of the loss is worth: critic and weight of isotropy for a head, the objective of the base for full training.
+
+    python tests/bench_ablation.py head     # minutes: 3 critics, 4 weights, 3 seeds
+    python tests/bench_ablation.py full     # about ten minutes a row on two cores
+
+On the documentation strings of the demo, questions of the validation split, so that looking at many rows spoils no test. Rows that are in data/results/ablation.json are not run again.
+"""
+from __future__ import annotations
+
+import argparse
+import copy
+import subprocess
+
+from ragcun.closed_form import HeldOut, Moments, encode_held_out, limit_positives, pair_features, participation_ratio, solve_head
+from ragcun.config import TrainConfig, settle
+from ragcun.core import read_json, write_json
+from ragcun.demo import DemoConfig, demo_data
+from ragcun.learner import Learner
+from ragcun.metrics import evaluate_vectors
+from ragcun.model import GaussianEncoder
+from ragcun.train import Candidate, encode_now, refit, unit_spread
+
+CRITICS, WEIGHTS, SEEDS = ("evidence", "euclidean", "cosine"), (0.0, 1.0, 10.0, 100.0), (0, 1, 2)
+OBJECTIVES = {  # weights of (cosine of the base, evidence, isotropy, mean and spread)
+    "cosine": (1.0, 0.0, 0.0, 0.0), "cosine, evidence and isotropy at a tenth": (1.0, 0.1, 1.0, 0.1),
+    "cosine, evidence and isotropy": (1.0, 1.0, 10.0, 1.0), "evidence and isotropy": (0.0, 1.0, 10.0, 1.0)}
+
+
+def measures(c: Candidate) -> dict:
+    "Quality and health of a candidate on the validation set."
+    return {"ndcg@10": float(c.scores()["ndcg@10"].mean()), **c.health()}
+
+
+def start(model, pairs, s=0.3):
+    "A copy of the base with a closed-form head of fixed shrinkage."
+    f = pair_features(model, limit_positives(pairs))
+    head = solve_head(Moments.of(f.q, f.x), s)
+    mine = model.clone_head().set_head(head.weight, head.bias, head.rho)
+    mine.base = copy.deepcopy(model.base)
+    return mine
+
+
+def head_row(model, data, critic: str, weight: float, seed: int) -> dict:
+    "Head training: the trained head as its critic ranks, and refitted."
+    config = settle(TrainConfig(freeze_base=True, critic=critic, lambda_isotropy=weight, seed=seed), len(data.train))
+    learner = Learner(start(model, data.train), data.train, data.val, config)
+    trained = learner.train()
+    held = encode_held_out(model, data.val)
+    best = max(r["val_ndcg@10"] for r in learner.rows if r["kind"] == "epoch")
+    return {"part": "head", "critic": critic, "isotropy": weight, "seed": seed, "best_epoch_ndcg@10": best,
+            "trained": measures(unit_spread(Candidate("trained", trained, held))), "refitted": measures(unit_spread(refit(trained, data.train, held, config)))}
+
+
+def full_row(model, data, name: str, seed: int) -> dict:
+    "Full training for 50 steps: the cosine of the trained base, and the refit on it."
+    cosine, evidence, isotropy, reg = OBJECTIVES[name]
+    pairs = data.train[:1600]
+    config = settle(TrainConfig(epochs=1, seed=seed, lambda_cosine=cosine, lambda_contrastive=evidence, lambda_isotropy=isotropy, lambda_reg=reg, val_documents=1000), len(pairs))
+    learner = Learner(start(model, pairs), pairs, data.val, config)
+    trained = learner.train()
+    held = encode_now(trained, HeldOut(encode_held_out(model, data.val).q, encode_held_out(model, data.val).x, data.val))
+    raw = evaluate_vectors(held.q, held.x, data.val, "ip")["ndcg@10"].mean()
+    return {"part": "full", "objective": name, "seed": seed, "cosine_ndcg@10": float(raw), "cosine_participation_ratio": participation_ratio(held.x),
+            "refitted": measures(refit(trained, pairs, held, config))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("head", "full"))
+    parser.add_argument("--output", default="data/results/ablation.json")
+    args = parser.parse_args()
+    try: rows = read_json(args.output)["rows"]
+    except ValueError: rows = []
+    data, model = demo_data(DemoConfig()), GaussianEncoder.from_base(device="cpu")
+    model.cached = True
+    wanted = [{"part": "head", "critic": c, "isotropy": w, "seed": s} for c in CRITICS for w in WEIGHTS for s in SEEDS] if args.part == "head" else \
+             [{"part": "full", "objective": o, "seed": 0} for o in OBJECTIVES]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    for key in wanted:
+        if any(key.items() <= r.items() for r in rows): continue
+        make = head_row if key["part"] == "head" else full_row
+        rows.append(make(model, data, **{k: v for k, v in {**key, "weight": key.get("isotropy"), "name": key.get("objective")}.items()
+                                        if k in make.__code__.co_varnames[2:make.__code__.co_argcount]}))
+        write_json(args.output, {"command": "python tests/bench_ablation.py head, then full", "commit": commit, "pairs": len(data.train), "queries": len(data.val.qrels), "rows": rows})
+        print(key, {k: round(v["ndcg@10"], 4) for k, v in rows[-1].items() if isinstance(v, dict)}, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Whole runs on a tiny random base: full training, low-rank updates, the residual layer, the length of an update."""
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from ragcun.closed_form import HeldOut, encode_held_out
+from ragcun.config import TrainConfig, settle
+from ragcun.core import UserError
+from ragcun.data import load_pairs, pairs_to_retrieval
+from ragcun.journal import describe_epoch
+from ragcun.learner import Learner, Progress
+from ragcun.material import loss_row
+from ragcun.losses import LossParts
+from ragcun.metrics import evaluate_vectors
+from ragcun.model import GaussianEncoder, hash_state
+from ragcun.train import Candidate, FitResult, candidate_report, encode_now, final_refit, fit, line_search, refit, start_candidates, unit_spread
+from small import processed, small_base
+
+FULL = dict(epochs=2, batch_size=16, mixed_precision="no", n_slices=4, base_learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(small_base(tmp_path_factory.mktemp("train")))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path/"cache"))
+
+
+@pytest.fixture()
+def model(base):
+    return GaussianEncoder.from_base(base, None, "cpu", "no")
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return load_pairs(processed("train.json"))
+
+
+@pytest.fixture(scope="module")
+def val():
+    return pairs_to_retrieval(load_pairs(processed("val.json")))
+
+
+def learner(model, pairs, val, folder=None, **more):
+    "A learner on a copy of the base."
+    mine = model.clone_head()
+    mine.base = copy.deepcopy(model.base)
+    return Learner(mine, pairs, val, settle(TrainConfig(**more), len(pairs)), folder)
+
+
+def test_full_training_leaves_the_given_base_alone_and_saves_what_it_trained(model, pairs, val, tmp_path):
+    before = hash_state(model.base.state_dict())
+    result = fit(model, pairs, val, TrainConfig(**FULL), tmp_path/"run")
+    assert isinstance(result, FitResult) and hash_state(model.base.state_dict()) == before
+    assert set(result.report["candidates"]) == {"base", "closed form", "trained", "trained, refitted"}
+    assert result.report["update_scale"] in (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+    texts = list(val.queries.values())
+    again = GaussianEncoder.load(tmp_path/"run"/"model", "cpu", "no")
+    np.testing.assert_array_equal(again.encode(texts, "query"), result.model.encode(texts, "query"))
+
+
+def test_low_rank_updates_are_merged_and_leave_an_ordinary_base(model, pairs, val, tmp_path, monkeypatch):
+    pytest.importorskip("peft")
+    monkeypatch.setattr("ragcun.train.decide", lambda scores: 2)  # keep the trained model, whatever it is worth
+    names = [n for n, _ in model.base.named_parameters()]
+    result = fit(model, pairs, val, TrainConfig(**FULL, lora_rank=2), tmp_path/"run")
+    assert result.report["kept"] == "trained" and [n for n, _ in result.model.base.named_parameters()] == names
+    assert hash_state(result.model.base.state_dict()) != hash_state(model.base.state_dict())
+    from sentence_transformers import SentenceTransformer
+    plain, texts = SentenceTransformer(str(tmp_path/"run"/"model"), device="cpu"), list(val.queries.values())
+    np.testing.assert_allclose(plain.encode_query(texts, show_progress_bar=False), result.model.encode_query(texts), atol=1e-3)
+
+
+def test_a_run_with_low_rank_updates_resumes_bit_for_bit(model, pairs, val, tmp_path):
+    pytest.importorskip("peft")
+    from ragcun.lora import add_lora
+    def make(folder, **more):
+        mine = model.clone_head()
+        mine.base = copy.deepcopy(model.base)
+        return Learner(add_lora(mine, 2, seed=42), pairs, val, settle(TrainConfig(**FULL, lora_rank=2, **more), len(pairs)), folder)
+    whole = make(tmp_path/"a")
+    whole.train()
+    first = make(tmp_path/"b")
+    first.run_epoch()
+    second = make(tmp_path/"b", resume_from="auto")
+    second.resume()
+    assert second.at.epoch == 1 and second.at.step == first.at.step
+    second.train()
+    assert second.rows == whole.rows and second.model.fingerprint == whole.model.fingerprint
+
+
+def test_the_residual_layer_is_trained_saved_and_can_be_left_out(model, pairs, val, tmp_path):
+    run = learner(model, pairs, val, freeze_base=True, epochs=2, batch_size=16, mixed_precision="no", n_slices=4)
+    assert float(run.model.residual.linear.weight.detach().abs().max()) == 0
+    run.train()
+    assert float(run.model.residual.linear.weight.detach().abs().max()) > 0
+    run.model.save(tmp_path/"model")
+    again, texts = GaussianEncoder.load(tmp_path/"model", "cpu", "no"), list(val.queries.values())
+    np.testing.assert_array_equal(again.encode(texts), run.model.encode(texts))
+    assert learner(model, pairs, val, freeze_base=True, residual=False, mixed_precision="no").model.residual is None
+    assert learner(model, pairs, val, mixed_precision="no").model.residual is None  # full training has the base itself to bend
+
+
+def test_state_of_a_residual_run_can_be_put_back(model, pairs, val):
+    run = learner(model, pairs, val, freeze_base=True, epochs=1, batch_size=16, mixed_precision="no", n_slices=4)
+    start = run.trained_state()
+    run.train()
+    assert not torch.equal(run.model.residual.linear.weight, start["residual"]["linear.weight"])
+    run.set_trained_state(start)
+    assert torch.equal(run.model.residual.linear.weight, start["residual"]["linear.weight"])
+    assert run.at == Progress(**vars(run.at)) and run.at.epoch == 1
+
+
+def test_the_cosine_part_trains_the_base_and_nothing_else(model, pairs, val):
+    only = dict(lambda_contrastive=0.0, lambda_isotropy=0.0, lambda_reg=0.0)
+    run = learner(model, pairs, val, **FULL, **only, lambda_cosine=1.0)
+    base, head = hash_state(run.model.base.state_dict()), run.model.head.weight.detach().clone()
+    row = run.step(np.arange(16))
+    assert row["cosine"] > 0 and row["loss"] == pytest.approx(row["cosine"])
+    assert hash_state(run.model.base.state_dict()) != base and torch.equal(run.model.head.weight, head)
+    with pytest.raises(UserError, match="nothing to learn"): TrainConfig(**only, lambda_cosine=0.0)
+
+
+def test_a_cosine_critic_keeps_its_large_temperature(model, pairs, val):
+    run = learner(model, pairs, val, freeze_base=True, critic="cosine", epochs=1, mixed_precision="no", n_slices=4)
+    assert float(run.critic.tau.detach()) == pytest.approx(20, rel=1e-5)
+    run.train()
+    assert float(run.critic.tau.detach()) > 10
+
+
+def moved(model, seed=0, size=0.3):
+    "A copy whose base has other weights."
+    other = model.clone_head()
+    other.base = copy.deepcopy(model.base)
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in other.base.parameters(): p.add_(size*p.std().nan_to_num(0)*torch.randn(p.shape, generator=g))
+    return other
+
+
+def test_the_line_search_puts_the_weights_where_it_says(model, val):
+    trained = moved(model)
+    before, after = model.base.state_dict(), {k: t.clone() for k, t in trained.base.state_dict().items()}
+    a = line_search(model, trained, val)
+    for k, t in trained.base.state_dict().items():
+        if t.is_floating_point(): torch.testing.assert_close(t, before[k] + a*(after[k] - before[k]))
+    nothing = moved(model, size=0.0)
+    assert line_search(model, nothing, val) == 1.0
+    assert hash_state(nothing.base.state_dict()) == hash_state(model.base.state_dict())
+
+
+def test_the_line_search_goes_back_from_an_update_that_ruined_the_base(pairs, tmp_path):
+    everything = pairs_to_retrieval(pairs)
+    good = GaussianEncoder.from_base(None, None, "cpu", "no")
+    assert line_search(good, moved(good, size=1.0), everything) < 1
+
+
+def held(model, val):
+    "Validation features of a base that is not in any cache."
+    return encode_now(model, HeldOut(np.zeros((0, 1)), np.zeros((0, 1)), val))
+
+
+def test_unit_spread_changes_the_spread_and_no_order(model, val):
+    rng = np.random.default_rng(0)
+    d = model.output_dim
+    model.set_head(rng.normal(size=(d, d)), rng.normal(size=d), np.sort(rng.uniform(.1, .9, d))[::-1])
+    before = Candidate("trained", model, held(model, val))
+    after = unit_spread(before)
+    assert before.health()["embedding_std"] != pytest.approx(1, abs=.01) and after.health()["embedding_std"] == pytest.approx(1, abs=1e-5)
+    order = [[c.model.to_query(c.model.project(c.held.q)), c.model.to_document(c.model.project(c.held.x))] for c in (before, after)]
+    ranks = [((q[:, None] - x[None])**2).sum(2).argsort(1) for q, x in order]
+    np.testing.assert_array_equal(*ranks)
+    broken = model.clone_head().set_head(model.head.weight.detach().numpy()/3, model.head.bias.detach().numpy(), model.rho_numpy)  # forgets the bias
+    q, x = broken.to_query(broken.project(before.held.q)), broken.to_document(broken.project(before.held.x))
+    assert (((q[:, None] - x[None])**2).sum(2).argsort(1) != ranks[0]).any()
+
+
+def test_the_refit_is_the_best_of_its_candidates(model, pairs, val):
+    config = settle(TrainConfig(**FULL), len(pairs))
+    trained = moved(model)
+    trained.base_changed = True
+    chosen = refit(trained, pairs, held(trained, val), config)
+    from ragcun.closed_form import Moments, solve_head
+    moments = Moments.of(trained.features(pairs.queries, "query"), trained.features(pairs.documents))
+    values = [chosen.held.ndcg(solve_head(moments, s)).mean() for s in (.03, .1, .2, .3, .45, .6, .8)]
+    assert chosen.scores()["ndcg@10"].mean() == pytest.approx(max(values), abs=1e-6)
+
+
+def test_candidates_are_compared_with_the_base_and_refitted_on_everything(model, pairs, val):
+    features = encode_held_out(model, val)
+    candidates = start_candidates(model, pairs, features)
+    kept, table = candidate_report(candidates)
+    assert [c.name for c in candidates] == ["base", "closed form"] and kept in (0, 1)
+    assert table["base"]["against_base"]["mean"] == 0
+    base = evaluate_vectors(features.q, features.x, val, "ip")["ndcg@10"].mean()
+    assert table["base"]["ndcg@10"] == pytest.approx(base, abs=1e-9)
+    final = final_refit(model, pairs, candidates[0])
+    q = final.model.features(list(val.queries.values()), "query")
+    assert np.corrcoef(final.model.project(q).ravel(), q.ravel())[0, 1] > .999  # s = 1 is the base's own geometry
+
+
+def test_an_epoch_is_described_in_words(caplog):
+    parts = LossParts(*(torch.tensor(float(i)) for i in range(6)))
+    row = {f"{side}_{k}": v for side in ("train", "val") for k, v in loss_row(parts).items()}
+    row |= {f"{side}_{k}": 1.0 for side in ("train", "val") for k in ("pos_dist", "embedding_std")}
+    row |= {"val_ndcg@10": .5, "val_recall@10": .6, "val_participation_ratio": .7}
+    with caplog.at_level("INFO", "ragcun"): describe_epoch(row, 1, 3)
+    text = caplog.text
+    assert "epoch 1 of 3" in text and "cosine 5.0000" in text and "NDCG@10 0.5000" in text and "far from 1" not in text
