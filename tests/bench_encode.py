@@ -251,6 +251,12 @@ def ranking(args, data, folder, starters):
     return {"queries": len(data.queries), "documents": len(data.corpus), "contestants": {name: r["row"] for name, r in found.items()}}
 
 
+def ranking_all(args, data, folder, starters):
+    "The same over the whole collection, ragcun alone."
+    args.corpus = len(data.corpus)
+    return ranking(args, data, folder, {n: f for n, f in starters.items() if n in ("sentence-transformers", "ragcun bf16")})
+
+
 def run(args):
     from ragcun.core import cache_dir, read_json, write_json
     from ragcun.data import load_retrieval
@@ -259,16 +265,17 @@ def run(args):
     data, (starters, about) = load_retrieval(Path(args.data)/"squad-small", "test"), start(args, folder)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     result = (read_json(args.output) if Path(args.output).exists() else {}) | {"collection": "squad-small"} | about
+    if args.only: starters = {n: f for n, f in starters.items() if n in {*args.only, "sentence-transformers"}}
     for part in args.parts:
         if not args.again and result.get(part, {}).get("commit") == commit: continue
-        result[part] = {"speed": speed, "ranking": ranking}[part](args, data, folder, starters) | {"commit": commit, "machine": machine()}
+        result[part] = {"speed": speed, "ranking": ranking, "ranking_all": ranking_all}[part](args, data, folder, starters) | {"commit": commit, "machine": machine()}
         write_json(args.output, result)
         print(json.dumps(result[part]["contestants"], indent=1))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["speed", "ranking"], help="speed, ranking")
+    parser.add_argument("parts", nargs="*", default=["speed", "ranking", "ranking_all"], help="speed, ranking, ranking_all")
     parser.add_argument("--documents", type=int, default=200)
     parser.add_argument("--corpus", type=int, default=1000, help="documents of the ranking, all relevant ones among them")
     parser.add_argument("--rounds", type=int, default=7)
@@ -276,6 +283,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", default=os.environ.get("RAGCUN_SHARED_DATA", "../shared/data"))
     parser.add_argument("--peers", default="", help="python of an environment with sentence-transformers[onnx] and fastembed, or none; made when not given")
+    parser.add_argument("--only", nargs="*", default=[], help="these contestants, and sentence-transformers")
     parser.add_argument("--reuse", action="store_true", help="rank with kept vectors of ragcun, too")
     parser.add_argument("--again", action="store_true", help="also what the file holds for this commit")
     parser.add_argument("--output", default="data/results/encoding.json")
