@@ -195,9 +195,10 @@ def _autocast(device_type: str, precision: str) -> Any:
 def _token_counts(base: SentenceTransformer, texts: list[str]) -> list[int]:
     "Tokens of each text after truncation; a quarter of its letters where the base has no tokenizer."
     limit = base.max_seq_length or 10**9
-    try: ids = base.tokenizer(texts, truncation=True, max_length=min(limit, 10**6), return_attention_mask=False)["input_ids"]
+    def count(some: list[str]) -> list[int]:
+        return [len(i) for i in base.tokenizer(some, truncation=True, max_length=min(limit, 10**6), return_attention_mask=False)["input_ids"]]
+    try: return [n for start in range(0, len(texts), 256) for n in count(texts[start:start + 256])]  # tokenizers keep every piece of what they cut
     except Exception: return [min(len(t)//4 + 2, limit) for t in texts]
-    return [len(i) for i in ids]
 
 def feature_dim(
     base: SentenceTransformer, # The base encoder
