@@ -5,6 +5,7 @@
 # %% ../nbs/02e_lora.ipynb #6526c3a4
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -29,7 +30,8 @@ def add_lora(
     inner = getattr(module, name)
     if checkpointing: inner.enable_input_require_grads()
     for p in model.base.parameters(): p.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft and transformers, about each other
         torch.manual_seed(seed)
         setattr(module, name, get_peft_model(inner, LoraConfig(r=rank, lora_alpha=2*rank, lora_dropout=0.0, target_modules="all-linear")))
     logger.info("low-rank updates of rank %d on %d matrices", rank, sum("lora_A" in n for n, p in model.base.named_parameters()))
