@@ -33,7 +33,7 @@ def growth(
 def plot_growth(
     stages: dict[str, tuple[Sequence[float], Sequence[float]]], # Name → (sizes, values)
     what: str = "seconds", # What the values are
-    title: str = "Cost against the size of the data",
+    title: str = "Cost against the size of the data", # The message
     ax: Any = None, # Axes to draw into; None: new ones
 ) -> Any: # the Axes
     "Costs of several stages against the number of items, both logarithmic."
