@@ -30,7 +30,14 @@ MOST = 2**24     # scores of one text; beyond, they are not kept whole
 class Pieces(torch.autograd.Function):
     "Attention of a batch, a few texts at a time."
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    def forward(
+        ctx: Any, # What the gradient will need
+        q: Tensor, # [texts, heads, tokens, width], scaled
+        k: Tensor, # The same shape
+        v: Tensor, # The same shape
+        mask: Tensor | None, # [texts or 1, 1, tokens, tokens], True or 0 where to look
+        dropout: float, # Share of the weights to drop
+    ) -> Tensor: # [texts, heads, tokens, width]
         "Weights are kept for the gradient."
         p, out, kt = q.new_empty(*q.shape[:3], k.shape[2]), torch.empty_like(v), k.transpose(2, 3).contiguous()
         keep, ctx.scale = keep_mask(p.shape, dropout) if dropout else (None, 1.0)
@@ -43,7 +50,10 @@ class Pieces(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
+    def backward(
+        ctx: Any, # From `forward`
+        *gradients: Tensor, # Of the output
+    ) -> Any: # Gradients of q, k and v; None for the rest
         "Gradients of q, k and v."
         q, k, v, out, p, keep = ctx.saved_tensors
         g = gradients[0].to(q.dtype).contiguous()
