@@ -172,3 +172,28 @@ def test_filters():
     assert filter_function({"lang": "en"})(found) and not filter_function({"lang": "en", "year": 1})(found)
     assert filter_function(lambda m: "x" in m["tags"])(found)
     with pytest.raises(UserError, match="filter"): filter_function(3)
+
+
+def test_the_command_sets_the_limit_from_questions_with_known_answers(tmp_path, capsys, monkeypatch):
+    from ragcun.cli import main
+    from ragcun.model import GaussianEncoder
+    from small import small_base
+    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path/"cache"))
+    GaussianEncoder.from_base(str(small_base(tmp_path)), None, "cpu", "no").save(tmp_path/"model")
+    words = "star cell water planet energy light computer network language plant earth code program machine data model".split()
+    texts = [f"{a} and {b} {a}" for a in words for b in words if a < b]
+    (tmp_path/"documents.jsonl").write_text("\n".join(json.dumps({"_id": f"d{i}", "text": t}) for i, t in enumerate(texts)))
+    beir = tmp_path/"beir"
+    (beir/"qrels").mkdir(parents=True)
+    (beir/"corpus.jsonl").write_text((tmp_path/"documents.jsonl").read_text())
+    (beir/"queries.jsonl").write_text("\n".join(json.dumps({"_id": f"q{i}", "text": t.replace("and", "with")}) for i, t in enumerate(texts)))
+    (beir/"qrels"/"dev.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(f"q{i}\td{i}\t1" for i in range(len(texts))))
+    command = ["index", "--model_path", str(tmp_path/"model"), "--documents", str(tmp_path/"documents.jsonl"), "--index_dir", str(tmp_path/"ix"), "--device", "cpu"]
+    assert main([*command, "--questions", str(beir), "--alpha", ".2"]) == 0
+    assert f"limit of an answer from {len(texts)} questions" in capsys.readouterr().out
+    assert json.loads((tmp_path/"ix"/"manifest.json").read_text())["answer_limit"] != 1
+    assert main([*command, "--alpha", "2"]) == 2 and "--alpha" in capsys.readouterr().err
+    other = json.dumps({"corpus": ["something else"], "queries": ["what else"], "relevance": [[0]]})
+    (tmp_path/"other.json").write_text(other)
+    assert main([*command, "--questions", str(tmp_path/"other.json")]) == 2
+    assert "none of the documents that answer these questions" in capsys.readouterr().err
