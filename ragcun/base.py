@@ -92,7 +92,7 @@ def load_folder(
             first = (str(e).splitlines() or [""])[0][:200]
             raise UserError(f"this model does not load: {type(e).__name__}: {first}", str(path), "Check that the folder is complete.") from e
     use_attention(model)
-    return model
+    return model.eval()  # dropout is for training steps, which switch it on
 
 def with_modules(
     model: SentenceTransformer, # Where prompts and settings come from
@@ -102,7 +102,7 @@ def with_modules(
     from sentence_transformers import SentenceTransformer
     with quiet():
         return SentenceTransformer(modules=modules, device=str(model.device), prompts=dict(model.prompts),  # type: ignore
-                                   similarity_fn_name=model.similarity_fn_name)
+                                   similarity_fn_name=model.similarity_fn_name).train(model.training)
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]: # Nothing
