@@ -78,9 +78,11 @@ def describe_epoch(
     "Training and validation blocks in the log, and a word on what is outside of expectation."
     logger.info("---- epoch %d of %d ----", epoch, epochs)
     for name in ("train", "val"):
-        get = {k: row.get(f"{name}_{k}", float("nan")) for k in ("loss", "contrastive", "isotropy", "regularization", "cosine", "pos_dist", "embedding_std")}
-        logger.info("%-10s total %.4f  contrastive %.4f  isotropy %.4f  regularization %.4f  cosine %.4f  positive distance mean %.3f  embedding std %.3f",
-                    "training" if name == "train" else "validation", *get.values())
+        of = {k.removeprefix(f"{name}_"): v for k, v in row.items() if k.startswith(f"{name}_")}
+        parts = {"total": of["loss"], **{k: of[k] for k in ("contrastive", "isotropy", "regularization", "cosine")}}
+        words = "  ".join(f"{k} {v:.4f}" for k, v in parts.items() if v or k != "cosine")
+        logger.info("%-10s %s  positive distance mean %.3f  embedding std %.3f", "training" if name == "train" else "validation", words,
+                    of["pos_dist"], of["embedding_std"])
     quality = (row[f"val_{k}"] for k in ("ndcg@10", "recall@10", "participation_ratio"))
     logger.info("validation NDCG@10 %.4f  Recall@10 %.4f  participation ratio %.3f", *quality)
     for warning in unexpected(row): logger.warning(warning)

@@ -139,7 +139,7 @@ def loss_row(
     parts: LossParts, # Losses of a batch
 ) -> dict[str, float]: # Named for the log
     "Losses as numbers."
-    return dict(zip(("loss", "contrastive", "isotropy", "regularization", "predictive", "cosine"), (float(p.detach()) for p in parts), strict=True))
+    return dict(zip(("loss", "contrastive", "isotropy", "regularization", "predictive", "cosine"), (float(p.detach()) + 0.0 for p in parts), strict=True))
 
 def limit_corpus(
     data: RetrievalData, # Any collection
