@@ -26,7 +26,9 @@ BENCHES = {
     "growth": ["tests/bench_growth.py"],
     "closed_form": ["tests/bench_closed_form.py"],
     "quality": ["tests/bench_quality.py", "demo", "squad-small", "nfcorpus-pre", "medquad", "--seeds", "2"],
-    "full": ["tests/bench_full.py", "--epochs", "1"],
+    "full": ["tests/bench_full.py"],
+    "ablation_head": ["tests/bench_ablation.py", "head"],
+    "ablation_full": ["tests/bench_ablation.py", "full"],
     "null": ["tests/bench_retrieval.py", "null"],
     "no_answer": ["tests/bench_retrieval.py", "no_answer"],
     "storage": ["tests/bench_retrieval.py", "storage"],
@@ -35,10 +37,13 @@ BENCHES = {
     "index": ["tests/bench_index.py", "--documents", "1000000", "--dim", "384"],
     "capacity": ["tests/bench_capacity.py", "squad-small"],
     "share": ["tests/bench_evaluate.py", "share", "--output", "data/results/evaluate_share.json"],
+    "collections": ["tests/bench_evaluate.py", "collections", "--sets", "med,cranfield,cacm,nfcorpus-pre", "--output", "data/results/evaluate_collections.json"],
+    "evaluate_memory": ["tests/bench_evaluate.py", "memory", "--output", "data/results/evaluate_memory.json"],
+    "published": ["tests/bench_evaluate.py", "published", "--output", "data/results/evaluate_published.json"],
     "leaks": ["tests/data_naive.py", "data/results/naive_split.json"],
     "memory": ["tests/data_memory.py", "1000000", "data/results/prepare_memory.json"],
 }
-RESUMING = ("encoding", "training", "growth")  # they go on inside, too
+RESUMING = ("encoding", "training", "growth", "quality", "full", "ablation_head", "ablation_full")  # they go on inside, too
 OUT = "results/bench"  # not tracked
 QUICK = {
     "startup": ["tests/bench_startup.py", "--rounds", "5", "--output", f"{OUT}/startup.json"],

@@ -68,9 +68,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("head", "full"))
     parser.add_argument("--output", default="data/results/ablation.json")
+    parser.add_argument("--again", action="store_true", help="also what is recorded")
     args = parser.parse_args()
     try: rows = read_json(args.output)["rows"]
     except ValueError: rows = []
+    if args.again: rows = [r for r in rows if r["part"] != args.part]
     data, model = demo_data(DemoConfig()), GaussianEncoder.from_base(device="cpu")
     model.cached = True
     wanted = [{"part": "head", "critic": c, "isotropy": w, "seed": s} for c in CRITICS for w in WEIGHTS for s in SEEDS] if args.part == "head" else \

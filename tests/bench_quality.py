@@ -76,9 +76,11 @@ def main() -> None:
     parser.add_argument("collections", nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--output", default="data/results/quality.json")
+    parser.add_argument("--again", action="store_true", help="also what is recorded")
     args = parser.parse_args()
     output = Path(args.output)
     rows = read_json(output)["rows"] if output.exists() else []
+    if args.again: rows = [r for r in rows if r["collection"] not in args.collections]
     done = {(r["collection"], r["mode"], r["seed"]) for r in rows}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     for name in args.collections:
