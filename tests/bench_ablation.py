@@ -80,9 +80,7 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     for key in wanted:
         if any(key.items() <= r.items() for r in rows): continue
-        make = head_row if key["part"] == "head" else full_row
-        rows.append(make(model, data, **{k: v for k, v in {**key, "weight": key.get("isotropy"), "name": key.get("objective")}.items()
-                                        if k in make.__code__.co_varnames[2:make.__code__.co_argcount]}))
+        rows.append(head_row(model, data, key["critic"], key["isotropy"], key["seed"]) if args.part == "head" else full_row(model, data, key["objective"], key["seed"]))
         write_json(args.output, {"command": "python tests/bench_ablation.py head, then full", "commit": commit, "pairs": len(data.train), "queries": len(data.val.qrels), "rows": rows})
         print(key, {k: round(v["ndcg@10"], 4) for k, v in rows[-1].items() if isinstance(v, dict)}, flush=True)
 
