@@ -5,6 +5,7 @@
 # %% ../nbs/04_closed_form.ipynb #6526c3a4
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,6 +45,15 @@ class Moments:
     def __sub__(self, other: Moments) -> Moments:
         return Moments(self.n - other.n, self.total - other.total, self.second - other.second, self.apart - other.apart)
 
+    def mixed(self,
+        x: np.ndarray, # [m, d] features of documents, with or without a question
+        share: float = 0.5, # Their weight in mean and covariance
+    ) -> Moments: # M is that of the pairs alone
+        "Let the documents that will be searched have a say in what counts as spread."
+        x = np.asarray(x, np.float64)
+        total, second = self.n*np.stack([x.mean(0)]*2), 2*self.n*(x.T @ x)/len(x)
+        return Moments(self.n, (1 - share)*self.total + share*total, (1 - share)*self.second + share*second, self.apart)
+
     def solve_for(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # (μ [d], C [d, d], M [d, d])
         "Mean of both sides, their average covariance about it, and half the second moment of the difference."
         mean = self.total.sum(0)/(2*self.n)
@@ -77,8 +87,15 @@ class Head:
         x: np.ndarray, # [m, d_base] features of documents
     ) -> tuple[np.ndarray, np.ndarray]: # (u [n, d], v [m, d])
         "The vectors whose Euclidean distance orders documents by evidence."
+        return self.scale(self.project(q), self.project(x))
+
+    def scale(self,
+        zq: np.ndarray, # [n, d] embeddings of queries
+        zx: np.ndarray, # [m, d] embeddings of documents
+    ) -> tuple[np.ndarray, np.ndarray]: # (u [n, d], v [m, d])
+        "Search vectors of what is projected already."
         scale = 1/np.sqrt(1 - self.rho**2)
-        return self.project(q)*scale.astype(np.float32), self.project(x)*(self.rho*scale).astype(np.float32)
+        return zq*scale.astype(np.float32), zx*(self.rho*scale).astype(np.float32)
 
 def solve_head(
     moments: Moments, # From training pairs
@@ -171,7 +188,29 @@ class HeldOut:
         head: Head, # A candidate
     ) -> np.ndarray: # [queries] NDCG@10
         "Per-query quality of a head."
-        return evaluate_vectors(*head.search_vectors(self.q, self.x), self.data, "l2", 10)["ndcg@10"]
+        return self.judge(head, 0)[0]
+
+    def judge(self,
+        head: Head, # A candidate
+        most: int = 2000, # Documents whose isotropy is measured; 0 leaves it out
+    ) -> tuple[np.ndarray, float]: # ([queries] NDCG@10, corrected participation ratio)
+        "Quality and isotropy of a head, every feature projected once."
+        zq, zx = head.project(self.q), head.project(self.x)
+        ndcg = evaluate_vectors(*head.scale(zq, zx), self.data, "l2", 10)["ndcg@10"]
+        return ndcg, participation_ratio(zx[:most]) if most else float("nan")
+
+    def related(self) -> np.ndarray: # [pairs, 2] row of the query, row of the document
+        "Which query and which document belong together."
+        place = {d: i for i, d in enumerate(self.data.corpus)}
+        return np.array([(i, place[d]) for i, q in enumerate(self.data.queries) for d, g in self.data.qrels[q].items() if g > 0])
+
+    def variance(self,
+        zq: np.ndarray, # [queries, d]
+        zx: np.ndarray, # [documents, d]
+    ) -> float: # 1 under the model
+        "Mean variance of a coordinate over the two sides of held-out pairs."
+        q, x = self.related().T
+        return float(np.concatenate([zq[q], zx[x]]).var(0, ddof=1).mean())
 
 def held_out_pairs(
     pairs: PairFeatures, # All pairs
@@ -200,9 +239,8 @@ def choose_shrinkage(
     base = np.concatenate([held.ndcg(solve_head(m, 1.0)) for m, held in splits])
     points = []
     for s in shrinkages:
-        heads = [solve_head(m, s, dim) for m, _ in splits]
-        ndcg = np.concatenate([held.ndcg(head) for head, (_, held) in zip(heads, splits, strict=True)])
-        spread = np.mean([participation_ratio(head.project(held.x)) for head, (_, held) in zip(heads, splits, strict=True)])
+        each = [held.judge(solve_head(m, s, dim)) for m, held in splits]
+        ndcg, spread = np.concatenate([e[0] for e in each]), np.mean([e[1] for e in each])
         gain = paired_tests({"ndcg@10": ndcg}, {"ndcg@10": base}, draws=1000)["ndcg@10"]
         points.append(ShrinkagePoint(s, float(ndcg.mean()), gain, float(spread)))
     return points
@@ -231,9 +269,7 @@ def evidence_samples(
     "Raw evidence of held-out queries with their documents and with random others."
     u, v = head.search_vectors(held.q, held.x)
     constant = -.5*np.log1p(-head.rho**2).sum() + .5*(u**2*(1 - head.rho**2)).sum(1)
-    place = {d: i for i, d in enumerate(held.data.corpus)}
-    rows = [(i, place[d]) for i, q in enumerate(held.data.queries) for d, g in held.data.qrels[q].items() if g > 0]
-    good = np.array(rows)
+    good = held.related()
     bad = np.stack([np.repeat(np.arange(len(u)), unrelated), np.random.default_rng(seed).integers(0, len(v), len(u)*unrelated)], 1)
     bad = bad[~np.isin(bad[:, 0]*len(v) + bad[:, 1], good[:, 0]*len(v) + good[:, 1])]
     related, others = (constant[p[:, 0]] - .5*((u[p[:, 0]] - v[p[:, 1]])**2).sum(1) for p in (good, bad))
@@ -260,14 +296,16 @@ def fit_closed_form(
     val: RetrievalData | None = None, # Choose s on these; None cross-validates on the pairs
     output_dim: int | None = None, # Coordinates to keep; None keeps the model's
     shrinkages: tuple[float, ...] = SHRINKAGES, # Candidates for s; the last must be 1, the base
+    documents: Sequence[str] | None = None, # Of the corpus: half of the covariance is theirs, for more isotropy
 ) -> GaussianEncoder: # A new encoder over the same base, with head, ρ and calibration
     "Encode, choose s on held-out pairs, solve on all of them."
     if len(pairs) < MIN_PAIRS:
         raise UserError(f"{len(pairs)} pairs are too few to fit a head", pairs.name, f"Give at least {MIN_PAIRS}, or use the base as it is.")
     dim = min(output_dim or model.output_dim, model.head.in_features)
     features = pair_features(model, limit_positives(pairs))
+    corpus = None if documents is None else cached_features(model, list(documents))
     splits = validation_splits(features) if val is None else [(Moments.of(features.q, features.x), encode_held_out(model, val))]
-    return best_head(model, features, splits, dim, shrinkages)
+    return best_head(model, features, splits, dim, shrinkages, corpus)
 
 def best_head(
     model: GaussianEncoder, # Gives the base
@@ -275,11 +313,14 @@ def best_head(
     splits: list[tuple[Moments, HeldOut]], # Fit on the one, compare on the other
     dim: int, # Coordinates to keep
     shrinkages: tuple[float, ...] = SHRINKAGES, # Candidates for s; the last must be 1, the base
+    corpus: np.ndarray | None = None, # [m, d_base] features of documents whose covariance counts half
 ) -> GaussianEncoder: # A new encoder over the same base
     "Choose s on the splits, solve on all pairs, calibrate."
+    moments = Moments.of(features.q, features.x)
+    if corpus is not None: moments, splits = moments.mixed(corpus), [(m.mixed(corpus), held) for m, held in splits]
     points = choose_shrinkage(splits, dim, shrinkages)
     best = one_standard_error(points)
-    fitted = apply_head(model, solve_head(Moments.of(features.q, features.x), best.s, dim), splits)
+    fitted = apply_head(model, solve_head(moments, best.s, dim), splits)
     fitted.extra = {**model.extra, "closed_form": {"s": best.s, "pairs": len(features), "points": [_row(p) for p in points]}}
     logger.info("closed form: s = %g, NDCG@10 %.3f held out, %+.3f against the base", best.s, best.ndcg, best.gain.mean)
     return fitted
@@ -291,7 +332,7 @@ def apply_head(
 ) -> GaussianEncoder: # A new encoder over the same base
     "An encoder with this head: its spread and its calibration are those of held-out pairs."
     heads = [solve_head(m, head.shrinkage, len(head.rho)) for m, _ in splits]
-    variance = [np.concatenate([h.project(held.q), h.project(held.x)]).var(0).mean() for h, (_, held) in zip(heads, splits, strict=True)]
+    variance = [held.variance(h.project(held.q), h.project(held.x)) for h, (_, held) in zip(heads, splits, strict=True)]
     unit = float(np.mean(variance)**-.5)
     head = head.scaled(unit)
     samples = [evidence_samples(h.scaled(unit), held) for h, (_, held) in zip(heads, splits, strict=True)]

@@ -33,7 +33,7 @@ from .model import GaussianEncoder, hash_state
 __all__ = ['BEFORE', 'Interrupted', 'Progress', 'Learner']
 
 # %% ../nbs/04f_learner.ipynb #62840281
-BEFORE = {"lora_rank": 0, "residual": False, "lambda_cosine": 0.0}  # options that older checkpoints do not name, as they were then
+BEFORE = {"lora_rank": 0, "residual": False, "lambda_cosine": 0.0, "shrinkage": None, "isotropic_corpus": False}  # options that older checkpoints do not name, as they were then
 
 class Interrupted(Exception):
     "The run was asked to stop and has checkpointed; the process ends with 128 + the signal."

@@ -52,10 +52,9 @@ class Candidate:
     def health(self) -> dict[str, float]: # Isotropy and fit on the validation set
         "Spread, isotropy and how well ρ predicts."
         q, x = self.model.project(self.held.q), self.model.project(self.held.x)
-        place, rho = {d: i for i, d in enumerate(self.held.data.corpus)}, self.model.rho_numpy
-        rows = np.array([(i, place[d]) for i, k in enumerate(self.held.data.queries) for d, g in self.held.data.qrels[k].items() if g > 0])
+        rows, rho = self.held.related(), self.model.rho_numpy
         apart = x[rows[:, 1]] - rho*q[rows[:, 0]]
-        return {"participation_ratio": participation_ratio(x), "embedding_std": float(np.concatenate([q, x]).std(0).mean()),
+        return {"participation_ratio": participation_ratio(x), "embedding_std": self.held.variance(q, x)**.5,
                 "pos_residual": float((apart**2).sum(1).mean()/(1 - rho**2).sum()),
                 "pos_dist": float(np.sqrt(((x[rows[:, 1]] - q[rows[:, 0]])**2).mean()))}
 
@@ -69,7 +68,7 @@ def refit(
     features = _trained_features(model, pairs, config)
     moments = Moments.of(features.q, features.x)
     options = []
-    for s in SHRINKAGES[:-1]:
+    for s in SHRINKAGES[:-1] if config.shrinkage is None else (config.shrinkage,):
         head = solve_head(moments, s, model.output_dim)
         if config.freeze_base: head = compose(head, model)
         options.append(Candidate("trained, refitted", model.clone_head().set_head(head.weight, head.bias, head.rho), held))
@@ -86,7 +85,7 @@ def _trained_features(model: GaussianEncoder, pairs: PairSet, config: TrainConfi
 def unit_spread(
     candidate: Candidate, # A trained model
 ) -> Candidate: # It ranks as before
-    "Scale all coordinates alike, so that texts of the validation set have standard deviation 1."
+    "Scale all coordinates alike, so that the two sides of validation pairs have standard deviation 1."
     model = candidate.model
     spread = candidate.health()["embedding_std"]
     weight, bias, rho = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias, model.rho))
@@ -223,14 +222,14 @@ def fit(
     if not config.freeze_base: val_data = limit_corpus(val_data, config.val_documents, config.seed)
     logger.info("%d training pairs; validation: %d queries, %d documents (%s)", len(train_pairs), len(val_data.qrels), len(val_data.corpus), source)
     held = encode_held_out(model, val_data)
-    candidates = start_candidates(model, train_pairs, held)
+    candidates = start_candidates(model, train_pairs, held, config)
     learner = None
     if not config.closed_form:
         learner = Learner(_to_train(candidates[1].model, config), train_pairs, val_data, config, output_dir)
         candidates += _train(learner, model, train_pairs, held)
     kept, table = candidate_report(candidates)
     chosen = candidates[kept]
-    if source != "given" and kept < 2: chosen = final_refit(model, pairs, chosen)
+    if source != "given" and kept < 2: chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
     result = FitResult(_calibrated(chosen, kept), {
         "kept": chosen.name, "sentence": sentence(chosen.name, table, len(val_data.qrels)), "candidates": table,
         "validation": {"queries": len(val_data.qrels), "documents": len(val_data.corpus), "source": source}, "training_pairs": len(train_pairs),
@@ -254,12 +253,14 @@ def start_candidates(
     model: GaussianEncoder, # The untouched base
     pairs: PairSet, # Training pairs
     held: HeldOut, # Validation features
+    config: TrainConfig, # May say what s is, and whose covariance counts
 ) -> list[Candidate]: # Base and closed form
     "What there is before any step. Few validation queries do not choose s: cross-validation does."
     features = pair_features(model, limit_positives(pairs))
     few = len(held.data.qrels) < 100
     splits = validation_splits(features) if few else [(Moments.of(features.q, features.x), held)]
-    closed = best_head(model, features, splits, model.output_dim)
+    shrinkages = SHRINKAGES if config.shrinkage is None else (config.shrinkage,)
+    closed = best_head(model, features, splits, model.output_dim, shrinkages, held.x if config.isotropic_corpus else None)
     base = apply_head(model, solve_head(Moments.of(features.q, features.x), 1.0, model.output_dim), splits)
     base.extra = {"closed_form": closed.extra["closed_form"]}
     return [Candidate("base", base, held), Candidate("closed form", closed, held)]
@@ -300,12 +301,14 @@ def final_refit(
     model: GaussianEncoder, # The untouched base
     pairs: PairSet, # All pairs, those set aside included
     chosen: Candidate, # Base or closed form
+    corpus: np.ndarray | None = None, # [m, d_base] features of documents whose covariance counts half
 ) -> Candidate: # The same s on all pairs
     "Fit the chosen s once more, now on all pairs."
     features = pair_features(model, limit_positives(pairs))
     s = chosen.model.extra["closed_form"]["s"] if chosen.name == "closed form" else 1.0
-    head = solve_head(Moments.of(features.q, features.x), s, chosen.model.output_dim)
-    final = apply_head(model, head, validation_splits(features))
+    moments, splits = Moments.of(features.q, features.x), validation_splits(features)
+    if corpus is not None and s < 1: moments, splits = moments.mixed(corpus), [(m.mixed(corpus), h) for m, h in splits]
+    final = apply_head(model, solve_head(moments, s, chosen.model.output_dim), splits)
     final.extra = chosen.model.extra
     return replace(chosen, model=final)
 

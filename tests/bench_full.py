@@ -27,12 +27,12 @@ from ragcun.train import fit
 BATCH = 32
 
 
-def peer(data, rate: float, epochs: int, seed: int) -> tuple[HeldOut, float]:
-    "sentence-transformers' loss in a plain loop with the same schedule; features of the test collection and training seconds."
+def peer_model(pairs, rate: float, epochs: int, seed: int) -> tuple[GaussianEncoder, float]:
+    "The base after sentence-transformers' loss in a plain loop with the same schedule, and training seconds."
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     set_seed(seed)
     model = GaussianEncoder.from_base(device="cpu")
-    base, pairs = model.base, data.train
+    base = model.base
     loss_function = MultipleNegativesRankingLoss(base)
     optimizer = torch.optim.AdamW(base.parameters(), lr=rate, weight_decay=0.01)
     steps = [rows for e in range(epochs) for rows in epoch_batches(len(pairs), BATCH, seed, e)]
@@ -48,7 +48,13 @@ def peer(data, rate: float, epochs: int, seed: int) -> tuple[HeldOut, float]:
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-    seconds = time.perf_counter() - started
+    model.base_changed = True
+    return model, time.perf_counter() - started
+
+
+def peer(data, rate: float, epochs: int, seed: int) -> tuple[HeldOut, float]:
+    "Features of the test collection by the peer, and training seconds."
+    model, seconds = peer_model(data.train, rate, epochs, seed)
     return features(model, data.test), seconds
 
 
