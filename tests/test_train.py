@@ -175,6 +175,9 @@ def test_unit_spread_changes_the_spread_and_no_order(model, val):
     order = [[c.model.to_query(c.model.project(c.held.q)), c.model.to_document(c.model.project(c.held.x))] for c in (before, after)]
     ranks = [((q[:, None] - x[None])**2).sum(2).argsort(1) for q, x in order]
     np.testing.assert_array_equal(*ranks)
+    q, x = (after.model.project(f) for f in (after.held.q, after.held.x))
+    rows = after.held.related()
+    assert np.concatenate([q[rows[:, 0]], x[rows[:, 1]]]).var(0, ddof=1).mean() == pytest.approx(1, abs=1e-5)  # of the pairs, not of the corpus
     broken = model.clone_head().set_head(model.head.weight.detach().numpy()/3, model.head.bias.detach().numpy(), model.rho_numpy)  # forgets the bias
     q, x = broken.to_query(broken.project(before.held.q)), broken.to_document(broken.project(before.held.x))
     assert (((q[:, None] - x[None])**2).sum(2).argsort(1) != ranks[0]).any()
@@ -193,7 +196,7 @@ def test_the_refit_is_the_best_of_its_candidates(model, pairs, val):
 
 def test_candidates_are_compared_with_the_base_and_refitted_on_everything(model, pairs, val):
     features = encode_held_out(model, val)
-    candidates = start_candidates(model, pairs, features)
+    candidates = start_candidates(model, pairs, features, TrainConfig())
     kept, table = candidate_report(candidates)
     assert [c.name for c in candidates] == ["base", "closed form"] and kept in (0, 1)
     assert table["base"]["against_base"]["mean"] == 0
@@ -202,6 +205,19 @@ def test_candidates_are_compared_with_the_base_and_refitted_on_everything(model,
     final = final_refit(model, pairs, candidates[0])
     q = final.model.features(list(val.queries.values()), "query")
     assert np.corrcoef(final.model.project(q).ravel(), q.ravel())[0, 1] > .999  # s = 1 is the base's own geometry
+
+
+def test_the_dial_can_be_set(model, pairs, val):
+    features = encode_held_out(model, val)
+    closed = lambda **more: start_candidates(model, pairs, features, TrainConfig(closed_form=True, **more))[1]
+    narrow, wide = closed(shrinkage=.05), closed(shrinkage=.05, isotropic_corpus=True)
+    assert narrow.model.extra["closed_form"]["s"] == wide.model.extra["closed_form"]["s"] == .05
+    assert wide.health()["participation_ratio"] > narrow.health()["participation_ratio"] + .05  # the corpus is rounder
+    assert closed(shrinkage=.8).health()["participation_ratio"] < narrow.health()["participation_ratio"]
+    final = final_refit(model, pairs, wide, features.x)
+    assert final.health()["participation_ratio"] > final_refit(model, pairs, narrow).health()["participation_ratio"]
+    for s in (0, 1.5, float("nan")):
+        with pytest.raises(UserError, match="shrinkage"): TrainConfig(shrinkage=s)
 
 
 def test_an_epoch_is_described_in_words(caplog):
