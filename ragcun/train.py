@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .closed_form import (SHRINKAGES, HeldOut, Head, Moments, PairFeatures, apply_head, best_head, clearly_better, encode_held_out,
-    evidence_samples, fit_calibration, fit_closed_form, limit_positives, pair_features, participation_ratio, solve_head, validation_splits)
+    evidence_samples, fit_calibration, fit_closed_form, limit_positives, pair_features, participation_ratio, round_coordinates, solve_head, validation_splits)
 from .core import UserError, logger, pick_precision, set_seed, write_json
 from .data import PairSet, RetrievalData, pairs_to_retrieval
 from .config import TrainConfig, settle
@@ -29,9 +29,9 @@ from .saving import pack_model
 from .split import split_pairs
 
 # %% auto #0
-__all__ = ['Candidate', 'refit', 'unit_spread', 'compose', 'line_search', 'climb', 'decide', 'FitResult', 'candidate_report',
-           'sentence', 'set_aside', 'fit', 'start_candidates', 'encode_now', 'final_refit', 'save_result',
-           'fit_closed_form', 'TrainConfig']
+__all__ = ['Candidate', 'refit', 'trained_features', 'z_moments', 'in_round_coordinates', 'unit_spread', 'compose', 'line_search',
+           'climb', 'decide', 'FitResult', 'candidate_report', 'sentence', 'set_aside', 'fit', 'start_candidates',
+           'encode_now', 'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
 
 # %% ../nbs/04g_train.ipynb #4e840356
 _all_ = ["fit_closed_form", "TrainConfig"]
@@ -60,13 +60,12 @@ class Candidate:
 
 def refit(
     model: GaussianEncoder, # A trained model
-    pairs: PairSet, # Training pairs
+    features: PairFeatures, # Of the training pairs, by its base
     held: HeldOut, # Validation features of its base
     config: TrainConfig, # Says whether the base is frozen
 ) -> Candidate: # The one with the s that serves the validation set best
     "Closed form on what was trained: on the features of a trained base, or on the embeddings of a trained head."
-    features = _trained_features(model, pairs, config)
-    moments = Moments.of(features.q, features.x)
+    moments = z_moments(model, features) if config.freeze_base else Moments.of(features.q, features.x)
     options = []
     for s in SHRINKAGES[:-1] if config.shrinkage is None else (config.shrinkage,):
         head = solve_head(moments, s, model.output_dim)
@@ -74,13 +73,34 @@ def refit(
         options.append(Candidate("trained, refitted", model.clone_head().set_head(head.weight, head.bias, head.rho), held))
     return max(options, key=lambda c: float(c.scores()["ndcg@10"].mean()))
 
-def _trained_features(model: GaussianEncoder, pairs: PairSet, config: TrainConfig) -> PairFeatures:
+def trained_features(
+    model: GaussianEncoder, # A trained model
+    pairs: PairSet, # Training pairs
+) -> PairFeatures: # By its base: from the cache, or computed where it was trained
+    "What a head on this base is fitted to."
     pairs = limit_positives(pairs)
-    if not config.freeze_base:
-        q, x = (model.features(texts, side) for texts, side in ((pairs.queries, "query"), (pairs.documents, "document")))
-        return PairFeatures(q, x, pairs.query_ids, pairs.document_ids)
-    f = pair_features(model, pairs)
-    return replace(f, q=model.project(f.q), x=model.project(f.x))
+    if not model.base_changed: return pair_features(model, pairs)
+    q, x = (model.features(texts, side) for texts, side in ((pairs.queries, "query"), (pairs.documents, "document")))
+    return PairFeatures(q, x, pairs.query_ids, pairs.document_ids)
+
+def z_moments(
+    model: GaussianEncoder, # Any model
+    features: PairFeatures, # Of pairs, by its base
+) -> Moments: # Of the embeddings z
+    "Sums over the embeddings of pairs."
+    return Moments.of(model.project(features.q), model.project(features.x))
+
+def in_round_coordinates(
+    candidate: Candidate, # A trained model
+    features: PairFeatures, # Of the training pairs, by its base
+) -> Candidate: # The same score in coordinates with covariance I, unless that is clearly worse on the validation set
+    "Give back the isotropy that training costs."
+    model, d = candidate.model, candidate.model.output_dim
+    turned = round_coordinates(Head(np.eye(d), np.zeros(d), model.rho_numpy, 0.0), z_moments(model, features))
+    head = compose(turned, model)
+    ball = replace(candidate, model=model.clone_head().set_head(head.weight, head.bias, head.rho))
+    before, after = (c.scores()["ndcg@10"] for c in (candidate, ball))
+    return candidate if clearly_better(paired_test(before, after)) else ball
 
 def unit_spread(
     candidate: Candidate, # A trained model
@@ -284,7 +304,9 @@ def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: H
     if not learner.config.freeze_base:
         if learner.config.line_search: _note_scale(trained, line_search(untouched, trained, held.data, learner.config.seed))
         held = encode_now(trained, held)
-    return [unit_spread(c) for c in (Candidate("trained", trained, held), refit(trained, pairs, held, learner.config))]
+    features = trained_features(trained, pairs)
+    steps = in_round_coordinates(Candidate("trained", trained, held), features)
+    return [unit_spread(c) for c in (steps, refit(trained, features, held, learner.config))]
 
 def _note_scale(model: GaussianEncoder, scale: float) -> None:
     model.extra = {**model.extra, "update_scale": scale}

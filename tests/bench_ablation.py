@@ -18,7 +18,7 @@ from ragcun.demo import DemoConfig, demo_data
 from ragcun.learner import Learner
 from ragcun.metrics import evaluate_vectors
 from ragcun.model import GaussianEncoder
-from ragcun.train import Candidate, encode_now, refit, unit_spread
+from ragcun.train import Candidate, encode_now, refit, trained_features, unit_spread
 
 CRITICS, WEIGHTS, SEEDS = ("evidence", "euclidean", "cosine"), (0.0, 1.0, 10.0, 100.0), (0, 1, 2)
 OBJECTIVES = {  # weights of (cosine of the base, evidence, isotropy, mean and spread)
@@ -48,7 +48,7 @@ def head_row(model, data, critic: str, weight: float, seed: int) -> dict:
     held = encode_held_out(model, data.val)
     best = max(r["val_ndcg@10"] for r in learner.rows if r["kind"] == "epoch")
     return {"part": "head", "critic": critic, "isotropy": weight, "seed": seed, "best_epoch_ndcg@10": best,
-            "trained": measures(unit_spread(Candidate("trained", trained, held))), "refitted": measures(unit_spread(refit(trained, data.train, held, config)))}
+            "trained": measures(unit_spread(Candidate("trained", trained, held))), "refitted": measures(unit_spread(refit(trained, trained_features(trained, data.train), held, config)))}
 
 
 def full_row(model, data, name: str, seed: int) -> dict:
@@ -61,7 +61,7 @@ def full_row(model, data, name: str, seed: int) -> dict:
     held = encode_now(trained, HeldOut(encode_held_out(model, data.val).q, encode_held_out(model, data.val).x, data.val))
     raw = evaluate_vectors(held.q, held.x, data.val, "ip")["ndcg@10"].mean()
     return {"part": "full", "objective": name, "seed": seed, "cosine_ndcg@10": float(raw), "cosine_participation_ratio": participation_ratio(held.x),
-            "refitted": measures(refit(trained, pairs, held, config))}
+            "refitted": measures(refit(trained, trained_features(trained, pairs), held, config))}
 
 
 def main() -> None:

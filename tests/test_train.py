@@ -15,7 +15,7 @@ from ragcun.material import loss_row
 from ragcun.losses import LossParts
 from ragcun.metrics import evaluate_vectors
 from ragcun.model import GaussianEncoder, hash_state
-from ragcun.train import Candidate, FitResult, candidate_report, encode_now, final_refit, fit, line_search, refit, start_candidates, unit_spread
+from ragcun.train import Candidate, FitResult, candidate_report, encode_now, final_refit, fit, line_search, refit, start_candidates, trained_features, unit_spread
 from small import processed, small_base
 
 FULL = dict(epochs=2, batch_size=16, mixed_precision="no", n_slices=4, base_learning_rate=1e-3)
@@ -187,7 +187,7 @@ def test_the_refit_is_the_best_of_its_candidates(model, pairs, val):
     config = settle(TrainConfig(**FULL), len(pairs))
     trained = moved(model)
     trained.base_changed = True
-    chosen = refit(trained, pairs, held(trained, val), config)
+    chosen = refit(trained, trained_features(trained, pairs), held(trained, val), config)
     from ragcun.closed_form import Moments, solve_head
     moments = Moments.of(trained.features(pairs.queries, "query"), trained.features(pairs.documents))
     values = [chosen.held.ndcg(solve_head(moments, s)).mean() for s in (.03, .1, .2, .3, .45, .6, .8)]
