@@ -186,41 +186,42 @@ def symbol(text: str, shown: set[str]) -> str:
     if not match:
         return text
     name = match["name"].strip()
-    members = "\n\n".join(show_method(match, *method) for method in methods().get(name, []) if f"{name}.{method[0]}" not in shown)
+    where = (Path(urlsplit(match["url"]).path).name, name)  # two modules may have classes of one name
+    members = "\n\n".join(show_method(match, *method) for method in methods().get(where, []) if f"{name}.{method[0]}" not in shown)
     signature = "\n".join(line for line in match["signature"].splitlines() if line.strip())
     signature = IN_CODE_LINK.sub(r"\1", signature)
-    if name in methods():  # nbdev writes a class as a function, and a dataclass without what its fields mean
-        signature = fields().get(name) or re.sub(r"^def ", "class ", signature)
+    if where in methods():  # nbdev writes a class as a function, and fields without what they mean
+        signature = fields().get(where) or re.sub(r"^def ", "class ", signature)
     # the link comes first: pandoc would make a section of a div that opens with its heading, and take the anchor from the heading
     return (f"\n::::: {{.symbol}}\n[source]({match['url']}){{.source}}\n\n{match['level']} {name}\n\n"
             f"```python\n{signature}\n```\n\n{match['rest'].strip()}\n:::::\n\n{members}")
 
 
 @cache
-def methods() -> dict[str, list[tuple[str, str, str, int]]]:
-    "Class → (name, signature with its comments, docstring, line) of each public method or property that has a docstring."
-    result: dict[str, list[tuple[str, str, str, int]]] = {}
+def methods() -> dict[tuple[str, str], list[tuple[str, str, str, int]]]:
+    "(File, class) → (name, signature with its comments, docstring, line) of each public method or property that has a docstring."
+    result: dict[tuple[str, str], list[tuple[str, str, str, int]]] = {}
     for path in (ROOT / "ragcun").glob("*.py"):
         source = path.read_text("utf-8")
         for node in [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]:
             members = [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name[0] != "_" and ast.get_docstring(m)]
-            result[node.name] = [(m.name, signature(m, source), ast.get_docstring(m) or "", m.lineno) for m in members]
+            result[path.name, node.name] = [(m.name, signature(m, source), ast.get_docstring(m) or "", m.lineno) for m in members]
     return result
 
 
 @cache
-def fields() -> dict[str, str]:
-    "Dataclass → its head and its fields with their comments, as they stand in the source."
-    result: dict[str, str] = {}
+def fields() -> dict[tuple[str, str], str]:
+    "(File, class) → the head and the fields with their comments, as they stand in the source, of a class that has no `__init__`."
+    result: dict[tuple[str, str], str] = {}
     for path in (ROOT / "ragcun").glob("*.py"):
         source = path.read_text("utf-8")
         for node in [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)]:
-            if any("dataclass" in ast.unparse(d) for d in node.decorator_list):
-                lines = source.splitlines()
+            if not any(isinstance(m, ast.FunctionDef) and m.name == "__init__" for m in node.body):
+                lines = re.sub(r" *# type: ignore.*", "", source).splitlines()
                 shown = [lines[node.lineno - 1]]
                 for member in [n for n in node.body if isinstance(n, ast.AnnAssign)]:
                     shown += lines[member.lineno - 1:member.end_lineno]
-                result[node.name] = "\n".join(line.rstrip() for line in shown)
+                result[path.name, node.name] = "\n".join(line.rstrip() for line in shown)
     return result
 
 

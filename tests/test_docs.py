@@ -112,6 +112,10 @@ def test_a_dataclass_shows_its_fields_with_what_they_mean_and_a_class_is_called_
     lines = one.body.select_one(".symbol pre").get_text().splitlines()
     assert lines[0] == "class Difference:" and re.fullmatch(r"    mean: float +# mean of a − b", lines[1]) and "def" not in "".join(lines)
     assert other.body.select_one(".symbol pre").get_text().startswith("class UserError(")
+    twins = [docs.fields()[file, "Moments"] for file in ("closed_form.py", "null.py")]  # of one name, in two modules
+    assert "skewness" in twins[1] and "skewness" not in twins[0]
+    assert docs.fields()["hits.py", "SearchResult"].splitlines()[0] == "class SearchResult(Sequence):"
+    assert docs.fields()["files.py", "RowError"].startswith("class RowError(") and ("core.py", "UserError") not in docs.fields()
 
 
 def test_columns_of_a_table_are_sized_by_what_they_hold():
@@ -157,9 +161,9 @@ def test_a_symbol_has_anchor_source_and_plain_signature():
 
 
 def test_methods_of_a_class_have_anchors():
-    known = docs.methods()
-    name, members = next((n, m) for n, m in known.items() if n == "PairSet")
-    shown = SHOWN.replace("set_seed", name)
+    (file, name), members = next((where, m) for where, m in docs.methods().items() if where[1] == "PairSet")
+    shown = SHOWN.replace("set_seed", name).replace("core.py", file)
+    assert "####" not in docs.symbol(SHOWN.replace("set_seed", name), set())  # a class of this name in another file is another class
     assert f"#### {name}.{members[0][0]}" in docs.symbol(shown, set())
     assert f"#### {name}.{members[0][0]}\n" not in docs.symbol(shown, {f"{name}.{members[0][0]}"})
 
