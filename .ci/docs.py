@@ -374,6 +374,9 @@ def finish(page: Page, markup: str) -> None:
     for table in page.body.find_all("table"):
         size_columns(table)
         table.wrap(page.body.new_tag("div", attrs={"class": "table"}))
+    for name in page.body.find_all("code"):  # a short name is not broken at its hyphens or in the middle
+        if name.find_parent("pre") is None and len(name.get_text()) <= 30:
+            name["class"] = [*name.get("class", []), "short"]
     for line in page.body.select("pre.sourceCode > code > span[id^=cb], pre.sourceCode a[aria-hidden]"):
         line.attrs.pop("id", None)
         if line.name == "a":
