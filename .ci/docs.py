@@ -374,15 +374,7 @@ def finish(page: Page, markup: str) -> None:
     for table in page.body.find_all("table"):
         size_columns(table)
         table.wrap(page.body.new_tag("div", attrs={"class": "table"}))
-    for name in page.body.find_all("code"):  # a short name is not broken at its hyphens or in the middle
-        if name.find_parent("pre") is None and len(name.get_text()) <= 30:
-            name["class"] = [*name.get("class", []), "short"]
-    for line in page.body.select("pre.sourceCode > code > span[id^=cb], pre.sourceCode a[aria-hidden]"):
-        line.attrs.pop("id", None)
-        if line.name == "a":
-            line.decompose()
-    for block in page.body.select("div.sourceCode[id]"):
-        del block["id"]
+    tidy_code(page.body)
     for kind in ("note", "tip", "important", "caution", "warning"):
         for box in page.body.select(f".callout-{kind}"):
             box["class"] = ["callout", kind]
@@ -392,13 +384,28 @@ def finish(page: Page, markup: str) -> None:
             heading.append(BeautifulSoup(f'<a class="anchor" href="#{heading["id"]}" aria-label="Link to this section">#</a>', "html.parser"))
 
 
+def tidy_code(body: BeautifulSoup) -> None:
+    "A short name is not broken at its hyphens or in the middle; lines of code need no anchors."
+    for name in body.find_all("code"):
+        if name.find_parent("pre") is None and len(name.get_text()) <= 30:
+            name["class"] = [*name.get("class", []), "short"]
+    for line in body.select("pre.sourceCode > code > span[id^=cb], pre.sourceCode a[aria-hidden]"):
+        line.attrs.pop("id", None)
+        if line.name == "a":
+            line.decompose()
+    for block in body.select("div.sourceCode[id]"):
+        del block["id"]
+
+
 def size_columns(table) -> None:
-    "Cells of a column of short texts do not wrap; a column of long texts keeps a readable width on a phone, where tables scroll."
+    """Cells of a column of short texts do not wrap; on a phone, where tables scroll, the others keep a readable width, and a column
+    of long words, such as ids, breaks them so that the next column is seen."""
     rows = [row.find_all(["td", "th"], recursive=False) for row in table.find_all("tr")]
     for column in range(max(map(len, rows), default=0)):
         cells = [row[column] for row in rows if column < len(row)]
-        longest = max(len(math_free(cell)) for cell in cells)
-        if kind := "short" if longest <= 24 else "long" if longest > 60 else "":
+        texts = [math_free(cell) for cell in cells]
+        longest, word = max(map(len, texts)), max(len(w) for text in texts for w in text.split() or [""])
+        if kind := "word" if word == longest > 14 else "short" if longest <= 24 else "long" if longest > 60 else "":
             for cell in cells:
                 cell["class"] = [*cell.get("class", []), kind]
 

@@ -125,6 +125,9 @@ def test_columns_of_a_table_are_sized_by_what_they_hold():
     kinds = [[("short" in c.get("class", []), "long" in c.get("class", [])) for c in row.find_all(["td", "th"])] for row in one.body.find_all("tr")]
     assert kinds == [[(True, False), (False, False), (False, True)]]*3
     assert not one.body.find("col")
+    ids = page("a", markdown("| E-value | id |\n|:--|:--|\n| 0.1 | cda007691eb31051 |"))
+    built(ids)
+    assert [c["class"] for c in ids.body.find_all("td")] == [["short"], ["word"]]
 
 
 def test_results_show_their_code_behind_a_button_and_tutorials_in_the_open():
