@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ast
 import html
+import io
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from bs4 import BeautifulSoup
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
 HERE = Path(__file__).resolve().parent
+CARD = NBS / "images" / "card.png"  # what a shared link shows, here and in Quarto's site
 READER = ("markdown+emoji+autolink_bare_uris+lists_without_preceding_blankline-yaml_metadata_block-citations-raw_tex-smart"
           "-implicit_figures")
 # The reading order within a folder; pages not named here follow in the order of their file names.
@@ -183,24 +185,43 @@ def symbol(text: str, shown: set[str]) -> str:
     match = SYMBOL.match(text.strip() + "\n")
     if not match:
         return text
-    members = "\n\n".join(show_method(match, *method) for method in methods().get(match["name"].strip(), [])
-                          if f"{match['name'].strip()}.{method[0]}" not in shown)
+    name = match["name"].strip()
+    where = (Path(urlsplit(match["url"]).path).name, name)  # two modules may have classes of one name
+    members = "\n\n".join(show_method(match, *method) for method in methods().get(where, []) if f"{name}.{method[0]}" not in shown)
     signature = "\n".join(line for line in match["signature"].splitlines() if line.strip())
     signature = IN_CODE_LINK.sub(r"\1", signature)
+    if where in methods():  # nbdev writes a class as a function, and fields without what they mean
+        signature = fields().get(where) or re.sub(r"^def ", "class ", signature)
     # the link comes first: pandoc would make a section of a div that opens with its heading, and take the anchor from the heading
-    return (f"\n::::: {{.symbol}}\n[source]({match['url']}){{.source}}\n\n{match['level']} {match['name']}\n\n"
+    return (f"\n::::: {{.symbol}}\n[source]({match['url']}){{.source}}\n\n{match['level']} {name}\n\n"
             f"```python\n{signature}\n```\n\n{match['rest'].strip()}\n:::::\n\n{members}")
 
 
 @cache
-def methods() -> dict[str, list[tuple[str, str, str, int]]]:
-    "Class → (name, signature with its comments, docstring, line) of each public method or property that has a docstring."
-    result: dict[str, list[tuple[str, str, str, int]]] = {}
+def methods() -> dict[tuple[str, str], list[tuple[str, str, str, int]]]:
+    "(File, class) → (name, signature with its comments, docstring, line) of each public method or property that has a docstring."
+    result: dict[tuple[str, str], list[tuple[str, str, str, int]]] = {}
     for path in (ROOT / "ragcun").glob("*.py"):
         source = path.read_text("utf-8")
         for node in [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]:
             members = [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name[0] != "_" and ast.get_docstring(m)]
-            result[node.name] = [(m.name, signature(m, source), ast.get_docstring(m) or "", m.lineno) for m in members]
+            result[path.name, node.name] = [(m.name, signature(m, source), ast.get_docstring(m) or "", m.lineno) for m in members]
+    return result
+
+
+@cache
+def fields() -> dict[tuple[str, str], str]:
+    "(File, class) → the head and the fields with their comments, as they stand in the source, of a class that has no `__init__`."
+    result: dict[tuple[str, str], str] = {}
+    for path in (ROOT / "ragcun").glob("*.py"):
+        source = path.read_text("utf-8")
+        for node in [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)]:
+            if not any(isinstance(m, ast.FunctionDef) and m.name == "__init__" for m in node.body):
+                lines = re.sub(r" *# type: ignore.*", "", source).splitlines()
+                shown = [lines[node.lineno - 1]]
+                for member in [n for n in node.body if isinstance(n, ast.AnnAssign)]:
+                    shown += lines[member.lineno - 1:member.end_lineno]
+                result[path.name, node.name] = "\n".join(line.rstrip() for line in shown)
     return result
 
 
@@ -245,8 +266,8 @@ def show_output(output: dict, asis: bool, alt: str, shown: set[str]) -> str:
     return fenced(ANSI.sub("", data["text/plain"]), ".output") if data.get("text/plain") else ""
 
 
-def show_cell(cell: dict, alt: str, shown: set[str]) -> str:
-    "One processed cell as pandoc markdown."
+def show_cell(cell: dict, alt: str, shown: set[str], fold: bool = False) -> str:
+    "One processed cell as pandoc markdown; `fold` puts its code behind a button."
     source = joined(cell.get("source", ""))
     if cell["cell_type"] == "markdown":
         return source
@@ -258,7 +279,7 @@ def show_cell(cell: dict, alt: str, shown: set[str]) -> str:
     parts = []
     if code.strip() and flags.get("echo") != "false":
         block = fenced(code, ".python")
-        folded = flags.get("code-fold") in ("true", "show")
+        folded = flags.get("code-fold", str(fold).lower()) in ("true", "show")
         summary = flags.get("code-summary", "Code").strip('"')
         opened = " open" if flags.get("code-fold") == "show" else ""
         parts.append(f"{raw(f'<details{opened}><summary>{summary}</summary>')}\n\n{block}\n\n{raw('</details>')}" if folded else block)
@@ -317,7 +338,7 @@ class Page:
                 heading = plain(found[-1])
             if "outputs" in cell:
                 cell["outputs"] = streams_joined(cell["outputs"])
-            cells.append(show_cell(cell, f"Figure: {heading}", shown))
+            cells.append(show_cell(cell, f"Figure: {heading}", shown, self.front.get("code-fold", self.section == "Results")))
         return "\n\n".join(cells)
 
 
@@ -333,7 +354,8 @@ def convert(texts: list[str]) -> list[str]:
         names = [f"p{number:04}.md" for number in range(len(texts))]
         for name, text in zip(names, texts, strict=True):
             Path(folder, name).write_text(f"{text}\n\n```{{=html}}\n<!--end of page-->\n```\n", "utf-8")
-        command = [pypandoc.get_pandoc_path(), "--file-scope", "-f", READER, "-t", "html5", "--mathml", "--wrap=none", *names]
+        command = [pypandoc.get_pandoc_path(), "--file-scope", "-f", READER, "-t", "html5", "--mathml", "--wrap=none",
+                   "--columns=9999", *names]  # so wide that no table gets columns of equal share: the browser sizes them by what they hold
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=True)
     # each file's identifiers are given its name in front
     return re.sub(r'((?:id="|href="#))p\d{4}\.md__', r"\1", done.stdout).split("<!--end of page-->")[:len(texts)]
@@ -350,13 +372,9 @@ def finish(page: Page, markup: str) -> None:
     markup = re.sub(r"<!--kept (\d+)-->", lambda match: KEPT[int(match[1])], markup)
     page.body = BeautifulSoup(markup, "html.parser")
     for table in page.body.find_all("table"):
+        size_columns(table)
         table.wrap(page.body.new_tag("div", attrs={"class": "table"}))
-    for line in page.body.select("pre.sourceCode > code > span[id^=cb], pre.sourceCode a[aria-hidden]"):
-        line.attrs.pop("id", None)
-        if line.name == "a":
-            line.decompose()
-    for block in page.body.select("div.sourceCode[id]"):
-        del block["id"]
+    tidy_code(page.body)
     for kind in ("note", "tip", "important", "caution", "warning"):
         for box in page.body.select(f".callout-{kind}"):
             box["class"] = ["callout", kind]
@@ -364,6 +382,37 @@ def finish(page: Page, markup: str) -> None:
     for heading in page.body.find_all(re.compile("^h[1-6]$")):
         if heading.get("id"):
             heading.append(BeautifulSoup(f'<a class="anchor" href="#{heading["id"]}" aria-label="Link to this section">#</a>', "html.parser"))
+
+
+def tidy_code(body: BeautifulSoup) -> None:
+    "A short name is not broken at its hyphens or in the middle; lines of code need no anchors."
+    for name in body.find_all("code"):
+        if name.find_parent("pre") is None and len(name.get_text()) <= 30:
+            name["class"] = [*name.get("class", []), "short"]
+    for line in body.select("pre.sourceCode > code > span[id^=cb], pre.sourceCode a[aria-hidden]"):
+        line.attrs.pop("id", None)
+        if line.name == "a":
+            line.decompose()
+    for block in body.select("div.sourceCode[id]"):
+        del block["id"]
+
+
+def size_columns(table) -> None:
+    """Cells of a column of short texts do not wrap; on a phone, where tables scroll, the others keep a readable width, and a column
+    of long words, such as ids, breaks them so that the next column is seen."""
+    rows = [row.find_all(["td", "th"], recursive=False) for row in table.find_all("tr")]
+    for column in range(max(map(len, rows), default=0)):
+        cells = [row[column] for row in rows if column < len(row)]
+        texts = [math_free(cell) for cell in cells]
+        longest, word = max(map(len, texts)), max(len(w) for text in texts for w in text.split() or [""])
+        if kind := "word" if word == longest > 14 else "short" if longest <= 24 else "long" if longest > 60 else "":
+            for cell in cells:
+                cell["class"] = [*cell.get("class", []), kind]
+
+
+def math_free(cell) -> str:
+    "The text of a cell, with a formula as its visible signs only."
+    return " ".join("".join(t for t in cell.find_all(string=True) if t.parent.name != "annotation").split())
 
 
 def fix_links(page: Page, pages: list[Page], cfg: dict[str, str]) -> None:
@@ -540,6 +589,7 @@ def card(path: Path, cfg: dict[str, str]) -> None:
     matplotlib.use("agg")
     import numpy as np
     from matplotlib.figure import Figure
+    from PIL import Image
     rng = np.random.default_rng(3)
     figure = Figure(figsize=(12, 6.3), dpi=100, facecolor="#0f172a")
     axes = figure.add_axes((0.55, 0, 0.45, 1))
@@ -556,7 +606,9 @@ def card(path: Path, cfg: dict[str, str]) -> None:
     for word in words:
         lines = [*lines[:-1], f"{lines[-1]} {word}".strip()] if len(lines[-1]) + len(word) < 36 else [*lines, word]
     figure.text(0.06, 0.55, "\n".join(lines), color="#cbd5e1", fontsize=25, va="top", linespacing=1.5)
-    figure.savefig(path)
+    buffer = io.BytesIO()
+    figure.savefig(buffer)
+    Image.open(buffer).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def build(output: Path) -> list[str]:
@@ -584,7 +636,7 @@ def build(output: Path) -> list[str]:
         shutil.copy(HERE / "site" / name, output / name)
     (output / "llms.txt").write_text(llms(pages, groups, cfg), "utf-8")
     (output / ".nojekyll").touch()
-    card(output / "card.png", cfg)
+    shutil.copy(CARD, output / "card.png")
     size = sum(p.stat().st_size for p in output.rglob("*") if p.is_file())
     print(f"{len(pages)} pages of {len(page_names())} notebooks, {len(entries)} places to find, {size / 1e6:.1f} MB")
     return problems
@@ -594,10 +646,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "_docs")
     parser.add_argument("--sidebar", action="store_true", help="write nbs/sidebar.yml and stop")
+    parser.add_argument("--card", action="store_true", help="draw nbs/images/card.png and stop")
     args = parser.parse_args()
     os.chdir(ROOT)
     if args.sidebar:
         (NBS / "sidebar.yml").write_text(sidebar(), "utf-8")
+        return 0
+    if args.card:
+        card(CARD, settings())
         return 0
     problems = build(args.output)
     for problem in problems:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
 HEAD = "<!-- Written by `make sync` from nbs/index.ipynb. Edit that notebook. -->\n\n"
 HIDDEN = re.compile(r"^#\|\s*(hide|include:\s*false|export\b|default_exp)", re.MULTILINE)
+ALT = re.compile(r"^#\|\s*fig-alt:\s*(.+)$", re.MULTILINE)
 LINK = re.compile(r"(!?\[[^\]]*\]\()(?!https?://|#|mailto:|/)([^)\s]+)(\))")
 
 
@@ -40,15 +41,15 @@ def fenced(text: str, language: str = "") -> str:
     return f"{ticks}{language}\n{text.rstrip()}\n{ticks}"
 
 
-def show(output, images: dict[str, bytes]) -> str:
-    "One output in the richest form that a README shows; pictures are collected in `images`."
+def show(output, images: dict[str, bytes], alt: str = "") -> str:
+    "One output in the richest form that a README shows; pictures are collected in `images`, `alt` says what they show."
     if output.output_type == "stream":
         return fenced(joined(output.text), "text")
     data = output.get("data", {})
     if "image/png" in data:
         name = f"images/index-{len(images) + 1}.png"
         images[name] = base64.b64decode(data["image/png"])
-        return f"![](nbs/{name})"
+        return f"![{alt}](nbs/{name})"
     if "text/markdown" in data:
         return relink(joined(data["text/markdown"]))
     return fenced(joined(data["text/plain"]), "text") if data.get("text/plain") else ""
@@ -65,7 +66,8 @@ def render(path: Path) -> tuple[str, dict[str, bytes]]:
             code = "\n".join(line for line in cell.source.splitlines() if not line.startswith("#|")).strip()
             if code and not re.search(r"^#\|\s*echo:\s*false", cell.source, re.MULTILINE):
                 parts.append(fenced(code, "bash" if code.startswith("!") else "python"))
-            parts += [show(output, images) for output in cell.outputs]
+            alt = ALT.search(cell.source)
+            parts += [show(output, images, alt[1].strip('"') if alt else "") for output in cell.outputs]
     return HEAD + "\n\n".join(part.strip() for part in parts if part.strip()) + "\n", images
 
 

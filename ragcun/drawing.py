@@ -103,10 +103,16 @@ def figure_of(target: Any) -> Any:  # the matplotlib Figure
 def figure_png(
     target: Any,  # Figure, Axes or array of Axes
     dpi: int = 110,  # dots per inch
+    colours: int | None = None,  # of the picture, at most 256; None: all
 ) -> bytes:  # the picture
     "The figure as PNG bytes, on white, without dates or versions inside."
     buffer = io.BytesIO()
     figure_of(target).savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    if colours is not None:
+        from PIL import Image
+        picture = Image.open(buffer).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

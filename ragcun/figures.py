@@ -58,6 +58,7 @@ ISOTROPY = {"sigreg_relative": ("SIGReg, relative", "threshold"),
 
 def _draw_series(ax: Any, rows: list[dict], key: str, label: str, tint: str) -> int:
     "Draw training as a line and validation as rings; returns the number of points."
+    ax.xaxis.get_major_locator().set_params(integer=True)  # there is no step 1.25
     steps, values = series(rows, key)
     val_steps, val_values = series(rows, key, "val_")
     if steps.size:

@@ -72,7 +72,8 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
     def __repr__(self) -> str:
         return "\n".join([f"{self.query!r}: {self._verdict()} ({self.documents:,} documents)", *map(repr, self.hits)])
     def _repr_html_(self) -> str:
-        cells = lambda h: (f"{h.evidence:+.2f}", f"{h.e_value:.2g}", html.escape(h.id), html.escape(h.text[:200]))
+        short = lambda text: text[:200].rsplit(" ", 1)[0] + "…" if len(text) > 200 else text
+        cells = lambda h: (f"{h.evidence:+.2f}", f"{h.e_value:.2g}", html.escape(h.id), html.escape(short(h.text)))
         rows = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in cells(h)) + "</tr>" for h in self.hits)
         head = "".join(f"<th>{c}</th>" for c in ("evidence", "E-value", "id", "text"))
         return f"<p><b>{html.escape(self.query)}</b>: {self._verdict()}</p><table><tr>{head}</tr>{rows}</table>"

@@ -4,19 +4,20 @@
 
 # %% ../nbs/07d_store.ipynb #6526c3a4
 from __future__ import annotations
-import contextlib, json, os
+import contextlib, json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 import numpy as np
-from .core import UserError, read_json, write_json
+from .core import UserError
 from .hits import Batch, Found, dump_metadata
+from .manifest import TABLE, Manifest, is_free, read_manifest, write_manifest
 from .metrics import top_k
 
+_all_ = ["Manifest", "is_free", "read_manifest", "write_manifest"]
+
 # %% auto #0
-__all__ = ['COLUMNS', 'FORMAT', 'MemoryStore', 'writer_lock', 'LanceStore', 'Manifest', 'read_manifest', 'write_manifest',
-           'is_free']
+__all__ = ['COLUMNS', 'MemoryStore', 'writer_lock', 'LanceStore', 'Manifest', 'is_free', 'read_manifest', 'write_manifest']
 
 # %% ../nbs/07d_store.ipynb #62840281
 class MemoryStore:
@@ -138,7 +139,6 @@ def writer_lock(
 
 class LanceStore:
     "Documents in a LanceDB table, searched exactly unless an ANN index was built."
-    TABLE = "documents"
     PROBES, REFINE = 128, 4  # of an approximate search: partitions looked into, and candidates for each hit compared exactly
 
     def __init__(self,
@@ -151,12 +151,12 @@ class LanceStore:
         self._known: tuple[int, set[str]] = (-1, set())
         self.table: Any = None
         db = lancedb.connect(str(folder), read_consistency_interval=datetime.timedelta(0))
-        if not (self.folder/f"{self.TABLE}.lance").exists():
-            with writer_lock(folder): self.table = db.create_table(self.TABLE, schema=self._schema(), exist_ok=True)
+        if not (self.folder/f"{TABLE}.lance").exists():
+            with writer_lock(folder): self.table = db.create_table(TABLE, schema=self._schema(), exist_ok=True)
         else: self.table = self._open(db)
 
     def _open(self, db: Any) -> Any:
-        try: table = db.open_table(self.TABLE)
+        try: table = db.open_table(TABLE)
         except Exception as e:
             first = (str(e).splitlines() or [""])[0][:160]
             raise UserError(f"the table of documents cannot be opened: {first}", str(self.folder),
@@ -307,60 +307,3 @@ class LanceStore:
         "Merge small files and forget versions older than an hour."
         import datetime
         with writer_lock(self.folder): self.table.optimize(cleanup_older_than=datetime.timedelta(hours=1))
-
-# %% ../nbs/07d_store.ipynb #b6149bb9
-FORMAT = 1
-"Version of the index folder's layout."
-
-@dataclass(frozen=True)
-class Manifest:
-    "What an index folder says about itself."
-    fingerprint: str            # of the model
-    dim: int                    # d
-    prompts: dict[str, str]     # of the model
-    answer_limit: float = 1.0   # answer when the best E-value is at most this
-    null: str = ""              # file with null parameters, empty until fitted
-    null_documents: int = 0     # documents in the index when they were fitted
-    metric: str = "l2"          # of the search: distance between u and v
-    format: int = FORMAT        # version of the folder's layout
-    rule: str = ""              # file with the no-answer rule, empty until calibrated
-
-def read_manifest(
-    folder: str | Path, # index folder
-) -> Manifest:
-    "Read and check; `UserError` when the folder is no index, or of another version."
-    path = Path(folder)/"manifest.json"
-    if not Path(folder).is_dir():
-        raise UserError("no such index folder", str(folder),
-                        "Make one with: ragcun index --model_path M --documents D --index_dir …")
-    if not path.exists():
-        raise UserError("this folder is not a ragcun index (no manifest.json)", str(folder),
-                        "Give the folder that `ragcun index` made")
-    raw = read_json(path)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        got = raw.get("format") if isinstance(raw, dict) else "none"
-        raise UserError(f"the index has format {got}, this version reads {FORMAT}", str(folder),
-                        "Index the documents again")
-    if raw.get("metric") != "l2":
-        raise UserError(f"the index uses metric {raw.get('metric')!r}, only 'l2' carries evidence", str(folder),
-                        "Index the documents again")
-    try: return Manifest(**raw)
-    except TypeError:
-        raise UserError("manifest.json lacks fields or has unknown ones", str(folder),
-                        "Index the documents again") from None
-
-def write_manifest(
-    folder: str | Path, # index folder
-    manifest: Manifest, # what to write
-) -> None:
-    "Write the manifest atomically."
-    write_json(Path(folder)/"manifest.json", manifest)
-
-def is_free(
-    folder: str | Path, # where an index shall be made
-) -> bool: # True when it does not exist, is empty, or holds only what a killed creation left
-    "Whether a new index may be made here."
-    folder = Path(folder)
-    if not folder.exists(): return True
-    if not folder.is_dir(): return False
-    return all(n in ("model", f"{LanceStore.TABLE}.lance") or n.startswith(".") for n in os.listdir(folder))

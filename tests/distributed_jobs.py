@@ -1,6 +1,7 @@
 """What each of several processes runs."""
 import os
 import signal
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -86,3 +87,25 @@ def _one_line(function, *args):
     except UserError as e:
         print(f"one line: {e}", flush=True)
         return 2
+
+
+def meet(rank, world, port):
+    "Embeddings of a batch of five, encoded by several processes, come together in the order of the batch; objects and sums too."
+    join(rank, world, port)
+    p = Processes()
+    assert (p.rank, p.world, p.on) == (rank, world, True)
+    whole = torch.arange(10.).reshape(5, 2)
+    z, own = p.gather(whole[list(p.share(5))] if len(p.share(5)) else None, p.share(5))
+    assert torch.equal(z, whole) and own == list(range(rank, 5, world)), (z, own)
+    backwards = list(p.share(5))[::-1]
+    assert torch.equal(p.gather(whole[backwards], backwards)[0], whole)
+    assert p.gather_objects({"rank": rank}) == [{"rank": r} for r in range(world)]
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([1., rank])
+    p.sum_gradients([weight])
+    assert weight.grad.tolist() == [world, sum(range(world))]
+    if rank: time.sleep(.5)
+    late = time.monotonic()
+    p.barrier()
+    assert rank or time.monotonic() - late > .2  # the first waited for the other
+    return 0

@@ -104,6 +104,48 @@ def test_what_is_dead_is_found(text, said):
     assert len(problems) == 1 and said in problems[0], problems
 
 
+def test_a_dataclass_shows_its_fields_with_what_they_mean_and_a_class_is_called_one():
+    shown = SHOWN.replace("set_seed", "Difference").replace("core", "paired").replace("seed:int, #", "mean:float, #")
+    one = page("03c_paired", code("#| echo: false\n#| output: asis\nshow_doc(Difference)", {"output_type": "display_data", "data": {"text/markdown": shown}}))
+    other = page("02_model", code("#| echo: false\n#| output: asis\nshow_doc(UserError)", {"output_type": "display_data", "data": {"text/markdown": SHOWN.replace("set_seed", "UserError")}}))
+    built(one, other)
+    lines = one.body.select_one(".symbol pre").get_text().splitlines()
+    assert lines[0] == "class Difference:" and re.fullmatch(r"    mean: float +# mean of a − b", lines[1]) and "def" not in "".join(lines)
+    assert other.body.select_one(".symbol pre").get_text().startswith("class UserError(")
+    twins = [docs.fields()[file, "Moments"] for file in ("closed_form.py", "null.py")]  # of one name, in two modules
+    assert "skewness" in twins[1] and "skewness" not in twins[0]
+    assert docs.fields()["hits.py", "SearchResult"].splitlines()[0] == "class SearchResult(Sequence):"
+    assert docs.fields()["files.py", "RowError"].startswith("class RowError(") and ("core.py", "UserError") not in docs.fields()
+
+
+def test_columns_of_a_table_are_sized_by_what_they_hold():
+    text = "long " * 20
+    one = page("a", markdown(f"| name | formula | text |\n|:--|:--|:--|\n| `embedding_std` | $\\frac{{1}}{{2}}$ | {text}|\n| b | a term of middle length, wrapped | c |"))
+    built(one)
+    kinds = [[("short" in c.get("class", []), "long" in c.get("class", [])) for c in row.find_all(["td", "th"])] for row in one.body.find_all("tr")]
+    assert kinds == [[(True, False), (False, False), (False, True)]]*3
+    assert not one.body.find("col")
+    ids = page("a", markdown("| E-value | id |\n|:--|:--|\n| 0.1 | cda007691eb31051 |"))
+    built(ids)
+    assert [c["class"] for c in ids.body.find_all("td")] == [["short"], ["word"]]
+
+
+def test_results_show_their_code_behind_a_button_and_tutorials_in_the_open():
+    cell = code("print(1)", {"output_type": "stream", "name": "stdout", "text": "1\n"})
+    folded, opened = docs.Page("results/a", "Results", page("results/a", cell).notebook), page("b", cell)
+    built(folded, opened)
+    assert folded.body.select_one("details summary").get_text() == "Code" and folded.body.select_one("details pre") and not opened.body.select("details")
+    assert folded.body.select_one("pre.output").find_parent("details") is None
+
+
+def test_the_card_of_a_shared_link_is_a_file_that_both_sites_have(tmp_path):
+    from PIL import Image
+    assert Image.open(docs.CARD).size == (1200, 630)
+    assert (ROOT / "nbs" / yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["image"]).samefile(docs.CARD)
+    docs.card(tmp_path / "card.png", docs.settings())
+    assert Image.open(tmp_path / "card.png").size == (1200, 630)
+
+
 def test_a_method_without_an_entry_leads_to_its_class():
     one = page("a", markdown("[m](b.ipynb#encoder.save), [there](b.ipynb#encoder.load)"))
     assert built(one, page("b", markdown("## Encoder\n\n### Encoder.load"))) == []
@@ -122,9 +164,9 @@ def test_a_symbol_has_anchor_source_and_plain_signature():
 
 
 def test_methods_of_a_class_have_anchors():
-    known = docs.methods()
-    name, members = next((n, m) for n, m in known.items() if n == "PairSet")
-    shown = SHOWN.replace("set_seed", name)
+    (file, name), members = next((where, m) for where, m in docs.methods().items() if where[1] == "PairSet")
+    shown = SHOWN.replace("set_seed", name).replace("core.py", file)
+    assert "####" not in docs.symbol(SHOWN.replace("set_seed", name), set())  # a class of this name in another file is another class
     assert f"#### {name}.{members[0][0]}" in docs.symbol(shown, set())
     assert f"#### {name}.{members[0][0]}\n" not in docs.symbol(shown, {f"{name}.{members[0][0]}"})
 

@@ -200,12 +200,12 @@ def test_mixed_cells_are_found_and_mended():
 def test_readme_shows_text_code_outputs_and_pictures(tmp_path, monkeypatch):
     picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
     made = notebook("# Name\n\nSee [the tour](tutorials/quickstart.ipynb#start) and [other](https://a.org/b.html).", ("#| hide\nimport os", []),
-                    ("#| eval: false\nprint(1)", [printed("1\n")]), ("#| echo: false\nax = plot()", [picture]))
+                    ("#| eval: false\nprint(1)", [printed("1\n")]), ("#| echo: false\n#| fig-alt: \"What it shows\"\nax = plot()", [picture]))
     nbformat.write(made, tmp_path / "index.ipynb")
     text, images = readme.render(tmp_path / "index.ipynb")
     assert "(nbs/tutorials/quickstart.ipynb#start)" in text and "(https://a.org/b.html)" in text
     assert "```python\nprint(1)\n```\n\n```text\n1\n```" in text and "import os" not in text and "plot()" not in text
-    assert "![](nbs/images/index-1.png)" in text and images == {"images/index-1.png": b"\x89PNG\r\n\x1a\n"}
+    assert "![What it shows](nbs/images/index-1.png)" in text and images == {"images/index-1.png": b"\x89PNG\r\n\x1a\n"}
 
 
 # --- conftest.py
