@@ -109,13 +109,22 @@ class HeldOut:
         place = {d: i for i, d in enumerate(self.data.corpus)}
         return np.array([(i, place[d]) for i, q in enumerate(self.data.queries) for d, g in self.data.qrels[q].items() if g > 0])
 
-    def variance(self,
+    def fit_of(self,
         zq: np.ndarray, # [queries, d]
         zx: np.ndarray, # [documents, d]
-    ) -> float: # 1 under the model
-        "Mean variance of a coordinate over the two sides of held-out pairs."
-        q, x = self.related().T
-        return float(np.concatenate([zq[q], zx[x]]).var(0, ddof=1).mean())
+        rho: np.ndarray, # [d]
+    ) -> tuple[float, float]: # (variance of a coordinate, ‖x − ρ⊙q‖² over its expectation), both 1 under the model
+        "Spread and residual of held-out pairs, both sides counting alike."
+        q, x = (z[rows] for z, rows in zip((zq, zx), self.related().T, strict=True))
+        return float(np.concatenate([q, x]).var(0, ddof=1).mean()), float(((x - rho*q)**2).sum(1).mean()/(1 - rho**2).sum())
+
+    def unit(self,
+        zq: np.ndarray, # [queries, d]
+        zx: np.ndarray, # [documents, d]
+        rho: np.ndarray, # [d]
+    ) -> float: # A number to multiply z with
+        "The common factor that serves spread and residual alike."
+        return float(np.prod(self.fit_of(zq, zx, rho))**-.25)
 
 def held_out_pairs(
     pairs: PairFeatures, # All pairs
@@ -237,8 +246,7 @@ def apply_head(
 ) -> GaussianEncoder: # A new encoder over the same base
     "An encoder with this head: its spread and its calibration are those of held-out pairs."
     heads = [solve_head(m, head.shrinkage, len(head.rho)) for m, _ in splits]
-    variance = [held.variance(h.project(held.q), h.project(held.x)) for h, (_, held) in zip(heads, splits, strict=True)]
-    unit = float(np.mean(variance)**-.5)
+    unit = float(np.mean([held.unit(h.project(held.q), h.project(held.x), h.rho) for h, (_, held) in zip(heads, splits, strict=True)]))
     head = head.scaled(unit)
     samples = [evidence_samples(h.scaled(unit), held) for h, (_, held) in zip(heads, splits, strict=True)]
     fitted = model.clone_head().set_head(head.weight, head.bias, head.rho)

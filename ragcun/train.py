@@ -52,10 +52,8 @@ class Candidate:
     def health(self) -> dict[str, float]: # Isotropy and fit on the validation set
         "Spread, isotropy and how well ρ predicts."
         q, x = self.model.project(self.held.q), self.model.project(self.held.x)
-        rows, rho = self.held.related(), self.model.rho_numpy
-        apart = x[rows[:, 1]] - rho*q[rows[:, 0]]
-        return {"participation_ratio": participation_ratio(x), "embedding_std": self.held.variance(q, x)**.5,
-                "pos_residual": float((apart**2).sum(1).mean()/(1 - rho**2).sum()),
+        rows, (variance, residual) = self.held.related(), self.held.fit_of(q, x, self.model.rho_numpy)
+        return {"participation_ratio": participation_ratio(x), "embedding_std": variance**.5, "pos_residual": residual,
                 "pos_dist": float(np.sqrt(((x[rows[:, 1]] - q[rows[:, 0]])**2).mean()))}
 
 def refit(
@@ -105,11 +103,11 @@ def in_round_coordinates(
 def unit_spread(
     candidate: Candidate, # A trained model
 ) -> Candidate: # It ranks as before
-    "Scale all coordinates alike, so that the two sides of validation pairs have standard deviation 1."
-    model = candidate.model
-    spread = candidate.health()["embedding_std"]
+    "Scale all coordinates alike, so that spread and residual of validation pairs come out near 1."
+    model, held = candidate.model, candidate.held
+    unit = held.unit(model.project(held.q), model.project(held.x), model.rho_numpy)
     weight, bias, rho = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias, model.rho))
-    return replace(candidate, model=model.clone_head().set_head(weight/spread, bias/spread, rho))
+    return replace(candidate, model=model.clone_head().set_head(weight*unit, bias*unit, rho))
 
 def compose(
     head: Head, # On the embeddings of `model`

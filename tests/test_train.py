@@ -15,7 +15,8 @@ from ragcun.material import loss_row
 from ragcun.losses import LossParts
 from ragcun.metrics import evaluate_vectors
 from ragcun.model import GaussianEncoder, hash_state
-from ragcun.train import Candidate, FitResult, candidate_report, encode_now, final_refit, fit, line_search, refit, start_candidates, trained_features, unit_spread
+from ragcun.train import Candidate, FitResult, candidate_report, encode_now, final_refit, fit, in_round_coordinates, line_search, refit, start_candidates, \
+    trained_features, unit_spread, z_moments
 from small import processed, small_base
 
 FULL = dict(epochs=2, batch_size=16, mixed_precision="no", n_slices=4, base_learning_rate=1e-3)
@@ -171,16 +172,32 @@ def test_unit_spread_changes_the_spread_and_no_order(model, val):
     model.set_head(rng.normal(size=(d, d)), rng.normal(size=d), np.sort(rng.uniform(.1, .9, d))[::-1])
     before = Candidate("trained", model, held(model, val))
     after = unit_spread(before)
-    assert before.health()["embedding_std"] != pytest.approx(1, abs=.01) and after.health()["embedding_std"] == pytest.approx(1, abs=1e-5)
+    std, residual = (after.health()[k] for k in ("embedding_std", "pos_residual"))
+    assert before.health()["embedding_std"] != pytest.approx(1, abs=.01) and std**2*residual == pytest.approx(1, abs=1e-4)  # both alike
     order = [[c.model.to_query(c.model.project(c.held.q)), c.model.to_document(c.model.project(c.held.x))] for c in (before, after)]
     ranks = [((q[:, None] - x[None])**2).sum(2).argsort(1) for q, x in order]
     np.testing.assert_array_equal(*ranks)
     q, x = (after.model.project(f) for f in (after.held.q, after.held.x))
     rows = after.held.related()
-    assert np.concatenate([q[rows[:, 0]], x[rows[:, 1]]]).var(0, ddof=1).mean() == pytest.approx(1, abs=1e-5)  # of the pairs, not of the corpus
+    assert np.concatenate([q[rows[:, 0]], x[rows[:, 1]]]).var(0, ddof=1).mean()**.5 == pytest.approx(std, rel=1e-5)  # of the pairs, not of the corpus
     broken = model.clone_head().set_head(model.head.weight.detach().numpy()/3, model.head.bias.detach().numpy(), model.rho_numpy)  # forgets the bias
     q, x = broken.to_query(broken.project(before.held.q)), broken.to_document(broken.project(before.held.x))
     assert (((q[:, None] - x[None])**2).sum(2).argsort(1) != ranks[0]).any()
+
+
+def test_round_coordinates_keep_the_score_and_are_refused_where_they_cost_quality(model, pairs, val, monkeypatch):
+    rng, d = np.random.default_rng(0), model.output_dim
+    model.set_head(rng.normal(size=(d, d))*np.geomspace(1, .1, d)[:, None], rng.normal(size=d), np.sort(rng.uniform(.1, .4, d))[::-1])
+    before, features = Candidate("trained", model, held(model, val)), trained_features(model, pairs)
+    monkeypatch.setattr("ragcun.train.clearly_better", lambda gain: False)
+    after = in_round_coordinates(before, features)
+    weights = [c.model.head.weight.detach().double().numpy() for c in (before, after)]
+    scores = [(w.T*(r/(1 - r**2))) @ w for w, r in zip(weights, (before.model.rho_numpy, after.model.rho_numpy), strict=True)]
+    assert np.abs(scores[0] - scores[1]).max() < .05*np.abs(scores[0]).max()  # but for ρ at the ends of its range
+    ball, egg = (np.linalg.eigvalsh(z_moments(c.model, features).solve_for()[1]) for c in (after, before))
+    assert ball[-1]/ball.mean() < .5*egg[-1]/egg.mean()
+    monkeypatch.setattr("ragcun.train.clearly_better", lambda gain: True)
+    assert in_round_coordinates(before, features) is before
 
 
 def test_the_refit_is_the_best_of_its_candidates(model, pairs, val):
