@@ -12,8 +12,8 @@ from typing import Any
 from .core import UserError, logger, setup_logging, write_json
 
 # %% auto #0
-__all__ = ['need', 'check_model', 'check_output', 'read_corpus', 'load', 'validation_data', 'join_processes', 'prepare_output',
-           'run_training']
+__all__ = ['need', 'check_model', 'check_output', 'read_corpus', 'load', 'validation_data', 'join_processes', 'check_free_model',
+           'prepare_output', 'run_training']
 
 # %% ../nbs/08_checks.ipynb #62840281
 def need(
@@ -137,6 +137,13 @@ def join_processes(
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if on_gpu else "cpu" if device == "auto" else device
 
 # %% ../nbs/08_checks.ipynb #75ea117a
+def check_free_model(
+    folder: Path, # Where a run will leave its model
+) -> None:
+    "Refuse to replace a folder of other files; that of an earlier model is replaced."
+    if folder.is_dir() and any(folder.iterdir()) and not (folder/"modules.json").is_file():
+        raise UserError("this folder holds other files than a model", str(folder), "Choose another --output_dir.")
+
 def prepare_output(
     output: Path, # Folder of the run
     config: Any, # TrainConfig
@@ -145,6 +152,7 @@ def prepare_output(
 ) -> None:
     "Make the folder, start the log, keep the configuration; a run that is not resumed starts afresh."
     if not lead: return
+    check_free_model(output/"model")
     output.mkdir(parents=True, exist_ok=True)
     setup_logging(output/"training.log")
     if not config.resume_from:

@@ -1,5 +1,6 @@
 """Whole runs on a tiny random base: full training, low-rank updates, the residual layer, the length of an update."""
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -62,6 +63,21 @@ def test_full_training_leaves_the_given_base_alone_and_saves_what_it_trained(mod
     texts = list(val.queries.values())
     again = GaussianEncoder.load(tmp_path/"run"/"model", "cpu", "no")
     np.testing.assert_array_equal(again.encode(texts, "query"), result.model.encode(texts, "query"))
+
+
+def test_fewer_coordinates_are_compared_with_the_whole_base_too(model, pairs, val):
+    result = fit(model, pairs, val, TrainConfig(closed_form=True, output_dim=4, mixed_precision="no"))
+    held = encode_held_out(model, val)
+    base, kept = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"].mean(), result.report["kept"]
+    assert result.report["against_whole_base"]["mean"] == pytest.approx(result.report["candidates"][kept]["ndcg@10"] - base)
+    assert f"In 4 coordinates; against the base with all {model.output_dim} of its own: " in result.sentence
+    assert fit(model, pairs, val, TrainConfig(closed_form=True, mixed_precision="no")).report["against_whole_base"] is None
+
+
+def test_no_more_parameters_are_trained_than_there_are(model, pairs, val, caplog):
+    with caplog.at_level("INFO", "ragcun"): fit(model, pairs, val, TrainConfig(**FULL))
+    total, trained = (int(n.replace(",", "")) for n in re.search(r"parameters: ([\d,]+) in all, ([\d,]+) trainable", caplog.text).groups())
+    assert trained == total
 
 
 def test_low_rank_updates_are_merged_and_leave_an_ordinary_base(model, pairs, val, tmp_path, monkeypatch):
