@@ -255,6 +255,9 @@ def _train(args: argparse.Namespace) -> int:
     from ragcun.closed_form import MIN_PAIRS
     if len(pairs) < MIN_PAIRS:
         raise UserError(f"{len(pairs)} pairs are too few to fit a head", args.train_data, f"Give at least {MIN_PAIRS}.")
+    if val is None and len(pairs) < 40:
+        raise UserError(f"{len(pairs)} pairs are too few to set some aside for validation", args.train_data,
+                        "Give --val_data, or at least 40 pairs.")
     from ragcun.core import machine_info, pick_device, pick_precision
     from ragcun.model import find_base
     device = pick_device(join_processes(args.device))

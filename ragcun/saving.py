@@ -110,7 +110,6 @@ pipeline_tag: sentence-similarity
 
 Finds the documents that answer a question. {_origin(model)}
 A text becomes a vector of {model.output_dim} coordinates; of a long one, the first {model.base.max_seq_length} tokens are read.
-A question and its answer share {model.information.sum():.1f} nats of information by the fitted model.
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -135,14 +134,13 @@ print(index.search("a question"))
 
 def _origin(model: GaussianEncoder) -> str:
     "Where the numbers of a model come from, in a sentence or two."
-    made, pairs = model.extra.get("kept"), (model.extra.get("closed_form") or {}).get("pairs")
-    first = f"Fitted by ragcun on top of `{Path(model.base_id).name}`" + (f" with {pairs:,} pairs." if pairs else ".")
+    first = f"Fitted by ragcun on top of `{Path(model.base_id).name}`."
     ways = {"base": " No fit was ahead of the untouched base on the validation questions, so this model ranks as the base does"
             + (", in fewer coordinates." if model.output_dim < model.head.in_features else "."),
             "closed form": " The head was solved in closed form; the base is untouched.",
             "trained": f" The {'base and the head were' if model.base_changed else 'head was'} trained.",
             "trained, refitted": f" The {'base was trained and the head' if model.base_changed else 'head was trained, then'} refitted in closed form."}
-    return first + ways.get(str(made), "")
+    return first + ways.get(str(model.extra.get("kept")), "")
 
 # %% ../nbs/02a_saving.ipynb #6dda77c8
 def load_model(

@@ -211,6 +211,7 @@ def set_aside(
     if val is not None: return pairs, val, "given"
     if len(pairs) < 40: raise UserError(f"{len(pairs)} pairs are too few to set some aside", pairs.name, "Give --val_data, or more pairs.")
     train, aside, _ = split_pairs(pairs, (0.9, 0.1, 0.0), seed)
+    if not len(aside): raise UserError("none of the pairs can be set aside: all share questions or documents", pairs.name, "Give --val_data.")
     data, everything = pairs_to_retrieval(aside), pairs_to_retrieval(pairs)
     return train, replace(data, corpus=everything.corpus), f"{len(aside)} pairs set aside (a tenth, seed {seed})"
 

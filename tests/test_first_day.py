@@ -10,6 +10,7 @@ from ragcun.cli import main
 from ragcun.core import UserError, logger
 from ragcun.data import load_pairs
 from ragcun.model import GaussianEncoder
+from ragcun.retrieve import GaussianRetriever
 from ragcun.train import fit_closed_form
 from small import processed, small_base
 
@@ -95,3 +96,16 @@ def test_the_code_of_the_model_card_runs(here, capsys):
     assert len(blocks) == 2
     for block in blocks: exec(block.split("```")[0].replace("path/to/this/folder", "m"), {})
     assert "tensor([[-" in (said := capsys.readouterr().out) and "'a question': " in said
+
+
+def test_a_number_that_was_added_as_an_id_can_be_deleted(model):
+    index = GaussianRetriever(model)
+    index.add([{"id": 1, "text": "Rye bread keeps for a week."}, {"id": 2, "text": "Soft cheese keeps for three days."}])
+    assert index.delete(1) == 1 and index.delete([2, 3]) == 1 and len(index) == 0
+
+
+def test_pairs_too_few_to_set_some_aside_are_refused_before_anything_is_made(here, capsys):
+    rows = json.loads(Path(processed("train.json")).read_text())[:35]
+    Path("few.json").write_text(json.dumps(rows))
+    assert main(["train", "--train_data", "few.json", "--closed_form", "--output_dir", "out", "--device", "cpu"]) == 2
+    assert "--val_data" in capsys.readouterr().err and not Path("out").exists()

@@ -74,6 +74,11 @@ def test_fewer_coordinates_are_compared_with_the_whole_base_too(model, pairs, va
     assert fit(model, pairs, val, TrainConfig(closed_form=True, mixed_precision="no")).report["against_whole_base"] is None
 
 
+def test_pairs_that_all_hang_together_cannot_be_set_aside_and_that_is_said(model, pairs):
+    one_question = load_pairs([{"query": "the same question", "positive": p.positive} for p in pairs])
+    with pytest.raises(UserError, match="all share questions or documents.*--val_data"): fit(model, one_question, None, TrainConfig(closed_form=True))
+
+
 def test_no_more_parameters_are_trained_than_there_are(model, pairs, val, caplog):
     with caplog.at_level("INFO", "ragcun"): fit(model, pairs, val, TrainConfig(**FULL))
     total, trained = (int(n.replace(",", "")) for n in re.search(r"parameters: ([\d,]+) in all, ([\d,]+) trainable", caplog.text).groups())
