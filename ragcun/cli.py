@@ -246,7 +246,7 @@ def _train(args: argparse.Namespace) -> int:
     need(args, "train_data")
     config = TrainConfig(**{f.name: getattr(args, f.name) for f in fields(TrainConfig)})
     if "tensorboard" in config.report_to and importlib.util.find_spec("tensorboard") is None:
-        raise UserError("tensorboard is not installed", "--report_to", "pip install 'ragcun[tensorboard]'")
+        raise UserError("tensorboard is not installed", "--report_to", "Type: pip install tensorboard")
     output = Path(args.output_dir or "checkpoints/model")
     check_output(str(output/"x"))
     from ragcun.data import load_pairs

@@ -186,7 +186,7 @@ def _need(module: str, kind: str) -> Any:
     try: return importlib.import_module(module)
     except ImportError as e:
         raise UserError(f"{kind} files need a parser that is not installed", "",
-                        "Type: pip install 'ragcun[documents]'.") from e
+                        "Type: pip install pypdf python-docx") from e
 
 def parse_pdf(
     raw: bytes,   # a PDF file

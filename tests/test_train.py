@@ -16,7 +16,7 @@ from ragcun.material import loss_row
 from ragcun.losses import LossParts
 from ragcun.metrics import evaluate_vectors
 from ragcun.model import GaussianEncoder, hash_state
-from ragcun.train import Candidate, FitResult, candidate_report, encode_now, final_refit, fit, line_search, refit, start_candidates, unit_spread
+from ragcun.train import Candidate, FitResult, candidate_report, encode_now, final_refit, fit, fit_closed_form, line_search, refit, start_candidates, unit_spread
 from small import processed, small_base
 
 FULL = dict(epochs=2, batch_size=16, mixed_precision="no", n_slices=4, base_learning_rate=1e-3)
@@ -77,6 +77,7 @@ def test_fewer_coordinates_are_compared_with_the_whole_base_too(model, pairs, va
 def test_pairs_that_all_hang_together_cannot_be_set_aside_and_that_is_said(model, pairs):
     one_question = load_pairs([{"query": "the same question", "positive": p.positive} for p in pairs])
     with pytest.raises(UserError, match="all share questions or documents.*--val_data"): fit(model, one_question, None, TrainConfig(closed_form=True))
+    with pytest.raises(UserError, match="none can be held out"): fit_closed_form(model, one_question)
 
 
 def test_no_more_parameters_are_trained_than_there_are(model, pairs, val, caplog):
