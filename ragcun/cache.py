@@ -112,7 +112,8 @@ def cached_features(
     "Features from the disk where they are there, else computed and kept."
     cache = cache_for(model, side)
     todo = cache.missing(texts)
-    if todo: logger.info("encoding %d of %d %s texts (the rest is cached)", len(todo), len(texts), side)
+    rest = " (the rest is cached)" if len(todo) < len(set(texts)) else ""
+    if todo: logger.info("encoding %d of %d %s texts%s", len(todo), len(set(texts)), side, rest)
     for start in range(0, len(todo), 4096):
         block = todo[start:start + 4096]
         cache.add(block, model.compute_features(block, side))

@@ -5,15 +5,15 @@
 # %% ../nbs/08_checks.ipynb #6526c3a4
 from __future__ import annotations
 
-import argparse, os
+import argparse, json, os
 from pathlib import Path
 from typing import Any
 
 from .core import UserError, logger, setup_logging, write_json
 
 # %% auto #0
-__all__ = ['need', 'check_model', 'check_output', 'read_corpus', 'load', 'validation_data', 'join_processes', 'prepare_output',
-           'run_training']
+__all__ = ['need', 'check_model', 'check_output', 'read_corpus', 'load', 'validation_data', 'join_processes', 'check_free_model',
+           'prepare_output', 'run_training']
 
 # %% ../nbs/08_checks.ipynb #62840281
 def need(
@@ -55,18 +55,47 @@ def read_corpus(
     path: str, # File or folder
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
     "Documents to encode or index; `UserError` if there are none."
-    from ragcun.files import text_id
-    from ragcun.sources import read_documents, read_folder
-    place = Path(path)
+    from ragcun.files import READERS, text_id
+    from ragcun.formats import BINARY_PARSERS, TEXT_PARSERS
+    from ragcun.sources import read_documents, read_file, read_folder
+    place, kind = Path(path), Path(path).suffix.lower()
     if not place.exists(): raise UserError("no such file or folder", f"--documents {path}", "Check the path.")
-    beir = next((place/n for n in ("corpus.jsonl", "corpus.jsonl.gz") if (place/n).is_file()), None)
-    documents = read_folder(place).documents if place.is_dir() and beir is None else read_documents(beir or place)
-    rows = []
-    for d in documents:
-        text = f"{d.title} {d.text}".strip() if beir else d.text
-        known = {k: v for k, v in (("title", d.title), ("heading", d.heading)) if v}
-        rows.append({"id": d.document_id or text_id(text), "text": text, "metadata": known})
+    if any((place/name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")): return _beir_documents(place)
+    if place.is_file() and {s.lower() for s in place.suffixes} & set(READERS): return _row_documents(place)
+    if place.is_dir(): documents = read_folder(place).documents
+    elif kind != ".txt" and kind in {*TEXT_PARSERS, *BINARY_PARSERS}: documents = read_file(place)
+    else: documents = read_documents(place)
+    known = [{k: v for k, v in (("title", d.title), ("heading", d.heading)) if v} for d in documents]
+    return [{"id": d.document_id or text_id(d.text), "text": d.text, "metadata": m}
+            for d, m in zip(documents, known, strict=True)]
+
+def _beir_documents(folder: Path) -> list[dict[str, Any]]:
+    "Documents of a BEIR folder, the title a part of the text; one without any text is left out and counted."
+    from ragcun.collection import iter_corpus
+    rows, empty = [], 0
+    for key, text, row in iter_corpus(folder):
+        if text: rows.append({"id": key, "text": text, "metadata": _metadata(row)})
+        else: empty += 1
+    if empty: logger.warning("%d documents of %s have no text and are left out", empty, folder)
     return rows
+
+def _row_documents(path: Path) -> list[dict[str, Any]]:
+    "Rows with a text; what else a row holds is metadata."
+    from ragcun.files import iter_rows, text_id
+    from ragcun.sources import row_document
+    rows = []
+    for number, row in iter_rows(path):
+        d = row_document(row, f"{path}, row {number}")
+        rows.append({"id": d.document_id or text_id(d.text), "text": d.text,
+                     "metadata": _metadata(row) if isinstance(row, dict) else {}})
+    if not rows: raise UserError("no documents", str(path), 'Write rows with a text: {"id": …, "text": …}.')
+    return rows
+
+def _metadata(row: dict[str, Any]) -> dict[str, Any]:
+    "What is known of a document besides its id and text, as JSON can hold it."
+    own = row.get("metadata")
+    rest = {k: v for k, v in row.items() if k not in ("id", "_id", "text", "metadata") and v not in (None, "") and v == v}
+    return json.loads(json.dumps((own if isinstance(own, dict) else {}) | rest, default=str))
 
 def load(
     args: argparse.Namespace, # model_path, device, mixed_precision
@@ -81,10 +110,19 @@ def validation_data(
     args: argparse.Namespace, # val_data, train_data
 ) -> Any: # RetrievalData, or None to set some aside
     "Validation data as the flags and the training folder have it."
+    from ragcun.collection import find_split
     from ragcun.data import load_retrieval
-    if args.val_data: return load_retrieval(args.val_data, "dev")
-    if (Path(args.train_data)/"qrels"/"dev.tsv").is_file(): return load_retrieval(args.train_data, "dev")
-    return None
+    if args.val_data:
+        if Path(args.val_data).is_dir() and not find_split(args.val_data, "dev"): raise _no_dev(args.val_data)
+        return load_retrieval(args.val_data, "dev")
+    return load_retrieval(args.train_data, "dev") if find_split(args.train_data, "dev") else None
+
+def _no_dev(folder: str) -> UserError:
+    known = sorted(p.name for p in Path(folder).glob("qrels/*.tsv"))
+    if not known: return UserError("not a BEIR folder: there is no qrels/dev.tsv in it", f"--val_data {folder}",
+                                   "Give a file of pairs, an evaluation file, or a folder with qrels/dev.tsv.")
+    paths = " or ".join(str(Path(folder)/"qrels"/name) for name in known)
+    return UserError("no dev split in this folder", f"--val_data {folder}", f"Give the judgements by their path: {paths}")
 
 def join_processes(
     device: str, # --device
@@ -99,6 +137,13 @@ def join_processes(
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if on_gpu else "cpu" if device == "auto" else device
 
 # %% ../nbs/08_checks.ipynb #75ea117a
+def check_free_model(
+    folder: Path, # Where a run will leave its model
+) -> None:
+    "Refuse to replace a folder of other files; that of an earlier model is replaced."
+    if folder.is_dir() and any(folder.iterdir()) and not (folder/"modules.json").is_file():
+        raise UserError("this folder holds other files than a model", str(folder), "Choose another --output_dir.")
+
 def prepare_output(
     output: Path, # Folder of the run
     config: Any, # TrainConfig
@@ -107,6 +152,7 @@ def prepare_output(
 ) -> None:
     "Make the folder, start the log, keep the configuration; a run that is not resumed starts afresh."
     if not lead: return
+    check_free_model(output/"model")
     output.mkdir(parents=True, exist_ok=True)
     setup_logging(output/"training.log")
     if not config.resume_from:

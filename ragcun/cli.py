@@ -81,8 +81,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     check_model(args.model_path)
     data = load_retrieval(args.test_data, args.split_name)
     for path in (args.output_file, args.run_file, args.per_query_file): check_output(path)
+    setup_logging()
     from ragcun.evaluate import evaluate
-    report = evaluate(load(args), data, run_file=args.run_file, per_query_file=args.per_query_file,
+    model = load(args)
+    model.cached = True                                     # what the training run has encoded is not encoded again
+    report = evaluate(model, data, run_file=args.run_file, per_query_file=args.per_query_file,
                       ignore_identical_ids=args.ignore_identical_ids)
     if args.output_file: report.save(args.output_file)
     print(report)
@@ -101,8 +104,11 @@ def _diagnose(args: argparse.Namespace) -> int:
     check_model(args.model_path)
     data = load_retrieval(args.data, args.split_name)
     check_output(str(Path(args.output_dir)/"diagnostics.json"))
+    setup_logging()
     from ragcun.diagnose import diagnose, write_diagnosis
-    found = diagnose(load(args), data)
+    model = load(args)
+    model.cached = True
+    found = diagnose(model, data)
     print(found)
     print(f"written: {', '.join(p.name for p in write_diagnosis(found, args.output_dir))} in {args.output_dir}")
     return 0
@@ -118,6 +124,7 @@ def _encode_flags(parser: argparse.ArgumentParser) -> None:
 def _encode(args: argparse.Namespace) -> int:
     need(args, "model_path", "input", "output")
     check_model(args.model_path)
+    setup_logging()
     documents = read_corpus(args.input)
     check_output(args.output if args.output.endswith(".npy") else str(Path(args.output)/"x"))
     if not args.output.endswith(".npy"):
@@ -136,6 +143,7 @@ def _index_flags(parser: argparse.ArgumentParser) -> None:
     _model_flags(parser)
     add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder")
     add_flag(parser, "index_dir", "str", None, "Folder of the index; made if it is not there")
+    add_flag(parser, "update", "bool", False, "Replace documents whose text has changed under their id")
     add_flag(parser, "questions", "str", None,
              "Questions whose answers in this index are known (a BEIR folder or file): they decide when to say 'no answer'")
     add_flag(parser, "split_name", "str", "dev", "Split of the questions")
@@ -147,12 +155,36 @@ def _index(args: argparse.Namespace) -> int:
     if not 0 < args.alpha < 1: raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
     from ragcun.data import load_retrieval
     questions = load_retrieval(args.questions, args.split_name) if args.questions else None
+    setup_logging()
     documents = read_corpus(args.documents)
     check_output(str(Path(args.index_dir)/"x"))
+    before, changed = _compare(documents, args)
+    model = load(args)
+    if changed:
+        from ragcun.retrieve import GaussianRetriever
+        GaussianRetriever(model, args.index_dir).update(changed)
     from ragcun.shards import index_corpus
-    print(index_corpus(load(args), documents, args.index_dir))
+    index = index_corpus(model, documents, args.index_dir)
+    new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
+    print(f"{len(index):,} documents in {args.index_dir} ({new}), {model.output_dim} dimensions")
     if questions and not int(os.environ.get("RANK", 0)): _calibrate(args, questions)
+    print(f'next:  ragcun search --index_dir {args.index_dir} "your question"')
     return 0
+
+def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[int, list[dict[str, Any]]]:
+    "How many documents the index holds, and which of these it holds with another text; seen before a model is loaded."
+    from ragcun.hits import iter_entries
+    from ragcun.store import LanceStore, is_free, read_manifest
+    for _ in iter_entries(documents): pass                  # ids that stand for two texts are refused
+    if is_free(args.index_dir): return 0, []
+    store = LanceStore(Path(args.index_dir), read_manifest(args.index_dir).dim)
+    blocks = (documents[i:i + 1024] for i in range(0, len(documents), 1024))
+    held = ((block, store.texts([d["id"] for d in block])) for block in blocks)
+    changed = [d for block, texts in held for d in block if texts.get(d["id"], d["text"]) != d["text"]]
+    if changed and not args.update:
+        raise UserError(f"{len(changed):,} documents have another text in the index, the first of them {changed[0]['id']!r}",
+                        f"--documents {args.documents}", "Add --update to replace them.")
+    return len(store), changed
 
 def _calibrate(args: argparse.Namespace, data: Any) -> None:
     "Set the limit of an answer from questions with known documents."
@@ -214,7 +246,7 @@ def _train(args: argparse.Namespace) -> int:
     need(args, "train_data")
     config = TrainConfig(**{f.name: getattr(args, f.name) for f in fields(TrainConfig)})
     if "tensorboard" in config.report_to and importlib.util.find_spec("tensorboard") is None:
-        raise UserError("tensorboard is not installed", "--report_to", "pip install 'ragcun[tensorboard]'")
+        raise UserError("tensorboard is not installed", "--report_to", "Type: pip install tensorboard")
     output = Path(args.output_dir or "checkpoints/model")
     check_output(str(output/"x"))
     from ragcun.data import load_pairs
@@ -223,6 +255,9 @@ def _train(args: argparse.Namespace) -> int:
     from ragcun.closed_form import MIN_PAIRS
     if len(pairs) < MIN_PAIRS:
         raise UserError(f"{len(pairs)} pairs are too few to fit a head", args.train_data, f"Give at least {MIN_PAIRS}.")
+    if val is None and len(pairs) < 40:
+        raise UserError(f"{len(pairs)} pairs are too few to set some aside for validation", args.train_data,
+                        "Give --val_data, or at least 40 pairs.")
     from ragcun.core import machine_info, pick_device, pick_precision
     from ragcun.model import find_base
     device = pick_device(join_processes(args.device))

@@ -268,6 +268,7 @@ def validation_splits(
     "Cross-validation over leak-free folds, by subtracting the moments of each fold."
     fold, every = fold_ids(features.query_ids, features.document_ids, folds), Moments.of(features.q, features.x)
     masks = [fold == i for i in range(folds) if (fold == i).any()]
+    if len(masks) < 2: raise UserError("all pairs share questions or documents, so that none can be held out", "closed form", "Give pairs of several questions.")
     return [(every - Moments.of(features.q[m], features.x[m]), held_out_pairs(features, m)) for m in masks]
 
 def encode_held_out(

@@ -14,7 +14,8 @@ from .core import UserError
 from .files import EMPTY_CELLS, iter_json_lines, iter_lines, read_whole_json, text_fault, write_text
 
 # %% auto #0
-__all__ = ['RetrievalData', 'read_qrels', 'load_beir', 'load_single', 'save_retrieval']
+__all__ = ['DEV', 'RetrievalData', 'iter_corpus', 'read_qrels', 'find_split', 'beir_place', 'load_beir', 'load_single',
+           'save_retrieval']
 
 # %% ../nbs/00b_collection.ipynb #410e0f35
 @dataclass
@@ -37,19 +38,33 @@ def _beir_file(folder: Path, name: str) -> Path:
     raise UserError(f"no {name}.jsonl or {name}.jsonl.gz", str(folder),
                     "Give a file of pairs, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
 
-def _beir_texts(path: Path, keep: set[str] | None = None) -> dict[str, str]:
-    "id → text of a corpus or query file; all ids, or those in `keep`."
-    texts: dict[str, str] = {}
+def _beir_rows(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
+    "id, row and place of each line; every id once."
     seen: set[str] = set()
     for number, row in iter_json_lines(path):
         where = f"{path}, row {number}"
-        if not isinstance(row, dict) or not isinstance(row.get("_id"), str):
-            raise UserError("no _id", where, 'Write {"_id": …, "text": …}.')
-        if row["_id"] in seen:
-            raise UserError(f"the id {row['_id']} is used twice", where, "Give every text its own id.")
-        seen.add(row["_id"])
-        if keep is None or row["_id"] in keep: texts[row["_id"]] = _beir_text(row, where)
-    return texts
+        key = _beir_id(row, where)
+        if key in seen: raise UserError(f"the id {key} is used twice", where, "Give every text its own id.")
+        seen.add(key)
+        yield key, row, where
+
+def _beir_texts(path: Path, keep: set[str] | None = None) -> dict[str, str]:
+    "id → text of a corpus or query file; all ids, or those in `keep`."
+    return {key: _beir_text(row, where) for key, row, where in _beir_rows(path) if keep is None or key in keep}
+
+def iter_corpus(
+    folder: Path | str,   # a BEIR folder
+) -> Iterator[tuple[str, str, dict[str, Any]]]: # id, title + ' ' + text (may be empty), the row as it stands
+    "The documents of a BEIR folder, one at a time."
+    for key, row, where in _beir_rows(_beir_file(Path(folder), "corpus")): yield key, _beir_text(row, where), row
+
+def _beir_id(row: Any, where: str) -> str:
+    "The id of a row as text; a whole number is taken."
+    key = row.get("_id") if isinstance(row, dict) else None
+    if isinstance(key, bool) or not isinstance(key, (str, int)):
+        raise UserError("no _id" if key is None else f"_id is not an id but {type(key).__name__}", where,
+                        'Write {"_id": …, "text": …}.')
+    return str(key)
 
 def _beir_text(row: dict, where: str) -> str:
     "title + ' ' + text, checked; an empty text is kept, so that metrics stay comparable."
@@ -75,12 +90,34 @@ def read_qrels(
 
 def _is_grade(cell: str) -> bool: return re.fullmatch(r"\s*-?\d{1,6}(\.0)?\s*", cell) is not None
 
+DEV = ("dev", "validation", "valid", "val")    # names of one and the same split
+
+def find_split(
+    folder: Path | str,   # a BEIR folder
+    split_name: str,      # of the judgements; the names in `DEV` stand for each other
+) -> Path | None:         # the file of judgements, None when there is none
+    "Where the judgements of a split are."
+    names = [split_name, *DEV] if split_name in DEV else [split_name]
+    found = (Path(folder)/"qrels"/f"{name}.tsv" for name in names)
+    return next((path for path in found if path.is_file()), None)
+
+def beir_place(
+    path: Path | str,     # a BEIR folder, or one of the files in its qrels/
+    split_name: str,      # which judgements, when it is the folder
+) -> tuple[Path, str] | None: # folder and split; None for anything else
+    "A folder with a split, or the split that a path of judgements names by itself."
+    path = Path(path)
+    if path.is_dir(): return path, split_name
+    return (path.parent.parent, path.stem) if path.suffix == ".tsv" and path.parent.name == "qrels" else None
+
 def _qrels_file(folder: Path, split_name: str) -> Path:
     "The judgements of a split, or an error that lists the splits there are."
-    path = folder/"qrels"/f"{split_name}.tsv"
-    if path.exists(): return path
-    known = ", ".join(sorted(p.stem for p in folder.glob("qrels/*.tsv"))) or "none"
-    raise UserError(f"no split {split_name}", str(folder), f"Use --split_name with one of: {known}")
+    if path := find_split(folder, split_name): return path
+    known = ", ".join(sorted(p.stem for p in folder.glob("qrels/*.tsv")))
+    if known: raise UserError(f"no split {split_name}", str(folder),
+                              f"Name one of {known} with --split_name, or give the path of its file in qrels/.")
+    raise UserError("not a BEIR folder: there is no qrels/<split>.tsv in it", str(folder),
+                    "Give a file of pairs, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
 
 # %% ../nbs/00b_collection.ipynb #725b97b8
 def load_beir(
@@ -105,7 +142,7 @@ def load_beir(
         if unknown:
             raise UserError(f"a judgement names the unknown {unknown}", f"{path}, row {number}",
                             "Remove the row or add the text.")
-    return RetrievalData(corpus, {q: queries[q] for q in qrels}, qrels, f"{folder.name}/{split_name}")
+    return RetrievalData(corpus, {q: queries[q] for q in qrels}, qrels, f"{folder.resolve().name}/{path.stem}")
 
 # %% ../nbs/00b_collection.ipynb #fbe066a5
 def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, str]:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
-from .collection import RetrievalData, load_beir, load_single, save_retrieval
-from .core import UserError
+from .collection import RetrievalData, beir_place, load_beir, load_single, save_retrieval
+from .core import UserError, logger
 from .files import RowError, character_fault, file_format, iter_rows, normalise_text
 from .files import read_whole_json, text_fault, text_id, write_rows
 
@@ -174,12 +174,12 @@ def retrieval_to_pairs(
                     for q, found in data.qrels.items() for d, g in found.items() if g > 0), data.name)
 
 def load_retrieval(
-    path: Path | str,           # BEIR folder, single evaluation file, or any file of pairs
+    path: Path | str,           # BEIR folder or a file of its qrels/, single evaluation file, or any file of pairs
     split_name: str = "test",   # of a BEIR folder
 ) -> RetrievalData:
     "Read data for evaluation."
     path = Path(path)
-    if path.is_dir(): return load_beir(path, split_name)
+    if place := beir_place(path, split_name): return load_beir(*place)
     if path.is_file() and file_format(path) == ".json":
         data = read_whole_json(path)
         if isinstance(data, dict) and "relevance" in data: return load_single(path, data)
@@ -189,7 +189,8 @@ def load_retrieval(
 def _rows_of(path: Path | str, split_name: str) -> Iterator[tuple[int, Any]]:
     "Rows of a file, of a BEIR split, or the relevant pairs of the single evaluation file."
     path = Path(path)
-    if path.is_dir(): yield from enumerate(retrieval_to_pairs(load_beir(path, split_name, only_judged=True)), 1)
+    if place := beir_place(path, split_name):
+        yield from enumerate(retrieval_to_pairs(load_beir(*place, only_judged=True)), 1)
     elif path.is_file() and file_format(path) == ".json": yield from _rows_of_json(path)
     else: yield from iter_rows(path)
 
@@ -237,7 +238,12 @@ def load_pairs(
 ) -> PairSet:                           # raises UserError with file and row
     "Read training pairs; every row is checked."
     name = str(path) if isinstance(path, (str, Path)) else getattr(path, "name", "")
-    pairs = PairSet(iter_pairs(path, split_name), Path(name).name if name else "")
+    faults: list[str] = []
+    beir = isinstance(path, (str, Path)) and beir_place(path, split_name) is not None
+    rows = iter_numbered(path, split_name, (lambda row, fault: faults.append(fault)) if beir else None)
+    pairs = PairSet((pair for _, pair in rows), Path(name).name if name else "")
+    if faults:
+        logger.warning("%d of %d relevant pairs of %s left out: %s", len(faults), len(faults) + len(pairs), name, faults[0])
     if not len(pairs): raise UserError("no pairs", name or "pairs", "Give at least one row with query and positive.")
     _check_ids(pairs, name)
     return pairs

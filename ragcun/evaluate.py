@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from .collection import RetrievalData
 from .core import UserError, write_json, write_jsonl
+from .data import load_retrieval
 from .metrics import (KS, Difference, PerQuery, Ranking, check_collection, paired_tests, rank_vectors,
                             ranking_metrics)
 from .runs import (Comparison, Comparisons, check_ids, compare, compare_sets, detectable, html_table, load_qrels,
@@ -210,12 +211,13 @@ def _describe(model: Any, data: RetrievalData, config: EvaluateConfig, metric: s
 # %% ../nbs/05_evaluate.ipynb #8e970e98
 def evaluate(
     model: Any,                             # GaussianEncoder, or anything with encode_query and encode_document
-    data: RetrievalData,                    # corpus, queries, judgements
+    data: RetrievalData | str | Path,       # corpus, queries, judgements, or where `load_retrieval` finds them
     config: EvaluateConfig | None = None,   # options
     **options: Any,                         # fields of `EvaluateConfig`, over those of `config`
 ) -> EvaluationReport:
     "Retrieval metrics of a model beside its base, with paired tests."
     config, start = _with_options(config, options), time.perf_counter()
+    if isinstance(data, (str, Path)): data = load_retrieval(data)
     check_collection(data)
     if config.run_file: check_ids([*data.qrels, *data.corpus])
     vectors, base_vectors = encode_collection(model, data, config.base)

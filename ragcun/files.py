@@ -145,10 +145,15 @@ def _iter_json(path: Path) -> Iterator[tuple[int, Any]]:
                         'Write [{"query": …, "positive": …}, …].')
     yield from enumerate(data, 1)
 
+def _separator(path: Path) -> str:
+    "What separates the column names: a comma, or a semicolon or tab where there is no comma."
+    header = next(iter_lines(path), (1, ""))[1]
+    return next((c for c in ",;\t" if c in header), ",")
+
 def _iter_csv(path: Path) -> Iterator[tuple[int, Any]]:
     "A CSV or TSV file with a header."
     limit = csv.field_size_limit(MAX_LINE)
-    delimiter = "\t" if ".tsv" in path.suffixes else ","
+    delimiter = "\t" if ".tsv" in path.suffixes else _separator(path)
     try:
         reader = csv.reader((line for _, line in iter_lines(path, keep_ends=True)), delimiter=delimiter)
         header = next(reader, [])

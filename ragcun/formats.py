@@ -186,13 +186,14 @@ def _need(module: str, kind: str) -> Any:
     try: return importlib.import_module(module)
     except ImportError as e:
         raise UserError(f"{kind} files need a parser that is not installed", "",
-                        "Type: pip install 'ragcun[documents]'.") from e
+                        "Type: pip install pypdf python-docx") from e
 
 def parse_pdf(
     raw: bytes,   # a PDF file
 ) -> list[Section]: # in page order
     "One section for each page that has text."
     pypdf = _need("pypdf", "PDF")
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)    # its notes name no file; what fails is said below
     try:
         reader = pypdf.PdfReader(io.BytesIO(raw))
         title = str((reader.metadata or {}).get("/Title") or "")
@@ -202,15 +203,20 @@ def parse_pdf(
                         "Save it again without a password.") from e
     return [Section(title.strip(), "", 1)] * bool(title.strip()) + [Section("", p.strip()) for p in pages if p.strip()]
 
+def _table_text(table: Any) -> tuple[str, str]:
+    "A Word table as lines of cells, in the style of a paragraph."
+    return "Table", "\n".join(" | ".join(dict.fromkeys(c.text.strip() for c in row.cells)) for row in table.rows)
+
 def parse_docx(
     raw: bytes,   # a Word file
 ) -> list[Section]: # by heading, in order
     "Sections by the heading styles of a Word file."
     docx = _need("docx", "Word")
-    try: paragraphs = docx.Document(io.BytesIO(raw)).paragraphs
+    try: parts = list(docx.Document(io.BytesIO(raw)).iter_inner_content())
     except Exception as e:
         raise UserError(f"not a readable Word file: {type(e).__name__} {e}"[:160], "", "Save it again as .docx.") from e
-    names = [(p.style.name or "" if p.style else "", p.text) for p in paragraphs if p.text.strip()]
+    rows = [_table_text(p) if hasattr(p, "rows") else (p.style.name or "" if p.style else "", p.text) for p in parts]
+    names = [(style, text) for style, text in rows if text.strip()]
     found = [(re.fullmatch(r"Heading (\d)", n), n == "Title", t) for n, t in names]
     return _group((int(m[1]) if m else int(title), t + "\n" * (not title)) for m, title, t in found)
 

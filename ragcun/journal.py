@@ -66,7 +66,7 @@ def open_board(
     "TensorBoard, where it is asked for; `UserError` where it is not installed."
     if "tensorboard" not in config.report_to.split(",") or output_dir is None or Processes().rank: return None
     try: from torch.utils.tensorboard import SummaryWriter
-    except ImportError: raise UserError("tensorboard is not installed", "--report_to", "pip install 'ragcun[tensorboard]'") from None
+    except ImportError: raise UserError("tensorboard is not installed", "--report_to", "Type: pip install tensorboard") from None
     return SummaryWriter(str(output_dir/"tensorboard"))  # type: ignore[no-untyped-call]
 
 # %% ../nbs/04e_journal.ipynb #fbe066a5

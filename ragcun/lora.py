@@ -25,7 +25,7 @@ def add_lora(
 ) -> GaussianEncoder: # The same encoder; of its base, only adapters can be trained
     "Put adapters beside the matrices of the base; `UserError` without peft."
     try: from peft import LoraConfig, get_peft_model
-    except ImportError: raise UserError("peft is not installed", "--lora_rank", "pip install 'ragcun[lora]'") from None
+    except ImportError: raise UserError("peft is not installed", "--lora_rank", "Type: pip install peft") from None
     module, name = _transformer(model)
     inner = getattr(module, name)
     if checkpointing: inner.enable_input_require_grads()

@@ -17,7 +17,7 @@ from .files import normalise_text, text_fault
 # %% auto #0
 __all__ = ['logger', 'ABBREVIATION', 'Made', 'STRATEGIES', 'AUTO', 'MIN_POSITIVE', 'Document', 'sentences', 'as_document',
            'heading_section', 'title_text', 'first_sentence', 'inverse_cloze', 'crops', 'take_out', 'make_pair',
-           'pair_of', 'generate_pairs']
+           'check_strategy', 'pair_of', 'generate_pairs']
 
 # %% ../nbs/01a_pairs.ipynb #56d4aca5
 logger = logging.getLogger("ragcun")
@@ -141,6 +141,12 @@ def _order(strategy: str | Sequence[str], rng: random.Random) -> list[str]:
                         f"Use auto, mix or one of: {' '.join(STRATEGIES)}.")
     return names
 
+def check_strategy(
+    strategy: str | Sequence[str],    # as asked for
+) -> None:
+    "`UserError` for a strategy that there is not."
+    _order(strategy, random.Random(0))
+
 def pair_of(
     doc: Document,                    # a document
     strategy: str | Sequence[str],    # auto, mix, or names
@@ -159,7 +165,7 @@ def generate_pairs(
     "Make at most one pair per document, without a language model."
     if num_pairs is not None and num_pairs < 1:
         raise UserError(f"{num_pairs} pairs asked for", "--num_pairs", "Give a number from 1 up.")
-    _order(strategy, random.Random(seed))
+    check_strategy(strategy)
     docs = {d.text: d for d in map(as_document, documents) if not text_fault(d.text)}
     pairs = [p for d in docs.values() if (p := pair_of(d, strategy, seed))]
     made = len(pairs)

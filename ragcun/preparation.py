@@ -14,7 +14,7 @@ import numpy as np
 from .core import UserError, progress, write_json
 from .data import Pair, PairSet, iter_numbered
 from .files import READERS, file_format, iter_rows, normalise_text, text_id
-from .pairs import Document, generate_pairs
+from .pairs import Document, check_strategy, generate_pairs
 from .report import DataReport, Tally, make_report, plot_lengths, table
 from .sources import ReadOptions, read_documents, read_folder
 from .split import NEAR_LIMIT, SplitPlan, check_ratios, first_rows, near_links, near_memory
@@ -80,6 +80,7 @@ def check_config(
     if config.split is not None: check_ratios(config.split)
     if config.num_pairs is not None and config.num_pairs < 1:
         raise UserError(f"{config.num_pairs} pairs asked for", "--num_pairs", "Give a number from 1 up.")
+    check_strategy(config.strategy)
     if config.on_fault not in ("drop", "stop"):
         raise UserError(f"unknown --on_fault {config.on_fault}", "prepare", "Use drop or stop.")
     if config.negatives not in ("", "bm25", "random"):
@@ -136,7 +137,8 @@ def open_source(
     if kind == "documents": return _generated(config, read_documents(str(config.documents)), kind=kind)
     if kind == "input_dir":
         found = read_folder(str(config.input_dir), ReadOptions(config.max_tokens, config.overlap))
-        return _generated(config, found.documents, kind=kind, skipped=found.skipped, encodings=found.encodings)
+        others = [(f"{n} {kind}", "of a kind that is not read") for kind, n in found.unread.items()]
+        return _generated(config, found.documents, kind=kind, skipped=found.skipped + others, encodings=found.encodings)
     if kind == "python_packages":
         from ragcun.packages import python_package_pairs
         names = config.python_packages or ()

@@ -155,10 +155,10 @@ class GaussianRetriever:
         return len(block)
 
     def delete(self,
-        ids: Sequence[str] | str, # one or more ids
+        ids: Sequence[str | int] | str | int, # one or more ids; a number is taken as `add` takes it
     ) -> int: # how many there were
         "Remove documents."
-        return self.store.delete([ids] if isinstance(ids, str) else list(ids))
+        return self.store.delete([str(i) for i in ([ids] if isinstance(ids, (str, int)) else ids)])
 
     def encode_queries(self,
         queries: Sequence[str], # questions

@@ -32,6 +32,8 @@ def save_model(
     folder: Path, # Folder to make or replace
 ) -> Path: # The folder
     "Write a model folder: first beside its final place, then renamed."
+    if folder.is_dir() and any(folder.iterdir()) and not (folder/"modules.json").is_file():
+        raise UserError("this folder holds other files than a model", str(folder), "Give a new one: it would be replaced.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     tmp = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -39,11 +41,16 @@ def save_model(
         with quiet(): export.save(str(tmp/"m"), create_model_card=False)
         _save_head(model, tmp/"m")
         (tmp/"m"/"README.md").write_text(model_card(model), encoding="utf-8")
+        _share(tmp/"m")
         if folder.exists(): folder.rename(tmp/"old")
         (tmp/"m").rename(folder)
     except (OSError, RuntimeError, SafetensorError) as e: raise _not_saved(folder, e) from None
     finally: shutil.rmtree(tmp, ignore_errors=True)
     return folder
+
+def _share(folder: Path) -> None:
+    "Let the tensors be read by whoever may read the rest: safetensors writes files for their owner alone."
+    for path in folder.rglob("*.safetensors"): path.chmod((folder/"README.md").stat().st_mode)
 
 def _not_saved(path: str | Path, e: Exception) -> UserError:
     reason = e.strerror if isinstance(e, OSError) and e.strerror else (str(e).splitlines() or [""])[0][:120]
@@ -101,20 +108,39 @@ pipeline_tag: sentence-similarity
 ---
 # Gaussian retriever
 
-Fitted by ragcun on top of `{Path(model.base_id).name}`: {model.output_dim} coordinates,
-{model.information.sum():.1f} nats between a question and its answer.
-`encode_query` gives u(q), `encode_document` gives v(x).
-The smaller their Euclidean distance, the stronger the evidence.
+Finds the documents that answer a question. {_origin(model)}
+A text becomes a vector of {model.output_dim} coordinates; of a long one, the first {model.base.max_seq_length} tokens are read.
 
 ```python
 from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("path/to/this/folder")
-scores = model.similarity(model.encode_query(["a question"]), model.encode_document(["a document"]))
+queries = model.encode_query(["a question"])
+documents = model.encode_document(["a document", "another document"])
+print(model.similarity(queries, documents))   # minus the Euclidean distance: the largest is the best
 ```
 
-With `ragcun` installed, `GaussianEncoder.load` adds what a distance means:
-evidence = {model.calibration.a:.3f} + {model.calibration.tau:.3f} · E, p-values and E-values.
+Questions and documents have layers of their own, so use `encode_query` and `encode_document`. The vectors are not of
+length 1: compare them by Euclidean distance, not by cosine.
+
+With `ragcun` installed, a distance becomes evidence, {model.calibration.a:.3f} + {model.calibration.tau:.3f} · E in nats, with a p-value, an E-value, and "no answer":
+
+```python
+from ragcun import GaussianEncoder, GaussianRetriever
+index = GaussianRetriever(GaussianEncoder.load("path/to/this/folder"))
+index.add(["a document", "another document"])
+print(index.search("a question"))
+```
 """
+
+def _origin(model: GaussianEncoder) -> str:
+    "Where the numbers of a model come from, in a sentence or two."
+    first = f"Fitted by ragcun on top of `{Path(model.base_id).name}`."
+    ways = {"base": " No fit was ahead of the untouched base on the validation questions, so this model ranks as the base does"
+            + (", in fewer coordinates." if model.output_dim < model.head.in_features else "."),
+            "closed form": " The head was solved in closed form; the base is untouched.",
+            "trained": f" The {'base and the head were' if model.base_changed else 'head was'} trained.",
+            "trained, refitted": f" The {'base was trained and the head' if model.base_changed else 'head was trained, then'} refitted in closed form."}
+    return first + ways.get(str(model.extra.get("kept")), "")
 
 # %% ../nbs/02a_saving.ipynb #6dda77c8
 def load_model(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from .pairs import Document, sentences
 
 # %% auto #0
 __all__ = ['logger', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading', 'section_documents',
-           'read_folder', 'read_documents']
+           'read_folder', 'read_file', 'row_document', 'read_documents']
 
 # %% ../nbs/01c_sources.ipynb #b9a22006
 logger = logging.getLogger("ragcun")
@@ -89,6 +90,7 @@ class FolderReading:
     files: int = 0                                                   # files read
     skipped: list[tuple[str, str]] = field(default_factory=list)     # file, reason
     encodings: dict[str, int] = field(default_factory=dict)          # encoding → files
+    unread: dict[str, int] = field(default_factory=dict)             # ending of a kind that is not read → files
 
     def __repr__(self) -> str:
         return f"FolderReading({len(self.documents):,} passages, {self.files:,} files, {len(self.skipped):,} skipped)"
@@ -120,16 +122,29 @@ def read_folder(
         raise UserError("no such folder" if not folder.exists() else "not a folder", str(folder),
                         "Give a folder, or a file with --documents.")
     known = {*TEXT_PARSERS, *BINARY_PARSERS}
-    found = {p.relative_to(folder).parts: p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file()}
-    paths = [found[parts] for parts in sorted(found) if not any(x.startswith(".") for x in parts)]
-    result = FolderReading()
+    found = {p.relative_to(folder).parts: p for p in folder.rglob("*") if p.is_file()}
+    seen = [found[parts] for parts in sorted(found) if not any(x.startswith(".") for x in parts)]
+    paths = [p for p in seen if p.suffix.lower() in known]
+    others = Counter(p.suffix.lower() or "(no ending)" for p in seen if p.suffix.lower() not in known)
+    result = FolderReading(unread=dict(sorted(others.items())))
     for path in progress(paths, "reading", unit="file"):
         _add_file(result, path, path.relative_to(folder).as_posix(), options)
     for name, reason in result.skipped: logger.warning("skipped %s: %s", name, reason)
+    if others: logger.warning("not read, being of other kinds: %s", ", ".join(f"{n} {k}" for k, n in result.unread.items()))
     if not result.documents:
-        raise UserError(f"no readable document among {len(paths)} files", str(folder),
+        raise UserError(f"no readable document among {len(seen)} files", str(folder),
                         f"Put {' '.join(sorted(known))} files there.")
     return result
+
+def read_file(
+    path: Path | str,                       # a file of a kind that folders may hold
+    options: ReadOptions = ReadOptions(),   # noqa: B008
+) -> list[Document]: # its passages
+    "One file as passages; `UserError` when it cannot be read."
+    result = FolderReading()
+    _add_file(result, Path(path), Path(path).name, options)
+    if result.skipped: raise UserError(result.skipped[0][1], str(path))
+    return result.documents
 
 def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions) -> None:
     "Read one file into the result, or note why not."
@@ -145,7 +160,10 @@ def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions
     if used: result.encodings[used] = result.encodings.get(used, 0) + 1
 
 # %% ../nbs/01c_sources.ipynb #819574d2
-def _row_document(row: Any, where: str) -> Document:
+def row_document(
+    row: Any,     # a mapping with a text, or a text
+    where: str,   # file and row, for messages
+) -> Document:
     "A row with a text as a `Document`."
     if isinstance(row, str): row = {"text": row}
     if not isinstance(row, dict) or "text" not in row:
@@ -153,7 +171,8 @@ def _row_document(row: Any, where: str) -> Document:
     fault = text_fault(row["text"])
     if fault: raise UserError(f"text {fault}", where, "Mend or remove this row.")
     title = row.get("title") if isinstance(row.get("title"), str) and not text_fault(row["title"]) else ""
-    return Document(row["text"], title or "", "", str(row.get("id") or row.get("_id") or ""), where)
+    name = next((row[k] for k in ("id", "_id") if row.get(k) is not None), "")
+    return Document(row["text"], title or "", "", str(name), where)
 
 def read_documents(
     path: Path | str,         # .txt: one document a line; or rows with a text
@@ -165,7 +184,7 @@ def read_documents(
         if path.is_dir() or path.suffix.lower() in (*TEXT_PARSERS, *BINARY_PARSERS):
             raise UserError("this is not one document a line", str(path), "Give its folder with --input_dir.")
         if path.exists(): file_format(path)
-        return [_row_document(row, f"{path}, row {n}") for n, row in iter_rows(path)]
+        return [row_document(row, f"{path}, row {n}") for n, row in iter_rows(path)]
     text, _ = read_text(path, encoding)
     documents = [Document(line.strip(), source=f"{path}, line {i}")
                  for i, line in enumerate(text.splitlines(), 1) if line.strip()]

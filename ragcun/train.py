@@ -30,8 +30,8 @@ from .split import split_pairs
 
 # %% auto #0
 __all__ = ['Candidate', 'refit', 'trained_features', 'z_moments', 'in_round_coordinates', 'unit_spread', 'compose', 'line_search',
-           'climb', 'decide', 'FitResult', 'candidate_report', 'sentence', 'set_aside', 'fit', 'start_candidates',
-           'encode_now', 'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
+           'climb', 'decide', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'set_aside', 'fit',
+           'start_candidates', 'encode_now', 'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
 
 # %% ../nbs/04g_train.ipynb #4e840356
 _all_ = ["fit_closed_form", "TrainConfig"]
@@ -210,6 +210,15 @@ def sentence(
     return f"Kept the base: no model was ahead of it by more than one standard error on {queries} validation queries (the best, {name}: {_words(others[name])})."
 
 # %% ../nbs/04g_train.ipynb #e0fd9503
+def against_whole_base(
+    kept: Candidate, # The model that is kept
+    held: HeldOut, # Validation features of the untouched base
+) -> Difference | None: # Of NDCG@10; None where no coordinate was dropped
+    "What fewer coordinates cost or did not: the candidates all have the same number, so their comparison cannot say."
+    if kept.model.output_dim == kept.model.head.in_features: return None
+    base = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"]
+    return paired_test(kept.scores()["ndcg@10"], base)
+
 def set_aside(
     pairs: PairSet, # All training pairs
     val: RetrievalData | PairSet | None, # What the user gave
@@ -220,6 +229,7 @@ def set_aside(
     if val is not None: return pairs, val, "given"
     if len(pairs) < 40: raise UserError(f"{len(pairs)} pairs are too few to set some aside", pairs.name, "Give --val_data, or more pairs.")
     train, aside, _ = split_pairs(pairs, (0.9, 0.1, 0.0), seed)
+    if not len(aside): raise UserError("none of the pairs can be set aside: all share questions or documents", pairs.name, "Give --val_data.")
     data, everything = pairs_to_retrieval(aside), pairs_to_retrieval(pairs)
     return train, replace(data, corpus=everything.corpus), f"{len(aside)} pairs set aside (a tenth, seed {seed})"
 
@@ -247,9 +257,12 @@ def fit(
         candidates += _train(learner, model, train_pairs, held)
     kept, table = candidate_report(candidates)
     chosen = candidates[kept]
+    whole = against_whole_base(chosen, held)
     if source != "given" and kept < 2: chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
+    said = sentence(chosen.name, table, len(val_data.qrels))
+    if whole: said += f" In {model.output_dim} coordinates; against the base with all {model.head.in_features} of its own: {_words(asdict(whole))}."
     result = FitResult(_calibrated(chosen, kept), {
-        "kept": chosen.name, "sentence": sentence(chosen.name, table, len(val_data.qrels)), "candidates": table,
+        "kept": chosen.name, "sentence": said, "candidates": table, "against_whole_base": asdict(whole) if whole else None,
         "validation": {"queries": len(val_data.qrels), "documents": len(val_data.corpus), "source": source}, "training_pairs": len(train_pairs),
         "closed_form": candidates[1].model.extra.get("closed_form"), "update_scale": candidates[-1].model.extra.get("update_scale"), "config": asdict(config), "seconds": time.perf_counter() - started},
         learner.rows if learner else [])
@@ -293,7 +306,7 @@ def _to_train(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
 def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: HeldOut) -> list[Candidate]:
     "Steps, best epoch, length of the update, refit."
     trainable = sum(p.numel() for g in learner.stepper.optimizer.param_groups for p in g["params"])
-    total = sum(p.numel() for p in learner.model.parameters())
+    total = sum(p.numel() for part in (learner.model, learner.critic) for p in part.parameters())
     logger.info("parameters: %s in all, %s trainable (%.1f %%)", f"{total:,}", f"{trainable:,}", 100*trainable/total)
     logger.info("about %.2f GiB for weights, gradients and optimiser, and the activations of a batch on top", (4*total + 12*trainable)/2**30)
     logger.info("precision %s, %d epochs, batches of %s, %d steps", learner.model.precision, learner.config.epochs, learner.config.batch_size, learner.total_steps)

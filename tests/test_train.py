@@ -1,5 +1,6 @@
 """Whole runs on a tiny random base: full training, low-rank updates, the residual layer, the length of an update."""
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from ragcun.material import loss_row
 from ragcun.losses import LossParts
 from ragcun.metrics import evaluate_vectors
 from ragcun.model import GaussianEncoder, hash_state
-from ragcun.train import Candidate, FitResult, candidate_report, encode_now, final_refit, fit, in_round_coordinates, line_search, refit, start_candidates, \
-    trained_features, unit_spread, z_moments
+from ragcun.train import Candidate, FitResult, candidate_report, encode_now, final_refit, fit, fit_closed_form, in_round_coordinates, line_search, \
+    refit, start_candidates, trained_features, unit_spread, z_moments
 from small import processed, small_base
 
 FULL = dict(epochs=2, batch_size=16, mixed_precision="no", n_slices=4, base_learning_rate=1e-3)
@@ -63,6 +64,27 @@ def test_full_training_leaves_the_given_base_alone_and_saves_what_it_trained(mod
     texts = list(val.queries.values())
     again = GaussianEncoder.load(tmp_path/"run"/"model", "cpu", "no")
     np.testing.assert_array_equal(again.encode(texts, "query"), result.model.encode(texts, "query"))
+
+
+def test_fewer_coordinates_are_compared_with_the_whole_base_too(model, pairs, val):
+    result = fit(model, pairs, val, TrainConfig(closed_form=True, output_dim=4, mixed_precision="no"))
+    held = encode_held_out(model, val)
+    base, kept = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"].mean(), result.report["kept"]
+    assert result.report["against_whole_base"]["mean"] == pytest.approx(result.report["candidates"][kept]["ndcg@10"] - base)
+    assert f"In 4 coordinates; against the base with all {model.output_dim} of its own: " in result.sentence
+    assert fit(model, pairs, val, TrainConfig(closed_form=True, mixed_precision="no")).report["against_whole_base"] is None
+
+
+def test_pairs_that_all_hang_together_cannot_be_set_aside_and_that_is_said(model, pairs):
+    one_question = load_pairs([{"query": "the same question", "positive": p.positive} for p in pairs])
+    with pytest.raises(UserError, match="all share questions or documents.*--val_data"): fit(model, one_question, None, TrainConfig(closed_form=True))
+    with pytest.raises(UserError, match="none can be held out"): fit_closed_form(model, one_question)
+
+
+def test_no_more_parameters_are_trained_than_there_are(model, pairs, val, caplog):
+    with caplog.at_level("INFO", "ragcun"): fit(model, pairs, val, TrainConfig(**FULL))
+    total, trained = (int(n.replace(",", "")) for n in re.search(r"parameters: ([\d,]+) in all, ([\d,]+) trainable", caplog.text).groups())
+    assert trained == total
 
 
 def test_low_rank_updates_are_merged_and_leave_an_ordinary_base(model, pairs, val, tmp_path, monkeypatch):
