@@ -1,8 +1,9 @@
-"""The dial of the closed form on public sets: test NDCG@10 against the base and isotropy, for each shrinkage s.
+"""The closed form on public sets: test NDCG@10 against the base and isotropy, for each shrinkage s, in three ways of choosing coordinates.
 
     python tests/bench_closed_form.py [squad-small nfcorpus-pre medquad] [--data ../shared/data] [--output data/results/closed_form.json]
 
-Heads are solved on the training pairs, s is chosen by cross-validation on them alone, and every s is measured on the test questions. Features come from the cache (RAGCUN_CACHE) where they are there."""
+Heads are solved on the training pairs, s is chosen by cross-validation on them alone, and every s is measured on the test questions. "shrunk" leaves the coordinates that the
+eigenproblem gives, "round" is the default, "round, corpus counts" gives all documents of the collection half of the covariance. Features come from the cache (RAGCUN_CACHE) where they are there."""
 import argparse
 import platform
 import subprocess
@@ -10,16 +11,16 @@ import time
 from pathlib import Path
 
 import numpy as np
+from bench_retrieval import collection
 
 from ragcun.cache import cache_for
 from ragcun.closed_form import (SHRINKAGES, Moments, choose_shrinkage, encode_held_out, limit_positives, one_standard_error, pair_features, participation_ratio,
     solve_head, validation_splits)
 from ragcun.core import write_json
-from ragcun.data import load_pairs, load_retrieval
 from ragcun.metrics import paired_test
 from ragcun.model import GaussianEncoder
 
-SETS = ("squad-small", "nfcorpus-pre", "medquad")
+SETS = ("demo", "squad-small", "nfcorpus-pre", "medquad")
 
 
 def unseen_queries(test, pairs):
@@ -38,9 +39,16 @@ def missing(model, pairs, test):
         len(cache_for(model, "document").missing(list(dict.fromkeys([*pairs.documents, *test.corpus.values()]))))
 
 
+def row(held, head, s, base, fresh):
+    "One head on the test questions."
+    ndcg = held.ndcg(head)
+    return {"s": s, "ndcg@10": round(float(ndcg.mean()), 4), "gain": rounded(paired_test(ndcg, base)), "gain_unseen": rounded(paired_test(ndcg[fresh], base[fresh])) if fresh.sum() > 10 else None,
+            "participation_ratio": round(participation_ratio(head.project(held.x)), 4)}
+
+
 def measure(model, folder):
     "All numbers of one collection."
-    every, test = load_pairs(folder, "train"), load_retrieval(folder, "test")
+    every, _, test = collection(folder.parent, folder.name)
     pairs = limit_positives(every)
     print(folder.name, len(every), "pairs,", len(pairs), "used,", len(test.corpus), "documents,", missing(model, pairs, test), "texts to encode", flush=True)
     features, held = pair_features(model, pairs), encode_held_out(model, test)
@@ -50,17 +58,13 @@ def measure(model, folder):
     seconds = time.perf_counter() - started
     points = choose_shrinkage(validation_splits(features))
     chosen, fresh = one_standard_error(points), unseen_queries(test, every)
-    base, rows = held.ndcg(solve_head(moments, 1.)), []
-    for p in points:
-        head = solve_head(moments, p.s)
-        ndcg = held.ndcg(head)
-        rows.append({"s": p.s, "ndcg@10": round(float(ndcg.mean()), 4), "gain": rounded(paired_test(ndcg, base)),
-                     "gain_unseen": rounded(paired_test(ndcg[fresh], base[fresh])) if fresh.sum() > 10 else None,
-                     "participation_ratio": round(participation_ratio(head.project(held.x)), 4),
-                     "cross_validation": {"ndcg@10": round(p.ndcg, 4), "gain": round(p.gain.mean, 4)}})
-        print(rows[-1], flush=True)
+    base, curves = held.ndcg(solve_head(moments, 1.)), {}
+    for name, m, turned in (("shrunk", moments, False), ("round", moments, True), ("round, corpus counts", moments.mixed(held.x), True)):
+        curves[name] = [row(held, solve_head(m, p.s, isotropic=turned), p.s, base, fresh) for p in points]
+        print(name, [(r["s"], r["ndcg@10"], r["participation_ratio"]) for r in curves[name]], flush=True)
+    cross = [{"s": p.s, "ndcg@10": round(p.ndcg, 4), "gain": round(p.gain.mean, 4)} for p in points]
     return {"pairs": len(every), "pairs_used": len(pairs), "documents": len(test.corpus), "queries": len(base), "queries_unseen": int(fresh.sum()),
-            "base": round(float(base.mean()), 4), "chosen": chosen.s, "solve_seconds": round(seconds, 2), "points": rows}
+            "base": round(float(base.mean()), 4), "chosen": chosen.s, "solve_seconds": round(seconds, 2), "ridge": round(moments.ridge(), 4), "cross_validation": cross, "curves": curves}
 
 
 def main():

@@ -2,8 +2,8 @@
 
     python tests/bench_retrieval.py null|no_answer|storage|hybrid [--data ../shared/data] [--output data/results/NAME.json]
 
-Models are closed forms fitted on each set's training split over the default base; cranfield has none and takes the model of squad-small. Of
-medquad, null and hybrid use 5,000 documents. "demo" is the documentation strings of the installed Python packages."""
+Models are fitted on each set's training split over the default base: closed forms, and for no_answer what `fit` keeps with a frozen base; cranfield has no such split and takes
+the model of squad-small. Of medquad, null and hybrid use 5,000 documents. "demo" is the documentation strings of the installed Python packages."""
 import argparse
 import json
 import subprocess
@@ -16,6 +16,7 @@ import numpy as np
 from ragcun.abstain import auroc, nauc
 from ragcun.cache import cached_features
 from ragcun.closed_form import fit_closed_form
+from ragcun.config import TrainConfig
 from ragcun.core import iter_jsonl, write_json
 from ragcun.data import PairSet, load_pairs, load_retrieval
 from ragcun.demo import DemoConfig, demo_data
@@ -24,6 +25,7 @@ from ragcun.model import GaussianEncoder
 from ragcun.null import _evidence_matrix, answer_limit, document_vector, fit_null, query_vector, theoretical_null
 from ragcun.quantize import Quantizer, RotatedQuantizer, allot_bits, fit_quantizer
 from ragcun.retrieve import GaussianRetriever
+from ragcun.train import fit
 
 SETS = ("squad-small", "nfcorpus-pre", "medquad", "demo", "cranfield")
 LIMIT = {"medquad": 5000}
@@ -42,7 +44,7 @@ def shrink(data, corpus):
 
 class Bench:
     "One set: collections, the fitted model and its embeddings."
-    def __init__(self, root, name, base, model=None, limits=LIMIT):
+    def __init__(self, root, name, base, model=None, limits=LIMIT, steps=False):
         self.name = name
         train, self.dev, self.test = collection(Path(root), name)
         corpus = self.test.corpus
@@ -56,7 +58,7 @@ class Bench:
         if train is not None:
             self.dev, texts = shrink(self.dev, corpus), set(corpus.values())
             pairs = train if name == "demo" else PairSet([p for p in train if p.positive in texts], name)
-            self.pairs, self.model = len(pairs), fit_closed_form(base, pairs, self.dev)
+            self.pairs, self.model = len(pairs), fit(base, pairs, self.dev, TrainConfig(freeze_base=True, seed=0)).model if steps else fit_closed_form(base, pairs, self.dev)
         else: self.pairs, self.model = 0, model
         self.model.cached = True
         self.rho, self.c = self.model.rho_numpy, self.model.calibration
@@ -76,7 +78,7 @@ class Bench:
 
     def describe(self):
         form = self.model.extra.get("closed_form", {})
-        return {"documents": len(self.ids), "pairs": self.pairs, "s": form.get("s"), "a": round(self.c.a, 3), "tau": round(self.c.tau, 4), "information": round(float(self.model.information.sum()), 1)}
+        return {"documents": len(self.ids), "pairs": self.pairs, "s": form.get("s"), "kept": self.model.extra.get("kept", "closed form"), "a": round(self.c.a, 3), "tau": round(self.c.tau, 4), "information": round(float(self.model.information.sum()), 1)}
 
 
 def collection(root, name):
@@ -89,11 +91,11 @@ def collection(root, name):
     return load_pairs(root/name, "train"), load_retrieval(root/name, "dev"), test
 
 
-def benches(root, limits=LIMIT, sets=SETS):
+def benches(root, limits=LIMIT, sets=SETS, steps=False):
     base = GaussianEncoder.from_base(device="cpu")
-    first = None
+    base.cached, first = True, None
     for name in sets:
-        b = Bench(root, name, base, first.model if first else None, limits)
+        b = Bench(root, name, base, first.model if first else None, limits, steps)
         first = first or b
         yield b
 
@@ -263,7 +265,7 @@ def carry(loaded, alpha=.1):
 
 
 def run_no_answer(root):
-    loaded = list(benches(root, {}))
+    loaded = list(benches(root, {}, steps=True))
     asked = {b.name: list(b.test.queries[q] for q in list(b.test.qrels)[:125]) for b in loaded}
     out = {}
     for b in loaded:
