@@ -54,9 +54,11 @@ def fold_ids(
 def one_standard_error(
     points: list[ShrinkagePoint], # Candidates, the base (s = 1) last
 ) -> ShrinkagePoint: # The chosen one
-    "The best candidate, or the base where the best is not ahead by one standard error."
+    "The best candidate, of near equals the one that trusts the base most; the base where none is ahead by one standard error."
     best = max(points, key=lambda p: (p.ndcg, p.s))
-    return best if clearly_better(best.gain) else points[-1]
+    if not clearly_better(best.gain): return points[-1]
+    near = best.ndcg - (best.gain.high - best.gain.low)/3.92/4  # a quarter of a standard error
+    return max((p for p in points if p.ndcg >= near and p.s < 1), key=lambda p: p.s, default=best)
 
 def clearly_better(
     gain: Difference, # Paired difference with its 95 % interval
