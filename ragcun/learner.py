@@ -248,7 +248,7 @@ class Learner:
                 self.log({"kind": "step", "step": at.step, "epoch": at.epoch + 1, **row, **rates})
                 bar.update()
                 bar.set_postfix(loss=f"{row['loss']:.3f}", pos_dist=f"{row['pos_dist']:.2f}", std=f"{row['embedding_std']:.2f}")
-                if at.batch - first == 5: logger.info("about %.0f s an epoch, plus validation", (time.perf_counter() - started)/5*len(batches))
+                if at.batch - first == 5 and not at.epoch: logger.info("about %.0f s an epoch, plus validation", (time.perf_counter() - started)/5*len(batches))
                 if c.save_steps and at.step % c.save_steps == 0 and at.batch < len(batches): self.checkpoint(f"step_{at.step}")
                 if stop := max(self.processes.gather_objects(self.stop_signal)): raise Interrupted(stop, self.checkpoint(f"step_{at.step}"))
         return self._end_epoch(len(batches))

@@ -16,15 +16,16 @@ from torch import Tensor
 from .cache import cached_features
 from .closed_form import HeldOut, encode_held_out, participation_ratio
 from .config import TrainConfig
-from .core import logger
-from .data import PairSet, RetrievalData
+from .core import UserError, logger
+from .data import PairSet, RetrievalData, pairs_to_retrieval
 from .loop import Critic, Layout, length_parts
 from .losses import LossParts, duplicate_mask, pos_dist, sigreg_relative, total_loss
 from .metrics import evaluate_vectors
 from .model import GaussianEncoder
+from .split import split_pairs
 
 # %% auto #0
-__all__ = ['FeatureSource', 'TextSource', 'Validation', 'loss_row', 'limit_corpus', 'collection_hash']
+__all__ = ['FeatureSource', 'TextSource', 'Validation', 'loss_row', 'limit_corpus', 'collection_hash', 'set_aside']
 
 # %% ../nbs/04d_material.ipynb #62840281
 class FeatureSource:
@@ -163,3 +164,18 @@ def collection_hash(
     for part in (data.corpus, data.queries, data.qrels):
         for item in part.items(): digest.update(repr(item).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+# %% ../nbs/04d_material.ipynb #e0fd9503
+def set_aside(
+    pairs: PairSet, # All training pairs
+    val: RetrievalData | PairSet | None, # What the user gave
+    seed: int, # Of the choice
+) -> tuple[PairSet, RetrievalData, str]: # (training pairs, validation data, where it came from)
+    "Validation data: as given, or a document-disjoint tenth of the pairs ranked among the documents of all."
+    if isinstance(val, PairSet): return pairs, pairs_to_retrieval(val), "given"
+    if val is not None: return pairs, val, "given"
+    if len(pairs) < 40: raise UserError(f"{len(pairs)} pairs are too few to set some aside", pairs.name, "Give --val_data, or more pairs.")
+    train, aside, _ = split_pairs(pairs, (0.9, 0.1, 0.0), seed)
+    if not len(aside): raise UserError("none of the pairs can be set aside: all share questions or documents", pairs.name, "Give --val_data.")
+    data, everything = pairs_to_retrieval(aside), pairs_to_retrieval(pairs)
+    return train, replace(data, corpus=everything.corpus), f"{len(aside)} pairs set aside (a tenth, seed {seed})"

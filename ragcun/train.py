@@ -16,21 +16,21 @@ import torch
 
 from .closed_form import (SHRINKAGES, HeldOut, Head, Moments, PairFeatures, apply_head, best_head, clearly_better, encode_held_out,
     evidence_samples, fit_calibration, fit_closed_form, limit_positives, pair_features, participation_ratio, round_coordinates, solve_head, validation_splits)
-from .core import UserError, logger, pick_precision, set_seed, write_json
-from .data import PairSet, RetrievalData, pairs_to_retrieval
+from .core import logger, pick_precision, set_seed, write_json
+from .data import PairSet, RetrievalData
 from .config import TrainConfig, settle
 from .learner import Learner
 from .lora import add_lora
 from .loop import Processes
-from .material import limit_corpus
+from .material import limit_corpus, set_aside as set_aside
 from .metrics import Difference, PerQuery, evaluate_vectors, paired_test
 from .model import GaussianEncoder, check_precision
 from .saving import pack_model
-from .split import split_pairs
+
 
 # %% auto #0
 __all__ = ['Candidate', 'refit', 'trained_features', 'z_moments', 'in_round_coordinates', 'unit_spread', 'compose', 'line_search',
-           'climb', 'decide', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'set_aside', 'fit',
+           'climb', 'decide', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'fit',
            'start_candidates', 'encode_now', 'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
 
 # %% ../nbs/04g_train.ipynb #4e840356
@@ -177,7 +177,7 @@ class FitResult:
     def __repr__(self) -> str: return f"FitResult({self.sentence})"
 
     def _repr_markdown_(self) -> str:
-        rows = [f"| {'**' + n + '**' if n == self.report['kept'] else n} | {c['ndcg@10']:.3f} | {_words(c['against_base'])} | {c['participation_ratio']:.2f} | {c['embedding_std']:.2f} |"
+        rows = [f"| {'**' + n + '**' if n == self.report['kept'] else n} | {c['ndcg@10']:.3f} | {'–' if n == 'base' else _words(c['against_base'])} | {c['participation_ratio']:.2f} | {c['embedding_std']:.2f} |"
                 for n, c in self.report["candidates"].items()]
         head = "| model | NDCG@10 | against the base | participation ratio | std |\n|:--|--:|:--|--:|--:|\n"
         return f"{self.sentence}\n\n{head}" + "\n".join(rows)
@@ -209,7 +209,6 @@ def sentence(
     name = max(others, key=lambda n: others[n]["mean"])
     return f"Kept the base: no model was ahead of it by more than one standard error on {queries} validation queries (the best, {name}: {_words(others[name])})."
 
-# %% ../nbs/04g_train.ipynb #e0fd9503
 def against_whole_base(
     kept: Candidate, # The model that is kept
     held: HeldOut, # Validation features of the untouched base
@@ -218,20 +217,6 @@ def against_whole_base(
     if kept.model.output_dim == kept.model.head.in_features: return None
     base = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"]
     return paired_test(kept.scores()["ndcg@10"], base)
-
-def set_aside(
-    pairs: PairSet, # All training pairs
-    val: RetrievalData | PairSet | None, # What the user gave
-    seed: int, # Of the choice
-) -> tuple[PairSet, RetrievalData, str]: # (training pairs, validation data, where it came from)
-    "Validation data: as given, or a document-disjoint tenth of the pairs ranked among the documents of all."
-    if isinstance(val, PairSet): return pairs, pairs_to_retrieval(val), "given"
-    if val is not None: return pairs, val, "given"
-    if len(pairs) < 40: raise UserError(f"{len(pairs)} pairs are too few to set some aside", pairs.name, "Give --val_data, or more pairs.")
-    train, aside, _ = split_pairs(pairs, (0.9, 0.1, 0.0), seed)
-    if not len(aside): raise UserError("none of the pairs can be set aside: all share questions or documents", pairs.name, "Give --val_data.")
-    data, everything = pairs_to_retrieval(aside), pairs_to_retrieval(pairs)
-    return train, replace(data, corpus=everything.corpus), f"{len(aside)} pairs set aside (a tenth, seed {seed})"
 
 # %% ../nbs/04g_train.ipynb #17704b69
 def fit(
@@ -321,7 +306,8 @@ def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: H
 
 def _note_scale(model: GaussianEncoder, scale: float) -> None:
     model.extra = {**model.extra, "update_scale": scale}
-    logger.info("the update of the base is taken %g times: nothing else on its line was ahead by a standard error", scale)
+    words = "the update of the base is kept as it is" if scale == 1 else f"the update of the base is taken {scale:g} times as far"
+    logger.info("%s: no other length of it was ahead by a standard error on the validation set", words)
 
 def encode_now(
     model: GaussianEncoder, # Its base was trained
