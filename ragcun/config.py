@@ -13,7 +13,7 @@ from .core import UserError, logger
 from .losses import LossWeights
 
 # %% auto #0
-__all__ = ['AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'TrainConfig', 'settle']
+__all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'TrainConfig', 'settle']
 
 # %% ../nbs/04c_config.ipynb #62840281
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class TrainConfig:
         for name in ("base_learning_rate", "gradient_checkpointing", "lora_rank", "lambda_cosine"):
             if self.freeze_base and getattr(self, name):
                 raise UserError(f"{name} has no effect on a frozen base", f"--{name}", "Leave it out, or leave out --freeze_base.")
+        for name in STEPS_ONLY if self.closed_form else ():
+            if getattr(self, name): raise UserError(f"{name} has no effect on the closed form, which takes no steps", f"--{name}", "Leave it out, or leave out --closed_form.")
         if not any(w is None or w for w in (self.lambda_contrastive, self.lambda_cosine, self.lambda_isotropy, self.lambda_reg, self.lambda_predictive)):
             raise UserError("every weight of the loss is 0, so that there is nothing to learn", "--lambda_contrastive", "Give one of them a weight.")
         if not 0 <= self.seed < 2**32: raise UserError(f"seed {self.seed} is outside 0 … 2**32 - 1", "--seed", "Choose another one.")
@@ -77,6 +79,8 @@ class TrainConfig:
         contrastive, isotropy, reg = (w if v is None else v for v, w in zip(given, (1.0, 10.0, 1.0), strict=True))
         return LossWeights(contrastive, isotropy, reg, self.lambda_predictive, self.critic, self.n_slices, cosine=self.lambda_cosine or 0.0)
 
+STEPS_ONLY = ("learning_rate", "base_learning_rate", "projection_learning_rate", "lambda_contrastive", "lambda_cosine", "lambda_isotropy", "lambda_reg",
+              "lambda_predictive", "tau", "preset", "save_steps", "lora_rank", "gradient_checkpointing")
 AT_LEAST_1 = ("epochs", "batch_size", "micro_batch_tokens", "output_dim", "n_slices", "val_documents")
 POSITIVE = ("learning_rate", "base_learning_rate", "projection_learning_rate", "tau", "max_grad_norm")
 NOT_NEGATIVE = ("lambda_contrastive", "lambda_isotropy", "lambda_reg", "lambda_predictive", "warmup_ratio",
@@ -102,6 +106,10 @@ def settle(
     pairs: int, # Training pairs
 ) -> TrainConfig: # Without None where a number is needed
     "Fill in what was left open: a value that was given wins over the preset, the preset over the default."
+    if config.closed_form:
+        for name in ("epochs", "batch_size"):
+            if getattr(config, name): logger.warning("%s is not used: the closed form takes no steps", name)
+        return config
     if config.preset:
         default, name = TrainConfig(), config.preset
         config = replace(config, **{k: v for k, v in PRESETS[name].items() if getattr(config, k) == getattr(default, k)})

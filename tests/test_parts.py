@@ -115,20 +115,23 @@ class TestClosedForm:
         tie = self.point(.6, .80, .1, .08, .12)
         assert one_standard_error([clear, tie, base]) is tie                 # of equals, the one nearest to the base
 
-    def test_a_solved_head_gets_the_spread_of_pairs_it_has_not_seen(self, model):
+    def test_a_solved_head_is_scaled_by_pairs_it_has_not_seen(self, model):
         features = toy()
         splits, every = validation_splits(features), Moments.of(features.q, features.x)
         head = solve_head(every, .3, 8)
         fitted = apply_head(model, head, splits)
-        def spread(scale):
+        def misfit(scale):
+            "Variance times residual of pairs that a fold's head has not seen; 1 is what the factor is for."
             found = []
             for m, held in splits:
                 rows = [int(q[1:]) for q in held.data.queries]  # query i and document i are row i of the toy
-                seen = solve_head(m, .3, 8).project(np.concatenate([features.q[rows], features.x[rows]]))
-                found.append(np.var(seen*scale, axis=0, ddof=1).mean())
-            return np.mean(found)
+                seen = solve_head(m, .3, 8)
+                q, x = (scale*seen.project(f[rows]) for f in (features.q, features.x))
+                residual = ((x - seen.rho*q)**2).sum(1).mean()/(1 - seen.rho**2).sum()
+                found.append(np.concatenate([q, x]).var(0, ddof=1).mean()*residual)
+            return np.mean(np.power(found, -.25))
         unit = float(np.linalg.norm(fitted.head.weight.detach().numpy())/np.linalg.norm(head.weight))
-        assert spread(unit) == pytest.approx(1, abs=1e-4) and abs(spread(1) - 1) > 1e-2
+        assert misfit(unit) == pytest.approx(1, abs=1e-4) and abs(misfit(1) - 1) > 1e-3
         assert fitted.calibration.tau > 0 and fitted.output_dim == 8
         assert model.output_dim == WIDTH and fitted.base is model.base       # the given encoder is as it was
 
