@@ -232,14 +232,15 @@ def plot_quality_isotropy(
     chosen: float | None = None,  # the s that was kept
     ax: Any = None,  # axes to draw on
 ) -> Any:  # the axes
-    "The dial of the closed form: quality against isotropy, one point for each s."
+    "What the choice of s does: quality against isotropy, one point for each s; the ends and the chosen one are named."
     ax, points = ax if ax is not None else new_axes(), sorted(points, key=lambda p: p["s"])
     x = finite_array([p["participation_ratio"] for p in points], "participation_ratio")
     y = finite_array([p["ndcg@10"] for p in points], "ndcg@10")
     ax.plot(x, y, "-o", color=PALETTE["model"], markersize=4, linewidth=1.2)
     for p, a, b in zip(points, x, y, strict=True):
         kept = chosen is not None and np.isclose(p["s"], chosen)
-        ax.annotate(f"s = {p['s']:g}", (a, b), xytext=(4, 5), textcoords="offset points", fontsize=8)
+        if kept or p is points[0] or p is points[-1]:
+            ax.annotate(f"s = {p['s']:g}", (a, b), xytext=(-6, 5), textcoords="offset points", fontsize=8, ha="right" if a > x.mean() else "left")
         if kept:
             ax.plot(a, b, "o", markersize=9, markerfacecolor="none", color=PALETTE["threshold"], label="chosen")
     ax.margins(0.12)

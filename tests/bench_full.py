@@ -65,10 +65,14 @@ def features(model, test) -> HeldOut:
 
 
 def isotropy_curve(model, pairs, held: HeldOut) -> list[dict]:
-    "The dial after training: test quality and isotropy of the closed form on the trained base, for each s."
+    "Test quality and isotropy of the closed form on the trained base, for each s: in round coordinates, and as solved."
     moments = Moments.of(model.features(pairs.queries, "query"), model.features(pairs.documents))
-    heads = {s: solve_head(moments, s) for s in (0.03, 0.1, 0.3, 0.6, 0.8)}
-    return [{"s": s, "ndcg@10": float(held.ndcg(h).mean()), "participation_ratio": participation_ratio(h.project(held.x))} for s, h in heads.items()]
+    points = []
+    for s in (0.03, 0.1, 0.3, 0.6, 0.8):
+        ball, egg = (solve_head(moments, s, isotropic=turned) for turned in (True, False))
+        row = lambda h: {"ndcg@10": float(held.ndcg(h).mean()), "participation_ratio": participation_ratio(h.project(held.x))}
+        points.append({"s": s, **row(ball), "as solved": row(egg)})
+    return points
 
 
 def run(data, rate: float, epochs: int, seed: int) -> dict:
