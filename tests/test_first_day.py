@@ -109,3 +109,15 @@ def test_pairs_too_few_to_set_some_aside_are_refused_before_anything_is_made(her
     Path("few.json").write_text(json.dumps(rows))
     assert main(["train", "--train_data", "few.json", "--closed_form", "--output_dir", "out", "--device", "cpu"]) == 2
     assert "--val_data" in capsys.readouterr().err and not Path("out").exists()
+
+
+def test_a_strategy_or_a_row_that_cannot_be_used_is_named():
+    from ragcun.pairs import check_strategy
+    from ragcun.sources import row_document
+    for good in ("auto", "mix", ["title"]): check_strategy(good)
+    with pytest.raises(UserError, match="unknown strategy foo.*--strategy"): check_strategy("foo")
+    document = row_document({"text": "A text.", "title": None, "_id": 0}, "rows.jsonl, row 1")
+    assert (document.text, document.title, document.document_id) == ("A text.", "", "0")  # an id of 0 is an id
+    assert row_document("A text.", "").text == "A text."
+    for bad in ({"body": "x"}, 7, {"text": "   "}, {"text": None}):
+        with pytest.raises(UserError, match="rows.jsonl, row 2"): row_document(bad, "rows.jsonl, row 2")
