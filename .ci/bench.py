@@ -27,6 +27,7 @@ BENCHES = {
     "closed_form": ["tests/bench_closed_form.py"],
     "quality": ["tests/bench_quality.py", "demo", "squad-small", "nfcorpus-pre", "medquad", "--seeds", "2"],
     "full": ["tests/bench_full.py"],
+    "peers": ["tests/bench_peers.py"],
     "ablation_head": ["tests/bench_ablation.py", "head"],
     "ablation_full": ["tests/bench_ablation.py", "full"],
     "null": ["tests/bench_retrieval.py", "null"],
@@ -43,7 +44,7 @@ BENCHES = {
     "leaks": ["tests/data_naive.py", "data/results/naive_split.json"],
     "memory": ["tests/data_memory.py", "1000000", "data/results/prepare_memory.json"],
 }
-RESUMING = ("encoding", "training", "growth", "quality", "full", "ablation_head", "ablation_full")  # they go on inside, too
+RESUMING = ("encoding", "training", "growth", "quality", "full", "peers", "ablation_head", "ablation_full")  # they go on inside, too
 OUT = "results/bench"  # not tracked
 QUICK = {
     "startup": ["tests/bench_startup.py", "--rounds", "5", "--output", f"{OUT}/startup.json"],
