@@ -125,8 +125,9 @@ class HeldOut:
         zx: np.ndarray, # [documents, d]
         rho: np.ndarray, # [d]
     ) -> float: # A number to multiply z with
-        "The common factor that serves spread and residual alike."
-        return float(np.prod(self.fit_of(zq, zx, rho))**-.25)
+        "The common factor that brings the spread to 1, or up to 5 % off where that serves the residual."
+        variance, residual = self.fit_of(zq, zx, rho)
+        return float(variance**-.5*np.clip((variance/residual)**.25, 1/1.05, 1.05))
 
 def held_out_pairs(
     pairs: PairFeatures, # All pairs

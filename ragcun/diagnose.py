@@ -207,7 +207,7 @@ def diagnose(
 ) -> Diagnosis:  # prints as a table; .plot() for the picture
     "Say how healthy the embedding space is, base and model side by side on the same texts."
     sample = draw_sample(data, config)
-    logger.info("diagnose: %d queries, %d documents", len(sample.queries), len(sample.documents))
+    if len(sample.documents) > 500: logger.info("diagnose: %d queries, %d documents", len(sample.queries), len(sample.documents))
     h = model.features(sample.queries, "query"), model.features(sample.documents, "document")
     return compare_spaces(model, sample, h, config, getattr(data, "name", ""))
 

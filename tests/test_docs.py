@@ -112,7 +112,7 @@ def test_a_dataclass_shows_its_fields_with_what_they_mean_and_a_class_is_called_
     lines = one.body.select_one(".symbol pre").get_text().splitlines()
     assert lines[0] == "class Difference:" and re.fullmatch(r"    mean: float +# mean of a − b", lines[1]) and "def" not in "".join(lines)
     assert other.body.select_one(".symbol pre").get_text().startswith("class UserError(")
-    twins = [docs.fields()[file, "Moments"] for file in ("closed_form.py", "null.py")]  # of one name, in two modules
+    twins = [docs.fields()[file, "Moments"] for file in ("head.py", "null.py")]  # of one name, in two modules
     assert "skewness" in twins[1] and "skewness" not in twins[0]
     assert docs.fields()["hits.py", "SearchResult"].splitlines()[0] == "class SearchResult(Sequence):"
     assert docs.fields()["files.py", "RowError"].startswith("class RowError(") and ("core.py", "UserError") not in docs.fields()

@@ -121,15 +121,16 @@ class TestClosedForm:
         head = solve_head(every, .3, 8)
         fitted = apply_head(model, head, splits)
         def misfit(scale):
-            "Variance times residual of pairs that a fold's head has not seen; 1 is what the factor is for."
+            "The factor that is still missing, by pairs that a fold's head has not seen."
             found = []
             for m, held in splits:
                 rows = [int(q[1:]) for q in held.data.queries]  # query i and document i are row i of the toy
                 seen = solve_head(m, .3, 8)
                 q, x = (scale*seen.project(f[rows]) for f in (features.q, features.x))
                 residual = ((x - seen.rho*q)**2).sum(1).mean()/(1 - seen.rho**2).sum()
-                found.append(np.concatenate([q, x]).var(0, ddof=1).mean()*residual)
-            return np.mean(np.power(found, -.25))
+                variance = np.concatenate([q, x]).var(0, ddof=1).mean()
+                found.append(variance**-.5*np.clip((variance/residual)**.25, 1/1.05, 1.05))
+            return np.mean(found)
         unit = float(np.linalg.norm(fitted.head.weight.detach().numpy())/np.linalg.norm(head.weight))
         assert misfit(unit) == pytest.approx(1, abs=1e-4) and abs(misfit(1) - 1) > 1e-3
         assert fitted.calibration.tau > 0 and fitted.output_dim == 8
