@@ -27,7 +27,6 @@ from .metrics import Difference, PerQuery, evaluate_vectors, paired_test
 from .model import GaussianEncoder, check_precision
 from .saving import pack_model
 
-
 # %% auto #0
 __all__ = ['Candidate', 'refit', 'trained_features', 'z_moments', 'in_round_coordinates', 'unit_spread', 'compose', 'line_search',
            'climb', 'decide', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'fit',
