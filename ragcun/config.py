@@ -28,7 +28,7 @@ class TrainConfig:
     projection_learning_rate: float | None = None # Rate of the head; None: 5e-4, or 2e-3 for a frozen base
     freeze_base: bool = False                  # Train the head only, on cached features
     closed_form: bool = False                  # Only the closed form: no steps
-    shrinkage: float | None = None             # s of the closed form, small for isotropy; None: chosen by held-out quality
+    shrinkage: float | None = None             # s of the closed form, how much the base is believed; None: chosen by held-out quality
     isotropic_corpus: bool = False             # Half of the closed form's covariance is that of all documents that are searched
     mixed_precision: str | bool | None = "auto" # "auto", "bf16", "fp16" or "no"
     gradient_checkpointing: bool = False       # Recompute activations: less memory, more time
@@ -87,7 +87,7 @@ NOT_NEGATIVE = ("lambda_contrastive", "lambda_isotropy", "lambda_reg", "lambda_p
                 "weight_decay", "save_steps", "keep_last", "patience", "lora_rank", "lambda_cosine")
 
 def _check_ranges(c: TrainConfig) -> None:
-    if c.shrinkage is not None and not 0 < c.shrinkage <= 1: raise UserError(f"shrinkage {c.shrinkage} is outside 0 < s ≤ 1", "--shrinkage", "Use .03 for isotropy, .6 to stay near the base.")
+    if c.shrinkage is not None and not 0 < c.shrinkage <= 1: raise UserError(f"shrinkage {c.shrinkage} is outside 0 < s ≤ 1", "--shrinkage", "Use .1 to trust the pairs, .8 to stay near the base.")
     rules = [(AT_LEAST_1, lambda v: v >= 1, "is below 1", "Use 1 or more."),
              (POSITIVE, lambda v: 0 < v < math.inf, "is not a positive number", "Use one above 0."),
              (NOT_NEGATIVE, lambda v: 0 <= v < math.inf, "is negative", "Use 0 or more."), (("warmup_ratio",), lambda v: v <= 1, "is above 1", "Use a share from 0 to 1.")]
