@@ -22,21 +22,12 @@ from small import processed, small_base
 from test_distributed import together
 
 WIDTH = 32
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return str(small_base(tmp_path_factory.mktemp("parts"), dropout=0.0, width=WIDTH))
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path/"cache"))
-
-
-@pytest.fixture()
-def model(base):
-    return GaussianEncoder.from_base(base, None, "cpu", "no")
 
 
 class TestBase:

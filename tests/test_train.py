@@ -21,21 +21,12 @@ from ragcun.train import Candidate, FitResult, candidate_report, encode_now, fin
 from small import processed, small_base
 
 FULL = dict(epochs=2, batch_size=16, mixed_precision="no", n_slices=4, base_learning_rate=1e-3)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return str(small_base(tmp_path_factory.mktemp("train")))
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path/"cache"))
-
-
-@pytest.fixture()
-def model(base):
-    return GaussianEncoder.from_base(base, None, "cpu", "no")
 
 
 @pytest.fixture(scope="module")
