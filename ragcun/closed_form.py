@@ -22,7 +22,8 @@ from .model import Calibration, GaussianEncoder
 # %% auto #0
 __all__ = ['SHRINKAGES', 'MIN_PAIRS', 'ShrinkagePoint', 'fold_ids', 'one_standard_error', 'clearly_better', 'PairFeatures',
            'HeldOut', 'held_out_pairs', 'choose_shrinkage', 'fit_calibration', 'evidence_samples', 'limit_positives',
-           'fit_closed_form', 'best_head', 'apply_head', 'pair_features', 'validation_splits', 'encode_held_out']
+           'few_of_each', 'fit_closed_form', 'best_head', 'apply_head', 'pair_features', 'validation_splits',
+           'encode_held_out']
 
 # %% ../nbs/04_closed_form.ipynb #f34f19fe
 SHRINKAGES = (0.03, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
@@ -201,11 +202,20 @@ def limit_positives(
     seed: int = 0, # Of the choice
 ) -> PairSet: # The same without the surplus
     "Keep at most so many pairs of each query, chosen at random, so that no query dominates."
-    order = np.random.default_rng(seed).permutation(len(pairs))
-    ids = np.unique(pairs.query_ids, return_inverse=True)[1][order]
-    by_query = np.argsort(ids, kind="stable")
-    rank = np.arange(len(ids)) - np.searchsorted(ids[by_query], ids[by_query])
-    return PairSet([pairs[int(i)] for i in np.sort(order[by_query[rank < most]])], pairs.name)
+    rows = few_of_each(pairs.query_ids, most, np.random.default_rng(seed))
+    return PairSet([pairs[int(i)] for i in np.sort(rows)], pairs.name)
+
+def few_of_each(
+    groups: Sequence[Any], # Of each row: the query it belongs to
+    most: int, # Rows of a group
+    rng: np.random.Generator, # Decides which
+) -> np.ndarray: # Rows in random order
+    "At most so many rows of each group."
+    order = rng.permutation(len(groups))
+    ids = np.unique(groups, return_inverse=True)[1][order]
+    by_group = np.argsort(ids, kind="stable")
+    rank = np.arange(len(ids)) - np.searchsorted(ids[by_group], ids[by_group])
+    return order[np.sort(by_group[rank < most])]
 
 def fit_closed_form(
     model: GaussianEncoder, # Its base gives the features

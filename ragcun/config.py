@@ -21,6 +21,7 @@ class TrainConfig:
     "Every choice of a training run; the same names as the flags of `ragcun train`."
     epochs: int | None = None                  # Passes over the pairs; None: 3, or 40 for a frozen base
     batch_size: int | None = None              # Rows whose losses are computed together; None: 32, or up to 1024 for a frozen base
+    positives_per_query: int | None = None     # Pairs of a query in an epoch, drawn anew for each; 0: all; None: all, or 5 for a frozen base
     micro_batch_tokens: int | None = None      # Padded tokens encoded at a time, at equal loss; None: as many as a batch has
     output_dim: int | None = None              # Coordinates of z; None keeps the base's dimension
     learning_rate: float | None = None         # Rate of whatever has none of its own below
@@ -84,7 +85,7 @@ STEPS_ONLY = ("learning_rate", "base_learning_rate", "projection_learning_rate",
 AT_LEAST_1 = ("epochs", "batch_size", "micro_batch_tokens", "output_dim", "n_slices", "val_documents")
 POSITIVE = ("learning_rate", "base_learning_rate", "projection_learning_rate", "tau", "max_grad_norm")
 NOT_NEGATIVE = ("lambda_contrastive", "lambda_isotropy", "lambda_reg", "lambda_predictive", "warmup_ratio",
-                "weight_decay", "save_steps", "keep_last", "patience", "lora_rank", "lambda_cosine")
+                "weight_decay", "save_steps", "keep_last", "patience", "lora_rank", "lambda_cosine", "positives_per_query")
 
 def _check_ranges(c: TrainConfig) -> None:
     if c.shrinkage is not None and not 0 < c.shrinkage <= 1: raise UserError(f"shrinkage {c.shrinkage} is outside 0 < s ≤ 1", "--shrinkage", "Use .1 to trust the pairs, .8 to stay near the base.")
@@ -119,13 +120,13 @@ def settle(
 
 def _frozen_defaults(config: TrainConfig, pairs: int) -> dict[str, Any]:
     "Features are at hand, so that steps are cheap and batches large."
-    return {"epochs": 40, "batch_size": min(1024, max(32, pairs//4)), "tau": _start_tau(config, 0.5), "lambda_cosine": 0.0,
+    return {"epochs": 40, "positives_per_query": 5, "batch_size": min(1024, max(32, pairs//4)), "tau": _start_tau(config, 0.5), "lambda_cosine": 0.0,
             "lambda_contrastive": 1.0, "lambda_isotropy": 10.0, "lambda_reg": 1.0, "projection_learning_rate": config.learning_rate or 2e-3}
 
 def _full_defaults(config: TrainConfig) -> dict[str, Any]:
     "Every step runs the base; updates of low rank take ten times the rate of the matrices themselves."
     rate = 5e-4 if config.lora_rank else 5e-5
-    return {"epochs": 3, "batch_size": 32, "tau": _start_tau(config, 0.16), "lambda_cosine": 1.0,
+    return {"epochs": 3, "positives_per_query": 0, "batch_size": 32, "tau": _start_tau(config, 0.16), "lambda_cosine": 1.0,
             "lambda_contrastive": 0.1, "lambda_isotropy": 1.0, "lambda_reg": 0.1, "projection_learning_rate": 5e-4, "base_learning_rate": config.learning_rate or rate}
 
 def _start_tau(config: TrainConfig, evidence: float) -> float:

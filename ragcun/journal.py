@@ -74,6 +74,7 @@ def describe_epoch(
     row: dict[str, float], # The epoch's row of the log
     epoch: int, # From 1
     epochs: int, # Of the run
+    before: dict[str, float] | None = None, # The row of the epoch before: what was said of it is not said again
 ) -> None:
     "Training and validation blocks in the log, and a word on what is outside of expectation."
     logger.info("---- epoch %d of %d ----", epoch, epochs)
@@ -85,14 +86,16 @@ def describe_epoch(
                     of["pos_dist"], of["embedding_std"])
     quality = (row[f"val_{k}"] for k in ("ndcg@10", "recall@10", "participation_ratio"))
     logger.info("validation NDCG@10 %.4f  Recall@10 %.4f  participation ratio %.3f", *quality)
-    for warning in unexpected(row): logger.warning(warning)
+    said = unexpected(before) if before else {}
+    for kind, warning in unexpected(row).items():
+        if kind not in said: logger.warning(warning)
 
 def unexpected(
     row: dict[str, float], # The epoch's row of the log
-) -> list[str]: # Sentences
+) -> dict[str, str]: # Kind → sentence
     "What theory says should not be: positive pairs as far apart as unrelated ones, a spread far from 1."
-    found = []
+    found = {}
     distance, spread = row["val_pos_dist"], row["val_embedding_std"]
-    if distance >= 2**.5: found.append(f"positive distance {distance:.2f} is not below √2, that of unrelated pairs: nothing was learned yet")
-    if not 0.7 < spread < 1.3: found.append(f"embedding std {spread:.2f} is far from 1: raise --lambda_isotropy or --lambda_reg")
+    if distance >= 2**.5*spread: found["distance"] = f"positive distance {distance:.2f} is not below √2 · std, that of unrelated pairs: nothing was learned yet"
+    if not 0.7 < spread < 1.3: found["spread"] = f"embedding std {spread:.2f} is far from 1: raise --lambda_isotropy or --lambda_reg"
     return found

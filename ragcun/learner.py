@@ -33,7 +33,7 @@ from .model import GaussianEncoder, hash_state
 __all__ = ['BEFORE', 'Interrupted', 'Progress', 'Learner']
 
 # %% ../nbs/04f_learner.ipynb #62840281
-BEFORE = {"lora_rank": 0, "residual": False, "lambda_cosine": 0.0, "shrinkage": None, "isotropic_corpus": False}  # options that older checkpoints do not name, as they were then
+BEFORE = {"lora_rank": 0, "residual": False, "lambda_cosine": 0.0, "shrinkage": None, "isotropic_corpus": False, "positives_per_query": 0}  # options that older checkpoints do not name, as they were then
 
 class Interrupted(Exception):
     "The run was asked to stop and has checkpointed; the process ends with 128 + the signal."
@@ -68,6 +68,8 @@ class Learner:
         self.model, self.pairs, self.config, self.processes = model, pairs, config, Processes()
         self.output_dir = Path(output_dir) if output_dir else None
         if self.output_dir and not self.processes.rank: self.output_dir.mkdir(parents=True, exist_ok=True)
+        self.query_ids = pairs.query_ids
+        self.steps_per_epoch = len(self.batches(0))
         set_seed(config.seed, config.deterministic)
         if config.residual and config.freeze_base and model.residual is None: model.add_residual()
         self.critic = Critic(model.rho, config.tau or 0.5, 100.0 if config.critic == "cosine" else 1.0).to(model.device)
@@ -93,8 +95,14 @@ class Learner:
     @property
     def total_steps(self) -> int: # Optimiser steps of the whole run
         "Steps of all epochs."
+        return self.steps_per_epoch*(self.config.epochs or 1)
+
+    def batches(self,
+        epoch: int, # From 0
+    ) -> list[np.ndarray]: # Rows of each batch
+        "What an epoch goes through; the same number of rows in each."
         c = self.config
-        return len(epoch_batches(len(self.pairs), c.batch_size or 32, c.seed, 0))*(c.epochs or 1)
+        return epoch_batches(len(self.pairs), c.batch_size or 32, c.seed, epoch, self.query_ids, c.positives_per_query or 0)
 
     def trained_state(self) -> dict[str, Any]: # Copies of the tensors that are trained
         "Head, critic and, unless it is frozen, the base."
@@ -235,7 +243,7 @@ class Learner:
         "Train one epoch from the current batch on, measure, checkpoint."
         c, at = self.config, self.at
         self.model.base.train(not c.freeze_base)
-        batches = epoch_batches(len(self.pairs), c.batch_size or 32, c.seed, at.epoch)
+        batches = self.batches(at.epoch)
         bar = progress(total=len(batches), desc=f"epoch {at.epoch + 1}/{c.epochs}", unit="step")
         bar.update(at.batch)
         started, first = time.perf_counter(), at.batch
@@ -260,8 +268,9 @@ class Learner:
         at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
         better = row["val_ndcg@10"] > at.best
         if better: at.best, at.best_epoch, self.best_state = row["val_ndcg@10"], at.epoch - 1, self.trained_state()
+        before = next((r for r in reversed(self.rows) if r["kind"] == "epoch"), None)
         self.log({"kind": "epoch", "step": at.step, "epoch": at.epoch, **row})
-        describe_epoch(row, at.epoch, self.config.epochs or 0)
+        describe_epoch(row, at.epoch, self.config.epochs or 0, before)
         if self.stepper.skipped:
             logger.warning("fp16: %d steps so far were skipped because gradients overflowed; bf16 does not overflow", self.stepper.skipped)
         if better: logger.info("best model so far: NDCG@10 %.4f in epoch %d", at.best, at.epoch)

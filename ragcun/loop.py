@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .closed_form import RHO_RANGE
+from .closed_form import RHO_RANGE, few_of_each
 from .core import UserError
 from .data import PairSet
 from .losses import LossParts, duplicate_mask
@@ -282,9 +282,12 @@ def epoch_batches(
     batch_size: int, # Rows of a batch
     seed: int, # Of the run
     epoch: int, # From 0
-) -> list[np.ndarray]: # Rows of each batch; every row once
+    queries: Sequence[str] | None = None, # Query of each pair, where an epoch shall not take all pairs of a query
+    most: int = 0, # Pairs it takes of one; 0: all
+) -> list[np.ndarray]: # Rows of each batch; no row twice
     "Shuffled batches of one epoch; a last batch of one row, which would have no negative, joins the one before."
-    order = np.random.default_rng([seed, epoch]).permutation(n)
-    batches = [order[i:i + batch_size] for i in range(0, n, batch_size)]
+    rng = np.random.default_rng([seed, epoch])
+    order = few_of_each(queries, most, rng) if queries is not None and most else rng.permutation(n)
+    batches = [order[i:i + batch_size] for i in range(0, len(order), batch_size)]
     if len(batches) > 1 and len(batches[-1]) == 1: batches[-2:] = [np.concatenate(batches[-2:])]
     return batches

@@ -258,3 +258,6 @@ def test_an_epoch_is_described_in_words(caplog):
     with caplog.at_level("INFO", "ragcun"): describe_epoch(row, 1, 3)
     text = caplog.text
     assert "epoch 1 of 3" in text and "cosine 5.0000" in text and "NDCG@10 0.5000" in text and "far from 1" not in text
+    narrow = row | {"val_embedding_std": .2, "val_pos_dist": .3}
+    for before in (row, narrow): describe_epoch(narrow, 2, 3, before)
+    assert caplog.text.count("far from 1") == 1 and caplog.text.count("nothing was learned") == 1  # said when it begins, and not again
