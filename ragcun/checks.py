@@ -9,11 +9,12 @@ import argparse, json, os
 from pathlib import Path
 from typing import Any
 
+from .arguments import add_flag
 from .core import UserError, logger, setup_logging, write_json
 
 # %% auto #0
-__all__ = ['need', 'check_model', 'check_output', 'read_corpus', 'load', 'validation_data', 'join_processes', 'check_free_model',
-           'prepare_output', 'run_training']
+__all__ = ['need', 'check_model', 'check_output', 'model_flags', 'read_corpus', 'load', 'validation_data', 'join_processes',
+           'check_free_model', 'prepare_output', 'run_training']
 
 # %% ../nbs/08_checks.ipynb #62840281
 def need(
@@ -51,6 +52,15 @@ def check_output(
         raise UserError("this folder cannot be written", str(folder), "Check the permissions or choose another one.")
 
 # %% ../nbs/08_checks.ipynb #725b97b8
+def model_flags(
+    parser: argparse.ArgumentParser, # Gets the flags
+) -> None:
+    "The flags of every command that takes a trained model."
+    add_flag(parser, "model_path", "str", None, "model/ folder or best_model.pt of a training run")
+    add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
+    add_flag(parser, "mixed_precision", "str", "auto",
+             "Precision of encoding: bf16, fp16 or no; by default bf16 where the machine computes in it")
+
 def read_corpus(
     path: str, # File or folder
 ) -> list[dict[str, Any]]: # Each with id, text and metadata

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse, importlib.util, json, os, sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from .arguments import Parser, add_fields, add_flag, field_help, read_config
-from .checks import check_model, check_output, join_processes, load, need, prepare_output, read_corpus
+from .checks import check_model, check_output, join_processes, load, model_flags, need, prepare_output, read_corpus
 from .checks import run_training, validation_data
 from .core import UserError, logger, setup_logging
+from .serving import encode_flags, index_flags, run_encode, run_index, run_search, search_flags
 
 # %% auto #0
 __all__ = ['COMMANDS', 'make_parser', 'parse', 'main', 'Parser', 'add_fields', 'add_flag', 'check_model', 'check_output',
@@ -59,14 +60,8 @@ def _download(args: argparse.Namespace) -> int:
     return 0
 
 # %% ../nbs/08_cli.ipynb #725b97b8
-def _model_flags(parser: argparse.ArgumentParser) -> None:
-    add_flag(parser, "model_path", "str", None, "model/ folder or best_model.pt of a training run")
-    add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
-    add_flag(parser, "mixed_precision", "str", "auto",
-             "Precision of encoding: bf16, fp16 or no; by default bf16 where the machine computes in it")
-
 def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
-    _model_flags(parser)
+    model_flags(parser)
     add_flag(parser, "test_data", "str", None, "BEIR folder, evaluation file or file of pairs")
     add_flag(parser, "split_name", "str", "test", "Judgements of a BEIR folder")
     add_flag(parser, "output_file", "str", None, "Write the report here as JSON")
@@ -92,7 +87,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 def _diagnose_flags(parser: argparse.ArgumentParser) -> None:
-    _model_flags(parser)
+    model_flags(parser)
     add_flag(parser, "data", "str", None, "BEIR folder, evaluation file or file of pairs")
     add_flag(parser, "split_name", "str", "test", "Judgements of a BEIR folder")
     add_flag(parser, "output_dir", "str", "results/diagnosis",
@@ -111,119 +106,6 @@ def _diagnose(args: argparse.Namespace) -> int:
     found = diagnose(model, data)
     print(found)
     print(f"written: {', '.join(p.name for p in write_diagnosis(found, args.output_dir))} in {args.output_dir}")
-    return 0
-
-# %% ../nbs/08_cli.ipynb #fbe066a5
-def _encode_flags(parser: argparse.ArgumentParser) -> None:
-    _model_flags(parser)
-    add_flag(parser, "input", "str", None, "Documents: a file, a folder or a BEIR folder")
-    add_flag(parser, "output", "str", None,
-             "A .npy file, or a folder for resumable shards (needed with several processes)")
-    add_flag(parser, "shard_size", "int", 4096, "Documents of a shard")
-
-def _encode(args: argparse.Namespace) -> int:
-    need(args, "model_path", "input", "output")
-    check_model(args.model_path)
-    setup_logging()
-    documents = read_corpus(args.input)
-    check_output(args.output if args.output.endswith(".npy") else str(Path(args.output)/"x"))
-    if not args.output.endswith(".npy"):
-        from ragcun.shards import encode_shards
-        n = encode_shards(load(args), documents, args.output, args.shard_size)
-        print(f"{n} documents encoded into {args.output}")
-        return 0
-    import numpy as np
-    from ragcun.core import atomic_write
-    z = load(args).encode([d["text"] for d in documents])
-    with atomic_write(args.output) as tmp, open(tmp, "wb") as f: np.save(f, z)
-    print(f"{len(z)} vectors z of {z.shape[1]} coordinates in {args.output}, in the order of the input")
-    return 0
-
-def _index_flags(parser: argparse.ArgumentParser) -> None:
-    _model_flags(parser)
-    add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder")
-    add_flag(parser, "index_dir", "str", None, "Folder of the index; made if it is not there")
-    add_flag(parser, "update", "bool", False, "Replace documents whose text has changed under their id")
-    add_flag(parser, "questions", "str", None,
-             "Questions whose answers in this index are known (a BEIR folder or file): they decide when to say 'no answer'")
-    add_flag(parser, "split_name", "str", "dev", "Split of the questions")
-    add_flag(parser, "alpha", "float", 0.05, "Share of questions without an answer that may get one all the same")
-
-def _index(args: argparse.Namespace) -> int:
-    need(args, "model_path", "documents", "index_dir")
-    check_model(args.model_path)
-    if not 0 < args.alpha < 1: raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
-    from ragcun.data import load_retrieval
-    questions = load_retrieval(args.questions, args.split_name) if args.questions else None
-    setup_logging()
-    documents = read_corpus(args.documents)
-    check_output(str(Path(args.index_dir)/"x"))
-    before, changed = _compare(documents, args)
-    model = load(args)
-    if changed:
-        from ragcun.retrieve import GaussianRetriever
-        GaussianRetriever(model, args.index_dir).update(changed)
-    from ragcun.shards import index_corpus
-    index = index_corpus(model, documents, args.index_dir)
-    new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
-    print(f"{len(index):,} documents in {args.index_dir} ({new}), {model.output_dim} dimensions")
-    if questions and not int(os.environ.get("RANK", 0)): _calibrate(args, questions)
-    print(f'next:  ragcun search --index_dir {args.index_dir} "your question"')
-    return 0
-
-def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[int, list[dict[str, Any]]]:
-    "How many documents the index holds, and which of these it holds with another text; seen before a model is loaded."
-    from ragcun.hits import iter_entries
-    from ragcun.store import LanceStore, is_free, read_manifest
-    for _ in iter_entries(documents): pass                  # ids that stand for two texts are refused
-    if is_free(args.index_dir): return 0, []
-    store = LanceStore(Path(args.index_dir), read_manifest(args.index_dir).dim)
-    blocks = (documents[i:i + 1024] for i in range(0, len(documents), 1024))
-    held = ((block, store.texts([d["id"] for d in block])) for block in blocks)
-    changed = [d for block, texts in held for d in block if texts.get(d["id"], d["text"]) != d["text"]]
-    if changed and not args.update:
-        raise UserError(f"{len(changed):,} documents have another text in the index, the first of them {changed[0]['id']!r}",
-                        f"--documents {args.documents}", "Add --update to replace them.")
-    return len(store), changed
-
-def _calibrate(args: argparse.Namespace, data: Any) -> None:
-    "Set the limit of an answer from questions with known documents."
-    from ragcun.retrieve import GaussianRetriever
-    index = GaussianRetriever.open(args.index_dir, device=args.device)
-    there = index.store.ids()
-    known = {q: [d for d, grade in data.qrels[q].items() if grade > 0 and d in there] for q in data.qrels}
-    known = {q: ids for q, ids in known.items() if ids}
-    if not known:
-        raise UserError("none of the documents that answer these questions is in the index", args.questions,
-                        "Index the corpus that the questions were judged on, with its ids.")
-    limit = index.calibrate([data.queries[q] for q in known], list(known.values()), args.alpha)
-    print(f"limit of an answer from {len(known)} questions: of questions without one, {args.alpha:.0%} are expected to get one all the same" if limit
-          else f"{len(known)} questions are too few for a rate of {args.alpha:.0%}: every search will say 'no answer'")
-
-def _search_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("question", nargs="*",
-                        help="the question; without one, questions are read from standard input, one a line")
-    add_flag(parser, "index_dir", "str", None, "Folder made by ragcun index or ragcun demo")
-    add_flag(parser, "top_k", "int", 5, "Hits at most")
-    add_flag(parser, "max_e_value", "float", None,
-             "Leave out hits with a larger E-value (1: as good as the best of chance)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a question")
-    add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
-
-def _search(args: argparse.Namespace) -> int:
-    need(args, "index_dir")
-    if args.top_k < 1: raise UserError(f"top_k {args.top_k} is below 1", "--top_k", "Use 1 or more.")
-    if args.max_e_value is not None and not args.max_e_value >= 0:
-        raise UserError(f"max_e_value {args.max_e_value} is negative", "--max_e_value", "Use 0 or more.")
-    questions = [" ".join(args.question)] if args.question else [line.strip() for line in sys.stdin if line.strip()]
-    if not any(q.strip() for q in questions):
-        raise UserError("no question", "search", 'Type: ragcun search --index_dir DIR "your question"')
-    from ragcun.store import read_manifest
-    read_manifest(args.index_dir)
-    from ragcun.retrieve import GaussianRetriever
-    index = GaussianRetriever.open(args.index_dir, device=args.device)
-    for result in index.search(questions, args.top_k, args.max_e_value):
-        print(json.dumps(result.to_json(), ensure_ascii=False) if args.json else result)
     return 0
 
 # %% ../nbs/08_cli.ipynb #b6149bb9
@@ -297,9 +179,9 @@ COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
     "train": ("fit a retriever to pairs; never worse than its base", _train_flags, _train),
     "evaluate": ("retrieval metrics beside the base, with intervals", _evaluate_flags, _evaluate),
     "diagnose": ("how healthy the embedding space is: figures and numbers", _diagnose_flags, _diagnose),
-    "encode": ("vectors of a corpus", _encode_flags, _encode),
-    "index": ("make or extend an index of documents", _index_flags, _index),
-    "search": ("ask an index", _search_flags, _search)}
+    "encode": ("vectors of a corpus", encode_flags, run_encode),
+    "index": ("make or extend an index of documents", index_flags, run_index),
+    "search": ("ask an index", search_flags, run_search)}
 
 # %% ../nbs/08_cli.ipynb #a2018980
 def make_parser(
@@ -325,15 +207,22 @@ def parse(
 ) -> argparse.Namespace: # Flags, with those of --config below them
     "Parse; values of a --config file stand where the command line says nothing."
     parser = make_parser(argv)
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
     if not args.command:
         parser.print_help()
         raise SystemExit(2)
+    sub: Parser = parser._subparsers._group_actions[0].choices[args.command]  # type: ignore
+    if unknown: sub.error(f"unknown: {' '.join(unknown)}{_nearest(unknown[0], sub)}")
     if not getattr(args, "config", None): return args
     known = set(vars(args)) - {"command", "run", "config"}
     values = read_config(args.config, {k: v for k, v in vars(args).items() if k in known})
-    parser._subparsers._group_actions[0].choices[args.command].set_defaults(**values)  # type: ignore
+    sub.set_defaults(**values)
     return parser.parse_args(argv)
+
+def _nearest(flag: str, parser: argparse.ArgumentParser) -> str:
+    "The flag that was probably meant."
+    found = get_close_matches(flag.split("=")[0].replace("-", "_").replace("__", "--", 1), parser._option_string_actions, 1)
+    return f" (did you mean {found[0]}?)" if found else ""
 
 def main(
     argv: Sequence[str] | None = None, # Arguments; those of the process when None

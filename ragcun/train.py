@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import copy, time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from .closed_form import (SHRINKAGES, HeldOut, Head, Moments, PairFeatures, apply_head, best_head, clearly_better, encode_held_out,
     evidence_samples, fit_calibration, fit_closed_form, limit_positives, pair_features, participation_ratio, round_coordinates, solve_head, validation_splits)
@@ -26,11 +24,12 @@ from .material import limit_corpus, set_aside as set_aside
 from .metrics import Difference, PerQuery, evaluate_vectors, paired_test
 from .model import GaussianEncoder, check_precision
 from .saving import pack_model
+from .update_scale import line_search as line_search
 
 # %% auto #0
-__all__ = ['Candidate', 'refit', 'trained_features', 'z_moments', 'in_round_coordinates', 'unit_spread', 'compose', 'line_search',
-           'climb', 'decide', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'fit',
-           'start_candidates', 'encode_now', 'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
+__all__ = ['Candidate', 'refit', 'trained_features', 'z_moments', 'in_round_coordinates', 'unit_spread', 'compose', 'decide',
+           'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'fit', 'start_candidates', 'encode_now',
+           'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
 
 # %% ../nbs/04g_train.ipynb #4e840356
 _all_ = ["fit_closed_form", "TrainConfig"]
@@ -115,40 +114,6 @@ def compose(
     "Two affine maps as one."
     weight, bias = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias))
     return replace(head, weight=head.weight @ weight, bias=head.weight @ bias + head.bias)
-
-# %% ../nbs/04g_train.ipynb #fbe066a5
-def line_search(
-    untouched: GaussianEncoder, # Its base has the weights before training
-    trained: GaussianEncoder, # Its base has those after; changed in place
-    val: RetrievalData, # Validation collection
-    seed: int = 0, # Of the part of it that is used
-) -> float: # The factor a that was taken
-    "Scale the update of the base's weights by what serves the validation set."
-    chosen = list(val.qrels)[:300]
-    few = replace(val, queries={q: val.queries[q] for q in chosen}, qrels={q: val.qrels[q] for q in chosen})
-    part = limit_corpus(few, 1000, seed)
-    before, after = untouched.base.state_dict(), {k: t.clone() for k, t in trained.base.state_dict().items()}
-    def quality(a: float) -> np.ndarray:
-        trained.base.load_state_dict({k: torch.lerp(before[k].to(t), t, a) if t.is_floating_point() else t for k, t in after.items()})
-        q, x = (trained.compute_features(list(texts.values()), side) for texts, side in ((part.queries, "query"), (part.corpus, "document")))
-        return evaluate_vectors(q, x, part, "ip", 10)["ndcg@10"]
-    best = climb(quality)
-    trained.base.load_state_dict({k: torch.lerp(before[k].to(t), t, best) if t.is_floating_point() else t for k, t in after.items()})
-    trained._fingerprint = None
-    return best
-
-def climb(
-    quality: Callable[[float], np.ndarray], # Factor → metric per query
-) -> float: # The factor where it stops
-    "From 1 upwards, else downwards, as long as each step is clearly better than the last."
-    now, score = 1.0, quality(1.0)
-    for way in ((1.5, 2.0, 3.0), (0.5, 0.25)):
-        for a in way:
-            there = quality(a)
-            if not clearly_better(paired_test(there, score)): break
-            now, score = a, there
-        if now != 1.0: break
-    return now
 
 # %% ../nbs/04g_train.ipynb #712e9d7c
 def decide(
