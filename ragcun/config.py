@@ -37,8 +37,8 @@ class TrainConfig:
     residual: bool = True                      # A residual layer before the head of a frozen base
     line_search: bool = True                   # After training the base: how much of the update to take, by the validation set
     lambda_contrastive: float | None = None    # Weight of InfoNCE with the critic below; None: .1, or 1 for a frozen base
-    lambda_cosine: float | None = None         # Weight of InfoNCE on the cosine of the base's own features; None: 1, or 0 for a frozen base
-    lambda_isotropy: float | None = None       # Weight of SIGReg; None: 1, or 10 for a frozen base
+    lambda_cosine: float | None = None         # Weight of InfoNCE on the cosine of the features before the head; None: 1, or 10 for a frozen base (0 without its residual layer)
+    lambda_isotropy: float | None = None       # Weight of SIGReg; None: 1 (10 for a head alone)
     lambda_reg: float | None = None            # Weight of mean and standard deviation; None: .1, or 1 for a frozen base
     lambda_predictive: float = 0.0             # Weight of the JEPA term
     critic: str = "evidence"                   # "evidence", "euclidean" or "cosine"
@@ -63,9 +63,11 @@ class TrainConfig:
         if self.preset not in (None, "small", "large"): raise UserError(f"unknown preset {self.preset!r}", "--preset", "Use small or large.")
         unknown = set(self.report_to.split(",")) - {"jsonl", "tensorboard", ""}
         if unknown: raise UserError(f"unknown log {', '.join(sorted(unknown))}", "--report_to", "Use tensorboard, jsonl or both.")
-        for name in ("base_learning_rate", "gradient_checkpointing", "lora_rank", "lambda_cosine"):
+        for name in ("base_learning_rate", "gradient_checkpointing", "lora_rank"):
             if self.freeze_base and getattr(self, name):
                 raise UserError(f"{name} has no effect on a frozen base", f"--{name}", "Leave it out, or leave out --freeze_base.")
+        if self.freeze_base and not self.residual and self.lambda_cosine:
+            raise UserError("lambda_cosine has no effect on a frozen base without a residual layer", "--lambda_cosine", "Leave it out, or leave out --no-residual.")
         for name in STEPS_ONLY if self.closed_form else ():
             if getattr(self, name): raise UserError(f"{name} has no effect on the closed form, which takes no steps", f"--{name}", "Leave it out, or leave out --closed_form.")
         if not any(w is None or w for w in (self.lambda_contrastive, self.lambda_cosine, self.lambda_isotropy, self.lambda_reg, self.lambda_predictive)):
@@ -120,8 +122,9 @@ def settle(
 
 def _frozen_defaults(config: TrainConfig, pairs: int) -> dict[str, Any]:
     "Features are at hand, so that steps are cheap and batches large."
-    return {"epochs": 40, "positives_per_query": 5, "batch_size": min(1024, max(32, pairs//4)), "tau": _start_tau(config, 0.5), "lambda_cosine": 0.0,
-            "lambda_contrastive": 1.0, "lambda_isotropy": 10.0, "lambda_reg": 1.0, "projection_learning_rate": config.learning_rate or 2e-3}
+    cosine, isotropy = (10.0, 1.0) if config.residual else (0.0, 10.0)
+    return {"epochs": 40, "positives_per_query": 5, "batch_size": min(1024, max(32, pairs//4)), "tau": _start_tau(config, 0.5), "lambda_cosine": cosine,
+            "lambda_contrastive": 1.0, "lambda_isotropy": isotropy, "lambda_reg": 1.0, "projection_learning_rate": config.learning_rate or 2e-3}
 
 def _full_defaults(config: TrainConfig) -> dict[str, Any]:
     "Every step runs the base; updates of low rank take ten times the rate of the matrices themselves."

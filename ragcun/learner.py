@@ -196,10 +196,11 @@ class Learner:
         layout = replace(layout, mask=layout.mask.to(self.model.device))
         seen: dict[str, float] = {}
         def loss_of(h: Tensor) -> LossParts:
-            q, x, negatives = layout.split(self.model.embed(h.float()))
+            g = self.model.refine(h.float())
+            q, x, negatives = layout.split(self.model.head(g))
             seen.update(pos_dist=float(pos_dist(q.detach(), x.detach())), embedding_std=float(torch.cat([q, x]).detach().std(0).mean()))
             parts = total_loss(q, x, self.critic.rho, self.critic.tau, self.config.weights, negatives=negatives, mask=layout.mask,
-                               seed=self.at.step, features=(h[:len(q)], h[len(q):]))
+                               seed=self.at.step, features=(g[:len(q)], g[len(q):]))
             if not torch.isfinite(parts.total): self._not_finite(rows)
             return parts
         self.stepper.optimizer.zero_grad(set_to_none=True)  # an interrupted step may have left some

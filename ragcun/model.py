@@ -148,12 +148,17 @@ class GaussianEncoder(torch.nn.Module):
         "z = W h + b in float32, of h after the residual layer where there is one."
         if features.ndim != 2 or features.shape[1] != self.head.in_features:
             raise UserError(f"features have shape {features.shape}, the head takes [n, {self.head.in_features}]", "project", "Use this model's features.")
-        h = np.asarray(features, np.float32)
-        if self.residual is not None:
-            weight, bias = (t.detach().cpu().float().numpy() for t in (self.residual.linear.weight, self.residual.linear.bias))
-            h = h + np.tanh(h @ weight.T + bias)
         weight, bias = (t.detach().cpu().numpy() for t in (self.head.weight, self.head.bias))
-        return h @ weight.T + bias
+        return self.refined(features) @ weight.T + bias
+
+    def refined(self,
+        features: np.ndarray, # [n, d_base]
+    ) -> np.ndarray: # [n, d_base] float32
+        "What the head is applied to: features after the residual layer, where there is one."
+        h = np.asarray(features, np.float32)
+        if self.residual is None: return h
+        weight, bias = (t.detach().cpu().float().numpy() for t in (self.residual.linear.weight, self.residual.linear.bias))
+        return h + np.tanh(h @ weight.T + bias)
 
     def encode(self,
         texts: Sequence[str], # Texts to encode
@@ -198,7 +203,13 @@ class GaussianEncoder(torch.nn.Module):
         h: torch.Tensor, # [n, d_base] features
     ) -> torch.Tensor: # [n, d] with gradient
         "z of features, as `project`, for training."
-        return self.head(h if self.residual is None else self.residual({"sentence_embedding": h})["sentence_embedding"])
+        return self.head(self.refine(h))
+
+    def refine(self,
+        h: torch.Tensor, # [n, d_base] features
+    ) -> torch.Tensor: # [n, d_base] with gradient
+        "As `refined`, for training."
+        return h if self.residual is None else self.residual({"sentence_embedding": h})["sentence_embedding"]
 
     def add_residual(self) -> GaussianEncoder: # This encoder
         "Put a layer h + tanh(A h + c) before the head. A and c start at 0, so that nothing changes before it is trained."

@@ -27,9 +27,9 @@ from .saving import pack_model
 from .update_scale import line_search as line_search
 
 # %% auto #0
-__all__ = ['Candidate', 'refit', 'trained_features', 'z_moments', 'in_round_coordinates', 'unit_spread', 'compose', 'decide',
-           'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'fit', 'start_candidates', 'encode_now',
-           'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
+__all__ = ['NEAR', 'Candidate', 'refit', 'trained_features', 'z_moments', 'in_round_coordinates', 'unit_spread', 'compose',
+           'decide', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'fit', 'start_candidates',
+           'encode_now', 'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
 
 # %% ../nbs/04g_train.ipynb #4e840356
 _all_ = ["fit_closed_form", "TrainConfig"]
@@ -54,18 +54,21 @@ class Candidate:
         return {"participation_ratio": participation_ratio(x), "embedding_std": variance**.5, "pos_residual": residual,
                 "pos_dist": float(np.sqrt(((x[rows[:, 1]] - q[rows[:, 0]])**2).mean()))}
 
+NEAR = (.9, .95, .98)  # shrinkages next to 1: what a residual layer was trained to may be the geometry that serves
+
 def refit(
     model: GaussianEncoder, # A trained model
     features: PairFeatures, # Of the training pairs, by its base
     held: HeldOut, # Validation features of its base
     config: TrainConfig, # Says whether the base is frozen
 ) -> Candidate: # The one with the s that serves the validation set best
-    "Closed form on what was trained: on the features of a trained base, or on the embeddings of a trained head."
-    moments = z_moments(model, features) if config.freeze_base else Moments.of(features.q, features.x)
+    "Closed form on what was trained: on the features of a trained base or residual layer, or on the embeddings of a head that was trained alone."
+    alone = config.freeze_base and model.residual is None
+    moments = z_moments(model, features) if alone else Moments.of(model.refined(features.q), model.refined(features.x))
     options = []
-    for s in SHRINKAGES[:-1] if config.shrinkage is None else (config.shrinkage,):
+    for s in (*SHRINKAGES[:-1], *(NEAR if config.freeze_base else ())) if config.shrinkage is None else (config.shrinkage,):
         head = solve_head(moments, s, model.output_dim)
-        if config.freeze_base: head = compose(head, model)
+        if alone: head = compose(head, model)
         options.append(Candidate("trained, refitted", model.clone_head().set_head(head.weight, head.bias, head.rho), held))
     return max(options, key=lambda c: float(c.scores()["ndcg@10"].mean()))
 

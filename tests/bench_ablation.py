@@ -42,7 +42,7 @@ def start(model, pairs, s=0.3):
 
 def head_row(model, data, critic: str, weight: float, seed: int) -> dict:
     "Head training: the trained head as its critic ranks, and refitted."
-    config = settle(TrainConfig(freeze_base=True, critic=critic, lambda_isotropy=weight, seed=seed), len(data.train))
+    config = settle(TrainConfig(freeze_base=True, critic=critic, lambda_isotropy=weight, lambda_cosine=0.0, seed=seed), len(data.train))
     learner = Learner(start(model, data.train), data.train, data.val, config)
     trained = learner.train()
     held = encode_held_out(model, data.val)
