@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ragcun.closed_form import HeldOut, Moments, encode_held_out, solve_head
+from ragcun.closed_form import HeldOut, Moments, encode_held_out, few_of_each, solve_head
 from ragcun.config import TrainConfig, settle
 from ragcun.core import UserError
 from ragcun.data import load_pairs, pairs_to_retrieval
@@ -138,6 +138,37 @@ def test_the_cosine_part_trains_the_base_and_nothing_else(model, pairs, val):
     assert row["cosine"] > 0 and row["loss"] == pytest.approx(row["cosine"])
     assert hash_state(run.model.base.state_dict()) != base and torch.equal(run.model.head.weight, head)
     with pytest.raises(UserError, match="nothing to learn"): TrainConfig(**only, lambda_cosine=0.0)
+
+
+def test_with_a_frozen_base_the_cosine_part_trains_the_residual_layer(model, pairs, val):
+    only = dict(lambda_contrastive=0.0, lambda_isotropy=0.0, lambda_reg=0.0, freeze_base=True, mixed_precision="no", batch_size=16)
+    run = learner(model, pairs, val, **only)
+    base, head = hash_state(run.model.base.state_dict()), run.model.head.weight.detach().clone()
+    losses = [run.step(np.arange(16)) for _ in range(8)]
+    assert losses[0]["loss"] == pytest.approx(10*losses[0]["cosine"]) and losses[-1]["cosine"] < losses[0]["cosine"]
+    assert hash_state(run.model.base.state_dict()) == base and torch.equal(run.model.head.weight, head)
+    h = torch.as_tensor(model.features(pairs.queries[:5], "query"))
+    bent = run.model.refine(h).detach().numpy()
+    assert np.abs(bent - h.numpy()).max() > 1e-3
+    np.testing.assert_allclose(run.model.refined(h.numpy()), bent, atol=1e-6)
+    with pytest.raises(UserError, match="without a residual layer"): TrainConfig(freeze_base=True, residual=False, lambda_cosine=1.0)
+
+
+def test_a_refit_starts_from_what_the_residual_layer_was_trained_to(model, pairs, val):
+    config = settle(TrainConfig(freeze_base=True), len(pairs))
+    trained = model.clone_head().add_residual()
+    with torch.no_grad(): trained.residual.linear.weight.normal_(std=.3, generator=torch.Generator().manual_seed(0))
+    features, data = trained_features(trained, pairs), held(trained, val)
+    chosen = refit(trained, features, data, config)
+    bent = HeldOut(trained.refined(data.q), trained.refined(data.x), data.data)
+    moments = Moments.of(trained.refined(features.q), trained.refined(features.x))
+    values = [bent.ndcg(solve_head(moments, s)).mean() for s in (.03, .1, .2, .3, .45, .6, .8, .9, .95, .98)]
+    assert chosen.scores()["ndcg@10"].mean() == pytest.approx(max(values), abs=1e-6)
+
+
+def test_an_epoch_takes_a_few_pairs_of_each_query():
+    rows = few_of_each(["a"]*50 + ["b"]*3 + ["c"], 5, np.random.default_rng(0))
+    assert len(rows) == 9 and len(set(rows)) == 9 and sum(rows < 50) == 5 and list(rows) != sorted(rows)
 
 
 def test_a_cosine_critic_keeps_its_large_temperature(model, pairs, val):
