@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .core import UserError, logger
-from .losses import LossWeights
+from .losses import CRITICS, LossWeights
 
 # %% auto #0
 __all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'TrainConfig', 'settle']
@@ -66,14 +66,13 @@ class TrainConfig:
         for name in ("base_learning_rate", "gradient_checkpointing", "lora_rank"):
             if self.freeze_base and getattr(self, name):
                 raise UserError(f"{name} has no effect on a frozen base", f"--{name}", "Leave it out, or leave out --freeze_base.")
-        if self.freeze_base and not self.residual and self.lambda_cosine:
-            raise UserError("lambda_cosine has no effect on a frozen base without a residual layer", "--lambda_cosine", "Leave it out, or leave out --no-residual.")
+        _check_idle(self)
         for name in STEPS_ONLY if self.closed_form else ():
             if getattr(self, name): raise UserError(f"{name} has no effect on the closed form, which takes no steps", f"--{name}", "Leave it out, or leave out --closed_form.")
+        if self.critic not in CRITICS: raise UserError(f"unknown critic {self.critic!r}", "--critic", f"Use {', '.join(CRITICS[:-1])} or {CRITICS[-1]}.")
         if not any(w is None or w for w in (self.lambda_contrastive, self.lambda_cosine, self.lambda_isotropy, self.lambda_reg, self.lambda_predictive)):
             raise UserError("every weight of the loss is 0, so that there is nothing to learn", "--lambda_contrastive", "Give one of them a weight.")
         if not 0 <= self.seed < 2**32: raise UserError(f"seed {self.seed} is outside 0 … 2**32 - 1", "--seed", "Choose another one.")
-        _ = self.weights  # checks the critic
 
     @property
     def weights(self) -> LossWeights: # Weights of the loss
@@ -88,6 +87,13 @@ AT_LEAST_1 = ("epochs", "batch_size", "micro_batch_tokens", "output_dim", "n_sli
 POSITIVE = ("learning_rate", "base_learning_rate", "projection_learning_rate", "tau", "max_grad_norm")
 NOT_NEGATIVE = ("lambda_contrastive", "lambda_isotropy", "lambda_reg", "lambda_predictive", "warmup_ratio",
                 "weight_decay", "save_steps", "keep_last", "patience", "lora_rank", "lambda_cosine", "positives_per_query")
+
+def _check_idle(c: TrainConfig) -> None:
+    "Refuse to leave out a part that would not be there anyway, and a weight on nothing."
+    if c.freeze_base and not c.residual and c.lambda_cosine:
+        raise UserError("lambda_cosine has no effect on a frozen base without a residual layer", "--lambda_cosine", "Leave it out, or leave out --no-residual.")
+    for name, idle, where in (("line_search", c.freeze_base or c.closed_form, "where the base is not trained"), ("residual", c.closed_form or not c.freeze_base and not c.preset, "without --freeze_base")):
+        if idle and not getattr(c, name): raise UserError(f"--no-{name} has no effect {where}", f"--no-{name}", "Leave it out.")
 
 def _check_ranges(c: TrainConfig) -> None:
     if c.shrinkage is not None and not 0 < c.shrinkage <= 1: raise UserError(f"shrinkage {c.shrinkage} is outside 0 < s ≤ 1", "--shrinkage", "Use .1 to trust the pairs, .8 to stay near the base.")
@@ -118,6 +124,7 @@ def settle(
         config = replace(config, **{k: v for k, v in PRESETS[name].items() if getattr(config, k) == getattr(default, k)})
         logger.info("preset %s: %s", name, ", ".join(f"{k} {getattr(config, k)}" for k in PRESETS[name]))
     chosen = _frozen_defaults(config, pairs) if config.freeze_base else _full_defaults(config)
+    if config.batch_size == 1: logger.warning("a batch of one pair has no other documents to tell its own from: only rows with explicit negatives teach contrast")
     return replace(config, **{k: v for k, v in chosen.items() if getattr(config, k) is None})
 
 def _frozen_defaults(config: TrainConfig, pairs: int) -> dict[str, Any]:
