@@ -30,6 +30,7 @@ BENCHES = {
     "peers": ["tests/bench_peers.py"],
     "ablation_head": ["tests/bench_ablation.py", "head"],
     "ablation_full": ["tests/bench_ablation.py", "full"],
+    "ablation_mix": ["tests/bench_ablation.py", "mix"],
     "null": ["tests/bench_retrieval.py", "null"],
     "no_answer": ["tests/bench_retrieval.py", "no_answer"],
     "storage": ["tests/bench_retrieval.py", "storage"],
@@ -44,7 +45,7 @@ BENCHES = {
     "leaks": ["tests/data_naive.py", "data/results/naive_split.json"],
     "memory": ["tests/data_memory.py", "1000000", "data/results/prepare_memory.json"],
 }
-RESUMING = ("encoding", "training", "growth", "quality", "full", "peers", "ablation_head", "ablation_full")  # they go on inside, too
+RESUMING = ("encoding", "training", "growth", "quality", "full", "peers", "ablation_head", "ablation_full", "ablation_mix")  # they go on inside, too
 OUT = "results/bench"  # not tracked
 QUICK = {
     "startup": ["tests/bench_startup.py", "--rounds", "5", "--output", f"{OUT}/startup.json"],

@@ -2,8 +2,9 @@
 
     python tests/bench_ablation.py head     # minutes: 3 critics, 4 weights, 3 seeds
     python tests/bench_ablation.py full     # about ten minutes a row on two cores
+    python tests/bench_ablation.py mix      # minutes: what head and residual layer on a frozen base learn from, 1,600 pairs of demo and medquad
 
-On the documentation strings of the demo, questions of the validation split, so that looking at many rows spoils no test. Rows that are in data/results/ablation.json are not run again.
+On the documentation strings of the demo and, for the mix, health questions (RAGCUN_SHARED_DATA), questions of the validation split, so that looking at many rows spoils no test. Rows that are in data/results/ablation.json are not run again.
 """
 from __future__ import annotations
 
@@ -18,12 +19,14 @@ from ragcun.demo import DemoConfig, demo_data
 from ragcun.learner import Learner
 from ragcun.metrics import evaluate_vectors
 from ragcun.model import GaussianEncoder
-from ragcun.train import Candidate, encode_now, refit, trained_features, unit_spread
+from ragcun.train import Candidate, encode_now, in_round_coordinates, refit, start_candidates, trained_features, unit_spread
 
 CRITICS, WEIGHTS, SEEDS = ("evidence", "euclidean", "cosine"), (0.0, 1.0, 10.0, 100.0), (0, 1, 2)
 OBJECTIVES = {  # weights of (cosine of the base, evidence, isotropy, mean and spread)
     "cosine": (1.0, 0.0, 0.0, 0.0), "cosine, evidence and isotropy at a tenth": (1.0, 0.1, 1.0, 0.1),
     "cosine, evidence and isotropy": (1.0, 1.0, 10.0, 1.0), "evidence and isotropy": (0.0, 1.0, 10.0, 1.0)}
+
+MIXES = {"evidence and isotropy": (0.0, 1.0, 10.0, 1.0), "all at full weight": (1.0, 1.0, 10.0, 1.0), "mostly cosine": (10.0, 1.0, 1.0, 1.0)}
 
 
 def measures(c: Candidate) -> dict:
@@ -64,9 +67,23 @@ def full_row(model, data, name: str, seed: int) -> dict:
             "refitted": measures(refit(trained, trained_features(trained, pairs), held, config))}
 
 
+def mix_row(model, name: str, mix: str, seed: int) -> dict:
+    "Head and residual layer on 1,600 pairs: what training leaves, in round coordinates where `fit` would take them."
+    from bench_peers import Task
+    task = Task.load(name)
+    cosine, evidence, isotropy, reg = MIXES[mix]
+    config = settle(TrainConfig(freeze_base=True, seed=seed, lambda_cosine=cosine, lambda_contrastive=evidence, lambda_isotropy=isotropy, lambda_reg=reg), len(task.train))
+    held = encode_held_out(model, task.dev)
+    first = start_candidates(model, task.train, held, config)
+    trained = Learner(first[1].model.clone_head(), task.train, task.dev, config).train()
+    steps = in_round_coordinates(Candidate("trained", trained, held), trained_features(trained, task.train))
+    return {"part": "mix", "collection": name, "objective": mix, "seed": seed, "base": measures(first[0]), "closed form": measures(first[1]), "trained": measures(unit_spread(steps)),
+            "refitted": measures(unit_spread(refit(trained, trained_features(trained, task.train), held, config)))}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("head", "full"))
+    parser.add_argument("part", choices=("head", "full", "mix"))
     parser.add_argument("--output", default="data/results/ablation.json")
     parser.add_argument("--again", action="store_true", help="also what is recorded")
     args = parser.parse_args()
@@ -75,13 +92,15 @@ def main() -> None:
     if args.again: rows = [r for r in rows if r["part"] != args.part]
     data, model = demo_data(DemoConfig()), GaussianEncoder.from_base(device="cpu")
     model.cached = True
-    wanted = [{"part": "head", "critic": c, "isotropy": w, "seed": s} for c in CRITICS for w in WEIGHTS for s in SEEDS] if args.part == "head" else \
-             [{"part": "full", "objective": o, "seed": 0} for o in OBJECTIVES]
+    wanted = {"head": [{"critic": c, "isotropy": w, "seed": s} for c in CRITICS for w in WEIGHTS for s in SEEDS], "full": [{"objective": o, "seed": 0} for o in OBJECTIVES],
+              "mix": [{"collection": c, "objective": o, "seed": s} for c in ("demo", "medquad") for o in MIXES for s in SEEDS[:2]]}[args.part]
+    row_of = {"head": lambda critic, isotropy, seed: head_row(model, data, critic, isotropy, seed), "full": lambda objective, seed: full_row(model, data, objective, seed),
+              "mix": lambda collection, objective, seed: mix_row(model, collection, objective, seed)}[args.part]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     for key in wanted:
-        if any(key.items() <= r.items() for r in rows): continue
-        rows.append(head_row(model, data, key["critic"], key["isotropy"], key["seed"]) if args.part == "head" else full_row(model, data, key["objective"], key["seed"]))
-        write_json(args.output, {"command": "python tests/bench_ablation.py head, then full", "commit": commit, "pairs": len(data.train), "queries": len(data.val.qrels), "rows": rows})
+        if any(({"part": args.part} | key).items() <= r.items() for r in rows): continue
+        rows.append(row_of(**key))
+        write_json(args.output, {"command": "python tests/bench_ablation.py head, then full and mix", "commit": commit, "pairs": len(data.train), "queries": len(data.val.qrels), "rows": rows})
         print(key, {k: round(v["ndcg@10"], 4) for k, v in rows[-1].items() if isinstance(v, dict)}, flush=True)
 
 
