@@ -87,8 +87,9 @@ def main() -> None:
     parser.add_argument("--output", default="data/results/ablation.json")
     parser.add_argument("--again", action="store_true", help="also what is recorded")
     args = parser.parse_args()
-    try: rows = read_json(args.output)["rows"]
-    except ValueError: rows = []
+    try: recorded = read_json(args.output)
+    except ValueError: recorded = {}
+    rows = recorded.get("rows", [])
     if args.again: rows = [r for r in rows if r["part"] != args.part]
     data, model = demo_data(DemoConfig()), GaussianEncoder.from_base(device="cpu")
     model.cached = True
@@ -99,8 +100,8 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     for key in wanted:
         if any(({"part": args.part} | key).items() <= r.items() for r in rows): continue
-        rows.append(row_of(**key))
-        write_json(args.output, {"command": "python tests/bench_ablation.py head, then full and mix", "commit": commit, "pairs": len(data.train), "queries": len(data.val.qrels), "rows": rows})
+        rows.append(row_of(**key) | {"commit": commit})
+        write_json(args.output, {"command": "python tests/bench_ablation.py head, then full and mix", "commit": recorded.get("commit", commit), "pairs": len(data.train), "queries": len(data.val.qrels), "rows": rows})
         print(key, {k: round(v["ndcg@10"], 4) for k, v in rows[-1].items() if isinstance(v, dict)}, flush=True)
 
 
