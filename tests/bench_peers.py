@@ -219,7 +219,7 @@ def main() -> None:
                 row["against base"] = against(kept[method, seed], base["each"])
                 for mine, peer in (("head", "dense"), ("full", "mnr")):
                     if method == mine and (peer, seed) in kept: row[f"against {peer}"] = against(kept[method, seed], kept[peer, seed])
-                rows.append(row)
+                rows.append(row | {"commit": commit})
                 write_json(args.output, {"command": "python tests/bench_peers.py", "commit": commit, "machine": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
                                          "torch": torch.__version__, "rows": rows})
                 print(f"{name:13} {method:12} seed {seed}  {row['seconds']:7.1f} s  isotropy {row['participation_ratio']:.2f}  no answer {row['no_answer_auroc']:.3f}  " +
