@@ -208,10 +208,10 @@ def parse(
     "Parse; values of a --config file stand where the command line says nothing."
     parser = make_parser(argv)
     args, unknown = parser.parse_known_args(argv)
-    if not args.command:
+    if not args.command and not unknown:
         parser.print_help()
         raise SystemExit(2)
-    sub: Parser = parser._subparsers._group_actions[0].choices[args.command]  # type: ignore
+    sub: Parser = parser._subparsers._group_actions[0].choices[args.command] if args.command else parser  # type: ignore
     if unknown: sub.error(f"unknown: {' '.join(unknown)}{_nearest(unknown[0], sub)}")
     if not getattr(args, "config", None): return args
     known = set(vars(args)) - {"command", "run", "config"}
