@@ -121,3 +121,20 @@ def test_a_strategy_or_a_row_that_cannot_be_used_is_named():
     assert row_document("A text.", "").text == "A text."
     for bad in ({"body": "x"}, 7, {"text": "   "}, {"text": None}):
         with pytest.raises(UserError, match="rows.jsonl, row 2"): row_document(bad, "rows.jsonl, row 2")
+
+
+def test_an_unknown_flag_is_one_line_that_says_which_was_meant_and_where_to_look(capsys):
+    for argv, line in ((["train", "--trian_data", "x.json"], "ragcun train: unknown: --trian_data x.json (did you mean --train_data?). See ragcun train --help."),
+                       (["train", "--learning-rat=1"], "ragcun train: unknown: --learning-rat=1 (did you mean --learning_rate?). See ragcun train --help."),
+                       (["search", "--zzz", "a question"], "ragcun search: unknown: --zzz. See ragcun search --help."), (["-x"], "ragcun: unknown: -x. See ragcun --help.")):
+        with pytest.raises(SystemExit) as stopped: main(argv)
+        assert stopped.value.code == 2 and capsys.readouterr().err == line + "\n"
+
+
+def test_every_command_with_a_model_has_its_flags_in_both_spellings():
+    from ragcun.arguments import Parser
+    from ragcun.checks import model_flags
+    parser = Parser(prog="ragcun")
+    model_flags(parser)
+    for name in ("model_path", "model-path"): assert parser.parse_args([f"--{name}", "m", "--mixed-precision"]).model_path == "m"
+    assert (parser.parse_args([]).device, parser.parse_args([]).mixed_precision) == ("auto", "auto")
