@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from .core import UserError, logger
 from .data import PairSet, RetrievalData, pairs_to_retrieval
 from .gaussianity import participation_ratio
 from .head import RHO_RANGE as RHO_RANGE, Head as Head, Moments as Moments, round_coordinates as round_coordinates, solve_head as solve_head
-from .metrics import Difference, evaluate_vectors, paired_tests
+from .metrics import Difference, counted_ndcg, paired_tests
 from .model import Calibration, GaussianEncoder
 
 # %% auto #0
@@ -78,6 +79,11 @@ class PairFeatures:
 
     def __len__(self) -> int: return len(self.query_ids)
 
+    @cached_property
+    def moments(self) -> Moments: # Of all pairs
+        "Summed up once, whoever asks."
+        return Moments.of(self.q, self.x)
+
     def subset(self,
         rows: np.ndarray, # Positions or a mask
     ) -> PairFeatures: # The same for these pairs
@@ -104,7 +110,7 @@ class HeldOut:
     ) -> tuple[np.ndarray, float]: # ([queries] NDCG@10, corrected participation ratio)
         "Quality and isotropy of a head, every feature projected once."
         zq, zx = head.project(self.q), head.project(self.x)
-        ndcg = evaluate_vectors(*head.scale(zq, zx), self.data, "l2", 10)["ndcg@10"]
+        ndcg = counted_ndcg(*head.scale(zq, zx), self.data)
         return ndcg, participation_ratio(zx[:most]) if most else float("nan")
 
     def related(self) -> np.ndarray: # [pairs, 2] row of the query, row of the document
@@ -154,10 +160,11 @@ def choose_shrinkage(
     shrinkages: tuple[float, ...] = SHRINKAGES, # Candidates; the last is the base
 ) -> list[ShrinkagePoint]: # One for each candidate, in order
     "Held-out quality and isotropy of every s."
-    base = np.concatenate([held.ndcg(solve_head(m, 1.0)) for m, held in splits])
+    untouched = [held.judge(solve_head(m, 1.0)) for m, held in splits]
+    base, whole = np.concatenate([e[0] for e in untouched]), dim is None or dim >= splits[0][1].q.shape[1]
     points = []
     for s in shrinkages:
-        each = [held.judge(solve_head(m, s, dim)) for m, held in splits]
+        each = untouched if whole and s >= 1 else [held.judge(solve_head(m, s, dim)) for m, held in splits]
         ndcg, spread = np.concatenate([e[0] for e in each]), np.mean([e[1] for e in each])
         gain = paired_tests({"ndcg@10": ndcg}, {"ndcg@10": base}, draws=1000)["ndcg@10"]
         points.append(ShrinkagePoint(s, float(ndcg.mean()), gain, float(spread)))
@@ -231,7 +238,7 @@ def fit_closed_form(
     dim = min(output_dim or model.output_dim, model.head.in_features)
     features = pair_features(model, limit_positives(pairs))
     corpus = None if documents is None else cached_features(model, list(documents))
-    splits = validation_splits(features) if val is None else [(Moments.of(features.q, features.x), encode_held_out(model, val))]
+    splits = validation_splits(features) if val is None else [(features.moments, encode_held_out(model, val))]
     return best_head(model, features, splits, dim, shrinkages, corpus)
 
 def best_head(
@@ -243,7 +250,7 @@ def best_head(
     corpus: np.ndarray | None = None, # [m, d_base] features of documents whose covariance counts half
 ) -> GaussianEncoder: # A new encoder over the same base
     "Choose s on the splits, solve on all pairs, calibrate."
-    moments = Moments.of(features.q, features.x)
+    moments = features.moments
     if corpus is not None: moments, splits = moments.mixed(corpus), [(m.mixed(corpus), held) for m, held in splits]
     points = choose_shrinkage(splits, dim, shrinkages)
     best = one_standard_error(points)
@@ -279,7 +286,7 @@ def validation_splits(
     folds: int = 3, # Number of folds
 ) -> list[tuple[Moments, HeldOut]]: # (moments of the other folds, held-out pairs) for each fold
     "Cross-validation over leak-free folds, by subtracting the moments of each fold."
-    fold, every = fold_ids(features.query_ids, features.document_ids, folds), Moments.of(features.q, features.x)
+    fold, every = fold_ids(features.query_ids, features.document_ids, folds), features.moments
     masks = [fold == i for i in range(folds) if (fold == i).any()]
     if len(masks) < 2: raise UserError("all pairs share questions or documents, so that none can be held out", "closed form", "Give pairs of several questions.")
     return [(every - Moments.of(features.q[m], features.x[m]), held_out_pairs(features, m)) for m in masks]

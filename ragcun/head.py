@@ -29,9 +29,15 @@ class Moments:
         q: np.ndarray, # [n, d] features of queries
         x: np.ndarray, # [n, d] features of their documents
     ) -> Moments: # Sums in float64
-        "Moments of pairs."
-        q, x = np.asarray(q, np.float64), np.asarray(x, np.float64)
-        return cls(len(q), np.stack([q.sum(0), x.sum(0)]), q.T @ q + x.T @ x, (q - x).T @ (q - x))
+        "Moments of pairs, summed up in blocks; 2(qqᵀ + xxᵀ) is (q + x)(q + x)ᵀ + (q − x)(q − x)ᵀ, one product less."
+        total, both, apart = np.zeros((2, q.shape[1])), *np.zeros((2, q.shape[1], q.shape[1]))
+        for i in range(0, len(q), 16384):
+            a, b = np.asarray(q[i:i + 16384], np.float64), np.asarray(x[i:i + 16384], np.float64)
+            total += [a.sum(0), b.sum(0)]
+            a, b = a + b, a - b
+            both += a.T @ a
+            apart += b.T @ b
+        return cls(len(q), total, (both + apart)/2, apart)
 
     def __sub__(self, other: Moments) -> Moments:
         return Moments(self.n - other.n, self.total - other.total, self.second - other.second, self.apart - other.apart)
@@ -130,8 +136,9 @@ def solve_head(
     s = min(s, .98)  # a reduced base keeps the directions that the pairs agree in
     w = 1/np.sqrt((1 - s)*values + s*m)
     away, P = eigh(((1 - s)*M + s*m/2*np.eye(d_base))*w[:, None]*w, driver="evd", overwrite_a=True, check_finite=False)
-    head = Head((U @ (w[:, None]*P)).T, (s - 1)*(mean @ U*w @ P), np.clip(1 - away, *RHO_RANGE), shrinkage)
-    return (round_coordinates(head, moments, min(s, moments.ridge())) if isotropic else head.fixed()).first(dim)
+    V, rho = w[:, None]*P, np.clip(1 - away, *RHO_RANGE)
+    if isotropic: return _rounded(V.T, rho, moments, min(s, moments.ridge()), shrinkage).first(dim)
+    return Head((U @ V).T, (s - 1)*(mean @ U @ V), rho, shrinkage).fixed().first(dim)
 
 def round_coordinates(
     head: Head, # Any head on these features, solved or trained
@@ -139,11 +146,15 @@ def round_coordinates(
     ridge: float | None = None, # Share of a ball in the covariance; None follows from the number of pairs
 ) -> Head: # q'Ax as before, up to ρ at the edges of its range
     "The same bilinear score in coordinates whose covariance is I."
+    r = moments.ridge() if ridge is None else ridge
+    return _rounded(head.weight @ moments.spectrum[2], head.rho, moments, r, head.shrinkage)
+
+def _rounded(V: np.ndarray, rho: np.ndarray, moments: Moments, ridge: float, shrinkage: float) -> Head:
+    "Round coordinates for the rows of V, given in the axes of C."
     from scipy.linalg import eigh
     mean, values, U, _ = moments.spectrum
-    r = moments.ridge() if ridge is None else ridge
-    root = np.sqrt((1 - r)*values + r*values.mean())
-    X = head.weight @ (U*root)  # each column: a direction along which texts have spread 1
-    a, Q = eigh((X.T*(head.rho/(1 - head.rho**2))) @ X, driver="evd", overwrite_a=True, check_finite=False)
+    root = np.sqrt((1 - ridge)*values + ridge*values.mean())
+    X = V*root  # each column: a direction along which texts have spread 1
+    a, Q = eigh((X.T*(rho/(1 - rho**2))) @ X, driver="evd", overwrite_a=True, check_finite=False)
     a, W = a[::-1].clip(0), ((U/root) @ Q[:, ::-1]).T
-    return Head(W, -(W @ mean), np.clip(2*a/(1 + np.sqrt(1 + 4*a*a)), *RHO_RANGE), head.shrinkage).fixed()
+    return Head(W, -(W @ mean), np.clip(2*a/(1 + np.sqrt(1 + 4*a*a)), *RHO_RANGE), shrinkage).fixed()

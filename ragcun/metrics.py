@@ -14,8 +14,8 @@ from .paired import Difference, paired_test, paired_tests
 
 # %% auto #0
 __all__ = ['Hits', 'KS', 'top_k', 'metrics_from_gains', 'run_order', 'PerQuery', 'ranking_metrics', 'retrieval_metrics',
-           'Ranking', 'check_collection', 'rank_vectors', 'evaluate_vectors', 'Difference', 'paired_test',
-           'paired_tests']
+           'Ranking', 'check_collection', 'rank_vectors', 'evaluate_vectors', 'counted_ndcg', 'Difference',
+           'paired_test', 'paired_tests']
 
 # %% ../nbs/03a_metrics.ipynb #56d4aca5
 _all_ = ["Difference", "paired_test", "paired_tests"]
@@ -315,3 +315,26 @@ def evaluate_vectors(
     "Metrics of query and document vectors on a retrieval collection."
     ranking = rank_vectors(u, v, data, metric, k, ignore_identical_ids)
     return ranking_metrics(ranking.ranked(), data.qrels, [c for c in KS if c < k] + [k])
+
+# %% ../nbs/03a_metrics.ipynb #9d24fb79
+def counted_ndcg(
+    u: np.ndarray,  # [queries, d], rows in the order of data.queries
+    v: np.ndarray,  # [documents, d], rows in the order of data.corpus; compared by distance
+    data: Any,      # corpus, queries, qrels (RetrievalData)
+    k: int = 10,    # ranks that count
+) -> np.ndarray: # NDCG@k of each judged query, in the order of data.qrels
+    "NDCG by counting the documents before each relevant one."
+    check_collection(data)
+    _check_rows(data, u, v)
+    u, half, discount, out = np.asarray(u, np.float32), _half_squares(v, "document"), 1 / np.log2(np.arange(2, k + 2)), []
+    _half_squares(u, "query")
+    place, rows, ids = {d: i for i, d in enumerate(data.corpus)}, {q: i for i, q in enumerate(data.queries)}, np.array(list(data.corpus))
+    judged = list(data.qrels.items())
+    for start in range(0, len(judged), 256):
+        some = judged[start:start + 256]
+        for s, (_, grades) in zip(u[[rows[q] for q, _ in some]] @ v.T - half, some, strict=True):
+            good = sorted(((g, place[d]) for d, g in grades.items() if g > 0), reverse=True)
+            ranks = [np.count_nonzero(s > s[d]) + np.count_nonzero(ids[s == s[d]] > ids[d]) for _, d in good]
+            gain = sum(g * discount[r] for (g, _), r in zip(good, ranks, strict=True) if r < k)
+            out.append(gain / (discount[:len(good)] @ [g for g, _ in good[:k]]) if good else 0.)
+    return np.array(out)

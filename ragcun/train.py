@@ -241,10 +241,10 @@ def start_candidates(
     "What there is before any step. Few validation queries do not choose s: cross-validation does."
     features = pair_features(model, limit_positives(pairs))
     few = len(held.data.qrels) < 100
-    splits = validation_splits(features) if few else [(Moments.of(features.q, features.x), held)]
+    splits = validation_splits(features) if few else [(features.moments, held)]
     shrinkages = SHRINKAGES if config.shrinkage is None else (config.shrinkage,)
     closed = best_head(model, features, splits, model.output_dim, shrinkages, held.x if config.isotropic_corpus else None)
-    base = apply_head(model, solve_head(Moments.of(features.q, features.x), 1.0, model.output_dim), splits)
+    base = apply_head(model, solve_head(features.moments, 1.0, model.output_dim), splits)
     base.extra = {"closed_form": closed.extra["closed_form"]}
     return [Candidate("base", base, held), Candidate("closed form", closed, held)]
 
@@ -292,7 +292,7 @@ def final_refit(
     "Fit the chosen s once more, now on all pairs."
     features = pair_features(model, limit_positives(pairs))
     s = chosen.model.extra["closed_form"]["s"] if chosen.name == "closed form" else 1.0
-    moments, splits = Moments.of(features.q, features.x), validation_splits(features)
+    moments, splits = features.moments, validation_splits(features)
     if corpus is not None and s < 1: moments, splits = moments.mixed(corpus), [(m.mixed(corpus), h) for m, h in splits]
     final = apply_head(model, solve_head(moments, s, chosen.model.output_dim), splits)
     final.extra = chosen.model.extra
