@@ -18,9 +18,9 @@ from .core import UserError, logger, setup_logging
 from .serving import encode_flags, index_flags, run_encode, run_index, run_search, search_flags
 
 # %% auto #0
-__all__ = ['COMMANDS', 'make_parser', 'parse', 'main', 'Parser', 'add_fields', 'add_flag', 'check_model', 'check_output',
-           'field_help', 'join_processes', 'load', 'need', 'prepare_output', 'read_config', 'read_corpus',
-           'run_training', 'validation_data']
+__all__ = ['COMMANDS', 'split_of', 'make_parser', 'parse', 'main', 'Parser', 'add_fields', 'add_flag', 'check_model',
+           'check_output', 'field_help', 'join_processes', 'load', 'need', 'prepare_output', 'read_config',
+           'read_corpus', 'run_training', 'validation_data']
 
 # %% ../nbs/08_cli.ipynb #0b7dc53a
 _all_ = ["Parser", "add_fields", "add_flag", "check_model", "check_output", "field_help", "join_processes", "load",
@@ -70,11 +70,22 @@ def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "ignore_identical_ids", "bool", False,
              "Leave out the document with the query's own id (ArguAna, Quora)")
 
+def split_of(
+    path: str,  # where the data is
+    name: str,  # the split that was named, or the usual one
+    usual: str, # what holds when none was named
+) -> str: # the name
+    "Which split to read; naming one of a single file would have no effect, so it is refused."
+    if name != usual and Path(path).is_file():
+        raise UserError(f"--split_name {name} has no effect: this is a single file", path,
+                        "Leave the flag out, or give the folder that has the splits.")
+    return name
+
 def _evaluate(args: argparse.Namespace) -> int:
     from ragcun.data import load_retrieval
     need(args, "model_path", "test_data")
     check_model(args.model_path)
-    data = load_retrieval(args.test_data, args.split_name)
+    data = load_retrieval(args.test_data, split_of(args.test_data, args.split_name, "test"))
     for path in (args.output_file, args.run_file, args.per_query_file): check_output(path)
     setup_logging()
     from ragcun.evaluate import evaluate
@@ -97,7 +108,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     from ragcun.data import load_retrieval
     need(args, "model_path", "data")
     check_model(args.model_path)
-    data = load_retrieval(args.data, args.split_name)
+    data = load_retrieval(args.data, split_of(args.data, args.split_name, "test"))
     check_output(str(Path(args.output_dir)/"diagnostics.json"))
     setup_logging()
     from ragcun.diagnose import diagnose, write_diagnosis
@@ -132,7 +143,7 @@ def _train(args: argparse.Namespace) -> int:
     output = Path(args.output_dir or "checkpoints/model")
     check_output(str(output/"x"))
     from ragcun.data import load_pairs
-    pairs = load_pairs(args.train_data, args.split_name)
+    pairs = load_pairs(args.train_data, split_of(args.train_data, args.split_name, "train"))
     val = validation_data(args)
     from ragcun.closed_form import MIN_PAIRS
     if len(pairs) < MIN_PAIRS:

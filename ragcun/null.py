@@ -5,7 +5,7 @@
 # %% ../nbs/07a_null.ipynb #6526c3a4
 from __future__ import annotations
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 import numpy as np
@@ -234,6 +234,7 @@ class EmpiricalNull:
     curve: TailMap          # from its p-values to measured ones
     documents: int = 0      # size of the background sample it was fitted on
     questions: int = 0      # real questions used; 0 when stand-ins were
+    made: np.ndarray = field(default_factory=lambda: np.zeros(0))  # [k] sorted log p of the best hit of made questions, their own document left out; empty: not measured
 
     def log_p(self,
         evidence: np.ndarray, # [n, k] raw evidence
@@ -242,6 +243,13 @@ class EmpiricalNull:
         "Calibrated log p-value of each document for its query."
         return self.curve(-self.law.log_p(evidence, q))
 
+    def chance(self,
+        log_p: Any, # natural log of the p-value of a question's best hit; number or array
+    ) -> Any: # share of made questions that find as good a hit without their own document; NaN where none were made
+        "P-value of the hypothesis that a question of this corpus's kind has no answer in it (conformal, never 0)."
+        if not len(self.made): return np.full(np.shape(log_p), np.nan)[()]
+        return (1 + np.searchsorted(self.made, log_p, "right")) / (1 + len(self.made))
+
     def save(self,
         path: str | Path, # an .npz file
     ) -> None:
@@ -249,7 +257,7 @@ class EmpiricalNull:
         law, c = self.law, self.curve
         with open(path, "wb") as f:
             np.savez(f, rho=law.rho, centre=law.centre, axes=law.axes, variances=law.variances, y=c.y, logp=c.logp,
-                     numbers=np.array([c.scale, c.shape, self.documents, self.questions]))
+                     numbers=np.array([c.scale, c.shape, self.documents, self.questions]), made=self.made)
 
     @classmethod
     def load(cls,
@@ -260,7 +268,8 @@ class EmpiricalNull:
             with np.load(path, allow_pickle=False) as a:
                 scale, shape, documents, questions = a["numbers"].tolist()
                 law = GaussianNull(a["rho"], a["centre"], a["axes"], a["variances"])
-                return cls(law, TailMap(a["y"], a["logp"], scale, shape), int(documents), int(questions))
+                made = a["made"] if "made" in a.files else np.zeros(0)     # an index of an earlier version has none
+                return cls(law, TailMap(a["y"], a["logp"], scale, shape), int(documents), int(questions), made)
         except (OSError, KeyError, ValueError, EOFError) as e:
             raise UserError("the null parameters cannot be read", str(path), "Fit them again") from e
 
