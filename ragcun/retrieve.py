@@ -4,161 +4,38 @@
 
 # %% ../nbs/07_retrieve.ipynb #6526c3a4
 from __future__ import annotations
-import contextlib, logging
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 import numpy as np
-from .answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule, load_rule, save_rule
-from .core import UserError, atomic_write, progress, sha256_text
+from .answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule
+from .core import UserError
 from .files import text_fault
-from .hits import Batch, Entry, Found, Hit, SearchResult, Store, filter_function, in_blocks, iter_entries
-from .null import EmpiricalNull, answer_limit, e_value, evidence_from_distance, fit_null
-from .store import LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest
+from .hits import Found, Hit, SearchResult, Store, filter_function
+from .document_index import BACKGROUND, DocumentIndex
+from .null import answer_limit, e_value, evidence_from_distance, fit_null
 if TYPE_CHECKING: from ragcun.model import GaussianEncoder
 
 # %% auto #0
-__all__ = ['logger', 'BACKGROUND', 'LONG', 'GaussianRetriever']
+__all__ = ['logger', 'GaussianRetriever']
 
 # %% ../nbs/07_retrieve.ipynb #56d4aca5
 logger = logging.getLogger("ragcun")
-BACKGROUND = 3000
-"Documents in the background sample."
-LONG = 20_000
-"Characters beyond which a document certainly exceeds what a text encoder reads."
 
 def _left(found: list[list[Found]], gone: Sequence[Sequence[str]]) -> list[list[Found]]:
     "The first candidates of each query among documents that are not gone."
     return [[f for f in row if f.id not in set(g)][:CANDIDATES] for row, g in zip(found, gone, strict=True)]
 
-class GaussianRetriever:
+class GaussianRetriever(DocumentIndex):
     "Search by evidence, in memory or in an index folder."
     def __init__(self,
         model: GaussianEncoder,                # embeds queries and documents
         index_dir: str | Path | None = None,   # folder to make or open; in memory without
         store: Store | None = None,            # another store, such as `QuantizedStore`, instead of a folder
     ):
-        self.model, self.index_dir = model, Path(index_dir) if index_dir else None
-        self.rho = model.rho_numpy
-        self._gain = self.rho / np.sqrt(1 - self.rho ** 2)
-        self.null: EmpiricalNull | None = None
-        self.rule: AnswerRule | None = None
-        self._null_documents, self.answer_limit, self._stamp = 0, 1., 0
-        if self.index_dir is None: self.store: Store = store if store is not None else MemoryStore(model.output_dim)
-        else: self._open_folder(self.index_dir)
-
-    def _open_folder(self, folder: Path) -> None:
-        new = is_free(folder)
-        if new: folder.mkdir(parents=True, exist_ok=True)
-        else: self._check(read_manifest(folder))
-        self.store = LanceStore(folder, self.model.output_dim)
-        if new:
-            if len(self.store):
-                raise UserError("this folder holds documents but no manifest.json", str(folder),
-                                "Restore the file, or index into a new folder")
-            self.model.save(folder/"model")
-            self._write_manifest()
-        self._read_manifest()
-
-    def _check(self, m: Manifest) -> None:
-        where = str(self.index_dir)
-        if m.dim != self.model.output_dim:
-            raise UserError(f"the index holds {m.dim} dimensions, the model gives {self.model.output_dim}", where,
-                            "Use the model it was made with")
-        if m.fingerprint != self.model.fingerprint:
-            raise UserError("the index was made with another model", where,
-                            "Open it with GaussianRetriever.open(folder), which uses the model inside, or index again")
-
-    @classmethod
-    def open(cls,
-        index_dir: str | Path,                 # made by `GaussianRetriever(model, index_dir)` or `save`
-        model: GaussianEncoder | None = None,  # must be the one it was made with; the copy in the folder by default
-        device: str = "auto",                  # where the folder's model runs
-    ) -> GaussianRetriever:
-        "Open an index folder; nothing else is needed."
-        read_manifest(index_dir)
-        if model is None:
-            from ragcun.model import GaussianEncoder
-            model = GaussianEncoder.load(Path(index_dir)/"model", device=device)
-        return cls(model, index_dir)
-
-    load = open
-
-    def __len__(self) -> int: return len(self.store)
-    def __repr__(self) -> str:
-        where = self.index_dir.name if self.index_dir else "in memory"
-        return f"GaussianRetriever({len(self):,} documents, {self.model.output_dim} dimensions, {where})"
-
-    def add(self,
-        documents: Any,          # iterable of strings or dicts (id, text, metadata), a generator too; or a mapping id → text
-        block_size: int = 1024,  # documents encoded and committed at a time
-    ) -> int: # number of new documents
-        "Add documents; known ones are skipped, so an interrupted `add` is simply repeated."
-        before, total = len(self), len(documents) if hasattr(documents, "__len__") else None
-        with progress(desc="adding", total=total, unit="document") as bar:
-            for block in in_blocks(iter_entries(documents), block_size):
-                self._add_block(block)
-                bar.update(len(block))
-        if self.index_dir: self._ensure_null(write=True)
-        return len(self) - before
-
-    def _add_block(self, block: list[Entry]) -> None:
-        known = self.store.ids()
-        old = self.store.texts([d.id for d in block if d.id in known])
-        for d in block:
-            if d.id in old and old[d.id] != d.text:
-                raise UserError(f"the index holds another text under the id {d.id!r}", "add",
-                                "Use update to replace it, or give it another id")
-        new = [d for d in block if d.id not in known]
-        if new: self.store.add(self._encode(new))
-
-    def _encode(self, block: list[Entry]) -> Batch:
-        long = sum(len(d.text) > LONG for d in block)
-        if long:
-            logger.warning("%d documents have over %d characters: the model reads only their beginning", long, LONG)
-        z = self.model.encode([d.text for d in block], "document")
-        return self._batch(block, z)
-
-    def _batch(self, block: list[Entry], z: np.ndarray) -> Batch:
-        z = np.asarray(z, np.float32)
-        if z.shape != (len(block), self.model.output_dim):
-            raise UserError(f"vectors have shape {z.shape}, not ({len(block)}, {self.model.output_dim})", "add",
-                            "Use z of this model")
-        bad = np.flatnonzero(~np.isfinite(z).all(1))
-        if len(bad):
-            raise UserError("a vector holds NaN or infinite values", f"document {block[bad[0]].id!r}",
-                            "Check the model and the text")
-        return Batch([d.id for d in block], [d.text for d in block], [d.metadata for d in block],
-                     (z * self._gain).astype(np.float32))
-
-    def add_vectors(self,
-        documents: Sequence[Any], # as for `add`
-        z: np.ndarray,            # [n, d] their embeddings, not normalised
-    ) -> int: # number of new documents
-        "Add documents that are already encoded."
-        block = list(iter_entries(documents))
-        if len(block) != len(z):
-            raise UserError(f"{len(block)} distinct documents and {len(z)} vectors", "add_vectors",
-                            "Give one vector per document")
-        before, batch, known = len(self), self._batch(block, z), self.store.ids()
-        keep = [i for i, name in enumerate(batch.ids) if name not in known]
-        if keep: self.store.add(batch.take(keep))
-        return len(self) - before
-
-    def update(self,
-        documents: Any, # as for `add`
-    ) -> int: # number of documents written
-        "Add documents, replacing those whose ids are known."
-        block = list(iter_entries(documents))
-        if block: self.store.replace(self._encode(block))
-        return len(block)
-
-    def delete(self,
-        ids: Sequence[str | int] | str | int, # one or more ids; a number is taken as `add` takes it
-    ) -> int: # how many there were
-        "Remove documents."
-        return self.store.delete([str(i) for i in ([ids] if isinstance(ids, (str, int)) else ids)])
+        super().__init__(model, index_dir, store)
 
     def encode_queries(self,
         queries: Sequence[str], # questions
@@ -252,22 +129,6 @@ class GaussianRetriever:
         return [[make(f, e, lp) for f, e, lp in zip(row, es, lps, strict=False)]
                 for row, es, lps in zip(found, raw, log_p, strict=True)]
 
-    def background(self) -> tuple[list[str], np.ndarray]: # ids and embeddings z [m, d]
-        "A seeded sample of the documents."
-        sample = self.store.sample(BACKGROUND)
-        return sample.ids, sample.v / np.maximum(self._gain, 1e-12)
-
-    def _ensure_null(self, write: bool = False) -> EmpiricalNull:
-        n, fitted = len(self), self._null_documents
-        stale = self.null is None or (not self.null.questions and not fitted / 1.2 <= n <= fitted * 1.2)
-        if stale: self._set_null(fit_null(self.background()[1], self.rho), write)
-        assert self.null is not None
-        return self.null
-
-    def _set_null(self, null: EmpiricalNull, write: bool = True) -> None:
-        self.null, self._null_documents = null, len(self)
-        if write and self.index_dir: self._write_manifest()
-
     def calibrate(self,
         queries: Sequence[str],                            # real questions, the more the better (200 or so)
         relevant: Sequence[Sequence[str]],                 # for each, ids of the documents that answer it
@@ -314,46 +175,3 @@ class GaussianRetriever:
         z, gone = self.encode_queries(queries), without if without is not None else [()] * len(queries)
         hits = self.hits(z, _left(self._nearest(z, gone), gone))
         return np.array([self._value(*row) for row in zip(queries, z, hits, strict=True)])
-
-    def save(self,
-        folder: str | Path, # where the index shall be, free or not existing
-    ) -> GaussianRetriever: # the index in that folder
-        "Write the index, its model and its null to a folder."
-        if not is_free(folder): raise UserError("this folder is in use", str(folder), "Choose a new one")
-        copy = GaussianRetriever(self.model, folder)
-        for batch in self.store.blocks(): copy.store.add(batch)
-        copy.answer_limit, copy.rule = self.answer_limit, self.rule
-        copy._set_null(self._ensure_null())
-        return copy
-
-    def _write_manifest(self) -> None:
-        assert self.index_dir is not None
-        name, rule = "", ""
-        if self.null is not None:
-            name = f"null-{self._null_documents}-{self.null.questions}.npz"
-            with atomic_write(self.index_dir/name) as tmp: self.null.save(tmp)
-        if self.rule is not None:
-            rule = f"answer-{sha256_text(repr(self.rule))[:12]}.json"
-            save_rule(self.index_dir/rule, self.rule)
-        m = self.model
-        write_manifest(self.index_dir, Manifest(m.fingerprint, m.output_dim, m.prompts, self.answer_limit, name,
-                                                self._null_documents, rule=rule))
-        for old in (*self.index_dir.glob("null-*.npz"), *self.index_dir.glob("answer-*.json")):
-            if old.name not in (name, rule): old.unlink(missing_ok=True)
-        self._stamp = (self.index_dir/"manifest.json").stat().st_mtime_ns
-
-    def _read_manifest(self) -> None:
-        assert self.index_dir is not None
-        self._stamp = (self.index_dir/"manifest.json").stat().st_mtime_ns
-        m = read_manifest(self.index_dir)
-        self._check(m)
-        self.answer_limit, self._null_documents = m.answer_limit, m.null_documents
-        try: self.rule = load_rule(self.index_dir/m.rule) if m.rule else None
-        except UserError:
-            if read_manifest(self.index_dir).rule == m.rule: raise
-            return self._read_manifest()                 # another process has calibrated in between
-        with contextlib.suppress(UserError): self.null = EmpiricalNull.load(self.index_dir/m.null) if m.null else None
-
-    def refresh(self) -> None:
-        "Take over null parameters that another process has written since."
-        if self.index_dir and (self.index_dir/"manifest.json").stat().st_mtime_ns != self._stamp: self._read_manifest()
