@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import html
 import io
 import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -193,7 +195,8 @@ def symbol(text: str, shown: set[str]) -> str:
     if where in methods():  # nbdev writes a class as a function, and fields without what they mean
         signature = fields().get(where) or re.sub(r"^def ", "class ", signature)
     # the link comes first: pandoc would make a section of a div that opens with its heading, and take the anchor from the heading
-    return (f"\n::::: {{.symbol}}\n[source]({match['url']}){{.source}}\n\n{match['level']} {name}\n\n"
+    heading = f"`{name}`{{=html}} {{#{name}}}" if name.startswith("__") else name  # underscores are not emphasis
+    return (f"\n::::: {{.symbol}}\n[source]({match['url']}){{.source}}\n\n{match['level']} {heading}\n\n"
             f"```python\n{signature}\n```\n\n{match['rest'].strip()}\n:::::\n\n{members}")
 
 
@@ -233,6 +236,21 @@ def signature(node: ast.FunctionDef, source: str) -> str:
     return "\n".join([*marks, *textwrap.dedent("\n".join(lines)).splitlines()])
 
 
+@cache
+def defined() -> dict[tuple[str, str], int]:
+    "(File, name) → line of each class and function of the package."
+    found = {path.name: ast.parse(path.read_text("utf-8")).body for path in (ROOT / "ragcun").glob("*.py")}
+    return {(file, n.name): n.lineno for file, body in found.items() for n in body if isinstance(n, (ast.ClassDef, ast.FunctionDef))}
+
+
+def own_source(text: str, module: str) -> str:
+    "nbdev finds a symbol's source by its name; where two modules have one of that name, the page's own is meant."
+    match = SYMBOL.match(text.strip() + "\n")
+    line = defined().get((f"{module}.py", match["name"].strip())) if match else None
+    wrong = line and Path(urlsplit(match["url"]).path).name != f"{module}.py"
+    return text.replace(match["url"], re.sub(r"\w+\.py#L\d+$", f"{module}.py#L{line}", match["url"])) if wrong else text
+
+
 def show_method(owner: re.Match, name: str, code: str, words: str, line: int) -> str:
     "A method below its class, with the anchor that doclinks use."
     full, url = f"{owner['name'].strip()}.{name}", re.sub(r"#L\d+$", f"#L{line}", owner["url"])
@@ -241,9 +259,22 @@ def show_method(owner: re.Match, name: str, code: str, words: str, line: int) ->
 
 
 def picture(kind: str, data: str, alt: str) -> str:
+    "A figure; the size of a PNG is told beforehand, so that the page does not jump, and a wide one is not shrunk to a phone."
     if kind == "image/svg+xml":
         return raw(f'<figure class="plot">{data}</figure>')
-    return raw(f'<figure class="plot"><img loading="lazy" alt="{html.escape(alt)}" src="data:{kind};base64,{data.strip()}"></figure>')
+    head = base64.b64decode(data.strip()[:32])
+    width, height = struct.unpack(">II", head[16:24]) if head.startswith(b"\x89PNG") else (0, 0)
+    size, wide = (f' width="{width}" height="{height}"' if width else ""), (" wide" if width > 560 else "")
+    return raw(f'<figure class="plot{wide}"><img loading="lazy"{size} alt="{html.escape(alt)}" src="data:{kind};base64,{data.strip()}"></figure>')
+
+
+DRESSED = re.compile(r'\bdress\([^"\n]*f?"([^"{]+)", f?"([^"{]*)", f?"([^"{]*)"')
+
+
+def alt_text(code: str, default: str) -> str:
+    "What a figure shows: its message and axes, where the code names them."
+    found = DRESSED.search(code)
+    return f"Figure: {found[1]}" + (f" ({found[3]} against {found[2]})" if found[2] and found[3] else "") if found else default
 
 
 ANSI = re.compile(r"\x1B\[[0-9;]*[A-Za-z]")
@@ -284,7 +315,7 @@ def show_cell(cell: dict, alt: str, shown: set[str], fold: bool = False) -> str:
         opened = " open" if flags.get("code-fold") == "show" else ""
         parts.append(f"{raw(f'<details{opened}><summary>{summary}</summary>')}\n\n{block}\n\n{raw('</details>')}" if folded else block)
     if flags.get("output") != "false":
-        asis, alt = flags.get("output") == "asis", flags.get("fig-alt", flags.get("fig-cap", alt)).strip('"')
+        asis, alt = flags.get("output") == "asis", flags.get("fig-alt", flags.get("fig-cap", alt_text(code, alt))).strip('"')
         parts += [show_output(output, asis, alt, shown) for output in cell.get("outputs", [])]
     return "\n\n".join(parts)
 
@@ -338,6 +369,8 @@ class Page:
                 heading = plain(found[-1])
             if "outputs" in cell:
                 cell["outputs"] = streams_joined(cell["outputs"])
+            for data in [o["data"] for o in cell.get("outputs", []) if "text/markdown" in o.get("data", {})]:
+                data["text/markdown"] = own_source(joined(data["text/markdown"]), Path(self.url).stem)
             cells.append(show_cell(cell, f"Figure: {heading}", shown, self.front.get("code-fold", self.section == "Results")))
         return "\n\n".join(cells)
 
@@ -367,14 +400,21 @@ def render(pages: list[Page]) -> None:
         finish(page, markup)
 
 
+FORMULA = re.compile(r'(\(?<math display="inline"(?:(?!</math>).)*</math>[.,;:!?)\]]+)', re.DOTALL)  # with the punctuation that belongs to it
+
+
 def finish(page: Page, markup: str) -> None:
     "Mend what pandoc's HTML lacks for this site: wide tables, callouts, links to sections."
     markup = re.sub(r"<!--kept (\d+)-->", lambda match: KEPT[int(match[1])], markup)
+    markup = FORMULA.sub(r'<span class="short">\1</span>', markup)
     page.body = BeautifulSoup(markup, "html.parser")
     for table in page.body.find_all("table"):
         size_columns(table)
         table.wrap(page.body.new_tag("div", attrs={"class": "table"}))
     tidy_code(page.body)
+    for link in page.body.select("a.email"):  # pandoc takes NDCG@10 for an address
+        if "." not in link.get_text().partition("@")[2]:
+            link.unwrap()
     for kind in ("note", "tip", "important", "caution", "warning"):
         for box in page.body.select(f".callout-{kind}"):
             box["class"] = ["callout", kind]
@@ -385,10 +425,18 @@ def finish(page: Page, markup: str) -> None:
 
 
 def tidy_code(body: BeautifulSoup) -> None:
-    "A short name is not broken at its hyphens or in the middle; lines of code need no anchors."
+    "A short name, or a short word of a long command, is not broken at its hyphens; lines of code need no anchors."
     for name in body.find_all("code"):
-        if name.find_parent("pre") is None and len(name.get_text()) <= 30:
+        if name.find_parent("pre") is None and len(text := name.get_text()) <= 30:
             name["class"] = [*name.get("class", []), "short"]
+        elif name.find_parent("pre") is None and " " in text and not name.find(True):
+            words = [f'<span class="short">{html.escape(w)}</span>' if "-" in w and len(w) <= 30 else html.escape(w) for w in text.split(" ")]
+            name.clear()
+            name.append(BeautifulSoup(" ".join(words), "html.parser"))
+    for comment in body.select(".symbol > .sourceCode span.co"):  # a sign stays with its first word where a signature wraps
+        if found := re.fullmatch(r"(# \S+)(.*)", comment.get_text()):
+            comment.clear()
+            comment.append(BeautifulSoup(f'<span class="short">{html.escape(found[1])}</span>{html.escape(found[2])}', "html.parser"))
     for line in body.select("pre.sourceCode > code > span[id^=cb], pre.sourceCode a[aria-hidden]"):
         line.attrs.pop("id", None)
         if line.name == "a":
@@ -481,7 +529,6 @@ def dead_links(pages: list[Page]) -> list[str]:
 
 def embed_pictures(page: Page) -> None:
     "Pictures that a markdown cell shows from a file are put into the page."
-    import base64
     import mimetypes
     for img in page.body.find_all("img", src=True):
         path = (NBS / page.name).parent / unquote(img["src"])
@@ -570,7 +617,7 @@ def compose(page: Page, pages: list[Page], groups: dict[str, list[Page]], cfg: d
         "notebook": f"{cfg['git_url']}/blob/{cfg['branch']}/nbs/{page.name}.ipynb", "issue": f"{cfg['git_url']}/issues/new",
         "copyright": html.escape(cfg["copyright"]), "top": top_navigation(page, groups), "side": side_navigation(page, groups),
         "contents": contents(page), "body": str(page.body) + cards(page, groups), "neighbours": neighbours(page, pages),
-        "kind": "home" if page.name == "index" else "page",
+        "kind": "home read" if page.name == "index" else "page" if page.section == "Reference" else "page read",
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda m: values[m[1]], (HERE / "site" / "page.html").read_text("utf-8"))
 

@@ -1,4 +1,5 @@
 """The site builder: every notebook is a page, every link lives, no page needs the network."""
+import base64
 import importlib.util
 import json
 import re
@@ -169,6 +170,38 @@ def test_methods_of_a_class_have_anchors():
     assert "####" not in docs.symbol(SHOWN.replace("set_seed", name), set())  # a class of this name in another file is another class
     assert f"#### {name}.{members[0][0]}" in docs.symbol(shown, set())
     assert f"#### {name}.{members[0][0]}\n" not in docs.symbol(shown, {f"{name}.{members[0][0]}"})
+
+
+def test_a_symbol_is_that_of_the_page_where_two_modules_have_its_name():
+    shown = SHOWN.replace("set_seed", "Moments").replace("core.py#L19", "head.py#L20")  # nbdev found the other one
+    one = page("07a_null", code("#| echo: false\n#| output: asis\nshow_doc(Moments)", {"output_type": "display_data", "data": {"text/markdown": shown}}), url="null.html")
+    docs.render([one])
+    assert re.search(r"/null\.py#L\d+$", one.body.select_one("a.source")["href"]) and "skewness" in one.body.select_one(".symbol pre").get_text()
+    assert docs.own_source(shown, "head") == docs.own_source(shown, "core") == shown
+    special = page("01_data", code("#| output: asis\nshow_doc(__getattr__)", {"output_type": "display_data", "data": {"text/markdown": SHOWN.replace("set_seed", "__getattr__")}}))
+    docs.render([special])
+    assert docs.heading_text(special.body.select_one(".symbol h3")) == special.body.select_one(".symbol h3")["id"] == "__getattr__"
+
+
+def test_texts_are_not_taken_for_addresses_or_broken_in_the_middle():
+    one = page("a", markdown("NDCG@10 and <who@host.example>; ($x = 1$), $y$ and `python some/longer/script.py --flag value`"))
+    docs.render([one])
+    assert [a["href"] for a in one.body.find_all("a")] == ["mailto:who@host.example"]
+    assert [s.get_text()[-2:] for s in one.body.select("span.short:has(math)")] == ["),"] and len(one.body.find_all("math")) == 2
+    assert [s.get_text() for s in one.body.select("code span.short")] == ["--flag"]
+    assert one.body.code.get_text() == "python some/longer/script.py --flag value"
+
+
+def test_a_figure_has_its_size_and_says_what_it_shows():
+    from ragcun.drawing import figure_png, headless, new_axes
+    with headless():
+        pictures = [figure_png(new_axes(width, 2), dpi=100) for width in (4, 8)]
+    outputs = [{"output_type": "display_data", "data": {"image/png": base64.b64encode(p).decode()}} for p in pictures]
+    one = page("a", markdown("## Part"), *(code('ax = dress(ax, "Up", "time", "cost")', o) for o in outputs), code("plot()", outputs[0]))
+    docs.render([one])
+    assert [i["alt"] for i in one.body.find_all("img")] == ["Figure: Up (cost against time)"]*2 + ["Figure: Part"]
+    assert ["wide" in f["class"] for f in one.body.find_all("figure")] == [False, True, False]
+    assert [(int(i["width"]) > 560, int(i["height"]) < 300) for i in one.body.find_all("img")] == [(False, True), (True, True), (False, True)]
 
 
 def test_only_imports_are_run_of_a_cell_that_also_computes():
