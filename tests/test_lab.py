@@ -49,7 +49,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def wait_for(url, process, seconds=90):
+def wait_for(url, process, seconds=300):
     "Until the server answers; its own words if it ends instead."
     for _ in range(seconds * 4):
         if process.poll() is not None:
@@ -94,13 +94,13 @@ def browser():
         opened.close()
 
 
-def run_all(page, address, name, seconds=420):
+def run_all(page, address, name, seconds=900):
     "Open a notebook, run all its cells, and return what its model then holds."
     page.goto(f"{address}/lab/tree/nbs/{name}?reset")
     page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell.currentWidget && window.jupyterapp.shell.currentWidget.sessionContext"
                            " && window.jupyterapp.shell.currentWidget.content.model"
                            " && window.jupyterapp.shell.currentWidget.sessionContext.session"
-                           " && window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'", timeout=90_000)
+                           " && window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'", timeout=300_000)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
     for _ in range(seconds):
         page.wait_for_timeout(1000)
@@ -119,7 +119,7 @@ def expected_pictures(name):
 @pytest.mark.parametrize("name", TUTORIALS or [pytest.param("", marks=pytest.mark.skip(reason="no tutorial yet"))])
 def test_tutorial_runs_in_jupyterlab(server, browser, name):
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(90_000)
+    page.set_default_timeout(300_000)
     state = run_all(page, server[0], name)
     if pictures := os.environ.get("RAGCUN_LAB_PICTURES"):
         Path(pictures).mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def test_a_cell_that_fails_is_seen(server, browser):
     made.cells = [nbformat.v4.new_code_cell("1 + 1"), nbformat.v4.new_code_cell("1 / 0")]
     nbformat.write(made, server[1] / "nbs" / "broken.ipynb")
     page = browser.new_page()
-    page.set_default_timeout(90_000)
+    page.set_default_timeout(300_000)
     state = run_all(page, server[0], "broken.ipynb", 60)
     page.close()
     assert state["errors"] == ["ZeroDivisionError: division by zero"] and state["pictures"] == 0
