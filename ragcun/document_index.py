@@ -5,7 +5,7 @@
 # %% ../nbs/07k_document_index.ipynb #069245b5
 from __future__ import annotations
 import contextlib, logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 import numpy as np
@@ -13,6 +13,7 @@ from .answer import AnswerRule, load_rule, save_rule
 from .core import UserError, atomic_write, progress, sha256_text
 from .hits import Batch, Entry, Store, in_blocks, iter_entries
 from .null import EmpiricalNull, fit_null
+from .storage import RemotePath, as_place, fetched, local_copy, sent, stamp
 from .store import LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest
 if TYPE_CHECKING: from ragcun.model import GaussianEncoder
 
@@ -30,19 +31,20 @@ class DocumentIndex:
     "Documents with their vectors, in memory or in an index folder; what `GaussianRetriever` searches."
     def __init__(self,
         model: GaussianEncoder,                # embeds queries and documents
-        index_dir: str | Path | None = None,   # folder to make or open; in memory without
+        index_dir: str | Path | None = None,   # folder to make or open, or its address (s3://bucket/folder); in memory without
         store: Store | None = None,            # another store, such as `QuantizedStore`, instead of a folder
     ):
-        self.model, self.index_dir = model, Path(index_dir) if index_dir else None
+        self.model, self.index_dir = model, as_place(index_dir) if index_dir else None
         self.rho = model.rho_numpy
         self._gain = self.rho / np.sqrt(1 - self.rho ** 2)
         self.null: EmpiricalNull | None = None
         self.rule: AnswerRule | None = None
-        self._null_documents, self.answer_limit, self._stamp = 0, 1., 0
+        self._null_documents, self.answer_limit = 0, 1.
+        self._stamp: int | bytes = 0
         if self.index_dir is None: self.store: Store = store if store is not None else MemoryStore(model.output_dim)
         else: self._open_folder(self.index_dir)
 
-    def _open_folder(self, folder: Path) -> None:
+    def _open_folder(self, folder: Path | RemotePath) -> None:
         new = is_free(folder)
         if new: folder.mkdir(parents=True, exist_ok=True)
         else: self._check(read_manifest(folder))
@@ -51,7 +53,7 @@ class DocumentIndex:
             if len(self.store):
                 raise UserError("this folder holds documents but no manifest.json", str(folder),
                                 "Restore the file, or index into a new folder")
-            self.model.save(folder/"model")
+            with sent(folder/"model") as path: self.model.save(path)
             self._write_manifest()
         self._read_manifest()
 
@@ -66,15 +68,15 @@ class DocumentIndex:
 
     @classmethod
     def open(cls,
-        index_dir: str | Path,                 # made by `GaussianRetriever(model, index_dir)` or `save`
+        index_dir: str | Path,                 # made by `GaussianRetriever(model, index_dir)` or `save`; or its address
         model: GaussianEncoder | None = None,  # must be the one it was made with; the copy in the folder by default
         device: str = "auto",                  # where the folder's model runs
     ) -> Self: # of the class that was asked
         "Open an index folder; nothing else is needed."
-        read_manifest(index_dir)
+        manifest = read_manifest(index_dir)
         if model is None:
             from ragcun.model import GaussianEncoder
-            model = GaussianEncoder.load(Path(index_dir)/"model", device=device)
+            model = GaussianEncoder.load(local_copy(as_place(index_dir)/"model", manifest.fingerprint), device=device)
         return cls(model, index_dir)
 
     load = open
@@ -171,7 +173,7 @@ class DocumentIndex:
         if write and self.index_dir: self._write_manifest()
 
     def save(self,
-        folder: str | Path, # where the index shall be, free or not existing
+        folder: str | Path, # where the index shall be, free or not existing; or an address
     ) -> Self: # the index in that folder
         "Write the index, its model and its null to a folder."
         if not is_free(folder): raise UserError("this folder is in use", str(folder), "Choose a new one")
@@ -186,29 +188,34 @@ class DocumentIndex:
         name, rule = "", ""
         if self.null is not None:
             name = f"null-{self._null_documents}-{self.null.questions}.npz"
-            with atomic_write(self.index_dir/name) as tmp: self.null.save(tmp)
+            with sent(self.index_dir/name) as path, atomic_write(path) as tmp: self.null.save(tmp)
         if self.rule is not None:
             rule = f"answer-{sha256_text(repr(self.rule))[:12]}.json"
-            save_rule(self.index_dir/rule, self.rule)
+            with sent(self.index_dir/rule) as path: save_rule(path, self.rule)
         m = self.model
         write_manifest(self.index_dir, Manifest(m.fingerprint, m.output_dim, m.prompts, self.answer_limit, name,
                                                 self._null_documents, rule=rule))
         for old in (*self.index_dir.glob("null-*.npz"), *self.index_dir.glob("answer-*.json")):
             if old.name not in (name, rule): old.unlink(missing_ok=True)
-        self._stamp = (self.index_dir/"manifest.json").stat().st_mtime_ns
+        self._stamp = stamp(self.index_dir/"manifest.json")
 
     def _read_manifest(self) -> None:
         assert self.index_dir is not None
-        self._stamp = (self.index_dir/"manifest.json").stat().st_mtime_ns
+        self._stamp = stamp(self.index_dir/"manifest.json")
         m = read_manifest(self.index_dir)
         self._check(m)
         self.answer_limit, self._null_documents = m.answer_limit, m.null_documents
-        try: self.rule = load_rule(self.index_dir/m.rule) if m.rule else None
+        try: self.rule = self._read(m.rule, load_rule)
         except UserError:
             if read_manifest(self.index_dir).rule == m.rule: raise
             return self._read_manifest()                 # another process has calibrated in between
-        with contextlib.suppress(UserError): self.null = EmpiricalNull.load(self.index_dir/m.null) if m.null else None
+        with contextlib.suppress(UserError): self.null = self._read(m.null, EmpiricalNull.load)
+
+    def _read(self, name: str, load: Callable[[Path], Any]) -> Any:
+        "What is in a file of the folder; None for a file without a name."
+        if not name or self.index_dir is None: return None
+        with fetched(self.index_dir/name) as path: return load(path)
 
     def refresh(self) -> None:
         "Take over null parameters that another process has written since."
-        if self.index_dir and (self.index_dir/"manifest.json").stat().st_mtime_ns != self._stamp: self._read_manifest()
+        if self.index_dir and stamp(self.index_dir/"manifest.json") != self._stamp: self._read_manifest()

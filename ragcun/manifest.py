@@ -4,10 +4,10 @@
 
 # %% ../nbs/07j_manifest.ipynb #443701a1
 from __future__ import annotations
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from .core import UserError, read_json, write_json
+from .storage import RemotePath, as_place, fetched, sent
 
 # %% auto #0
 __all__ = ['TABLE', 'FORMAT', 'Manifest', 'read_manifest', 'write_manifest', 'is_free']
@@ -34,17 +34,18 @@ class Manifest:
 
 # %% ../nbs/07j_manifest.ipynb #44685207
 def read_manifest(
-    folder: str | Path, # index folder
+    folder: str | Path | RemotePath, # index folder, or its address
 ) -> Manifest:
     "Read and check; `UserError` when the folder is no index, or of another version."
-    path = Path(folder)/"manifest.json"
-    if not Path(folder).is_dir():
+    place = as_place(folder)
+    path = place/"manifest.json"
+    if not place.is_dir():
         raise UserError("no such index folder", str(folder),
                         "Make one with: ragcun index --model_path M --documents D --index_dir …")
     if not path.exists():
         raise UserError("this folder is not a ragcun index (no manifest.json)", str(folder),
                         "Give the folder that `ragcun index` made")
-    raw = read_json(path)
+    with fetched(path) as file: raw = read_json(file)
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         got = raw.get("format") if isinstance(raw, dict) else "none"
         raise UserError(f"the index has format {got}, this version reads {FORMAT}", str(folder),
@@ -58,18 +59,18 @@ def read_manifest(
                         "Index the documents again") from None
 
 def write_manifest(
-    folder: str | Path, # index folder
+    folder: str | Path | RemotePath, # index folder, or its address
     manifest: Manifest, # what to write
 ) -> None:
     "Write the manifest atomically."
-    write_json(Path(folder)/"manifest.json", manifest)
+    with sent(as_place(folder)/"manifest.json") as file: write_json(file, manifest)
 
 # %% ../nbs/07j_manifest.ipynb #784c4b79
 def is_free(
-    folder: str | Path, # where an index shall be made
+    folder: str | Path | RemotePath, # where an index shall be made
 ) -> bool: # True when it does not exist, is empty, or holds only what a killed creation left
     "Whether a new index may be made here."
-    folder = Path(folder)
-    if not folder.exists(): return True
-    if not folder.is_dir(): return False
-    return all(n in ("model", f"{TABLE}.lance") or n.startswith(".") for n in os.listdir(folder))
+    place = as_place(folder)
+    if not place.exists(): return True
+    if not place.is_dir(): return False
+    return all(p.name in ("model", f"{TABLE}.lance") or p.name.startswith(".") for p in place.iterdir())

@@ -32,7 +32,7 @@ class GaussianRetriever(DocumentIndex):
     "Search by evidence, in memory or in an index folder."
     def __init__(self,
         model: GaussianEncoder,                # embeds queries and documents
-        index_dir: str | Path | None = None,   # folder to make or open; in memory without
+        index_dir: str | Path | None = None,   # folder to make or open, or its address (s3://bucket/folder); in memory without
         store: Store | None = None,            # another store, such as `QuantizedStore`, instead of a folder
     ):
         super().__init__(model, index_dir, store)

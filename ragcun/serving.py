@@ -55,7 +55,7 @@ def index_flags(
     "Flags of `ragcun index`."
     model_flags(parser)
     add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder")
-    add_flag(parser, "index_dir", "str", None, "Folder of the index; made if it is not there")
+    add_flag(parser, "index_dir", "str", None, "Folder of the index, or its address on object storage (s3://bucket/folder); made if it is not there")
     add_flag(parser, "update", "bool", False, "Replace documents whose text has changed under their id")
     add_flag(parser, "questions", "str", None,
              "Questions whose answers in this index are known (a BEIR folder or file): they decide when to say 'no answer'")
@@ -70,10 +70,12 @@ def run_index(
     check_model(args.model_path)
     if not 0 < args.alpha < 1: raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
     from ragcun.data import load_retrieval
+    from ragcun.storage import as_place
+    target = as_place(args.index_dir)
     questions = load_retrieval(args.questions, args.split_name) if args.questions else None
     setup_logging()
     documents = read_corpus(args.documents)
-    check_output(str(Path(args.index_dir)/"x"))
+    if isinstance(target, Path): check_output(str(target/"x"))
     before, changed = _compare(documents, args)
     model = load(args)
     if changed:
@@ -93,7 +95,7 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
     from ragcun.store import LanceStore, is_free, read_manifest
     for _ in iter_entries(documents): pass                  # ids that stand for two texts are refused
     if is_free(args.index_dir): return 0, []
-    store = LanceStore(Path(args.index_dir), read_manifest(args.index_dir).dim)
+    store = LanceStore(args.index_dir, read_manifest(args.index_dir).dim)
     blocks = (documents[i:i + 1024] for i in range(0, len(documents), 1024))
     held = ((block, store.texts([d["id"] for d in block])) for block in blocks)
     changed = [d for block, texts in held for d in block if texts.get(d["id"], d["text"]) != d["text"]]
@@ -124,7 +126,7 @@ def search_flags(
     "Flags of `ragcun search`."
     parser.add_argument("question", nargs="*",
                         help="the question; without one, questions are read from standard input, one a line")
-    add_flag(parser, "index_dir", "str", None, "Folder made by ragcun index or ragcun demo")
+    add_flag(parser, "index_dir", "str", None, "Folder made by ragcun index or ragcun demo, or its address (s3://bucket/folder)")
     add_flag(parser, "top_k", "int", 5, "Hits at most")
     add_flag(parser, "max_e_value", "float", None,
              "Leave out hits with a larger E-value (1: as good as the best of chance)")

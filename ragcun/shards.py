@@ -12,6 +12,7 @@ import numpy as np
 from .core import UserError, atomic_write, progress, read_json, write_json
 from .hits import Entry, iter_entries
 from .retrieve import GaussianRetriever
+from .storage import RemotePath, as_place
 if TYPE_CHECKING: from ragcun.model import GaussianEncoder
 
 # %% auto #0
@@ -93,24 +94,24 @@ def read_shards(
         yield table["id"].to_pylist(), z.flatten().to_numpy().reshape(len(table), -1)
 
 # %% ../nbs/07f_shards.ipynb #fbe066a5
-def _wait_for(path: Path, seconds: float) -> None:
+def _wait_for(path: Path | RemotePath, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
         if time.monotonic() > end:
-            raise UserError("the first process has not made the index", str(path.parent), "See its messages")
-        time.sleep(.1)
+            raise UserError("the first process has not made the index", str(path).removesuffix("/manifest.json"), "See its messages")
+        time.sleep(.1 if isinstance(path, Path) else 1.)
 
 def index_corpus(
     model: GaussianEncoder,         # encodes
     documents: Any,                 # as `GaussianRetriever.add` takes them, the same for every process
-    index_dir: str | Path,          # folder of the index, made if there is none
+    index_dir: str | Path,          # folder of the index, or its address (s3://bucket/folder); made if there is none
     block_size: int = 1024,         # documents committed at a time
     rank: int | None = None,        # of this process; from the environment by default
     world_size: int | None = None,  # number of processes
 ) -> GaussianRetriever: # the index, with at least this process's share in it
     "Add this process's share of a corpus to an index; go on where an earlier run stopped."
     rank, n = world(rank, world_size)
-    if rank: _wait_for(Path(index_dir)/"manifest.json", 600)
+    if rank: _wait_for(as_place(index_dir)/"manifest.json", 600)
     index = GaussianRetriever(model, index_dir)
     for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"):
         index.add(block, block_size)

@@ -13,11 +13,12 @@ from .core import UserError
 from .hits import Batch, Found, dump_metadata
 from .manifest import TABLE, Manifest, is_free, read_manifest, write_manifest
 from .metrics import top_k
+from .storage import RemotePath, as_place, plain_errors
 
 _all_ = ["Manifest", "is_free", "read_manifest", "write_manifest"]
 
 # %% auto #0
-__all__ = ['COLUMNS', 'MemoryStore', 'writer_lock', 'LanceStore', 'Manifest', 'is_free', 'read_manifest', 'write_manifest']
+__all__ = ['COLUMNS', 'KEY', 'MemoryStore', 'writer_lock', 'LanceStore', 'Manifest', 'is_free', 'read_manifest', 'write_manifest']
 
 # %% ../nbs/07d_store.ipynb #62840281
 class MemoryStore:
@@ -123,17 +124,22 @@ def _id_filter(ids: Sequence[str]) -> str:
 
 COLUMNS = ["row", "id", "text", "metadata", "v"]
 "Of the table: order of arrival, and what a `Batch` holds."
+KEY = {"lance-schema:unenforced-primary-key": "true"}
+"Tells Lance that two commits which insert the same id contradict each other."
 
 @contextlib.contextmanager
 def writer_lock(
-    folder: str | Path, # index folder
+    folder: str | Path | RemotePath, # index folder, or its address
 ) -> Iterator[None]: # for `with`: held until its end
-    "Hold the folder's writer lock; waits for another process (no lock where the system has none)."
+    "Hold the folder's writer lock; waits for another process. No lock in a bucket, or where the system has none."
+    if isinstance(as_place(folder), RemotePath):
+        with plain_errors(str(folder)): yield
+        return
     try: import fcntl
     except ImportError:
         yield
         return
-    with open(Path(folder)/".writer.lock", "w") as f:
+    with open(f"{folder}/.writer.lock", "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
 
@@ -142,21 +148,28 @@ class LanceStore:
     PROBES, REFINE = 128, 4  # of an approximate search: partitions looked into, and candidates for each hit compared exactly
 
     def __init__(self,
-        folder: str | Path, # index folder; the table is made if there is none
-        dim: int,           # d
+        folder: str | Path | RemotePath, # index folder, or its address; the table is made if there is none
+        dim: int,                        # d
     ):
         import datetime
         import lancedb
-        self.folder, self.dim = Path(folder), dim
+        self.folder, self.dim = as_place(folder), dim
         self._known: tuple[int, set[str]] = (-1, set())
         self.table: Any = None
-        db = lancedb.connect(str(folder), read_consistency_interval=datetime.timedelta(0))
-        if not (self.folder/f"{TABLE}.lance").exists():
-            with writer_lock(folder): self.table = db.create_table(TABLE, schema=self._schema(), exist_ok=True)
-        else: self.table = self._open(db)
+        options = self.folder.options if isinstance(self.folder, RemotePath) else None
+        with self._plainly():
+            db = lancedb.connect(str(self.folder), read_consistency_interval=datetime.timedelta(0), storage_options=options)
+            if not (self.folder/f"{TABLE}.lance").exists():
+                with writer_lock(self.folder): self.table = db.create_table(TABLE, schema=self._schema(), exist_ok=True)
+            else: self.table = self._open(db)
+
+    def _plainly(self) -> Any:
+        return plain_errors(str(self.folder)) if isinstance(self.folder, RemotePath) else contextlib.nullcontext()
 
     def _open(self, db: Any) -> Any:
-        try: table = db.open_table(TABLE)
+        try:
+            with self._plainly(): table = db.open_table(TABLE)
+        except UserError: raise
         except Exception as e:
             first = (str(e).splitlines() or [""])[0][:160]
             raise UserError(f"the table of documents cannot be opened: {first}", str(self.folder),
@@ -168,7 +181,9 @@ class LanceStore:
 
     def _schema(self) -> Any:
         import pyarrow as pa
-        return pa.schema([("row", pa.int64()), ("id", pa.string()), ("text", pa.string()), ("metadata", pa.string()),
+        name = pa.field("id", pa.string())
+        if isinstance(self.folder, RemotePath): name = name.with_nullable(False).with_metadata(KEY)
+        return pa.schema([("row", pa.int64()), name, ("text", pa.string()), ("metadata", pa.string()),
                           ("v", pa.list_(pa.float32(), self.dim))])
 
     def _arrow(self, batch: Batch) -> Any:
@@ -223,8 +238,12 @@ class LanceStore:
             repeated = known.intersection(batch.ids)
             if repeated: batch = batch.take([i for i, name in enumerate(batch.ids) if name not in repeated])
             if not len(batch): return
-            self.table.add(self._arrow(batch))
-            self._known = (self.table.version, known.union(batch.ids))
+            self._insert(self._arrow(batch))
+            if self.table.version == self._known[0] + 1: self._known = (self.table.version, known.union(batch.ids))
+
+    def _insert(self, rows: Any) -> None:
+        if isinstance(self.folder, RemotePath): self.table.merge_insert("id").when_not_matched_insert_all().execute(rows)
+        else: self.table.add(rows)
 
     def replace(self,
         batch: Batch, # documents, known or new
@@ -250,8 +269,9 @@ class LanceStore:
         exact: bool = False, # scan all documents even if there is an ANN index
     ) -> list[list[Found]]: # per query, nearest first
         "The k nearest documents of each query."
-        return [hits for i in range(0, len(u), 256)
-                for hits in self._search(np.asarray(u[i:i + 256], np.float32), k, exact)]
+        with self._plainly():
+            return [hits for i in range(0, len(u), 256)
+                    for hits in self._search(np.asarray(u[i:i + 256], np.float32), k, exact)]
 
     def _search(self, u: np.ndarray, k: int, exact: bool) -> list[list[Found]]:
         query = self.table.search(u if len(u) > 1 else u[0], vector_column_name="v").distance_type("l2").limit(k + 16)
