@@ -191,7 +191,7 @@ def symbol(text: str, shown: set[str]) -> str:
     where = (Path(urlsplit(match["url"]).path).name, name)  # two modules may have classes of one name
     members = "\n\n".join(show_method(match, *method) for method in methods().get(where, []) if f"{name}.{method[0]}" not in shown)
     signature = "\n".join(line for line in match["signature"].splitlines() if line.strip())
-    signature = IN_CODE_LINK.sub(r"\1", signature)
+    signature = re.sub(r"# noqa: *[A-Z]+[0-9]+ *", "# ", re.sub(r" *# noqa: *[A-Z]+[0-9]+ *$", "", IN_CODE_LINK.sub(r"\1", signature), flags=re.MULTILINE))
     if where in methods():  # nbdev writes a class as a function, and fields without what they mean
         signature = fields().get(where) or re.sub(r"^def ", "class ", signature)
     # the link comes first: pandoc would make a section of a div that opens with its heading, and take the anchor from the heading
@@ -560,8 +560,8 @@ def search_entries(page: Page) -> list[dict[str, str]]:
                 continue
             entries.append({"u": f"{page.url}#{tag['id']}", "p": page.title, "h": heading_text(tag), "s": page.section, "t": "",
                             **({"k": "symbol"} if "symbol" in tag.parent.get("class", []) else {})})
-        elif not tag.find(["p", "li"]) and len(entries[-1]["t"]) < 600:
-            entries[-1]["t"] = (entries[-1]["t"] + " " + " ".join(tag.get_text(" ").split())).strip()
+        elif not tag.find(["p", "li"]) and not tag.select_one("a.source") and len(entries[-1]["t"]) < 600:
+            entries[-1]["t"] = f"{entries[-1]['t']} {math_free(tag)}".strip()
     return entries
 
 

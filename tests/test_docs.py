@@ -161,6 +161,12 @@ def test_a_symbol_has_anchor_source_and_plain_signature():
     assert box.select_one("h3")["id"] == "set_seed" and box.select_one("a.source")["href"].endswith("core.py#L19")
     assert "# As `pick_device` says" in box.select_one("pre").get_text() and "show_doc" not in one.body.get_text()
     assert box.select_one("em a")["href"] == "core.html#pick_device"
+    for told in ("# noqa: B008  Words", "# noqa: B008\n    x:int, # Words"):  # what a linter is told is not for readers
+        assert "# Words" in (seen := docs.symbol(SHOWN.replace("# As", told), set())) and "noqa" not in seen and "# \n" not in seen
+    formula = page("b", markdown("Text and $\\rho_i$ here"), code("#| output: asis\nshow_doc(x)", {"output_type": "display_data", "data": {"text/markdown": SHOWN}}))
+    docs.render([formula])
+    found = " ".join(e["t"] for e in docs.search_entries(formula))
+    assert "Text and" in found and "\\rho" not in found and "source" not in found
     assert 'href="#set_seed"' in docs.contents(one)
 
 

@@ -71,6 +71,7 @@ input.oninput = show;
 dialog.onclick = event => { if (event.target === dialog || event.target.closest("a")) dialog.close(); };
 dialog.onkeydown = event => {
   const rows = [...list.querySelectorAll("li:not(.none)")];
+  if (event.key === "Escape") { event.preventDefault(); dialog.close(); }  // a search field would only empty itself
   if (event.key === "Enter" && rows.length) { event.preventDefault(); rows[chosen].querySelector("a").click(); }
   if (!["ArrowDown", "ArrowUp"].includes(event.key) || !rows.length) return;
   event.preventDefault();
