@@ -39,7 +39,7 @@ class DocumentIndex:
         self._gain = self.rho / np.sqrt(1 - self.rho ** 2)
         self.null: EmpiricalNull | None = None
         self.rule: AnswerRule | None = None
-        self._null_documents, self.answer_limit = 0, 1.
+        self._null_documents, self.answer_limit, self.alpha = 0, 1., 0.
         self._stamp: int | bytes = 0
         if self.index_dir is None: self.store: Store = store if store is not None else MemoryStore(model.output_dim)
         else: self._open_folder(self.index_dir)
@@ -179,7 +179,7 @@ class DocumentIndex:
         if not is_free(folder): raise UserError("this folder is in use", str(folder), "Choose a new one")
         copy = type(self)(self.model, folder)
         for batch in self.store.blocks(): copy.store.add(batch)
-        copy.answer_limit, copy.rule = self.answer_limit, self.rule
+        copy.answer_limit, copy.rule, copy.alpha = self.answer_limit, self.rule, self.alpha
         copy._set_null(self._ensure_null())
         return copy
 
@@ -187,14 +187,14 @@ class DocumentIndex:
         assert self.index_dir is not None
         name, rule = "", ""
         if self.null is not None:
-            name = f"null-{self._null_documents}-{self.null.questions}.npz"
+            name = f"null-{self._null_documents}-{self.null.questions}{'-made' * bool(len(self.null.made))}.npz"
             with sent(self.index_dir/name) as path, atomic_write(path) as tmp: self.null.save(tmp)
         if self.rule is not None:
             rule = f"answer-{sha256_text(repr(self.rule))[:12]}.json"
             with sent(self.index_dir/rule) as path: save_rule(path, self.rule)
         m = self.model
         write_manifest(self.index_dir, Manifest(m.fingerprint, m.output_dim, m.prompts, self.answer_limit, name,
-                                                self._null_documents, rule=rule))
+                                                self._null_documents, rule=rule, alpha=self.alpha))
         for old in (*self.index_dir.glob("null-*.npz"), *self.index_dir.glob("answer-*.json")):
             if old.name not in (name, rule): old.unlink(missing_ok=True)
         self._stamp = stamp(self.index_dir/"manifest.json")
@@ -204,7 +204,7 @@ class DocumentIndex:
         self._stamp = stamp(self.index_dir/"manifest.json")
         m = read_manifest(self.index_dir)
         self._check(m)
-        self.answer_limit, self._null_documents = m.answer_limit, m.null_documents
+        self.answer_limit, self._null_documents, self.alpha = m.answer_limit, m.null_documents, m.alpha
         try: self.rule = self._read(m.rule, load_rule)
         except UserError:
             if read_manifest(self.index_dir).rule == m.rule: raise

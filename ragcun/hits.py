@@ -44,6 +44,7 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
     documents: int       # number searched
     limit: float         # that decided
     value: float | None = None  # compared with the limit; None: the smallest E-value was
+    chance: float | None = None # share of questions without an answer that find as good a hit; None: never measured
 
     def __len__(self) -> int: return len(self.hits)
     @overload
@@ -52,11 +53,11 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
     def __getitem__(self, i: slice) -> list[Hit]: ...
     def __getitem__(self, i: int | slice) -> Hit | list[Hit]: return self.hits[i]
 
-    def to_json(self) -> dict[str, Any]: # {"query", "hits", "answered"}
+    def to_json(self) -> dict[str, Any]: # {"query", "hits", "answered"}, and "chance" where it was measured
         "Plain values, as `ragcun search --json` prints them."
         keys = ("id", "text", "evidence", "p_value", "e_value", "distance", "metadata")
-        return {"query": self.query, "hits": [{k: getattr(h, k) for k in keys} for h in self.hits],
-                "answered": self.answered}
+        out = {"query": self.query, "hits": [{k: getattr(h, k) for k in keys} for h in self.hits], "answered": self.answered}
+        return out if self.chance is None else out | {"chance": self.chance}
 
     def posterior(self,
         prior: float | None = None, # probability that a given document answers; 1/N (one expected answer) by default
@@ -66,6 +67,8 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
         return [float(posterior(h.evidence, prior)) for h in self.hits]
 
     def _verdict(self) -> str:
+        if self.chance is not None:
+            return f"{'answered' if self.answered else 'no answer'}: {self.chance:.2g} of questions without an answer find as good a hit"
         if self.answered: return "answered"
         if self.value is not None: return f"no answer: its answer value is {self.value:.2g}, the limit {self.limit:.2g}"
         return f"no answer: no hit has an E-value of {self.limit:.3g} or less"

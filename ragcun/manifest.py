@@ -31,6 +31,7 @@ class Manifest:
     metric: str = "l2"          # of the search: distance between u and v
     format: int = FORMAT        # version of the folder's layout
     rule: str = ""              # file with the no-answer rule, empty until calibrated
+    alpha: float = 0.0          # false-answer rate that the limit keeps among made questions; 0: the limit has another origin
 
 # %% ../nbs/07j_manifest.ipynb #44685207
 def read_manifest(

@@ -15,18 +15,26 @@ from .core import UserError
 from .files import text_fault
 from .hits import Found, Hit, SearchResult, Store, filter_function
 from .document_index import BACKGROUND, DocumentIndex
-from .null import answer_limit, e_value, evidence_from_distance, fit_null
+from .null import EmpiricalNull, answer_limit, e_value, evidence_from_distance, fit_null
+from .pairs import Document, generate_pairs
 if TYPE_CHECKING: from ragcun.model import GaussianEncoder
 
 # %% auto #0
-__all__ = ['logger', 'GaussianRetriever']
+__all__ = ['logger', 'MADE', 'GaussianRetriever']
 
 # %% ../nbs/07_retrieve.ipynb #56d4aca5
 logger = logging.getLogger("ragcun")
 
+MADE = 400
+"Documents that questions are made from, to see what a question without an answer finds."
+
 def _left(found: list[list[Found]], gone: Sequence[Sequence[str]]) -> list[list[Found]]:
     "The first candidates of each query among documents that are not gone."
     return [[f for f in row if f.id not in set(g)][:CANDIDATES] for row, g in zip(found, gone, strict=True)]
+
+def _best_log_p(hits: list[Hit]) -> float:
+    "Natural log of the smallest p-value; 0 where nothing was found."
+    return float(np.log(max(min((h.p_value for h in hits), default=1.), 1e-300)))
 
 class GaussianRetriever(DocumentIndex):
     "Search by evidence, in memory or in an index folder."
@@ -80,11 +88,12 @@ class GaussianRetriever(DocumentIndex):
         limit: float | None = None,   # of E-values, which then decide; the index's own rule and limit without
     ) -> SearchResult:
         "Whether the hits amount to an answer."
+        chance = float(self.null.chance(_best_log_p(hits))) if self.null and len(self.null.made) else None
         if limit is not None:
             good = [h for h in hits if h.e_value <= limit]
-            return SearchResult(query, good, bool(good), len(self), limit)
+            return SearchResult(query, good, bool(good), len(self), limit, None, chance)
         value, limit = self._value(query, z, hits), self.answer_limit
-        return SearchResult(query, hits, value <= limit, len(self), limit, value if self.rule else None)
+        return SearchResult(query, hits, value <= limit, len(self), limit, value if self.rule else None, chance)
 
     def _best(self, hits: list[Hit]) -> float: return min((h.e_value for h in hits), default=np.inf)
 
@@ -130,12 +139,14 @@ class GaussianRetriever(DocumentIndex):
                 for row, es, lps in zip(found, raw, log_p, strict=True)]
 
     def calibrate(self,
-        queries: Sequence[str],                            # real questions, the more the better (200 or so)
-        relevant: Sequence[Sequence[str]],                 # for each, ids of the documents that answer it
+        queries: Sequence[str] | None = None,              # real questions, 200 or so; without, they are made from the documents
+        relevant: Sequence[Sequence[str]] | None = None,   # for each, ids of the documents that answer it
         alpha: float | None = .05,                         # share of unanswerable questions that may be answered; None: limit as it is
         unanswerable: Sequence[str] | None = None,         # questions without an answer; without, positives are removed
     ) -> float: # the new limit of `answered`, for answer values
-        "Fit the null and the no-answer rule on real questions and set the limit by split conformal prediction."
+        "Set the limit by split conformal prediction; real questions fit the null and the no-answer rule as well."
+        if queries is None: return self._calibrate_alone(alpha, unanswerable)
+        relevant = relevant or []
         if len(queries) != len(relevant):
             raise UserError(f"{len(queries)} queries and {len(relevant)} lists of relevant ids", "calibrate",
                             "Give one list per query")
@@ -143,14 +154,49 @@ class GaussianRetriever(DocumentIndex):
         half = len(z) if unanswerable or alpha is None else len(z) // 2
         self._fit_on_questions(z[:half], relevant[:half])
         if alpha is None: return self.answer_limit
+        self.alpha = 0.
         self.rule = self._fit_rule(queries[:half], z[:half], relevant[:half])
         asked, left_out = (unanswerable, None) if unanswerable else (queries[half:], relevant[half:])
-        self.answer_limit = answer_limit(self.answer_values(asked, left_out), alpha)
-        if not self.answer_limit:
-            logger.warning("%d questions are too few for a false-answer rate of %g: nothing will count as answered",
-                           len(asked), alpha)
+        self._limit(self.answer_values(asked, left_out), alpha)
         if self.index_dir: self._write_manifest()
         return self.answer_limit
+
+    def _limit(self, values: np.ndarray, alpha: float) -> None:
+        self.answer_limit = answer_limit(values, alpha)
+        if not self.answer_limit:
+            logger.warning("%d questions are too few for a false-answer rate of %g: nothing will count as answered",
+                           len(values), alpha)
+
+    def _calibrate_alone(self, alpha: float | None, unanswerable: Sequence[str] | None) -> float:
+        "Without questions that have an answer: made ones tell what a question finds that has none."
+        self.rule, self.alpha = None, 0. if unanswerable else alpha or 0.
+        self._set_null(fit_null(self.background()[1], self.rho), write=False)
+        if unanswerable and alpha is not None: self._limit(self.answer_values(unanswerable), alpha)
+        self._renew(bool(self.index_dir))
+        return self.answer_limit
+
+    def _renew(self, write: bool) -> None:
+        "Ask made questions, keep what they find in the null, and set the limit where it follows from them."
+        made, null = self._made(), self.null
+        assert null is not None
+        if self.alpha: self._limit(e_value(made, len(self)), self.alpha)
+        self._set_null(replace(null, made=made), write)
+
+    def _made(self) -> np.ndarray:
+        "Sorted log p of the best hit of each made question, without the document it was made from."
+        sample = self.store.sample(MADE)
+        texts = [Document(t, document_id=i) for i, t in zip(sample.ids, sample.texts, strict=True) if not text_fault(t)]
+        pairs = generate_pairs(texts, "mix", seed=0)
+        if not len(pairs): return np.zeros(0)
+        z, own = self.encode_queries(pairs.queries), [[p.document_id] for p in pairs]
+        return np.sort([_best_log_p(row) for row in self.hits(z, _left(self._nearest(z, own), own))])
+
+    def _ensure_null(self, write: bool = False) -> EmpiricalNull:
+        before, null = self.null, super()._ensure_null(write)
+        if null is before or not self.alpha: return null
+        self._renew(write)                     # the corpus has grown or shrunk: so has what it holds of near misses
+        assert self.null is not None
+        return self.null
 
     def _fit_on_questions(self, z: np.ndarray, relevant: Sequence[Sequence[str]]) -> None:
         ids, background = self.background()

@@ -60,7 +60,8 @@ def index_flags(
     add_flag(parser, "questions", "str", None,
              "Questions whose answers in this index are known (a BEIR folder or file): they decide when to say 'no answer'")
     add_flag(parser, "split_name", "str", "dev", "Split of the questions")
-    add_flag(parser, "alpha", "float", 0.05, "Share of questions without an answer that may get one all the same")
+    add_flag(parser, "alpha", "float", None,
+             "Share of questions without an answer that may get one all the same (.05 with --questions; without, questions are made from the documents)")
 
 def run_index(
     args: argparse.Namespace, # Parsed flags
@@ -68,7 +69,7 @@ def run_index(
     "`ragcun index`: make or extend an index."
     need(args, "model_path", "documents", "index_dir")
     check_model(args.model_path)
-    if not 0 < args.alpha < 1: raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
+    if args.alpha is not None and not 0 < args.alpha < 1: raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
     from ragcun.data import load_retrieval
     from ragcun.storage import as_place
     target = as_place(args.index_dir)
@@ -85,7 +86,9 @@ def run_index(
     index = index_corpus(model, documents, args.index_dir)
     new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
     print(f"{len(index):,} documents in {args.index_dir} ({new}), {model.output_dim} dimensions")
-    if questions and not int(os.environ.get("RANK", 0)): _calibrate(args, questions)
+    first = not int(os.environ.get("RANK", 0))
+    if questions and first: _calibrate(args, questions)
+    elif args.alpha and first: _calibrate_alone(args)
     print(f'next:  ragcun search --index_dir {args.index_dir} "your question"')
     return 0
 
@@ -115,9 +118,18 @@ def _calibrate(args: argparse.Namespace, data: Any) -> None:
     if not known:
         raise UserError("none of the documents that answer these questions is in the index", args.questions,
                         "Index the corpus that the questions were judged on, with its ids.")
-    limit = index.calibrate([data.queries[q] for q in known], list(known.values()), args.alpha)
-    print(f"limit of an answer from {len(known)} questions: of questions without one, {args.alpha:.0%} are expected to get one all the same" if limit
-          else f"{len(known)} questions are too few for a rate of {args.alpha:.0%}: every search will say 'no answer'")
+    alpha = args.alpha or .05
+    limit = index.calibrate([data.queries[q] for q in known], list(known.values()), alpha)
+    print(f"limit of an answer from {len(known)} questions: of questions without one, {alpha:.0%} are expected to get one all the same" if limit
+          else f"{len(known)} questions are too few for a rate of {alpha:.0%}: every search will say 'no answer'")
+
+def _calibrate_alone(args: argparse.Namespace) -> None:
+    "Set the limit of an answer from questions that are made from the documents."
+    from ragcun.retrieve import GaussianRetriever
+    index = GaussianRetriever.open(args.index_dir, device=args.device)
+    limit, made = index.calibrate(alpha=args.alpha), len(index.null.made) if index.null else 0
+    print(f"limit of an answer from {made} questions made from the documents: without the document it was made from, {args.alpha:.0%} of them get an answer" if limit
+          else f"{made} questions made from the documents are too few for a rate of {args.alpha:.0%}: every search will say 'no answer'")
 
 # %% ../nbs/08_serving.ipynb #b49410e1
 def search_flags(

@@ -24,7 +24,7 @@ from ragcun.metrics import evaluate_vectors, paired_test
 from ragcun.model import GaussianEncoder
 from ragcun.null import _evidence_matrix, answer_limit, document_vector, fit_null, query_vector, theoretical_null
 from ragcun.quantize import Quantizer, RotatedQuantizer, allot_bits, fit_quantizer
-from ragcun.retrieve import GaussianRetriever
+from ragcun.retrieve import MADE, GaussianRetriever
 from ragcun.train import fit
 
 SETS = ("squad-small", "nfcorpus-pre", "medquad", "demo", "cranfield")
@@ -237,20 +237,31 @@ def best_log_p(null, z, b, keep, hide):
     return np.concatenate(out)
 
 
+def made_questions(b, keep):
+    "Embeddings of questions made from some of the documents, and the row of each one's own."
+    from ragcun.pairs import Document, generate_pairs
+    texts, place = list(b.test.corpus.values()), {d: i for i, d in enumerate(b.ids)}
+    some = np.random.default_rng(0).choice(keep, min(len(keep), MADE), replace=False)
+    pairs = generate_pairs([Document(texts[i], document_id=b.ids[i]) for i in np.sort(some)], "mix", seed=0)
+    return b.model.project(cached_features(b.base, pairs.queries, "query")).astype(float), [[place[p.document_id]] for p in pairs]
+
+
 def unanswered(b, keep):
     "Scores of questions whose answers are left out, in a corpus of the documents `keep`, with what an index knows without questions."
     rng, n = np.random.default_rng(0), len(keep)
     null, own = fit_null(b.z[rng.permutation(keep)[:3000]], b.rho), rng.choice(keep, min(n, 500), replace=False)
     drawn = b.rho * b.z[own] + np.sqrt(1 - b.rho ** 2) * rng.standard_normal((len(own), len(b.rho)))
     typical = np.median(best_log_p(null, drawn, b, keep, [[d] for d in own]))
-    out = {}
+    z, own = made_questions(b, keep)
+    null, out = replace(null, made=np.sort(best_log_p(null, z, b, keep, own))), {}
     for split, data in (("dev", b.dev), ("test", b.test)):
         if data is None: continue
         h, z, mask = b.questions(data)
         hide, cosine = [np.flatnonzero(m) for m in mask], h @ b.h[keep].T
         cosine[mask[:, keep]] = -1.
         log_p = best_log_p(null, z, b, keep, hide)
-        out[split] = {"E-value": log_p + np.log(n), "E-value against stand-ins": log_p - typical, "cosine": -cosine.max(1)}
+        out[split] = {"E-value": log_p + np.log(n), "made questions": null.chance(log_p), "E-value against stand-ins": log_p - typical, "cosine": -cosine.max(1)}
+        out[split]["with an answer"] = null.chance(best_log_p(null, z, b, keep, [[]] * len(z)))
     return out
 
 
@@ -259,8 +270,9 @@ def carry(loaded, alpha=.1):
     whole = {b.name: unanswered(b, np.arange(len(b.ids))) for b in loaded}
     tenth = {b.name: unanswered(b, np.sort(np.random.default_rng(3).choice(len(b.ids), len(b.ids) // 10, replace=False))) for b in loaded if b.dev is not None}
     rate = lambda source, target, k: round(float((target["test"][k] <= np.quantile(source["dev"][k], alpha)).mean()), 4)
-    ways = list(whole[SETS[0]]["test"])
-    return {"alpha": alpha, "corpora": {k: {a: {b: rate(whole[a], whole[b], k) for b in whole} for a in tenth} for k in ways},
+    ways = [k for k in whole[SETS[0]]["test"] if k != "with an answer"]
+    alone = {name: {f"{a:g}": {k: round(float((w["test"][k] <= a).mean()), 4) for k in ("made questions", "with an answer")} for a in (.01, .05, .1, .2)} for name, w in whole.items()}
+    return {"alpha": alpha, "limits from made questions": alone, "corpora": {k: {a: {b: rate(whole[a], whole[b], k) for b in whole} for a in tenth} for k in ways},
             "ten times the size": {k: {a: rate(tenth[a], whole[a], k) for a in tenth} for k in ways}}
 
 
