@@ -3,6 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt
 export TOKENIZERS_PARALLELISM := false
+export HAYSTACK_TELEMETRY_ENABLED := False
 # A machine without a GPU saves gigabytes with TORCH_INDEX=… (the address of PyTorch's index of CPU builds).
 TORCH := torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 INPUTS := settings.ini setup.py constraints.txt

@@ -56,9 +56,10 @@ class Run:
 
 
 def environment(**more: str) -> dict[str, str]:
-    "The environment of every child process: no network to the hub, local caches, this environment's commands first."
+    "The environment of every child process: no network to the hub, no telemetry, local caches, this environment's commands first."
     env = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1",
-           "MPLBACKEND": "agg", "MPLCONFIGDIR": str(CACHE / "matplotlib"), "PYTHONHASHSEED": "0"}
+           "MPLBACKEND": "agg", "MPLCONFIGDIR": str(CACHE / "matplotlib"), "PYTHONHASHSEED": "0",
+           "HAYSTACK_TELEMETRY_ENABLED": "False"}
     env.setdefault("RAGCUN_CACHE", str(CACHE / "ragcun"))
     env["PATH"] = os.pathsep.join([str(BIN), env.get("PATH", "")])
     return {**env, **more}

@@ -98,6 +98,7 @@ def sidebar() -> str:
 def process(problems: list[str]) -> Path:
     "Run nbdev's processing (show_doc, doclinks, flags) and return the folder of processed notebooks."
     os.environ.pop("IN_TEST", None)
+    os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")  # import cells are run, and one imports Haystack
     from nbdev.config import get_config
     from nbdev.processors import exec_show_docs
     from nbdev.serve import proc_nbs

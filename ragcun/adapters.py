@@ -5,6 +5,7 @@
 # %% ../nbs/07c_adapters.ipynb #6526c3a4
 from __future__ import annotations
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from .core import UserError
 from .files import text_id
@@ -14,7 +15,8 @@ from .retrieve import GaussianRetriever
 if TYPE_CHECKING: from ragcun.model import GaussianEncoder
 
 # %% auto #0
-__all__ = ['langchain_embeddings', 'langchain_store', 'langchain_retriever', 'llama_index_embedding', 'llama_index_retriever']
+__all__ = ['langchain_embeddings', 'langchain_store', 'langchain_retriever', 'llama_index_embedding', 'llama_index_retriever',
+           'haystack_text_embedder', 'haystack_document_embedder', 'haystack_retriever']
 
 # %% ../nbs/07c_adapters.ipynb #0b7dc53a
 def _need(package: str, extra: str) -> Any:
@@ -120,3 +122,33 @@ def llama_index_retriever(
             return [schema.NodeWithScore(node=schema.TextNode(text=h.text, id_=h.id, metadata=extra(h)),
                                          score=_relevance(index, h.evidence, None)) for h in hits]
     return GaussianLlamaRetriever()
+
+# %% ../nbs/07c_adapters.ipynb #5e7f8ba6
+def _haystack() -> Any:
+    "The module with the components, which imports the package."
+    _need("haystack.core.component", "haystack-ai")
+    from ragcun import haystack_adapter
+    return haystack_adapter
+
+def haystack_text_embedder(
+    model: GaussianEncoder | str | Path,   # the model, or its folder
+    device: str = "auto",                  # where a folder's model runs
+) -> Any: # a Haystack component: text → embedding
+    "The model for questions in Haystack; use it with a store that compares by Euclidean distance."
+    return _haystack().GaussianTextEmbedder(model, device)
+
+def haystack_document_embedder(
+    model: GaussianEncoder | str | Path,   # the model, or its folder
+    device: str = "auto",                  # where a folder's model runs
+) -> Any: # a Haystack component: documents → documents with embeddings
+    "The model for documents in Haystack; use it with a store that compares by Euclidean distance."
+    return _haystack().GaussianDocumentEmbedder(model, device)
+
+def haystack_retriever(
+    index: GaussianRetriever | str | Path, # the index, or its folder
+    top_k: int = 5,                        # documents at most
+    max_e_value: float | None = 1.,        # drop hits above it; None keeps all
+    device: str = "auto",                  # where a folder's model runs
+) -> Any: # a Haystack component: query → documents
+    "The index as a Haystack retriever; document scores are probabilities of relevance."
+    return _haystack().GaussianHaystackRetriever(index, top_k, max_e_value, device)
