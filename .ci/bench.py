@@ -53,7 +53,7 @@ QUICK = {
     "training": ["tests/bench_training.py", "full", "closed_form", "--precision", "bf16", "--rounds", "3", "--steps", "3", "--output", f"{OUT}/training_speed.json"],
     "growth": ["tests/bench_growth.py", "prepare", "closed_form", "evaluate", "index", "search", "--sizes", "1000", "10000", "--output", f"{OUT}/growth.json"],
     "search": ["tests/bench_search.py", "--documents", "100000", "--queries", "200", "--output", f"{OUT}/search_exact.json"],
-    "index": ["tests/bench_index.py", "--documents", "50000", "--output", f"{OUT}/index_scale.json"],
+    "index": ["tests/bench_index.py", "--documents", "50000", "--real", "none", "--output", f"{OUT}/index_scale.json"],
     "memory": ["tests/data_memory.py", "50000", f"{OUT}/prepare_memory.json"],
 }
 
