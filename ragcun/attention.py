@@ -41,8 +41,9 @@ class Pieces(torch.autograd.Function):
         "Weights are kept for the gradient."
         p, out, kt = q.new_empty(*q.shape[:3], k.shape[2]), torch.empty_like(v), k.transpose(2, 3).contiguous()
         keep, ctx.scale = keep_mask(p.shape, dropout) if dropout else (None, 1.0)
+        lengths = _lengths(mask)
         for c in _pieces(p.shape):
-            _weights(q[c], kt[c], _rows(mask, c), p[c])
+            _weights(q[c], kt[c], mask, lengths, c, p[c])
             torch.matmul(p[c] if keep is None else p[c]*keep[c], v[c], out=out[c])
         out.mul_(ctx.scale)
         ctx.save_for_backward(q, k, v, out, p, keep)
@@ -74,20 +75,30 @@ def _pieces(shape: torch.Size) -> list[slice]:
     step = max(1, CACHED//max(1, shape[1:].numel()))
     return [slice(i, i + step) for i in range(0, shape[0], step)]
 
-def _rows(mask: Tensor | None, c: slice) -> Tensor | None:
-    return mask if mask is None or len(mask) == 1 else mask[c]
+def _lengths(mask: Tensor | None) -> list[int] | None:
+    "Tokens of each text, where the mask hides the rest of it and nothing else."
+    if mask is None or mask.dtype != torch.bool or mask.dim() != 4: return None
+    lengths = mask[:, 0, 0].sum(-1)
+    plain = torch.arange(mask.shape[-1]) < lengths[:, None]
+    return lengths.tolist() if torch.equal(mask, plain[:, None, None].expand_as(mask)) else None
 
-def _weights(q: Tensor, kt: Tensor, mask: Tensor | None, out: Tensor) -> None:
-    scores = torch.matmul(q, kt)
-    if mask is not None and mask.dtype == torch.bool: scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
-    elif mask is not None: scores += mask
-    torch.softmax(scores, -1, out=out)
+def _weights(q: Tensor, kt: Tensor, mask: Tensor | None, lengths: list[int] | None, c: slice, out: Tensor) -> None:
+    torch.matmul(q, kt, out=out)
+    if mask is not None and len(mask) > 1: mask = mask[c]
+    if lengths is not None and len(lengths) > 1:  # only the columns of the padding, not every score
+        for row, n in zip(out, lengths[c], strict=True):
+            if n < out.shape[-1]: row[..., n:] = torch.finfo(out.dtype).min
+    elif mask is not None and mask.dtype == torch.bool: out.masked_fill_(~mask, torch.finfo(out.dtype).min)
+    elif mask is not None: out += mask
+    torch.softmax(out, -1, out=out)
 
 def _no_gradient(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    out, kt = torch.empty_like(v), k.transpose(2, 3).contiguous()
-    for c in _pieces(torch.Size([*q.shape[:3], k.shape[2]])):
-        p = q.new_empty(*q[c].shape[:3], k.shape[2])
-        _weights(q[c], kt[c], _rows(mask, c), p)
+    kt, v, lengths = k.transpose(2, 3).contiguous(), v.contiguous(), _lengths(mask)
+    pieces, out = _pieces(torch.Size([*q.shape[:3], k.shape[2]])), torch.empty_like(v)
+    scores = q.new_empty(len(q[pieces[0]]), *q.shape[1:3], k.shape[2])  # one piece, used again: it stays in the cache
+    for c in pieces:
+        p = scores[:len(q[c])]
+        _weights(q[c], kt[c], mask, lengths, c, p)
         torch.matmul(p, v[c], out=out[c])
     return out
 
@@ -121,9 +132,10 @@ def attention(
     if not wins or not suits(module, (query.shape, key.shape), options, attention_mask is not None):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     scaling = options.get("scaling")
-    q, k, v = (t.contiguous() for t in (query*(query.shape[-1]**-.5 if scaling is None else scaling), key, value))
+    scale = query.shape[-1]**-.5 if scaling is None else scaling
     with torch.autocast("cpu", enabled=False):
-        out = Pieces.apply(q, k, v, attention_mask, dropout) if gradient or dropout else _no_gradient(q, k, v, attention_mask)
+        if gradient or dropout: out = Pieces.apply((query*scale).contiguous(), key.contiguous(), value.contiguous(), attention_mask, dropout)
+        else: out = _no_gradient(torch.mul(query, scale, out=query.new_empty(query.shape)), key, value, attention_mask)
     return out.transpose(1, 2), None
 
 # %% ../nbs/00d_attention.ipynb #e79a6e49

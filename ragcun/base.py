@@ -15,6 +15,7 @@ import torch
 
 from .attention import use_attention
 from .core import UserError, progress, sha256_file
+from .linear import use_packed
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -91,7 +92,7 @@ def load_folder(
         except Exception as e:
             first = (str(e).splitlines() or [""])[0][:200]
             raise UserError(f"this model does not load: {type(e).__name__}: {first}", str(path), "Check that the folder is complete.") from e
-    use_attention(model)
+    if use_attention(model): use_packed(model)
     return model.eval()  # dropout is for training steps, which switch it on
 
 def with_modules(
