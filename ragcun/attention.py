@@ -24,7 +24,7 @@ def keep_mask(
     return (bits[:n] >= cut - 2**15).view(shape), 1/(1 - cut/2**16)
 
 # %% ../nbs/00d_attention.ipynb #74c8413d
-CACHED = 2**17   # scores worked on at a time
+CACHED = 2**18   # scores worked on at a time
 MOST = 2**24     # scores of one text; beyond, they are not kept whole
 
 class Pieces(torch.autograd.Function):

@@ -13,8 +13,8 @@ from .arguments import add_flag
 from .core import UserError, logger, setup_logging, write_json
 
 # %% auto #0
-__all__ = ['need', 'check_model', 'check_output', 'model_flags', 'read_corpus', 'load', 'validation_data', 'join_processes',
-           'check_free_model', 'prepare_output', 'run_training']
+__all__ = ['need', 'check_model', 'check_output', 'split_of', 'model_flags', 'read_corpus', 'load', 'validation_data',
+           'join_processes', 'check_free_model', 'prepare_output', 'run_training']
 
 # %% ../nbs/08_checks.ipynb #62840281
 def need(
@@ -50,6 +50,17 @@ def check_output(
     if not folder.is_dir(): raise UserError(f"{folder} is not a folder", path, "Choose another place.")
     if not os.access(folder, os.W_OK):
         raise UserError("this folder cannot be written", str(folder), "Check the permissions or choose another one.")
+
+def split_of(
+    path: str,  # where the data is
+    name: str,  # the split that was named, or the usual one
+    usual: str, # what holds when none was named
+) -> str: # the name
+    "Which split to read; naming one of a single file would have no effect, so it is refused."
+    if name != usual and Path(path).is_file():
+        raise UserError(f"--split_name {name} has no effect: this is a single file", path,
+                        "Leave the flag out, or give the folder that has the splits.")
+    return name
 
 # %% ../nbs/08_checks.ipynb #725b97b8
 def model_flags(

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from .arguments import Parser, add_fields, add_flag, field_help, read_config
 from .checks import check_model, check_output, join_processes, load, model_flags, need, prepare_output, read_corpus
-from .checks import run_training, validation_data
+from .checks import run_training, split_of, validation_data
 from .core import UserError, logger, setup_logging
 from .serving import encode_flags, index_flags, run_encode, run_index, run_search, search_flags
 
 # %% auto #0
-__all__ = ['COMMANDS', 'split_of', 'make_parser', 'parse', 'main', 'Parser', 'add_fields', 'add_flag', 'check_model',
-           'check_output', 'field_help', 'join_processes', 'load', 'need', 'prepare_output', 'read_config',
-           'read_corpus', 'run_training', 'validation_data']
+__all__ = ['COMMANDS', 'make_parser', 'parse', 'main', 'Parser', 'add_fields', 'add_flag', 'check_model', 'check_output',
+           'field_help', 'join_processes', 'load', 'need', 'prepare_output', 'read_config', 'read_corpus',
+           'run_training', 'validation_data']
 
 # %% ../nbs/08_cli.ipynb #0b7dc53a
 _all_ = ["Parser", "add_fields", "add_flag", "check_model", "check_output", "field_help", "join_processes", "load",
@@ -69,17 +69,6 @@ def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "per_query_file", "str", None, "Write per-query values here, a JSON line each")
     add_flag(parser, "ignore_identical_ids", "bool", False,
              "Leave out the document with the query's own id (ArguAna, Quora)")
-
-def split_of(
-    path: str,  # where the data is
-    name: str,  # the split that was named, or the usual one
-    usual: str, # what holds when none was named
-) -> str: # the name
-    "Which split to read; naming one of a single file would have no effect, so it is refused."
-    if name != usual and Path(path).is_file():
-        raise UserError(f"--split_name {name} has no effect: this is a single file", path,
-                        "Leave the flag out, or give the folder that has the splits.")
-    return name
 
 def _evaluate(args: argparse.Namespace) -> int:
     from ragcun.data import load_retrieval

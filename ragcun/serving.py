@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import add_flag
-from .checks import check_model, check_output, load, model_flags, need, read_corpus
+from .checks import check_model, check_output, load, model_flags, need, read_corpus, split_of
 from .core import UserError, setup_logging
 
 # %% auto #0
@@ -73,7 +73,7 @@ def run_index(
     from ragcun.data import load_retrieval
     from ragcun.storage import as_place
     target = as_place(args.index_dir)
-    questions = load_retrieval(args.questions, args.split_name) if args.questions else None
+    questions = load_retrieval(args.questions, split_of(args.questions, args.split_name, "dev")) if args.questions else None
     setup_logging()
     documents = read_corpus(args.documents)
     if isinstance(target, Path): check_output(str(target/"x"))

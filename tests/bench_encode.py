@@ -208,6 +208,7 @@ def start(args, folder):
     env = os.environ | {"OMP_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads), "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1",
                         "TQDM_DISABLE": "1", "BENCH_ONNX": str(folder/"onnx-minilm")}
     python = peer_python(args.peers, folder)
+    if python: subprocess.run([python, __file__, "--worker", "export"], env=env, check=True)  # before the contestants, who would all do it at once
     where = {name: sys.executable for name in HERE} | ({name: python for name in THERE} if python else {})
     about = {"command": "python tests/bench_encode.py", "contestants": {k: v for k, v in (HERE | THERE).items() if k in where},
              "versions": {"here": versions(sys.executable, ("torch", "transformers", "sentence-transformers"))} |
@@ -290,6 +291,7 @@ def main():
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.worker: return run(args)
+    if args.worker == "export": return [onnx_folder(kind) for kind in ("ONNX", "ONNX O3", "ONNX int8")]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to stderr
     worker(args.worker, answers)

@@ -141,10 +141,12 @@ def synthetic(n, d, seed=0):
 
 
 def closed_form(args, precision, env):
-    "In a process of its own with one thread."
-    done = subprocess.run([sys.executable, __file__, "--worker", json.dumps("closed_form")], env=env | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                          stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout) | {"threads": 1}
+    "In a process of its own, with one thread and with all."
+    def run(threads):
+        limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        done = subprocess.run([sys.executable, __file__, "--worker", json.dumps("closed_form")], env=env | limits, stdout=subprocess.PIPE, text=True, check=True)
+        return json.loads(done.stdout)
+    return run(1) | {"threads": 1, "more threads": run(args.threads) | {"threads": args.threads}}
 
 
 def solve(answers):

@@ -195,5 +195,7 @@ def test_the_command_sets_the_limit_from_questions_with_known_answers(tmp_path, 
     assert main([*command, "--alpha", "2"]) == 2 and "--alpha" in capsys.readouterr().err
     other = json.dumps({"corpus": ["something else"], "queries": ["what else"], "relevance": [[0]]})
     (tmp_path/"other.json").write_text(other)
+    assert main([*command, "--questions", str(tmp_path/"other.json"), "--split_name", "test"]) == 2
+    assert "--split_name test has no effect" in capsys.readouterr().err
     assert main([*command, "--questions", str(tmp_path/"other.json")]) == 2
     assert "none of the documents that answer these questions" in capsys.readouterr().err
