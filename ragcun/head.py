@@ -54,11 +54,10 @@ class Moments:
     @cached_property
     def spectrum(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: # (μ [d], λ [d], U [d, d], UᵀMU [d, d]) with C = U diag(λ) Uᵀ
         "Everything in the coordinates of C, where adding to its diagonal costs nothing."
-        from scipy.linalg import eigh
         mean, C, M = self.solve_for()
         if not np.isfinite(C).all() or np.trace(C) <= 1e-12*len(mean):
             raise UserError("all features are equal or not finite", "closed form", "Check the texts and the base.")
-        values, U = eigh(C, driver="evd", check_finite=False)
+        values, U = np.linalg.eigh(C)
         return mean, values.clip(0), U, U.T @ M @ U
 
     def ridge(self) -> float: # In (0, 1]
@@ -128,14 +127,13 @@ def solve_head(
     isotropic: bool = True, # Write the solution in round coordinates
 ) -> Head: # Never NaN
     "Solve M V = C V diag(1 − ρ) with both sides shrunk towards the base."
-    from scipy.linalg import eigh
     mean, values, U, M = moments.spectrum
     d_base, s, m = len(mean), shrinkage, float(values.mean())
     dim = min(dim or d_base, d_base)
     if s >= 1 and dim == d_base: return Head(np.eye(d_base)/m**.5, np.zeros(d_base), np.full(d_base, .5), 1.)
     s = min(s, .98)  # a reduced base keeps the directions that the pairs agree in
     w = 1/np.sqrt((1 - s)*values + s*m)
-    away, P = eigh(((1 - s)*M + s*m/2*np.eye(d_base))*w[:, None]*w, driver="evd", overwrite_a=True, check_finite=False)
+    away, P = np.linalg.eigh(((1 - s)*M + s*m/2*np.eye(d_base))*w[:, None]*w)
     V, rho = w[:, None]*P, np.clip(1 - away, *RHO_RANGE)
     if isotropic: return _rounded(V.T, rho, moments, min(s, moments.ridge()), shrinkage).first(dim)
     return Head((U @ V).T, (s - 1)*(mean @ U @ V), rho, shrinkage).fixed().first(dim)
@@ -151,10 +149,9 @@ def round_coordinates(
 
 def _rounded(V: np.ndarray, rho: np.ndarray, moments: Moments, ridge: float, shrinkage: float) -> Head:
     "Round coordinates for the rows of V, given in the axes of C."
-    from scipy.linalg import eigh
     mean, values, U, _ = moments.spectrum
     root = np.sqrt((1 - ridge)*values + ridge*values.mean())
     X = V*root  # each column: a direction along which texts have spread 1
-    a, Q = eigh((X.T*(rho/(1 - rho**2))) @ X, driver="evd", overwrite_a=True, check_finite=False)
+    a, Q = np.linalg.eigh((X.T*(rho/(1 - rho**2))) @ X)
     a, W = a[::-1].clip(0), ((U/root) @ Q[:, ::-1]).T
     return Head(W, -(W @ mean), np.clip(2*a/(1 + np.sqrt(1 + 4*a*a)), *RHO_RANGE), shrinkage).fixed()
