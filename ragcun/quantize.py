@@ -13,7 +13,7 @@ from .metrics import top_k
 from .store import MemoryStore
 
 # %% auto #0
-__all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'fit_quantizer', 'RotatedQuantizer', 'QuantizedStore']
+__all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'fit_quantizer', 'RotatedQuantizer', 'usual_quantizer', 'QuantizedStore']
 
 # %% ../nbs/07b_quantize.ipynb #62840281
 @functools.lru_cache(maxsize=16)
@@ -148,6 +148,14 @@ class RotatedQuantizer:
         return np.asarray(z * self._back, np.float32)
 
 # %% ../nbs/07b_quantize.ipynb #e0fd9503
+def usual_quantizer(
+    rho: np.ndarray, # [d] correlations of the model
+    bits: int,       # a coordinate, 1 to 8
+) -> Quantizer | RotatedQuantizer: # that has seen no document
+    "Two bits or one go where ρ is large; with more, or where ρ is level, the table is rotated."
+    by_rho = allot_bits(rho, min(bits, 2))
+    return Quantizer(by_rho, len(rho)) if bits <= 2 and (by_rho != bits).mean() > .1 else RotatedQuantizer(rho, bits)
+
 class QuantizedStore(MemoryStore):
     "Documents in memory, embeddings in a few bits a coordinate."
     def __init__(self,
@@ -157,7 +165,7 @@ class QuantizedStore(MemoryStore):
         super().__init__(len(rho))
         self.gain = (rho / np.sqrt(1 - np.square(rho))).astype(np.float32)
         if isinstance(bits, (Quantizer, RotatedQuantizer)): self.coder: Quantizer | RotatedQuantizer = bits
-        else: self.coder = RotatedQuantizer(rho, int(bits)) if np.ndim(bits) == 0 else Quantizer(bits, len(rho))
+        else: self.coder = usual_quantizer(rho, int(bits)) if np.ndim(bits) == 0 else Quantizer(bits, len(rho))
 
     def _codes(self) -> np.ndarray:
         if len(self._parts) != 1:

@@ -146,8 +146,9 @@ def test_rotated_codes_have_their_width_and_depend_on_the_seed_only(dim, bits, s
 def test_a_store_takes_bits_or_a_quantiser():
     rho = np.linspace(.9, .1, 16)
     mine = fit_quantizer(np.random.default_rng(0).standard_normal((50, 16)), rho, 2)
-    kinds = {4: RotatedQuantizer, mine: Quantizer, RotatedQuantizer(rho, 1): RotatedQuantizer}
+    kinds = {4: RotatedQuantizer, 2: Quantizer, 1: Quantizer, mine: Quantizer, RotatedQuantizer(rho, 1): RotatedQuantizer}
     for given_, kind in kinds.items(): assert type(QuantizedStore(rho, given_).coder) is kind
+    assert type(QuantizedStore(np.full(16, .5), 2).coder) is RotatedQuantizer
     assert QuantizedStore(rho, mine).coder is mine and type(QuantizedStore(rho, allot_bits(rho, 2)).coder) is Quantizer
     for bad in (np.zeros((2, 5)), np.full((1, 16), np.nan)):
         with pytest.raises(UserError): RotatedQuantizer(rho, 2).encode(bad)
