@@ -51,10 +51,11 @@ class PackedLinear(nn.Linear):
         x: Tensor, # What goes in
     ) -> bool: # Whether the packed weight is used
         "Only where nothing but time can change."
+        if torch.compiler.is_compiling(): return False
         plain = all(type(p) is nn.Parameter and p.dtype == torch.float32 and p.device.type == "cpu" for p in (self.weight, self.bias) if p is not None)
         half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         return (half and plain and torch.is_inference_mode_enabled() and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
-                and bool(torch.backends.mkldnn.enabled) and not torch.compiler.is_compiling())
+                and bool(torch.backends.mkldnn.enabled))
 
     def product(self,
         x: Tensor, # [..., in_features]
