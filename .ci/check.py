@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -260,7 +261,7 @@ def wheel(run: Run) -> str:
     call([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(run.scratch / "dist"), str(copy)])
     (built,) = (run.scratch / "dist").glob("*.whl")
     call([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(target), str(built)])
-    env = {"PYTHONPATH": str(target)}
+    env = {"PYTHONPATH": str(target), "OMP_NUM_THREADS": "1"}  # beside another stage
     help_text = call([sys.executable, str(target / "bin" / "ragcun"), "--help"], cwd=run.scratch, **env)
     if "search" not in help_text:
         raise Failed(f"`ragcun --help` does not list its commands:\n{help_text}")
@@ -270,18 +271,20 @@ def wheel(run: Run) -> str:
 
 
 Stage = Callable[[Run], str]
-FAST: list[Stage] = [in_sync, clean, leaks, lint, types, style, readme]
+FAST: list[Stage] = [types, in_sync, clean, leaks, lint, style, readme]
+BUILDS: list[Stage] = [site, wheel]
 LEVELS: dict[str, list[Stage]] = {
     "check": [*FAST, quick_tests],
-    "test": [*FAST, source_notebooks, stored_outputs, tests, site, wheel],
-    "all": [*FAST, source_notebooks, stored_outputs, tests, site, wheel],
+    "test": [*FAST, *BUILDS, source_notebooks, stored_outputs, tests],
+    "all": [*FAST, *BUILDS, source_notebooks, stored_outputs, tests],
 }
 
 
 def perform(stage: Stage, run: Run) -> tuple[str, bool, str, float]:
     "Run one stage and say how it went."
     title, start = (stage.__doc__ or stage.__name__).strip(), time.monotonic()
-    print(f"\n── {title}", flush=True)
+    if stage not in (*FAST, *BUILDS):  # the others say nothing until they are done, since two of them run at a time
+        print(f"\n── {title}", flush=True)
     try:
         note, good = stage(run), True
     except Failed as failure:
@@ -291,8 +294,15 @@ def perform(stage: Stage, run: Run) -> tuple[str, bool, str, float]:
         note, good = f"{type(error).__name__}: {error}", False
         run.tally.failed += 1
     seconds = time.monotonic() - start
-    print(f"{'ok' if good else 'FAILED'} ({seconds:.0f} s): {note}", flush=True)
+    print(f"{f'── {title}: ' if stage in (*FAST, *BUILDS) else ''}{'ok' if good else 'FAILED'} ({seconds:.0f} s): {note}", flush=True)
     return title, good, note, seconds
+
+
+def perform_all(stages: list[Stage], run: Run) -> list[tuple[str, bool, str, float]]:
+    "Stages of a single process two at a time, then those that use both cores by themselves."
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda stage: perform(stage, run), [s for s in stages if s in (*FAST, *BUILDS)]))
+    return results + [perform(stage, run) for stage in stages if stage not in (*FAST, *BUILDS)]
 
 
 def main() -> int:
@@ -306,7 +316,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ragcun-check-") as scratch:
         run = Run(args.level, Path(scratch).resolve())
         stages = [s for s in LEVELS[args.level] if not args.only or s.__name__ in args.only]
-        results = [perform(stage, run) for stage in stages]
+        results = perform_all(stages, run)
     name = {"check": "make check", "test": "make test", "all": "make test-all"}[args.level]
     print(f"\n{name} ran, in {(time.monotonic() - start) / 60:.1f} minutes:")
     for title, good, note, seconds in results:
