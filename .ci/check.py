@@ -272,18 +272,18 @@ def wheel(run: Run) -> str:
 
 Stage = Callable[[Run], str]
 FAST: list[Stage] = [types, in_sync, clean, leaks, lint, style, readme]
-BUILDS: list[Stage] = [site, wheel]
+SINGLE: list[Stage] = [*FAST, site, wheel]  # of one process each
 LEVELS: dict[str, list[Stage]] = {
     "check": [*FAST, quick_tests],
-    "test": [*FAST, *BUILDS, source_notebooks, stored_outputs, tests],
-    "all": [*FAST, *BUILDS, source_notebooks, stored_outputs, tests],
+    "test": [*SINGLE, source_notebooks, stored_outputs, tests],
+    "all": [*SINGLE, source_notebooks, stored_outputs, tests],
 }
 
 
 def perform(stage: Stage, run: Run) -> tuple[str, bool, str, float]:
     "Run one stage and say how it went."
     title, start = (stage.__doc__ or stage.__name__).strip(), time.monotonic()
-    if stage not in (*FAST, *BUILDS):  # the others say nothing until they are done, since two of them run at a time
+    if stage not in SINGLE:  # the others say nothing until they are done, since two of them run at a time
         print(f"\n── {title}", flush=True)
     try:
         note, good = stage(run), True
@@ -294,15 +294,15 @@ def perform(stage: Stage, run: Run) -> tuple[str, bool, str, float]:
         note, good = f"{type(error).__name__}: {error}", False
         run.tally.failed += 1
     seconds = time.monotonic() - start
-    print(f"{f'── {title}: ' if stage in (*FAST, *BUILDS) else ''}{'ok' if good else 'FAILED'} ({seconds:.0f} s): {note}", flush=True)
+    print(f"{f'── {title}: ' if stage in SINGLE else ''}{'ok' if good else 'FAILED'} ({seconds:.0f} s): {note}", flush=True)
     return title, good, note, seconds
 
 
 def perform_all(stages: list[Stage], run: Run) -> list[tuple[str, bool, str, float]]:
     "Stages of a single process two at a time, then those that use both cores by themselves."
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda stage: perform(stage, run), [s for s in stages if s in (*FAST, *BUILDS)]))
-    return results + [perform(stage, run) for stage in stages if stage not in (*FAST, *BUILDS)]
+        results = list(pool.map(lambda stage: perform(stage, run), [s for s in stages if s in SINGLE]))
+    return results + [perform(stage, run) for stage in stages if stage not in SINGLE]
 
 
 def main() -> int:
