@@ -4,7 +4,7 @@
 
 # %% ../nbs/00e_storage.ipynb #e3143dfb
 from __future__ import annotations
-import contextlib, fnmatch, functools, os, re, shutil, tempfile
+import contextlib, fnmatch, functools, os, re, shutil, tempfile, time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,8 @@ from urllib.parse import unquote
 from .core import UserError, cache_dir, sha256_text
 
 # %% auto #0
-__all__ = ['FAULTS', 'SCHEMES', 'RETRIES', 'plain_errors', 'RemotePath', 'as_place', 'sent', 'fetched', 'stamp', 'local_copy']
+__all__ = ['FAULTS', 'SCHEMES', 'RETRIES', 'UNUSED_DAYS', 'plain_errors', 'RemotePath', 'as_place', 'sent', 'fetched', 'stamp',
+           'local_copy']
 
 # %% ../nbs/00e_storage.ipynb #fb6156ae
 FAULTS = (
@@ -44,6 +45,8 @@ SCHEMES = ("s3", "gs", "az", "file")
 "How an address may begin."
 RETRIES = {"client_max_retries": "3", "client_retry_timeout": "30", "connect_timeout": "5s"}
 "LanceDB's options for requests that fail."
+UNUSED_DAYS = 30
+"How long a copy of a model is kept that nobody opens."
 
 @dataclass(frozen=True)
 class RemotePath:
@@ -228,8 +231,13 @@ def local_copy(
     "A folder on this machine, downloaded once."
     if isinstance(folder, Path): return folder
     target = cache_dir()/"models"/sha256_text(key)[:24]
-    if target.is_dir(): return target
+    if target.is_dir():
+        os.utime(target)                                                      # its last use
+        return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    for other in target.parent.iterdir():
+        with contextlib.suppress(FileNotFoundError):                          # another process removes it, too
+            if other.stat().st_mtime < time.time() - UNUSED_DAYS*86400: shutil.rmtree(other, ignore_errors=True)
     tmp = Path(tempfile.mkdtemp(prefix=".", dir=target.parent))
     try:
         folder.download(tmp/"copy")
