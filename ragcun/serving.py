@@ -70,6 +70,7 @@ def run_index(
     need(args, "model_path", "documents", "index_dir")
     check_model(args.model_path)
     if args.alpha is not None and not 0 < args.alpha < 1: raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
+    if args.split_name != "dev" and not args.questions: raise UserError(f"split {args.split_name!r} of no questions", "--split_name", "Give the questions, too: --questions FILE.")
     from ragcun.data import load_retrieval
     from ragcun.storage import as_place
     target = as_place(args.index_dir)

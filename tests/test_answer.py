@@ -193,6 +193,7 @@ def test_the_command_sets_the_limit_from_questions_with_known_answers(tmp_path, 
     assert f"limit of an answer from {len(texts)} questions" in capsys.readouterr().out
     assert json.loads((tmp_path/"ix"/"manifest.json").read_text())["answer_limit"] != 1
     assert main([*command, "--alpha", "2"]) == 2 and "--alpha" in capsys.readouterr().err
+    assert main([*command, "--split_name", "test"]) == 2 and "Give the questions" in capsys.readouterr().err
     other = json.dumps({"corpus": ["something else"], "queries": ["what else"], "relevance": [[0]]})
     (tmp_path/"other.json").write_text(other)
     assert main([*command, "--questions", str(tmp_path/"other.json"), "--split_name", "test"]) == 2
