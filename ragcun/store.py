@@ -313,13 +313,13 @@ class LanceStore:
         for rows in self.table.search().select(COLUMNS).to_batches(size): yield self._batch(rows)
 
     def build_ann(self,
-        kind: str = "", # LanceDB's name of the index; by default IVF_RQ, or IVF_HNSW_SQ where d is no multiple of 8
+        kind: str = "", # LanceDB's name of the index; by default IVF_RQ, or IVF_SQ where d is no multiple of 8
     ) -> None:
         "Build an approximate index; distances stay exact, neighbours may be missed."
         if len(self) < 1000:
             raise UserError(f"{len(self)} documents are too few for an approximate index", str(self.folder),
                             "Search them exactly")
-        kind = kind or ("IVF_HNSW_SQ" if self.dim % 8 else "IVF_RQ")
+        kind = kind or ("IVF_SQ" if self.dim % 8 else "IVF_RQ")
         with writer_lock(self.folder):
             self.table.create_index(metric="l2", vector_column_name="v", index_type=kind, replace=True)
 
