@@ -185,9 +185,11 @@ def summary(rows, names):
 
 
 def machine():
-    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "").split()
-    kib = int(Path("/proc/meminfo").read_text().split()[1])
-    return {"processor": platform.machine(), "cores": os.cpu_count(), "features": [f for f in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16") if f in flags],
+    first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    told = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in first.splitlines())}
+    flags, kib = told.get("flags", "").split(), int(Path("/proc/meminfo").read_text().split()[1])
+    return {"processor": f"{told.get('model name', platform.machine())}, family {told.get('cpu family', '?')}, model {told.get('model', '?')}", "cores": os.cpu_count(),
+            "features": [f for f in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16") if f in flags],
             "memory_gib": round(kib/2**20)}
 
 

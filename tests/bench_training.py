@@ -38,7 +38,7 @@ def ours(pairs, precision, frozen, batch):
     from ragcun.learner import Learner, TrainConfig, settle
     from ragcun.model import GaussianEncoder
     model = GaussianEncoder.from_base(device="cpu", precision=precision)
-    learner = Learner(model, pairs, no_validation(), settle(TrainConfig(freeze_base=frozen, batch_size=batch, epochs=1, seed=0), len(pairs)))
+    learner = Learner(model, pairs, no_validation(), settle(TrainConfig(freeze_base=frozen, batch_size=batch, epochs=20 if frozen else 1, seed=0), len(pairs)))
     model.base.train(not frozen)
     return lambda rows: learner.step(rows)["contrastive"]
 
