@@ -1,16 +1,18 @@
 """Repeat the recorded benchmarks on this machine: all of them, those named, or a quick subset.
 
-    make bench                      # everything, hours
+    make bench                      # everything, under 3 hours on two cores
     make bench BENCH=quick          # under 15 minutes, into results/bench/
     make bench BENCH="quality null" # some
 
 Each writes its file in data/results/, which the results notebooks read; run those again afterwards (`make sync` after executing them).
-A benchmark whose files are there, made by this commit with this command, is skipped, so that a run that was stopped goes on where it was; BENCH="--again …" repeats it.
+What this version has measured here is not measured again, so that a run that was stopped goes on where it was, and the long ones inside, too; what the files held
+before is replaced. BENCH="--again …" repeats everything. When all are done, their seconds are written to data/results/bench.json.
 Collections are read from RAGCUN_SHARED_DATA (default ../shared/data). Peers that need other versions of libraries get an environment of their own below the cache folder.
 """
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -22,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHES = {
     "startup": ["tests/bench_startup.py"],
     "encoding": ["tests/bench_encode.py"],
-    "training": ["tests/bench_training.py"],
+    "training": ["tests/bench_training.py", "--seconds", "120"],
     "growth": ["tests/bench_growth.py"],
     "closed_form": ["tests/bench_closed_form.py"],
     "quality": ["tests/bench_quality.py", "demo", "squad-small", "nfcorpus-pre", "medquad", "--seeds", "2"],
@@ -37,6 +39,7 @@ BENCHES = {
     "hybrid": ["tests/bench_retrieval.py", "hybrid"],
     "search": ["tests/bench_search.py", "--output", "data/results/search_exact.json"],
     "index": ["tests/bench_index.py", "--documents", "1000000", "--dim", "384"],
+    "graph": ["tests/bench_index.py", "--documents", "1000000", "--dim", "384", "--ann", "IVF_HNSW_SQ", "--real", "none", "--output", "data/results/index_graph.json"],
     "capacity": ["tests/bench_capacity.py", "squad-small"],
     "share": ["tests/bench_evaluate.py", "share", "--output", "data/results/evaluate_share.json"],
     "collections": ["tests/bench_evaluate.py", "collections", "--sets", "med,cranfield,cacm,nfcorpus-pre", "--output", "data/results/evaluate_collections.json"],
@@ -72,28 +75,43 @@ def note(path: Path, name: str, entry: dict) -> None:
 
 def sources() -> str:
     "What decides the numbers: the tree of package and benchmarks at this commit, and whether it was edited since."
-    trees = subprocess.run(["git", "rev-parse", "HEAD:ragcun", "HEAD:tests"], cwd=ROOT, capture_output=True, text=True).stdout.split()
-    edited = subprocess.run(["git", "diff", "HEAD", "--", "ragcun", "tests"], cwd=ROOT, capture_output=True).stdout
-    return "-".join(t[:10] for t in trees) + (f"-{hash_of(edited)}" if edited else "")
+    trees = git("rev-parse", "HEAD:ragcun", "HEAD:tests").split()
+    edited = git("diff", "HEAD", "--", "ragcun", "tests")
+    return "-".join(t[:10] for t in trees) + (f"-{hashlib.sha256(edited.encode()).hexdigest()[:10]}" if edited else "")
 
 
-def hash_of(data: bytes) -> str:
-    "Ten digits of SHA-256."
-    import hashlib
-    return hashlib.sha256(data).hexdigest()[:10]
+def git(*args: str) -> str:
+    "What git prints."
+    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True).stdout
 
 
 def perform(name: str, command: list[str], done: Path, again: bool) -> bool:
-    "Run one benchmark unless it is done; whether all is well."
+    "Run one benchmark unless it is done; whether all is well. Begun by this version, it goes on; else it begins anew, whatever its file holds."
     entry, started = {"command": command, "sources": sources()}, time.perf_counter()
-    if not again and {k: v for k, v in journal(done).get(name, {}).items() if k in entry} == entry:
+    before = journal(done).get(name, {})
+    if again or any(before.get(k) != v for k, v in entry.items()): before = {}
+    if "seconds" in before:
         print(f"── {name}: done by this version (--again repeats it)", flush=True)
         return True
     print(f"── {name}: python {' '.join(command)}", flush=True)
-    good = subprocess.run([sys.executable, *command, *(["--again"] if again and name in RESUMING else [])], cwd=ROOT).returncode == 0
-    if good: note(done, name, entry | {"seconds": round(time.perf_counter() - started)})
-    print(f"   {time.perf_counter() - started:.0f} s", flush=True)
+    anew, good = name in RESUMING and not before, False
+    note(done, name, entry | {"spent": before.get("spent", 0)})
+    try: good = subprocess.run([sys.executable, *command, *(["--again"] if anew else [])], cwd=ROOT).returncode == 0
+    finally:
+        spent = round(before.get("spent", 0) + time.perf_counter() - started)
+        note(done, name, entry | {"seconds" if good else "spent": spent})
+        print(f"   {spent} s", flush=True)
     return good
+
+
+def record(done: Path) -> None:
+    "Once all are done by one version: the seconds of each, for the page that tells how long this takes."
+    entries = journal(done)
+    if set(entries) < set(BENCHES) or len({e["sources"] for e in entries.values()}) > 1 or any("seconds" not in e for e in entries.values()): return
+    seconds = {name: entries[name]["seconds"] for name in BENCHES}
+    result = {"command": "make bench", "machine": f"{os.cpu_count()} cores", "commit": git("rev-parse", "--short", "HEAD").strip(), "minutes": round(sum(seconds.values())/60, 1), "seconds": seconds}
+    (ROOT/"data/results/bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(f"all {len(seconds)} benchmarks: {result['minutes']:.0f} minutes")
 
 
 def main() -> int:
@@ -110,6 +128,7 @@ def main() -> int:
         return 2
     done.parent.mkdir(parents=True, exist_ok=True)
     failed = [name for name in names if not perform(name, table[name], done, args.again)]
+    if not quick: record(done)
     if failed: print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return bool(failed)
 

@@ -195,6 +195,26 @@ def against(mine: dict, other: dict) -> dict:
     return {k: asdict(paired_test(mine[k], other[k])) for k in mine}
 
 
+class Kept:
+    "NDCG@10 of every question, by row, beside the results of `make bench` (not tracked): a run that was stopped still pairs methods by question."
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def path(self, name: str, method: str, seed: int) -> Path:
+        return self.folder/f"{name}-{method.replace(' ', '_')}-{seed}.npz"
+
+    def keep(self, row: dict, each: dict) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        np.savez(self.path(row["collection"], row["method"], row["seed"]), **each)
+
+    def of(self, rows: list[dict], name: str, method: str, seed: int) -> dict | None:
+        "Those of a recorded row, if they are its own: their means are the row's."
+        row = next((r for r in rows if (r["collection"], r["method"], r["seed"]) == (name, method, seed)), None)
+        if row is None or not self.path(name, method, seed).exists(): return None
+        each = dict(np.load(self.path(name, method, seed)))
+        return each if {k: float(v.mean()) for k, v in each.items()} == row["ndcg@10"] else None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--collections", nargs="+", default=COLLECTIONS)
@@ -205,20 +225,22 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="also what is recorded")
     args = parser.parse_args()
     rows = read_json(args.output)["rows"] if args.output.exists() else []
-    if args.again: rows = [r for r in rows if r["collection"] not in args.collections or r["method"] not in args.methods]
+    seeds = {m: {"dense": args.seeds, "head": args.seeds, "mnr": args.full_seeds, "full": args.full_seeds}.get(m, 1) for m in args.methods}
+    if args.again: rows = [r for r in rows if r["collection"] not in args.collections or r["seed"] >= seeds.get(r["method"], 0)]
+    kept = Kept(Path("results/bench/peers"))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     for name in args.collections:
         task, model = Task.load(name), GaussianEncoder.from_base(device="cpu")
         model.cached = True
-        kept: dict[tuple[str, int], dict] = {}
-        base = {k: v for k, v in zip(("row", "each"), row_of(task, model, "base", 0), strict=True)}
+        base = row_of(task, model, "base", 0)
         for method in args.methods:
-            for seed in range({"dense": args.seeds, "head": args.seeds, "mnr": args.full_seeds, "full": args.full_seeds}.get(method, 1)):
+            for seed in range(seeds[method]):
                 if any((r["collection"], r["method"], r["seed"]) == (name, method, seed) for r in rows): continue
-                row, kept[method, seed] = (base["row"], base["each"]) if method == "base" else row_of(task, model, method, seed)
-                row["against base"] = against(kept[method, seed], base["each"])
+                row, each = base if method == "base" else row_of(task, model, method, seed)
+                row["against base"] = against(each, base[1])
                 for mine, peer in (("head", "dense"), ("full", "mnr")):
-                    if method == mine and (peer, seed) in kept: row[f"against {peer}"] = against(kept[method, seed], kept[peer, seed])
+                    if method == mine and (other := kept.of(rows, name, peer, seed)): row[f"against {peer}"] = against(each, other)
+                kept.keep(row, each)
                 rows.append(row | {"commit": commit})
                 write_json(args.output, {"command": "python tests/bench_peers.py", "commit": commit, "machine": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
                                          "torch": torch.__version__, "rows": rows})
