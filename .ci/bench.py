@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHES = {
     "startup": ["tests/bench_startup.py"],
     "encoding": ["tests/bench_encode.py"],
-    "training": ["tests/bench_training.py", "--seconds", "120"],
+    "training": ["tests/bench_training.py", "--seconds", "200"],
     "growth": ["tests/bench_growth.py"],
     "closed_form": ["tests/bench_closed_form.py"],
     "quality": ["tests/bench_quality.py", "demo", "squad-small", "nfcorpus-pre", "medquad", "--seeds", "2"],
