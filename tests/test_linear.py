@@ -118,3 +118,14 @@ def test_operators_that_answer_wrongly_are_not_used(monkeypatch):
     monkeypatch.undo()
     can_pack.cache_clear()
     assert can_pack()
+
+
+def test_packs_only_in_inference_under_bfloat16(model):
+    layer = next(m for m in model.base.modules() if type(m) is PackedLinear)
+    x = torch.zeros(2, layer.in_features)
+    half = torch.autocast("cpu", dtype=torch.bfloat16)
+    assert not layer.packs(x)
+    with torch.inference_mode(): assert not layer.packs(x)
+    with half: assert not layer.packs(x)
+    with half, torch.inference_mode(): assert layer.packs(x) and not layer.packs(x.double())
+    with torch.autocast("cpu", dtype=torch.float16), torch.inference_mode(): assert not layer.packs(x)
