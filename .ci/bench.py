@@ -48,7 +48,8 @@ BENCHES = {
     "leaks": ["tests/data_naive.py", "data/results/naive_split.json"],
     "memory": ["tests/data_memory.py", "1000000", "data/results/prepare_memory.json"],
 }
-RESUMING = ("encoding", "training", "growth", "quality", "full", "peers", "ablation_head", "ablation_full", "ablation_mix")  # they go on inside, too
+RESUMING = {"encoding": "encoding", "training": "training_speed", "growth": "growth", "quality": "quality", "full": "full", "peers": "peers",
+            "ablation_head": "ablation", "ablation_full": "ablation", "ablation_mix": "ablation"}  # they go on inside, too, from what is in this file
 OUT = "results/bench"  # not tracked
 QUICK = {
     "startup": ["tests/bench_startup.py", "--rounds", "5", "--output", f"{OUT}/startup.json"],
@@ -94,7 +95,8 @@ def perform(name: str, command: list[str], done: Path, again: bool) -> bool:
         print(f"── {name}: done by this version (--again repeats it)", flush=True)
         return True
     print(f"── {name}: python {' '.join(command)}", flush=True)
-    anew, good = name in RESUMING and not before, False
+    entry["begun"], good = before.get("begun", time.time()), False
+    anew = name in RESUMING and not written(name, entry["begun"])
     note(done, name, entry | {"spent": before.get("spent", 0)})
     try: good = subprocess.run([sys.executable, *command, *(["--again"] if anew else [])], cwd=ROOT).returncode == 0
     finally:
@@ -104,11 +106,17 @@ def perform(name: str, command: list[str], done: Path, again: bool) -> bool:
     return good
 
 
+def written(name: str, begun: float) -> bool:
+    "Whether a benchmark that was stopped had got as far as replacing what its file held before."
+    file = ROOT/"data"/"results"/f"{RESUMING[name]}.json"
+    return file.exists() and file.stat().st_mtime > begun
+
+
 def record(done: Path) -> None:
     "Once all are done by one version: the seconds of each, for the page that tells how long this takes."
-    entries = journal(done)
-    if set(entries) < set(BENCHES) or len({e["sources"] for e in entries.values()}) > 1 or any("seconds" not in e for e in entries.values()): return
-    seconds = {name: entries[name]["seconds"] for name in BENCHES}
+    entries = [journal(done).get(name, {}) for name in BENCHES]
+    if any("seconds" not in e for e in entries) or len({e["sources"] for e in entries}) > 1: return
+    seconds = {name: e["seconds"] for name, e in zip(BENCHES, entries, strict=True)}
     result = {"command": "make bench", "machine": f"{os.cpu_count()} cores", "commit": git("rev-parse", "--short", "HEAD").strip(), "minutes": round(sum(seconds.values())/60, 1), "seconds": seconds}
     (ROOT/"data/results/bench.json").write_text(json.dumps(result, indent=1) + "\n")
     print(f"all {len(seconds)} benchmarks: {result['minutes']:.0f} minutes")

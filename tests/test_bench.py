@@ -12,6 +12,7 @@ from pathlib import Path
 log = Path(sys.argv[1])
 calls = json.loads(log.read_text()) if log.exists() else []
 log.write_text(json.dumps([*calls, sys.argv[2:]]))
+if not Path(sys.argv[1] + ".early").exists(): Path("data/results/table.json").write_text("a row")
 sys.exit(Path(sys.argv[1] + ".fails").exists())
 """
 
@@ -24,7 +25,7 @@ def bench(tmp_path, monkeypatch):
     (tmp_path/"work.py").write_text(WORK)
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "sources", lambda: "one version")
-    monkeypatch.setattr(module, "RESUMING", ("long",))
+    monkeypatch.setattr(module, "RESUMING", {"long": "table"})
     monkeypatch.setattr(module, "BENCHES", {n: ["work.py", f"{n}.json"] for n in ("short", "long")})
     (tmp_path/"data"/"results").mkdir(parents=True)
     monkeypatch.setattr("sys.argv", ["bench.py"])
@@ -49,6 +50,15 @@ def test_what_was_stopped_goes_on(bench, tmp_path, capsys):
     assert bench.main() == 0
     assert calls(tmp_path, "long") == [["--again"], []] and calls(tmp_path, "short") == [[]]
     assert (tmp_path/"data"/"results"/"bench.json").exists()
+
+
+def test_what_failed_before_its_first_row_does_not_go_on_from_old_ones(bench, tmp_path):
+    (tmp_path/"data"/"results"/"table.json").write_text("rows of another machine")
+    for name in ("long.json.fails", "long.json.early"): (tmp_path/name).touch()
+    assert bench.main() == 1
+    for name in ("long.json.fails", "long.json.early"): (tmp_path/name).unlink()
+    assert bench.main() == 0
+    assert calls(tmp_path, "long") == [["--again"], ["--again"]]
 
 
 def test_another_version_begins_anew(bench, tmp_path, monkeypatch):
