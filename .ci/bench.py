@@ -33,6 +33,7 @@ BENCHES = {
     "ablation_head": ["tests/bench_ablation.py", "head"],
     "ablation_full": ["tests/bench_ablation.py", "full"],
     "ablation_mix": ["tests/bench_ablation.py", "mix"],
+    "ablation_moments": ["tests/bench_ablation.py", "moments"],
     "null": ["tests/bench_retrieval.py", "null"],
     "no_answer": ["tests/bench_retrieval.py", "no_answer"],
     "storage": ["tests/bench_retrieval.py", "storage"],
@@ -49,7 +50,7 @@ BENCHES = {
     "memory": ["tests/data_memory.py", "1000000", "data/results/prepare_memory.json"],
 }
 RESUMING = {"encoding": "encoding", "training": "training_speed", "growth": "growth", "quality": "quality", "full": "full", "peers": "peers",
-            "ablation_head": "ablation", "ablation_full": "ablation", "ablation_mix": "ablation"}  # they go on inside, too, from what is in this file
+            "ablation_head": "ablation", "ablation_full": "ablation", "ablation_mix": "ablation", "ablation_moments": "ablation"}  # they go on inside, too, from what is in this file
 OUT = "results/bench"  # not tracked
 QUICK = {
     "startup": ["tests/bench_startup.py", "--rounds", "5", "--output", f"{OUT}/startup.json"],

@@ -16,7 +16,7 @@ from .core import UserError, cache_dir, logger, sha256_text, write_json
 from .model import GaussianEncoder, hash_state
 
 # %% auto #0
-__all__ = ['KEY_BYTES', 'text_key', 'FeatureCache', 'cache_for', 'cached_features']
+__all__ = ['KEY_BYTES', 'text_key', 'FeatureCache', 'cache_for', 'cached_features', 'drop_features']
 
 # %% ../nbs/02b_cache.ipynb #10911deb
 KEY_BYTES = 16
@@ -118,6 +118,12 @@ def cached_features(
         block = todo[start:start + 4096]
         cache.add(block, model.compute_features(block, side))
     return cache.get(texts)
+
+def drop_features(
+    model: GaussianEncoder, # Its base decides
+) -> None:
+    "Remove what was kept for this base, prompts and precision: a base in the middle of training is not met again."
+    for side in ("query", "document"): shutil.rmtree(cache_for(model, side).folder, ignore_errors=True)
 
 def _make_room(folder: Path, keep: str) -> None:
     "Drop the least recently used caches until the rest is within the limit."

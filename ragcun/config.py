@@ -36,6 +36,7 @@ class TrainConfig:
     lora_rank: int = 0                         # Train updates of this rank to the base's matrices, not the matrices; 0: all weights
     residual: bool = True                      # A residual layer before the head of a frozen base
     line_search: bool = True                   # After training the base: how much of the update to take, by the validation set
+    finish_head: bool = True                   # After training the base: a residual layer and the head on its features, as one more candidate
     lambda_contrastive: float | None = None    # Weight of InfoNCE with the critic below; None: .1, or 1 for a frozen base
     lambda_cosine: float | None = None         # Weight of InfoNCE on the cosine of the features before the head; None: 1, or 10 for a frozen base (0 without its residual layer)
     lambda_isotropy: float | None = None       # Weight of SIGReg; None: 1 (10 for a head alone)
@@ -92,7 +93,8 @@ def _check_idle(c: TrainConfig) -> None:
     "Refuse to leave out a part that would not be there anyway, and a weight on nothing."
     if c.freeze_base and not c.residual and c.lambda_cosine:
         raise UserError("lambda_cosine has no effect on a frozen base without a residual layer", "--lambda_cosine", "Leave it out, or leave out --no-residual.")
-    for name, idle, where in (("line_search", c.freeze_base or c.closed_form, "where the base is not trained"), ("residual", c.closed_form or not c.freeze_base and not c.preset, "without --freeze_base")):
+    still = (c.freeze_base or c.closed_form, "where the base is not trained")
+    for name, idle, where in (("line_search", *still), ("finish_head", *still), ("residual", c.closed_form or not c.freeze_base and not c.preset, "without --freeze_base")):
         if idle and not getattr(c, name): raise UserError(f"--no-{name} has no effect {where}", f"--no-{name}", "Leave it out.")
 
 def _check_ranges(c: TrainConfig) -> None:

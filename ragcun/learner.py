@@ -123,7 +123,7 @@ class Learner:
     def facts(self) -> dict[str, Any]: # What must be equal for a resume
         "Settings, data and base that decide the numbers of the run."
         free = {"resume_from", "allow_changes", "keep_last", "save_steps", "report_to", "micro_batch_tokens", "preset", "deterministic",
-                "line_search"}
+                "line_search", "finish_head"}
         settings = {k: v for k, v in asdict(self.config).items() if k not in free}
         return settings | {**self.given, "base": self.model.base_id, "precision": self.model.precision}
 
@@ -300,7 +300,7 @@ class Learner:
         order = self.critic.rho.detach().argsort(descending=True).cpu()
         weight, bias, rho = (t.detach().cpu()[order].numpy() for t in (self.model.head.weight, self.model.head.bias, self.critic.rho))
         self.model.set_head(weight, bias, rho)
-        self.model.base_changed = not self.config.freeze_base
+        self.model.base_changed |= not self.config.freeze_base
         return self.model
 
     @contextmanager

@@ -139,7 +139,8 @@ def _origin(model: GaussianEncoder) -> str:
             + (", in fewer coordinates." if model.output_dim < model.head.in_features else "."),
             "closed form": " The head was solved in closed form; the base is untouched.",
             "trained": f" The {'base and the head were' if model.base_changed else 'head was'} trained.",
-            "trained, refitted": f" The {'base was trained and the head' if model.base_changed else 'head was trained, then'} refitted in closed form."}
+            "trained, refitted": f" The {'base was trained and the head' if model.base_changed else 'head was trained, then'} refitted in closed form.",
+            "trained, then the head": " The base was trained, then a residual layer and the head on its features."}
     return first + ways.get(str(model.extra.get("kept")), "")
 
 # %% ../nbs/02a_saving.ipynb #6dda77c8

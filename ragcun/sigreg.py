@@ -16,7 +16,7 @@ from .figures import dress, new_axes
 # %% auto #0
 __all__ = ['CLOUDS', 'T_MAX', 'POINTS', 'covariance_penalty', 'example_cloud', 'slice_directions', 'characteristic_function_sums',
            'sigreg_from_sums', 'sigreg_loss', 'expected_sigreg', 'plot_expected_sigreg', 'sigreg_null_mean',
-           'sigreg_relative']
+           'sigreg_relative', 'second_moment_loss']
 
 # %% ../nbs/02d_sigreg.ipynb #56d4aca5
 @full_precision
@@ -194,3 +194,16 @@ def sigreg_relative(
 ) -> float: # n·V over its expectation: about 1 for a true Gaussian at any n, d
     "The isotropy figure to report: how many times as far from N(0, I) as a true Gaussian sample is."
     return len(z)*float(sigreg_loss(z, seed=seed, n_slices=n_slices, form="v"))/sigreg_null_mean()
+
+# %% ../nbs/02d_sigreg.ipynb #sm02
+@full_precision
+def second_moment_loss(
+    z: Tensor, # [n, d]
+) -> Tensor: # scalar, ‖S - I‖² / d with S = E[zzᵀ]; unbiased, so single values can be negative; 0 for a single row
+    "Squared distance of the second moments from the identity, from pairs of different rows; kept for ablations."
+    n, d = z.shape
+    if n < 2: return 0*z.sum()
+    norms = z.square().sum(1)
+    products = z @ z.T if n < d else z.T @ z # the same sum of squares
+    pairs = (products.square().sum() - norms.square().sum())/(n*(n - 1))
+    return pairs/d - 2*norms.mean()/d + 1

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import copy, time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .cache import drop_features
 from .closed_form import (SHRINKAGES, HeldOut, Head, Moments, PairFeatures, apply_head, best_head, clearly_better, encode_held_out,
     evidence_samples, fit_calibration, fit_closed_form, limit_positives, pair_features, participation_ratio, round_coordinates, solve_head, validation_splits)
 from .core import logger, pick_precision, set_seed, write_json
@@ -29,7 +32,7 @@ from .update_scale import line_search as line_search
 # %% auto #0
 __all__ = ['NEAR', 'Candidate', 'refit', 'trained_features', 'z_moments', 'in_round_coordinates', 'unit_spread', 'compose',
            'decide', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'fit', 'start_candidates',
-           'encode_now', 'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
+           'head_on_top', 'final_refit', 'save_result', 'fit_closed_form', 'TrainConfig']
 
 # %% ../nbs/04g_train.ipynb #4e840356
 _all_ = ["fit_closed_form", "TrainConfig"]
@@ -38,7 +41,7 @@ _all_ = ["fit_closed_form", "TrainConfig"]
 @dataclass(frozen=True)
 class Candidate:
     "A model that may be kept, with its embeddings of the validation set."
-    name: str               # "base", "closed form", "trained" or "trained, refitted"
+    name: str               # "base", "closed form", "trained", "trained, refitted" or "trained, then the head"
     model: GaussianEncoder  # The model
     held: HeldOut           # Validation features of this model's base
 
@@ -75,12 +78,9 @@ def refit(
 def trained_features(
     model: GaussianEncoder, # A trained model
     pairs: PairSet, # Training pairs
-) -> PairFeatures: # By its base: from the cache, or computed where it was trained
+) -> PairFeatures: # By its base, from the cache where they are there
     "What a head on this base is fitted to."
-    pairs = limit_positives(pairs)
-    if not model.base_changed: return pair_features(model, pairs)
-    q, x = (model.features(texts, side) for texts, side in ((pairs.queries, "query"), (pairs.documents, "document")))
-    return PairFeatures(q, x, pairs.query_ids, pairs.document_ids)
+    return pair_features(model, limit_positives(pairs))
 
 def z_moments(
     model: GaussianEncoder, # Any model
@@ -263,25 +263,43 @@ def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: H
     logger.info("about %.2f GiB for weights, gradients and optimiser, and the activations of a batch on top", (4*total + 12*trainable)/2**30)
     logger.info("precision %s, %d epochs, batches of %s, %d steps", learner.model.precision, learner.config.epochs, learner.config.batch_size, learner.total_steps)
     learner.resume()
-    trained = learner.train()
-    if not learner.config.freeze_base:
-        if learner.config.line_search: _note_scale(trained, line_search(untouched, trained, held.data, learner.config.seed))
-        held = encode_now(trained, held)
+    trained, config = learner.train(), learner.config
+    if config.freeze_base: return _after_steps(trained, pairs, held, config)
+    if config.line_search: _note_scale(trained, line_search(untouched, trained, held.data, config.seed))
+    with _features_for_now(trained, learner.processes):
+        found = _after_steps(trained, pairs, encode_held_out(trained, held.data), config)
+        return [*found, head_on_top(found[-1], pairs, config)] if config.finish_head else found
+
+def _after_steps(trained: GaussianEncoder, pairs: PairSet, held: HeldOut, config: TrainConfig) -> list[Candidate]:
+    "What the steps left, in round coordinates and with unit spread, and its refit."
     features = trained_features(trained, pairs)
     steps = in_round_coordinates(Candidate("trained", trained, held), features)
-    return [unit_spread(c) for c in (steps, refit(trained, features, held, learner.config))]
+    return [unit_spread(c) for c in (steps, refit(trained, features, held, config))]
+
+@contextmanager
+def _features_for_now(trained: GaussianEncoder, processes: Processes) -> Iterator[None]:
+    "Features of a trained base are on the disk while they are needed: computed anew by every run, and gone afterwards."
+    if not processes.rank: drop_features(trained)
+    processes.barrier()
+    yield
+    processes.barrier()
+    if not processes.rank: drop_features(trained)
+
+def head_on_top(
+    start: Candidate, # A trained base with a solved head
+    pairs: PairSet, # Training pairs
+    config: TrainConfig, # Of the run: critic, seed, patience
+) -> Candidate: # The same base with a trained residual layer and head
+    "Head training on the features of the trained base: batches of hundreds, for as many epochs as help, which a base could not afford."
+    mine = settle(TrainConfig(freeze_base=True, critic=config.critic, n_slices=config.n_slices, patience=config.patience, deterministic=config.deterministic, seed=config.seed), len(pairs))
+    logger.info("the base is trained; a residual layer and the head go on, on its features, in batches of %s", mine.batch_size)
+    trained = Learner(_to_train(start.model, mine), pairs, start.held.data, mine).train()
+    return unit_spread(in_round_coordinates(replace(start, name="trained, then the head", model=trained), trained_features(trained, pairs)))
 
 def _note_scale(model: GaussianEncoder, scale: float) -> None:
     model.extra = {**model.extra, "update_scale": scale}
     words = "the update of the base is kept as it is" if scale == 1 else f"the update of the base is taken {scale:g} times as far"
     logger.info("%s: no other length of it was ahead by a standard error on the validation set", words)
-
-def encode_now(
-    model: GaussianEncoder, # Its base was trained
-    held: HeldOut, # The same validation set
-) -> HeldOut: # With the features of the trained base
-    "Validation features of a trained base."
-    return HeldOut(model.features(list(held.data.queries.values()), "query"), model.features(list(held.data.corpus.values())), held.data)
 
 def final_refit(
     model: GaussianEncoder, # The untouched base
@@ -300,11 +318,11 @@ def final_refit(
 
 def _calibrated(chosen: Candidate, kept: int) -> GaussianEncoder:
     "A trained model is calibrated on the validation set; the others were by cross-validation."
-    model = chosen.model
+    model, held = chosen.model, chosen.held
     if kept >= 2:
         weight, bias, rho = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias, model.rho))
-        head = Head(weight, bias, rho, 0.0)
-        model.calibration = fit_calibration(*evidence_samples(head, chosen.held))
+        refined = replace(held, q=model.refined(held.q), x=model.refined(held.x))  # what the head is applied to
+        model.calibration = fit_calibration(*evidence_samples(Head(weight, bias, rho, 0.0), refined))
     model.extra = {**model.extra, "kept": chosen.name}
     return model
 

@@ -3,23 +3,27 @@
     python tests/bench_ablation.py head     # minutes: 3 critics, 4 weights, 3 seeds
     python tests/bench_ablation.py full     # about ten minutes a row on two cores
     python tests/bench_ablation.py mix      # minutes: what head and residual layer on a frozen base learn from, 1,600 pairs of demo and medquad
+    python tests/bench_ablation.py moments  # minutes: the same with the spectrum of the head held even, which SIGReg does not do in many dimensions
 
-On the documentation strings of the demo and, for the mix, health questions (RAGCUN_SHARED_DATA), questions of the validation split, so that looking at many rows spoils no test. Rows that are in data/results/ablation.json are not run again.
+On the documentation strings of the demo and, for mix and moments, health questions (RAGCUN_SHARED_DATA), questions of the validation split, so that looking at many rows spoils no test. Rows that are in data/results/ablation.json are not run again.
 """
 from __future__ import annotations
 
 import argparse
 import copy
 import subprocess
+from unittest import mock
 
-from ragcun.closed_form import HeldOut, Moments, encode_held_out, limit_positives, pair_features, participation_ratio, solve_head
+from ragcun import losses
+from ragcun.closed_form import Moments, encode_held_out, limit_positives, pair_features, participation_ratio, solve_head
 from ragcun.config import TrainConfig, settle
 from ragcun.core import read_json, write_json
 from ragcun.demo import DemoConfig, demo_data
 from ragcun.learner import Learner
 from ragcun.metrics import evaluate_vectors
 from ragcun.model import GaussianEncoder
-from ragcun.train import Candidate, encode_now, in_round_coordinates, refit, start_candidates, trained_features, unit_spread
+from ragcun.sigreg import second_moment_loss, sigreg_loss
+from ragcun.train import Candidate, in_round_coordinates, refit, start_candidates, trained_features, unit_spread
 
 CRITICS, WEIGHTS, SEEDS = ("evidence", "euclidean", "cosine"), (0.0, 1.0, 10.0, 100.0), (0, 1, 2)
 OBJECTIVES = {  # weights of (cosine of the base, evidence, isotropy, mean and spread)
@@ -27,6 +31,7 @@ OBJECTIVES = {  # weights of (cosine of the base, evidence, isotropy, mean and s
     "cosine, evidence and isotropy": (1.0, 1.0, 10.0, 1.0), "evidence and isotropy": (0.0, 1.0, 10.0, 1.0)}
 
 MIXES = {"evidence and isotropy": (0.0, 1.0, 10.0, 1.0), "all at full weight": (1.0, 1.0, 10.0, 1.0), "mostly cosine": (10.0, 1.0, 1.0, 1.0)}
+SHARES = (0.0, 0.12, 1.2)  # of `second_moment_loss` beside SIGReg; at .12 an uneven spectrum weighs what SIGReg gives it in one dimension
 
 
 def measures(c: Candidate) -> dict:
@@ -50,8 +55,7 @@ def head_row(model, data, critic: str, weight: float, seed: int) -> dict:
     trained = learner.train()
     held = encode_held_out(model, data.val)
     best = max(r["val_ndcg@10"] for r in learner.rows if r["kind"] == "epoch")
-    return {"part": "head", "critic": critic, "isotropy": weight, "seed": seed, "best_epoch_ndcg@10": best,
-            "trained": measures(unit_spread(Candidate("trained", trained, held))), "refitted": measures(unit_spread(refit(trained, trained_features(trained, data.train), held, config)))}
+    return {"best_epoch_ndcg@10": best, "trained": measures(unit_spread(Candidate("trained", trained, held))), "refitted": measures(unit_spread(refit(trained, trained_features(trained, data.train), held, config)))}
 
 
 def full_row(model, data, name: str, seed: int) -> dict:
@@ -61,29 +65,30 @@ def full_row(model, data, name: str, seed: int) -> dict:
     config = settle(TrainConfig(epochs=1, seed=seed, lambda_cosine=cosine, lambda_contrastive=evidence, lambda_isotropy=isotropy, lambda_reg=reg, val_documents=1000), len(pairs))
     learner = Learner(start(model, pairs), pairs, data.val, config)
     trained = learner.train()
-    held = encode_now(trained, HeldOut(encode_held_out(model, data.val).q, encode_held_out(model, data.val).x, data.val))
+    held = encode_held_out(trained, data.val)
     raw = evaluate_vectors(held.q, held.x, data.val, "ip")["ndcg@10"].mean()
-    return {"part": "full", "objective": name, "seed": seed, "cosine_ndcg@10": float(raw), "cosine_participation_ratio": participation_ratio(held.x),
+    return {"cosine_ndcg@10": float(raw), "cosine_participation_ratio": participation_ratio(held.x),
             "refitted": measures(refit(trained, trained_features(trained, pairs), held, config))}
 
 
-def mix_row(model, name: str, mix: str, seed: int) -> dict:
-    "Head and residual layer on 1,600 pairs: what training leaves, in round coordinates where `fit` would take them."
+def mix_row(model, collection: str, objective: str, seed: int, share: float = 0.0) -> dict:
+    "Head and residual layer on 1,600 pairs: start, and what training leaves: as it is, in round coordinates where `fit` would take them, and refitted."
     from bench_peers import Task
-    task = Task.load(name)
-    cosine, evidence, isotropy, reg = MIXES[mix]
+    task = Task.load(collection)
+    cosine, evidence, isotropy, reg = MIXES[objective]
     config = settle(TrainConfig(freeze_base=True, seed=seed, lambda_cosine=cosine, lambda_contrastive=evidence, lambda_isotropy=isotropy, lambda_reg=reg), len(task.train))
     held = encode_held_out(model, task.dev)
     first = start_candidates(model, task.train, held, config)
-    trained = Learner(first[1].model.clone_head(), task.train, task.dev, config).train()
-    steps = in_round_coordinates(Candidate("trained", trained, held), trained_features(trained, task.train))
-    return {"part": "mix", "collection": name, "objective": mix, "seed": seed, "base": measures(first[0]), "closed form": measures(first[1]), "trained": measures(unit_spread(steps)),
-            "refitted": measures(unit_spread(refit(trained, trained_features(trained, task.train), held, config)))}
+    with mock.patch.object(losses, "sigreg_loss", lambda z, **more: sigreg_loss(z, **more) + share*second_moment_loss(z)):
+        trained = Learner(first[1].model.clone_head(), task.train, task.dev, config).train()
+    plain, features = Candidate("trained", trained, held), trained_features(trained, task.train)
+    return {"base": measures(first[0]), "closed form": measures(first[1]), "as it is": measures(unit_spread(plain)),
+            "trained": measures(unit_spread(in_round_coordinates(plain, features))), "refitted": measures(unit_spread(refit(trained, features, held, config)))}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("head", "full", "mix"))
+    parser.add_argument("part", choices=("head", "full", "mix", "moments"))
     parser.add_argument("--output", default="data/results/ablation.json")
     parser.add_argument("--again", action="store_true", help="also what is recorded")
     args = parser.parse_args()
@@ -94,14 +99,15 @@ def main() -> None:
     data, model = demo_data(DemoConfig()), GaussianEncoder.from_base(device="cpu")
     model.cached = True
     wanted = {"head": [{"critic": c, "isotropy": w, "seed": s} for c in CRITICS for w in WEIGHTS for s in SEEDS], "full": [{"objective": o, "seed": 0} for o in OBJECTIVES],
-              "mix": [{"collection": c, "objective": o, "seed": s} for c in ("demo", "medquad") for o in MIXES for s in SEEDS[:2]]}[args.part]
+              "mix": [{"collection": c, "objective": o, "seed": s} for c in ("demo", "medquad") for o in MIXES for s in SEEDS[:2]],
+              "moments": [{"collection": c, "objective": o, "share": k, "seed": s} for c in ("demo", "medquad") for o in MIXES if o != "all at full weight" for k in SHARES for s in SEEDS]}
     row_of = {"head": lambda critic, isotropy, seed: head_row(model, data, critic, isotropy, seed), "full": lambda objective, seed: full_row(model, data, objective, seed),
-              "mix": lambda collection, objective, seed: mix_row(model, collection, objective, seed)}[args.part]
+              "mix": lambda **key: mix_row(model, **key), "moments": lambda **key: mix_row(model, **key)}[args.part]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    for key in wanted:
+    for key in wanted[args.part]:
         if any(({"part": args.part} | key).items() <= r.items() for r in rows): continue
-        rows.append(row_of(**key) | {"commit": commit})
-        write_json(args.output, {"command": "python tests/bench_ablation.py head, then full and mix", "commit": recorded.get("commit", commit), "pairs": len(data.train), "queries": len(data.val.qrels), "rows": rows})
+        rows.append({"part": args.part, **key, **row_of(**key), "commit": commit})
+        write_json(args.output, {"command": "python tests/bench_ablation.py head, then full, mix and moments", "commit": recorded.get("commit", commit), "pairs": len(data.train), "queries": len(data.val.qrels), "rows": rows})
         print(key, {k: round(v["ndcg@10"], 4) for k, v in rows[-1].items() if isinstance(v, dict)}, flush=True)
 
 

@@ -82,7 +82,7 @@ def run(data, rate: float, epochs: int, seed: int) -> dict:
     before = HeldOut(untouched.features(list(data.test.queries.values()), "query"), untouched.features(list(data.test.corpus.values())), data.test)
     base = evaluate_vectors(before.q, before.x, data.test, "ip")["ndcg@10"]
     started = time.perf_counter()
-    result = fit(untouched, data.train, data.val, TrainConfig(epochs=epochs, batch_size=BATCH, base_learning_rate=rate, seed=seed))
+    result = fit(untouched, data.train, data.val, TrainConfig(epochs=epochs, batch_size=BATCH, base_learning_rate=rate, seed=seed, finish_head=False))
     ours_seconds = time.perf_counter() - started
     held = features(result.model, data.test)
     q, x = result.model.project(held.q), result.model.project(held.x)

@@ -4,7 +4,7 @@
     python tests/bench_peers.py --collections demo --methods base whitening dense head --seeds 3
 
 Methods: the base; whitening of its vectors; sentence-transformers' multiple negatives ranking, on a Dense layer over the frozen base and on all weights; ragcun's closed form,
-head training and full training. Each trains on the same pairs (at most 1,600), chooses on the same dev questions, and is looked at once on the collection's test questions, on
+head training, full training, and full training with a head trained after it. Each trains on the same pairs (at most 1,600), chooses on the same dev questions, and is looked at once on the collection's test questions, on
 those whose documents were no training positive, and on three collections of other fields. No answer: questions with their answers left out, told from those with them, by the best
 score (peers) or by the calibrated rule (ragcun). Rows go to data/results/peers.json.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import asdict, dataclass, replace
@@ -36,8 +37,9 @@ from ragcun.retrieve import GaussianRetriever
 from ragcun.train import fit
 
 COLLECTIONS, ELSEWHERE = ("demo", "squad-small", "nfcorpus-pre", "medquad"), ("cranfield", "med", "cacm")
-METHODS = ("base", "whitening", "dense", "mnr", "closed form", "head", "full")
-OURS, SEEDED = ("closed form", "head", "full"), ("dense", "mnr", "head", "full")
+METHODS = ("base", "whitening", "dense", "mnr", "closed form", "head", "full", "full, head")
+OURS, FROZEN, TRAINED = ("closed form", "head", "full", "full, head"), ("dense", "head"), ("mnr", "full", "full, head")
+RUNS = Path("results/bench/peers")  # not tracked
 PAIRS, DOCUMENTS, RATE, EPOCHS = 1600, 4000, 5e-5, 1
 
 
@@ -159,10 +161,13 @@ def mnr(task: Task, model: GaussianEncoder, seed: int) -> Cosine:
 
 
 def ours(task: Task, model: GaussianEncoder, method: str, seed: int) -> tuple[Evidence, dict]:
-    "A run of `fit`; what it kept."
-    config = TrainConfig(epochs=EPOCHS, batch_size=BATCH, base_learning_rate=RATE, seed=seed) if method == "full" else \
-        TrainConfig(freeze_base=True, closed_form=method == "closed form", seed=seed)
-    result = fit(model, task.train, task.dev, config)
+    "A run of `fit`; what it kept. The head after full training goes on from the checkpoint of the run without it."
+    config, folder = TrainConfig(freeze_base=True, closed_form=method == "closed form", seed=seed), None
+    if method.startswith("full"):
+        folder = RUNS/f"run-{task.name}-{seed}"
+        if method == "full": shutil.rmtree(folder, ignore_errors=True)
+        config = TrainConfig(epochs=EPOCHS, batch_size=BATCH, base_learning_rate=RATE, seed=seed, finish_head=method != "full", resume_from="auto")
+    result = fit(model, task.train, task.dev, config, folder)
     return Evidence(result.model), {"kept": result.report["kept"]}
 
 
@@ -201,7 +206,7 @@ class Kept:
         self.folder = folder
 
     def path(self, name: str, method: str, seed: int) -> Path:
-        return self.folder/f"{name}-{method.replace(' ', '_')}-{seed}.npz"
+        return self.folder/f"{name}-{method.replace(', ', '_').replace(' ', '_')}-{seed}.npz"
 
     def keep(self, row: dict, each: dict) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -221,24 +226,25 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--seeds", type=int, default=3, help="of frozen methods; methods that train the base take one")
     parser.add_argument("--full_seeds", type=int, default=1)
+    parser.add_argument("--first_seed", type=int, default=0, help="leave out the seeds before")
     parser.add_argument("--output", type=Path, default="data/results/peers.json")
     parser.add_argument("--again", action="store_true", help="also what is recorded")
     args = parser.parse_args()
     rows = read_json(args.output)["rows"] if args.output.exists() else []
-    seeds = {m: {"dense": args.seeds, "head": args.seeds, "mnr": args.full_seeds, "full": args.full_seeds}.get(m, 1) for m in args.methods}
+    seeds = {m: args.seeds if m in FROZEN else args.full_seeds if m in TRAINED else 1 for m in args.methods}
     if args.again: rows = [r for r in rows if r["collection"] not in args.collections or r["seed"] >= seeds.get(r["method"], 0)]
-    kept = Kept(Path("results/bench/peers"))
+    kept = Kept(RUNS)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     for name in args.collections:
         task, model = Task.load(name), GaussianEncoder.from_base(device="cpu")
         model.cached = True
         base = row_of(task, model, "base", 0)
         for method in args.methods:
-            for seed in range(seeds[method]):
+            for seed in range(args.first_seed if method in FROZEN + TRAINED else 0, seeds[method]):
                 if any((r["collection"], r["method"], r["seed"]) == (name, method, seed) for r in rows): continue
                 row, each = base if method == "base" else row_of(task, model, method, seed)
                 row["against base"] = against(each, base[1])
-                for mine, peer in (("head", "dense"), ("full", "mnr")):
+                for mine, peer in (("head", "dense"), ("full", "mnr"), ("full, head", "mnr"), ("full, head", "full")):
                     if method == mine and (other := kept.of(rows, name, peer, seed)): row[f"against {peer}"] = against(each, other)
                 kept.keep(row, each)
                 rows.append(row | {"commit": commit})
@@ -246,6 +252,7 @@ def main() -> None:
                                          "torch": torch.__version__, "rows": rows})
                 print(f"{name:13} {method:12} seed {seed}  {row['seconds']:7.1f} s  isotropy {row['participation_ratio']:.2f}  no answer {row['no_answer_auroc']:.3f}  " +
                       "  ".join(f"{k} {v:.3f}" for k, v in row["ndcg@10"].items()), flush=True)
+        for folder in RUNS.glob(f"run-{name}-*"): shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

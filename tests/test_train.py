@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from ragcun.closed_form import HeldOut, Moments, encode_held_out, few_of_each, solve_head
+from ragcun.cache import cache_for
+from ragcun.closed_form import Head, HeldOut, Moments, encode_held_out, evidence_samples, few_of_each, fit_calibration, solve_head
 from ragcun.config import TrainConfig, settle
 from ragcun.core import UserError
 from ragcun.data import load_pairs, pairs_to_retrieval
+from ragcun.evidence import evidence
 from ragcun.journal import describe_epoch
 from ragcun.learner import Learner, Progress
 from ragcun.material import loss_row
 from ragcun.losses import LossParts
 from ragcun.metrics import evaluate_vectors
 from ragcun.model import GaussianEncoder, hash_state
-from ragcun.train import Candidate, FitResult, candidate_report, encode_now, final_refit, fit, fit_closed_form, in_round_coordinates, line_search, \
+from ragcun.train import Candidate, FitResult, candidate_report, final_refit, fit, fit_closed_form, in_round_coordinates, line_search, \
     refit, start_candidates, trained_features, unit_spread, z_moments
 from small import processed, small_base
 
@@ -50,11 +52,42 @@ def test_full_training_leaves_the_given_base_alone_and_saves_what_it_trained(mod
     before = hash_state(model.base.state_dict())
     result = fit(model, pairs, val, TrainConfig(**FULL), tmp_path/"run")
     assert isinstance(result, FitResult) and hash_state(model.base.state_dict()) == before
-    assert set(result.report["candidates"]) == {"base", "closed form", "trained", "trained, refitted"}
+    assert set(result.report["candidates"]) == {"base", "closed form", "trained", "trained, refitted", "trained, then the head"}
     assert result.report["update_scale"] in (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
     texts = list(val.queries.values())
     again = GaussianEncoder.load(tmp_path/"run"/"model", "cpu", "no")
     np.testing.assert_array_equal(again.encode(texts, "query"), result.model.encode(texts, "query"))
+
+
+def test_a_head_goes_on_where_the_base_was_trained_and_leaves_no_features_behind(model, pairs, val, tmp_path, monkeypatch):
+    monkeypatch.setattr("ragcun.train.decide", lambda scores: len(scores) - 1)  # keep the last one, whatever it is worth
+    result = fit(model, pairs, val, TrainConfig(**FULL), tmp_path/"run")
+    kept, texts = result.model, list(val.corpus.values())
+    assert result.report["kept"] == "trained, then the head" and kept.base_changed and float(kept.residual.linear.weight.detach().abs().max()) > 0
+    assert hash_state(kept.base.state_dict()) != hash_state(model.base.state_dict())
+    folders = [cache_for(m, "query") for m in (model, kept)]
+    assert len(folders[0]) and not len(folders[1])  # the base is met again, this trained one is not
+    from sentence_transformers import SentenceTransformer
+    plain = SentenceTransformer(str(tmp_path/"run"/"model"), device="cpu")
+    np.testing.assert_allclose(plain.encode_document(texts, show_progress_bar=False), kept.encode_document(texts), atol=1e-3)
+    np.testing.assert_array_equal(GaussianEncoder.load(tmp_path/"run"/"best_model.pt", "cpu", "no").encode(texts), kept.encode(texts))
+    without = fit(model, pairs, val, TrainConfig(**FULL, finish_head=False))
+    assert set(result.report["candidates"]) - set(without.report["candidates"]) == {"trained, then the head"}
+    for name, row in without.report["candidates"].items(): assert row == result.report["candidates"][name]  # the others are what they were
+
+
+def test_a_residual_layer_is_in_the_calibration_too(model, pairs, val, monkeypatch):
+    monkeypatch.setattr("ragcun.train.decide", lambda scores: 2)
+    kept = fit(model, pairs, val, TrainConfig(freeze_base=True, epochs=8, batch_size=16, mixed_precision="no", n_slices=4, projection_learning_rate=.02)).model
+    h, head = held(model, val), Head(*(t.detach().double().numpy() for t in (kept.head.weight, kept.head.bias, kept.rho)), 0.0)
+    q, x = (torch.as_tensor(kept.project(side)).double() for side in (h.q, h.x))
+    bent = HeldOut(kept.refined(h.q), kept.refined(h.x), h.data)
+    related, others = evidence_samples(head, bent)
+    rows = bent.related()
+    np.testing.assert_allclose(related, evidence(q, x, kept.rho.double()).numpy()[rows[:, 0], rows[:, 1]], atol=1e-3)  # what a search gives
+    right, wrong = fit_calibration(related, others), fit_calibration(*evidence_samples(head, h))
+    assert (kept.calibration.a, kept.calibration.tau) == pytest.approx((right.a, right.tau), rel=1e-6)
+    assert abs(wrong.a - right.a) > .05  # of the features as they were before the layer
 
 
 def test_fewer_coordinates_are_compared_with_the_whole_base_too(model, pairs, val):
@@ -206,8 +239,8 @@ def test_the_line_search_goes_back_from_an_update_that_ruined_the_base(pairs, tm
 
 
 def held(model, val):
-    "Validation features of a base that is not in any cache."
-    return encode_now(model, HeldOut(np.zeros((0, 1)), np.zeros((0, 1)), val))
+    "Validation features."
+    return encode_held_out(model, val)
 
 
 def test_unit_spread_changes_the_spread_and_no_order(model, val):
