@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import subprocess
 from unittest import mock
 
@@ -71,10 +72,16 @@ def full_row(model, data, name: str, seed: int) -> dict:
             "refitted": measures(refit(trained, trained_features(trained, pairs), held, config))}
 
 
+@functools.cache
+def task_of(collection: str):
+    "The peers' task of a collection, loaded once."
+    from bench_peers import Task
+    return Task.load(collection)
+
+
 def mix_row(model, collection: str, objective: str, seed: int, share: float = 0.0) -> dict:
     "Head and residual layer on 1,600 pairs: start, and what training leaves: as it is, in round coordinates where `fit` would take them, and refitted."
-    from bench_peers import Task
-    task = Task.load(collection)
+    task = task_of(collection)
     cosine, evidence, isotropy, reg = MIXES[objective]
     config = settle(TrainConfig(freeze_base=True, seed=seed, lambda_cosine=cosine, lambda_contrastive=evidence, lambda_isotropy=isotropy, lambda_reg=reg), len(task.train))
     held = encode_held_out(model, task.dev)
@@ -100,7 +107,7 @@ def main() -> None:
     model.cached = True
     wanted = {"head": [{"critic": c, "isotropy": w, "seed": s} for c in CRITICS for w in WEIGHTS for s in SEEDS], "full": [{"objective": o, "seed": 0} for o in OBJECTIVES],
               "mix": [{"collection": c, "objective": o, "seed": s} for c in ("demo", "medquad") for o in MIXES for s in SEEDS[:2]],
-              "moments": [{"collection": c, "objective": o, "share": k, "seed": s} for c in ("demo", "medquad") for o in MIXES if o != "all at full weight" for k in SHARES for s in SEEDS]}
+              "moments": [{"collection": c, "objective": o, "share": k, "seed": s} for c in ("demo", "medquad") for o in MIXES if o != "all at full weight" for k in SHARES for s in SEEDS[:2]]}
     row_of = {"head": lambda critic, isotropy, seed: head_row(model, data, critic, isotropy, seed), "full": lambda objective, seed: full_row(model, data, objective, seed),
               "mix": lambda **key: mix_row(model, **key), "moments": lambda **key: mix_row(model, **key)}[args.part]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()

@@ -71,9 +71,11 @@ def test_a_head_goes_on_where_the_base_was_trained_and_leaves_no_features_behind
     plain = SentenceTransformer(str(tmp_path/"run"/"model"), device="cpu")
     np.testing.assert_allclose(plain.encode_document(texts, show_progress_bar=False), kept.encode_document(texts), atol=1e-3)
     np.testing.assert_array_equal(GaussianEncoder.load(tmp_path/"run"/"best_model.pt", "cpu", "no").encode(texts), kept.encode(texts))
-    without = fit(model, pairs, val, TrainConfig(**FULL, finish_head=False))
+    without = fit(model, pairs, val, TrainConfig(**FULL, finish_head=False), tmp_path/"later")
     assert set(result.report["candidates"]) - set(without.report["candidates"]) == {"trained, then the head"}
     for name, row in without.report["candidates"].items(): assert row == result.report["candidates"][name]  # the others are what they were
+    later = fit(model, pairs, val, TrainConfig(**FULL, resume_from="auto"), tmp_path/"later")  # a finished run is given its head
+    assert later.report["candidates"] == result.report["candidates"] and later.model.fingerprint == kept.fingerprint
 
 
 def test_a_residual_layer_is_in_the_calibration_too(model, pairs, val, monkeypatch):
