@@ -25,7 +25,7 @@ from .lora import add_lora
 from .loop import Processes
 from .material import limit_corpus, set_aside as set_aside
 from .metrics import Difference, PerQuery, evaluate_vectors, paired_test
-from .model import GaussianEncoder, check_precision
+from .model import GaussianEncoder, check_precision, hash_state
 from .saving import pack_model
 from .update_scale import line_search as line_search
 
@@ -266,7 +266,7 @@ def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: H
     trained, config = learner.train(), learner.config
     if config.freeze_base: return _after_steps(trained, pairs, held, config)
     if config.line_search: _note_scale(trained, line_search(untouched, trained, held.data, config.seed))
-    with _features_for_now(trained, learner.processes):
+    with _features_for_now(trained, untouched, learner.processes):
         found = _after_steps(trained, pairs, encode_held_out(trained, held.data), config)
         return [*found, head_on_top(found[-1], pairs, config)] if config.finish_head else found
 
@@ -277,13 +277,14 @@ def _after_steps(trained: GaussianEncoder, pairs: PairSet, held: HeldOut, config
     return [unit_spread(c) for c in (steps, refit(trained, features, held, config))]
 
 @contextmanager
-def _features_for_now(trained: GaussianEncoder, processes: Processes) -> Iterator[None]:
-    "Features of a trained base are on the disk while they are needed: computed anew by every run, and gone afterwards."
-    if not processes.rank: drop_features(trained)
+def _features_for_now(trained: GaussianEncoder, untouched: GaussianEncoder, processes: Processes) -> Iterator[None]:
+    "Features of a trained base are on the disk while they are needed: computed anew by every run, and gone afterwards. Those of a base that no step has moved stay."
+    drops = not processes.rank and hash_state(trained.base.state_dict()) != hash_state(untouched.base.state_dict())
+    if drops: drop_features(trained)
     processes.barrier()
     yield
     processes.barrier()
-    if not processes.rank: drop_features(trained)
+    if drops: drop_features(trained)
 
 def head_on_top(
     start: Candidate, # A trained base with a solved head

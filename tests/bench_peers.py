@@ -232,7 +232,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = read_json(args.output)["rows"] if args.output.exists() else []
     seeds = {m: args.seeds if m in FROZEN else args.full_seeds if m in TRAINED else 1 for m in args.methods}
-    if args.again: rows = [r for r in rows if r["collection"] not in args.collections or r["seed"] >= seeds.get(r["method"], 0)]
+    if args.again: rows = [r for r in rows if r["collection"] not in args.collections or not args.first_seed <= r["seed"] < seeds.get(r["method"], 0)]
     kept = Kept(RUNS)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     for name in args.collections:

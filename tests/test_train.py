@@ -78,6 +78,13 @@ def test_a_head_goes_on_where_the_base_was_trained_and_leaves_no_features_behind
     assert later.report["candidates"] == result.report["candidates"] and later.model.fingerprint == kept.fingerprint
 
 
+def test_features_of_a_base_that_no_step_has_moved_stay(model, pairs, val, monkeypatch):
+    monkeypatch.setattr("ragcun.loop.Stepper.apply", lambda *_: 0.0)  # as where every step of fp16 overflows
+    monkeypatch.setattr("ragcun.train.line_search", lambda *_: 1.0)
+    fit(model, pairs, val, TrainConfig(**FULL, finish_head=False))
+    assert len(cache_for(model, "query"))
+
+
 def test_a_residual_layer_is_in_the_calibration_too(model, pairs, val, monkeypatch):
     monkeypatch.setattr("ragcun.train.decide", lambda scores: 2)
     kept = fit(model, pairs, val, TrainConfig(freeze_base=True, epochs=8, batch_size=16, mixed_precision="no", n_slices=4, projection_learning_rate=.02)).model
