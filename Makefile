@@ -42,7 +42,7 @@ style: .venv/.dev  ## the measures of the house style; fails where a hard one is
 	@$(PY) .ci/style.py
 
 bench: .venv/.dev   ## rerun the recorded benchmarks (hours; BENCH=quick: under 15 minutes, BENCH="NAME …": some)
-	@$(PY) .ci/bench.py $(BENCH)
+	@$(PY) benchmarks/run.py $(BENCH)
 
 env: .venv/.dev    ## only make the development environment
 

@@ -1,7 +1,7 @@
 """Fixtures that several test files share; a file that needs others of the same name has its own."""
 import pytest
 
-from ragcun.model import GaussianEncoder
+from ragcun.models.encoder import GaussianEncoder
 
 
 @pytest.fixture()

@@ -9,11 +9,11 @@ import torch
 import torch.distributed as dist
 
 from jobs import make_learner, train
-from ragcun.data import Pair, PairSet, load_pairs
-from ragcun.learner import Learner, TextSource
-from ragcun.loop import Critic, Processes, batch_gradients, lay_out
-from ragcun.losses import LossWeights, total_loss
-from ragcun.model import GaussianEncoder
+from ragcun.data.pairs import load_pairs, Pair, PairSet
+from ragcun.training.learner import Learner, TextSource
+from ragcun.training.step import batch_gradients, Critic, lay_out, Processes
+from ragcun.losses.total import LossWeights, total_loss
+from ragcun.models.encoder import GaussianEncoder
 from small import processed
 
 BUDGETS = {"plain": (10**6, False), "accumulated": (150, False), "cached": (150, True)}
@@ -38,7 +38,7 @@ def gradients(base, kind, batch, rank, world, port, out):
     source, processes, layout = TextSource(model, budget), Processes(), lay_out(pairs, list(range(batch)))
     weights = LossWeights(1, 1, 1, .5, "evidence", 16, cosine=.7)
     def loss_of(h):
-        q, x, n = layout.split(model.embed(h))
+        q, x, n = layout.split(model.project_tensor(h))
         return total_loss(q, x, critic.rho, critic.tau, weights, negatives=n, mask=layout.mask, seed=5, features=(h[:batch], h[batch:]))
     parts = source.parts(layout, processes.share(len(layout.texts)))
     losses = batch_gradients(lambda part: source.encode(layout, part), parts, loss_of, recompute, processes=processes)

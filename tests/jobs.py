@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from ragcun.core import logger, setup_logging
-from ragcun.data import load_pairs, pairs_to_retrieval
-from ragcun.learner import Interrupted, Learner, TrainConfig, settle
-from ragcun.model import GaussianEncoder
+from ragcun.data.pairs import load_pairs, pairs_to_retrieval
+from ragcun.training.config import resolve_defaults, TrainConfig
+from ragcun.training.learner import Interrupted, Learner
+from ragcun.models.encoder import GaussianEncoder
 from small import processed
 
 SETTINGS = {"head": dict(freeze_base=True, epochs=2, batch_size=12, save_steps=2, mixed_precision="no", n_slices=8),
@@ -74,7 +75,7 @@ def _kill_before_step(n):
 def make_learner(base, folder, mode="head", **more):
     "A learner on the tracked example data."
     setup_logging(Path(folder)/"training.log")
-    config = settle(TrainConfig(**{**SETTINGS[mode], **more}), 43)
+    config = resolve_defaults(TrainConfig(**{**SETTINGS[mode], **more}), 43)
     model = GaussianEncoder.from_base(base, None, "cpu", "no")
     return Learner(model, load_pairs(processed("train.json")), pairs_to_retrieval(load_pairs(processed("val.json"))), config, folder)
 
@@ -116,7 +117,7 @@ def train_with_little_disk(base, folder, mode, size):
 
 def command_with_little_disk(argv, size):
     "The command where no file may be longer than `size` bytes."
-    from ragcun.cli import main
+    from ragcun.cli.commands import main
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     return main(argv)
 
@@ -159,7 +160,7 @@ def check_refusals(base, folder, place):  # noqa: C901
     from safetensors.torch import load_file, save_file
     weights = load_file(str(other/"model.safetensors"))
     save_file({k: v*1.01 for k, v in weights.items()}, str(other/"model.safetensors"), {"format": "pt"})
-    config = settle(TrainConfig(**SETTINGS["head"], resume_from="auto"), 43)
+    config = resolve_defaults(TrainConfig(**SETTINGS["head"], resume_from="auto"), 43)
     pairs, val = load_pairs(processed("train.json")), pairs_to_retrieval(load_pairs(processed("val.json")))
     def learner(base=base, pairs=pairs, val=val):
         model = GaussianEncoder.from_base(base, None, "cpu", "no")
@@ -177,7 +178,7 @@ def check_refusals(base, folder, place):  # noqa: C901
     assert allowed.at.step > 0
     wider = make_learner(base, folder, resume_from="auto", allow_changes=True)
     wider.model.truncate(8)
-    small = Learner(wider.model.truncate(8), pairs, val, settle(TrainConfig(**SETTINGS["head"], resume_from="auto", allow_changes=True), 43), folder)
+    small = Learner(wider.model.truncate(8), pairs, val, resolve_defaults(TrainConfig(**SETTINGS["head"], resume_from="auto", allow_changes=True), 43), folder)
     try: small.resume()
     except UserError as e: assert "shape" in str(e) or "size" in str(e), str(e)
     else: raise AssertionError("another dimension was taken")
@@ -186,7 +187,7 @@ def check_refusals(base, folder, place):  # noqa: C901
 def check_interrupt(base):
     "An interrupt in the middle of a step, as in Jupyter: the learner goes on and ends well."
     os.environ["RAGCUN_CACHE"] = str(Path(base).parent/"cache")
-    import ragcun.learner as module
+    import ragcun.training.learner as module
     learner = make_learner(base, Path(base).parent/"interrupt")
     learner.output_dir = None
     real, calls = module.pos_dist, []
@@ -219,7 +220,7 @@ def check_interrupt(base):
 
 def check_not_finite(base, folder):
     "A broken weight makes the loss NaN: one line with rows; batch and state are on disk, and the state is the one before."
-    from ragcun.core import UserError, read_json
+    from ragcun.core import read_json, UserError
     os.environ["RAGCUN_CACHE"] = str(Path(folder).parent/"cache")
     Path(folder).mkdir()
     learner = make_learner(base, folder)

@@ -3,8 +3,10 @@ import contextlib
 import json
 import multiprocessing
 import os
+import socket
 import string
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -71,7 +73,7 @@ def context():
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])
         os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1", HF_HUB_OFFLINE="1")
         _context = multiprocessing.get_context("forkserver")
-        _context.set_forkserver_preload(["small", "jobs", "ragcun.train", "ragcun.cli", "sentence_transformers", "transformers", "scipy.optimize"])
+        _context.set_forkserver_preload(["small", "jobs", "ragcun.training.run", "ragcun.cli.commands", "sentence_transformers", "transformers", "scipy.optimize"])
     return _context
 
 
@@ -121,7 +123,7 @@ def command(*argv, log, env=None, timeout=120):
 
 
 def _command(argv):
-    from ragcun.cli import main
+    from ragcun.cli.commands import main
     return main(argv)
 
 
@@ -143,3 +145,29 @@ def same(a, b, where=""):
 
 def json_lines(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+RECORD = os.environ.get("RAGCUN_RECORD")  # where the slow sweep writes its figures
+
+
+def record(part, name, figures):
+    "Keep figures of a sweep where RAGCUN_RECORD says."
+    from ragcun.core import read_json, write_json
+    if not RECORD: return
+    path = ROOT/RECORD
+    found = read_json(path) if path.exists() else {"command": f"RAGCUN_FUZZ=10 RAGCUN_RECORD={RECORD} pytest -m 'slow or not slow' tests/system/test_trust.py tests/system/test_fuzz.py tests/models/test_safety.py"}
+    found.setdefault(part, {})[name] = figures
+    write_json(path, found)
+
+
+def free_port():
+    with contextlib.closing(socket.socket()) as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def together(function, world, *args, place, last=()):
+    "Run a function in `world` processes: their exit codes and outputs."
+    port = free_port()
+    found = [Job(function, *args, r, world, port, *last, log=place/f"{function.__name__}_{time.monotonic_ns()}_{r}.log") for r in range(world)]
+    return [j.wait() for j in found], [j.text() for j in found]

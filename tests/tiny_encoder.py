@@ -18,7 +18,7 @@ class TinyEncoder:
         self.rho_numpy, self.prompts = np.linspace(.9, .2, dim), {"query": "", "document": ""}
         self.fingerprint = hashlib.sha256(f"{name}{dim}".encode()).hexdigest()
 
-    def encode(self, texts, side="document"):
+    def embed(self, texts, side="document"):
         return np.stack([self._one(t) for t in texts]) if len(texts) else np.zeros((0, self.output_dim), np.float32)
 
     def _one(self, text):

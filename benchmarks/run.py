@@ -1,0 +1,146 @@
+"""Repeat the recorded benchmarks on this machine: all of them, those named, or a quick subset.
+
+    make bench                      # everything, under 3 hours on two cores
+    make bench BENCH=quick          # under 15 minutes, into results/bench/
+    make bench BENCH="quality null" # some
+
+Each writes its file in data/results/, which the results notebooks read; run those again afterwards (`make sync` after executing them).
+What this version has measured here is not measured again, so that a run that was stopped goes on where it was, and the long ones inside, too; what the files held
+before is replaced. BENCH="--again …" repeats everything. When all are done, their seconds are written to data/results/bench.json.
+Collections are read from RAGCUN_SHARED_DATA (default ../shared/data). Peers that need other versions of libraries get an environment of their own below the cache folder.
+"""
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCHES = {
+    "startup": ["benchmarks/bench_startup.py"],
+    "encoding": ["benchmarks/bench_encode.py"],
+    "training": ["benchmarks/bench_training.py", "--seconds", "200"],
+    "growth": ["benchmarks/bench_growth.py"],
+    "closed_form": ["benchmarks/bench_closed_form.py"],
+    "quality": ["benchmarks/bench_quality.py", "demo", "squad-small", "nfcorpus-pre", "medquad", "--seeds", "2"],
+    "full": ["benchmarks/bench_full.py"],
+    "peers": ["benchmarks/bench_peers.py"],
+    "ablation_head": ["benchmarks/bench_ablation.py", "head"],
+    "ablation_full": ["benchmarks/bench_ablation.py", "full"],
+    "ablation_mix": ["benchmarks/bench_ablation.py", "mix"],
+    "ablation_moments": ["benchmarks/bench_ablation.py", "moments"],
+    "null": ["benchmarks/bench_retrieval.py", "null"],
+    "no_answer": ["benchmarks/bench_retrieval.py", "no_answer"],
+    "storage": ["benchmarks/bench_retrieval.py", "storage"],
+    "hybrid": ["benchmarks/bench_retrieval.py", "hybrid"],
+    "search": ["benchmarks/bench_search.py", "--output", "data/results/search_exact.json"],
+    "index": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384"],
+    "graph": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384", "--ann", "IVF_HNSW_SQ", "--real", "none", "--output", "data/results/index_graph.json"],
+    "capacity": ["benchmarks/bench_capacity.py", "squad-small"],
+    "share": ["benchmarks/bench_evaluate.py", "share", "--output", "data/results/evaluate_share.json"],
+    "collections": ["benchmarks/bench_evaluate.py", "collections", "--sets", "med,cranfield,cacm,nfcorpus-pre", "--output", "data/results/evaluate_collections.json"],
+    "evaluate_memory": ["benchmarks/bench_evaluate.py", "memory", "--output", "data/results/evaluate_memory.json"],
+    "published": ["benchmarks/bench_evaluate.py", "published", "--output", "data/results/evaluate_published.json"],
+    "leaks": ["benchmarks/data_naive.py", "data/results/naive_split.json"],
+    "memory": ["benchmarks/data_memory.py", "1000000", "data/results/prepare_memory.json"],
+}
+RESUMING = {"encoding": "encoding", "training": "training_speed", "growth": "growth", "quality": "quality", "full": "full", "peers": "peers",
+            "ablation_head": "ablation", "ablation_full": "ablation", "ablation_mix": "ablation", "ablation_moments": "ablation"}  # they go on inside, too, from what is in this file
+OUT = "results/bench"  # not tracked
+QUICK = {
+    "startup": ["benchmarks/bench_startup.py", "--rounds", "5", "--output", f"{OUT}/startup.json"],
+    "encoding": ["benchmarks/bench_encode.py", "speed", "--documents", "100", "--rounds", "3", "--output", f"{OUT}/encoding.json"],
+    "training": ["benchmarks/bench_training.py", "full", "closed_form", "--precision", "bf16", "--rounds", "3", "--steps", "3", "--output", f"{OUT}/training_speed.json"],
+    "growth": ["benchmarks/bench_growth.py", "prepare", "closed_form", "evaluate", "index", "search", "--sizes", "1000", "10000", "--output", f"{OUT}/growth.json"],
+    "search": ["benchmarks/bench_search.py", "--documents", "100000", "--queries", "200", "--output", f"{OUT}/search_exact.json"],
+    "index": ["benchmarks/bench_index.py", "--documents", "50000", "--real", "none", "--output", f"{OUT}/index_scale.json"],
+    "memory": ["benchmarks/data_memory.py", "50000", f"{OUT}/prepare_memory.json"],
+}
+
+
+def journal(path: Path) -> dict[str, dict]:
+    "What was run to the end here, by name."
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def note(path: Path, name: str, entry: dict) -> None:
+    "Add a finished benchmark, atomically."
+    entries = journal(path) | {name: entry}
+    path.with_suffix(".tmp").write_text(json.dumps(entries, indent=1) + "\n")
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def sources() -> str:
+    "What decides the numbers: the tree of package and benchmarks at this commit, and whether it was edited since."
+    trees = git("rev-parse", "HEAD:ragcun", "HEAD:tests").split()
+    edited = git("diff", "HEAD", "--", "ragcun", "tests")
+    return "-".join(t[:10] for t in trees) + (f"-{hashlib.sha256(edited.encode()).hexdigest()[:10]}" if edited else "")
+
+
+def git(*args: str) -> str:
+    "What git prints."
+    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True).stdout
+
+
+def perform(name: str, command: list[str], done: Path, again: bool) -> bool:
+    "Run one benchmark unless it is done; whether all is well. Begun by this version, it goes on; else it begins anew, whatever its file holds."
+    entry, started = {"command": command, "sources": sources()}, time.perf_counter()
+    before = journal(done).get(name, {})
+    if again or any(before.get(k) != v for k, v in entry.items()): before = {}
+    if "seconds" in before:
+        print(f"── {name}: done by this version (--again repeats it)", flush=True)
+        return True
+    print(f"── {name}: python {' '.join(command)}", flush=True)
+    entry["begun"], good = before.get("begun", time.time()), False
+    anew = name in RESUMING and not written(name, entry["begun"])
+    note(done, name, entry | {"spent": before.get("spent", 0)})
+    try: good = subprocess.run([sys.executable, *command, *(["--again"] if anew else [])], cwd=ROOT).returncode == 0
+    finally:
+        spent = round(before.get("spent", 0) + time.perf_counter() - started)
+        note(done, name, entry | {"seconds" if good else "spent": spent})
+        print(f"   {spent} s", flush=True)
+    return good
+
+
+def written(name: str, begun: float) -> bool:
+    "Whether a benchmark that was stopped had got as far as replacing what its file held before."
+    file = ROOT/"data"/"results"/f"{RESUMING[name]}.json"
+    return file.exists() and file.stat().st_mtime > begun
+
+
+def record(done: Path) -> None:
+    "Once all are done by one version: the seconds of each, for the page that tells how long this takes."
+    entries = [journal(done).get(name, {}) for name in BENCHES]
+    if any("seconds" not in e for e in entries) or len({e["sources"] for e in entries}) > 1: return
+    seconds = {name: e["seconds"] for name, e in zip(BENCHES, entries, strict=True)}
+    result = {"command": "make bench", "machine": f"{os.cpu_count()} cores", "commit": git("rev-parse", "--short", "HEAD").strip(), "minutes": round(sum(seconds.values())/60, 1), "seconds": seconds}
+    (ROOT/"data/results/bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(f"all {len(seconds)} benchmarks: {result['minutes']:.0f} minutes")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"quick, or of {', '.join(BENCHES)}")
+    parser.add_argument("--again", action="store_true", help="also what is done")
+    args = parser.parse_args()
+    quick = args.names[:1] == ["quick"]
+    table, done = QUICK if quick else BENCHES, ROOT/OUT/f"{'quick' if quick else 'all'}.done.json"
+    names = args.names[quick:] or list(table)
+    unknown = [n for n in names if n not in table]
+    if unknown:
+        print(f"unknown benchmark: {', '.join(unknown)}. Use: {', '.join(table)}", file=sys.stderr)
+        return 2
+    done.parent.mkdir(parents=True, exist_ok=True)
+    failed = [name for name in names if not perform(name, table[name], done, args.again)]
+    if not quick: record(done)
+    if failed: print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

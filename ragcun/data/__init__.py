@@ -1,0 +1,4 @@
+"""What goes in: pairs, collections, documents, and how they are made, split and checked."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

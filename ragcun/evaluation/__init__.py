@@ -1,0 +1,4 @@
+"""How good a model is, against its base and against others."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

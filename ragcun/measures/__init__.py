@@ -1,0 +1,4 @@
+"""Numbers about rankings, differences and clouds: metrics, paired tests, isotropy."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

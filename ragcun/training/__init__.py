@@ -1,0 +1,4 @@
+"""From pairs to a model that is never worse than its base."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,310 @@
+"""Reading pairs and collections: every planted fault is named with its row, and nothing crashes."""
+import csv
+import gzip
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ragcun.core import UserError
+from ragcun.data.collections import RetrievalData, save_retrieval
+from ragcun.data.files import text_id
+from ragcun.data.pairs import load_pairs, load_retrieval, Pair, pairs_to_retrieval, PairSet, save_pairs
+from ragcun.data.files import MAX_TEXT, normalise_text, text_fault
+
+GOOD = {"query": "What is a byte?", "positive": "Eight bits."}
+SHARED = Path(os.environ.get("RAGCUN_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+FORMATS = ["p.json", "p.jsonl", "p.jsonl.gz", "p.csv", "p.tsv", "p.parquet"]
+slow_files = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def refused(path, *words, split="train"):
+    """Loading fails in one line that holds these words."""
+    with pytest.raises(UserError) as e: load_pairs(path, split)
+    line = str(e.value)
+    assert "\n" not in line
+    for word in (*words, str(path)): assert word in line, line
+    return line
+
+
+def jsonl(path, *rows):
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows))
+    return path
+
+
+# one test for each planted fault
+
+def test_empty(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD, {"query": "  ", "positive": "x"}), "query is empty", "row 2")
+def test_null(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD, GOOD, {"query": "x", "positive": None}), "positive is null", "row 3")
+def test_number(tmp_path): refused(jsonl(tmp_path/"a.jsonl", {"query": 3, "positive": "x"}), "query is not text but int", "row 1")
+def test_json_nan(tmp_path): refused(jsonl(tmp_path/"a.jsonl", '{"query": NaN, "positive": "x"}'), "query is not text but float", "row 1")
+def test_broken_json(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD, GOOD, '{"query": "x", '), "broken JSON", "row 3")
+def test_deep_json(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD, "[" * 100_000), "broken JSON", "row 2")
+def test_columns(tmp_path): refused(jsonl(tmp_path/"a.jsonl", {"question": "x", "answer": "y"}), "question, answer", "Rename the columns")
+def test_no_rows(tmp_path): refused(jsonl(tmp_path/"a.jsonl"), "no pairs")
+def test_json_lines_as_json(tmp_path): refused(jsonl(tmp_path/"a.json", GOOD, GOOD), ".jsonl")
+def test_json_object(tmp_path): refused(jsonl(tmp_path/"a.json", {"data": []}), "not a list")
+def test_long_text(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD, {"query": "x", "positive": "a" * (MAX_TEXT + 1)}), "1,000,001 characters", "row 2")
+def test_nul(tmp_path): refused(jsonl(tmp_path/"a.jsonl", {"query": "x\u0000y", "positive": "a"}), "NUL", "row 1")
+def test_negative_is_positive(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD | {"negative": "eight  bits"}), "negative is equal", "row 1")
+def test_bad_negative(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD | {"negative": ["x", ""]}), "negative is empty", "row 1")
+
+
+def test_ten_megabyte_line(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", GOOD, {"query": "x", "positive": "a" * 10_000_000}), "longer than 8,000,000 bytes", "row 2")
+
+
+def test_endless_line_in_bounded_memory(tmp_path):
+    import tracemalloc
+    with open(tmp_path/"a.jsonl", "wb") as f: f.truncate(300_000_000)     # one line of 300 MB, sparse
+    tracemalloc.start()
+    refused(tmp_path/"a.jsonl", "longer than", "row 1")
+    assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    tracemalloc.stop()
+
+
+def test_nan_from_empty_csv_cell(tmp_path):
+    (tmp_path/"a.csv").write_text("query,positive\nx,nan\n")
+    refused(tmp_path/"a.csv", "word nan", "empty cell", "row 2")
+    (tmp_path/"b.csv").write_text("query,positive,negative\nx,\ny,z,\n")
+    refused(tmp_path/"b.csv", "row 2")
+    (tmp_path/"c.csv").write_text("query,positive,negative\ny,z,\n")
+    assert load_pairs(tmp_path/"c.csv")[0].negatives == ()
+
+
+def test_csv_cells(tmp_path):
+    (tmp_path/"a.csv").write_text("query,positive\nx,y\nx,y,z\n")
+    refused(tmp_path/"a.csv", "3 cells under 2 column names", "row 3")
+    (tmp_path/"b.csv").write_text("question,answer\nx,y\n")
+    refused(tmp_path/"b.csv", "Rename the columns", "row 2")
+
+
+def test_byte_order_mark(tmp_path):
+    for name, text in (("a.jsonl", json.dumps(GOOD)), ("a.json", json.dumps([GOOD])), ("a.csv", "query,positive\nWhat is a byte?,Eight bits.\n")):
+        (tmp_path/name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+        assert load_pairs(tmp_path/name)[0] == Pair(**GOOD)
+    (tmp_path/"b.jsonl").write_bytes(json.dumps(GOOD).encode("utf-16"))
+    refused(tmp_path/"b.jsonl", "UTF-16", "iconv")
+
+
+def test_latin1(tmp_path):
+    (tmp_path/"a.jsonl").write_bytes(json.dumps(GOOD).encode() + b"\n" + json.dumps({"query": "größer", "positive": "x"}, ensure_ascii=False).encode("latin-1"))
+    refused(tmp_path/"a.jsonl", "not UTF-8", "0xf6", "position 13", "row 2", "iconv")
+
+
+def test_lone_surrogate(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", GOOD, '{"query": "ok\\ud83d", "positive": "x"}'), "surrogate", "character 2", "row 2")
+    assert load_pairs(jsonl(tmp_path/"b.jsonl", '{"query": "ok\\ud83d\\ude42", "positive": "x"}'))[0].query == "ok🙂"
+
+
+def test_one_id_two_texts(tmp_path):
+    rows = [{"query": "a", "positive": "x", "document_id": "7"}, {"query": "b", "positive": "y", "document_id": "7"}]
+    refused(jsonl(tmp_path/"a.jsonl", *rows), "document id 7 stands for two texts")
+    rows = [{"query": "a", "positive": "x", "query_id": 7}, {"query": "b", "positive": "x", "query_id": 7}]
+    refused(jsonl(tmp_path/"b.jsonl", *rows), "query id 7 stands for two texts")
+
+
+def test_broken_containers(tmp_path):
+    (tmp_path/"a.jsonl.gz").write_bytes(gzip.compress(b"x" * 1000)[:-12])
+    refused(tmp_path/"a.jsonl.gz", "gzip")
+    (tmp_path/"b.json.gz").write_bytes(b"not gzip")
+    refused(tmp_path/"b.json.gz", "gzip")
+    (tmp_path/"c.parquet").write_bytes(b"PAR1 no")
+    refused(tmp_path/"c.parquet", "Parquet")
+    (tmp_path/"d.xlsx").write_bytes(b"")
+    refused(tmp_path/"d.xlsx", "unknown format .xlsx")
+    refused(tmp_path/"none.json", "no such file")
+
+
+# BEIR folders
+
+@pytest.fixture
+def beir(tmp_path):
+    jsonl(tmp_path/"corpus.jsonl", {"_id": "d1", "title": "Byte", "text": "Eight bits."}, {"_id": "d2", "title": "", "text": "Four bits."})
+    jsonl(tmp_path/"queries.jsonl", {"_id": "q1", "text": "byte?"}, {"_id": "q2", "text": "nobody judged me"})
+    (tmp_path/"qrels").mkdir()
+    (tmp_path/"qrels"/"test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\n")
+    return tmp_path
+
+
+def test_beir(beir):
+    data = load_retrieval(beir)
+    assert data.corpus == {"d1": "Byte Eight bits.", "d2": "Four bits."}
+    assert data.queries == {"q1": "byte?"} and data.qrels == {"q1": {"d1": 2, "d2": 0}}
+    assert load_pairs(beir, "test").pairs == [Pair("byte?", "Byte Eight bits.", (), "q1", "d1")]
+
+
+def test_beir_trec_qrels(beir):
+    (beir/"qrels"/"test.tsv").write_text("q1 0 d1 1\n")
+    assert load_retrieval(beir).qrels == {"q1": {"d1": 1}}
+
+
+def test_beir_faults(beir):
+    refused(beir, "no split train", "test")
+    qrels = beir/"qrels"/"test.tsv"
+    qrels.write_text("q1\td1\t1\nq1\td9\t1\n")
+    assert "unknown document d9" in refused(beir, "row 2", split="test")
+    qrels.write_text("q9\td1\t1\nq1\td1\t1\n")
+    refused(beir, "unknown query q9", "row 1", split="test")
+    qrels.write_text("q1\td1\t1\nq1\td1\t2\n")
+    refused(beir, "judged twice", "row 2", split="test")
+    qrels.write_text("q1\td1\t1\nq1 d1\n")
+    refused(beir, "not a judgement", "row 2", split="test")
+    qrels.write_text("")
+    refused(beir, "no judgements", split="test")
+    qrels.write_text("q1\td1\t1\n")
+    jsonl(beir/"corpus.jsonl", {"_id": "d1", "text": "x"}, {"_id": "d1", "text": "y"})
+    refused(beir, "id d1 is used twice", "row 2", split="test")
+    jsonl(beir/"corpus.jsonl", {"id": "d1", "text": "x"})
+    refused(beir, "no _id", "row 1", split="test")
+    (beir/"corpus.jsonl").unlink()
+    refused(beir, "no corpus.jsonl", split="test")
+
+
+@pytest.mark.skipif(not (SHARED/"cranfield").is_dir(), reason="the shared data sets are not here")
+def test_shared_counts():
+    data = load_retrieval(SHARED/"cranfield")
+    assert (len(data.queries), len(data.corpus)) == (225, 1398)
+    assert len(load_retrieval(SHARED/"squad-small").queries) == 1000
+
+
+# the single evaluation file
+
+def single(path, **changed):
+    path.write_text(json.dumps({"corpus": ["a", "b"], "queries": ["x", "y"], "relevance": [[0], [1, 0]]} | changed))
+    return path
+
+
+def test_single(tmp_path):
+    data = load_retrieval(single(tmp_path/"e.json"))
+    assert data.qrels == {"0": {"0": 1}, "1": {"1": 1, "0": 1}}
+    assert [p.positive for p in load_pairs(tmp_path/"e.json")] == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize("changed, word", [
+    ({"relevance": [[0], [2]]}, "relevance 1"), ({"relevance": [[0], [-1]]}, "relevance 1"), ({"relevance": [[0]]}, "1 rows of relevance"),
+    ({"relevance": [[0], ["0"]]}, "relevance 1"), ({"corpus": ["a", ""]}, "corpus 1 is empty"), ({"queries": ["x", None]}, "queries 1 is null"),
+    ({"corpus": "ab"}, "corpus is not a list"), ({"corpus_ids": ["1", "1"]}, "ids of corpus"), ({"relevance": [[True], [0]]}, "relevance 0"),
+    ({"relevance": 7}, "relevance is not a list"), ({"relevance": [7, [0]]}, "relevance 0"), ({"judged": [[[0, 1]], [[0]]]}, "relevance 1")])
+def test_single_faults(tmp_path, changed, word):
+    with pytest.raises(UserError, match=word): load_retrieval(single(tmp_path/"e.json", **changed))
+
+
+@slow_files
+@given(data=st.data())
+def test_single_round_trip(tmp_path, data):
+    ids = st.text(min_size=1, max_size=4).filter(lambda t: not text_fault(t))
+    corpus = data.draw(st.dictionaries(ids, st.sampled_from(["a", "b c", "é🙂"]), min_size=1, max_size=5))
+    queries = data.draw(st.dictionaries(ids, st.sampled_from(["x", "y"]), max_size=4))
+    qrels = {q: data.draw(st.dictionaries(st.sampled_from(sorted(corpus)), st.integers(0, 3), max_size=3)) for q in queries}
+    made = RetrievalData(corpus, queries, qrels, "e")
+    save_retrieval(made, tmp_path/"e.json")
+    assert load_retrieval(tmp_path/"e.json") == made
+
+
+# round trips and hypothesis
+
+texts = st.text(max_size=30).filter(lambda t: not text_fault(t))
+good_pairs = st.builds(Pair, query=texts, positive=texts.map(lambda t: t + " p"), negatives=st.lists(texts.map(lambda t: t + " n"), max_size=3).map(tuple), query_id=st.just(""),
+                       document_id=st.just(""), strategy=st.sampled_from(["", "title"]))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@slow_files
+@given(pairs=st.lists(good_pairs, min_size=1, max_size=4).map(PairSet))
+def test_round_trip(tmp_path, name, pairs):
+    save_pairs(pairs, tmp_path/name)
+    first = (tmp_path/name).read_bytes()
+    assert load_pairs(tmp_path/name).pairs == pairs.pairs
+    save_pairs(pairs, tmp_path/name)
+    assert (tmp_path/name).read_bytes() == first
+    assert load_pairs(tmp_path/name).fingerprint() == pairs.fingerprint()
+
+
+def never_crashes(path):
+    """Either pairs or one line."""
+    for load in (load_pairs, load_retrieval):
+        try: load(path)
+        except UserError as e: assert "\n" not in str(e)
+
+
+@pytest.mark.parametrize("name", ["f.json", "f.jsonl", "f.csv", "f.tsv", "f.parquet", "f.jsonl.gz"])
+@slow_files
+@given(raw=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda t: t.encode("utf-8", "surrogatepass"))))
+def test_any_bytes(tmp_path, name, raw):
+    (tmp_path/name).write_bytes(raw)
+    never_crashes(tmp_path/name)
+
+
+values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), lambda c: st.lists(c, max_size=3) | st.dictionaries(
+    st.sampled_from(["query", "positive", "negative", "query_id", "corpus", "queries", "relevance", "text", "_id"]), c, max_size=4), max_leaves=8)
+
+
+@slow_files
+@given(value=values)
+def test_any_json(tmp_path, value):
+    (tmp_path/"f.json").write_text(json.dumps(value))
+    never_crashes(tmp_path/"f.json")
+    (tmp_path/"f.jsonl").write_text(json.dumps(value) + "\n")
+    never_crashes(tmp_path/"f.jsonl")
+
+
+@slow_files
+@given(rows=st.lists(st.lists(st.text(max_size=6), max_size=4), max_size=4), header=st.booleans())
+def test_any_csv(tmp_path, rows, header):
+    out = io.StringIO()
+    csv.writer(out).writerows([["query", "positive", "negative"]] * header + rows)
+    (tmp_path/"f.csv").write_bytes(out.getvalue().encode("utf-8", "surrogatepass"))
+    never_crashes(tmp_path/"f.csv")
+
+
+@slow_files
+@given(raw=st.binary(max_size=80), which=st.sampled_from(["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"]))
+def test_any_beir(tmp_path, raw, which):
+    jsonl(tmp_path/"corpus.jsonl", {"_id": "d1", "text": "Eight bits."})
+    jsonl(tmp_path/"queries.jsonl", {"_id": "q1", "text": "byte?"})
+    (tmp_path/"qrels").mkdir(exist_ok=True)
+    (tmp_path/"qrels"/"test.tsv").write_text("q1\td1\t1\n")
+    (tmp_path/which).write_bytes(raw)
+    try: load_retrieval(tmp_path)
+    except UserError as e: assert "\n" not in str(e)
+
+
+@given(st.text(max_size=40))
+def test_normalise_is_stable(text):
+    assert normalise_text(text) == normalise_text(" " + text.upper().lower() + "\n") or not text.isascii()
+    assert text_id(text) == text_id(f" {text} ")
+
+
+def test_pairs_to_retrieval():
+    pairs = PairSet([Pair("a", "x", ("n", "X.")), Pair("A?", "y"), Pair("b", "x")])
+    data = pairs_to_retrieval(pairs)
+    assert sorted(data.corpus.values()) == ["n", "x", "y"] and len(data.queries) == 2
+    assert data.qrels[text_id("a")] == {text_id("x"): 1, text_id("y"): 1}
+
+
+def test_in_memory():
+    assert load_pairs([GOOD, Pair("a", "b")]).queries == ["What is a byte?", "a"]
+    with pytest.raises(UserError, match="row 2"): load_pairs([GOOD, {"query": "a"}])
+    with pytest.raises(UserError, match="row 1"): load_pairs([Pair("a", "")])
+
+
+def test_import_is_light():
+    import subprocess
+    import sys
+    code = "import sys, ragcun.data.pairs; print(sorted({'torch', 'pyarrow', 'scipy', 'datasketch', 'bs4', 'matplotlib', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = "import sys, ragcun.data.preparation; print(sorted({'torch', 'pyarrow', 'scipy', 'datasketch', 'bs4', 'matplotlib', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_other_names():
+    from ragcun.data.generation import generate_pairs, python_package_pairs
+    from ragcun.data.preparation import PrepareConfig
+    from ragcun.data.splitting import split_pairs
+    assert all(map(callable, (PrepareConfig, generate_pairs, python_package_pairs, split_pairs)))
+    with pytest.raises(ImportError): from ragcun.data.pairs import nothing  # noqa: F401

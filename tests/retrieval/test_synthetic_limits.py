@@ -1,0 +1,118 @@
+"""Calibration without questions: what questions made from the documents find without their own."""
+import json
+
+import numpy as np
+import pytest
+
+from ragcun.retrieval.null import EmpiricalNull
+from ragcun.data.documents import Document
+from ragcun.data.generation import generate_pairs
+from ragcun.retrieval.retriever import GaussianRetriever, MADE
+
+from tiny_encoder import TinyEncoder
+
+WORDS = [f"{a}{b}" for a in "ba de fi go lu ma ne pi ro su ta vi wo xe zu".split() for b in "la mer nos pit rak sel tun".split()]
+
+
+def documents(n, seed=0, start=0):
+    "Texts of three sentences on one of twenty subjects each."
+    rng = np.random.default_rng(seed)
+    subject = rng.permutation(len(WORDS))[:100].reshape(20, 5)
+    def sentence(s): return " ".join(WORDS[w] for w in rng.permutation(np.r_[rng.choice(subject[s], 3, replace=False), rng.choice(len(WORDS), 5)])).capitalize() + "."
+    return {f"d{start + i}": " ".join(sentence(rng.integers(20)) for _ in range(3)) for i in range(n)}
+
+
+def filled(n=300, where=None):
+    index = GaussianRetriever(TinyEncoder(32), where)
+    docs = documents(n)
+    index.add(docs)
+    return index, docs
+
+
+def made_by_hand(index, docs):
+    "Each synthetic question searched by itself in an index without its document."
+    pairs = generate_pairs([Document(t, document_id=i) for i, t in docs.items()], "mix", seed=0)
+    out = []
+    for p in pairs:
+        hits = index.search(p.query, top_k=2)
+        out.append(np.log(min(h.p_value for h in hits if h.id != p.document_id)))
+    return np.sort(out)
+
+
+def test_made_questions_are_asked_without_their_own_document():
+    index, docs = filled(120)
+    assert index.search("any words at all").chance is None and not len(index._ensure_null().made)
+    limit = index.calibrate(alpha=.1)
+    made, n = index.null.made, len(docs)
+    assert len(made) <= min(MADE, n) and len(made) > .9 * n
+    np.testing.assert_allclose(made, made_by_hand(index, docs), rtol=1e-6)
+    found = n * np.exp(made)
+    assert (found <= limit).sum() == int(.1 * (len(made) + 1) + 1e-9) - 1 and index.alpha == .1        # strictly below the k-th
+    result = index.search(next(iter(docs.values())))
+    assert result.answered and result.chance == pytest.approx(1 / (1 + len(made))) and result.to_json()["chance"] == result.chance
+    assert "of questions without an answer" in repr(result)
+    assert (result.chance <= .1) == result.answered and result.value is None and result.limit == limit
+
+
+def test_the_rate_holds_for_new_made_questions():
+    "Questions of documents that the index does not hold are exchangeable with the made ones; a limit ten times as large is noticed."
+    index, _ = filled(400)
+    limit = index.calibrate(alpha=.2)
+    new = generate_pairs(documents(900, 0)  # the first 400 are those of the index
+                         .values(), "mix", seed=0).queries[400:]
+    values = index.answer_values(new)
+    rate = (values <= limit).mean()
+    assert .2 - 4 * np.sqrt(.16 / 400) < rate < .2 + 4 * np.sqrt(.16 / 400), rate
+    assert (values <= 10 * limit).mean() > .2 + 4 * np.sqrt(.16 / 400)
+    chance = np.array([r.chance for r in index.search(new, top_k=1)])
+    assert abs((chance <= .5).mean() - .5) < .12
+
+
+def test_a_corpus_that_grows_is_asked_again(tmp_path):
+    index, docs = filled(100, tmp_path/"index")
+    first = index.calibrate(alpha=.2)
+    again = GaussianRetriever(index.model, tmp_path/"index")
+    assert (again.alpha, again.answer_limit) == (.2, first) and np.array_equal(again.null.made, index.null.made)
+    assert [p.name for p in (tmp_path/"index").glob("null-*")] == ["null-100-0-made.npz"]
+    index.add(documents(5, 7, 1000))                                            # five more change nothing
+    assert index.answer_limit == first and len(index.null.made) <= 100
+    index.add(documents(200, 8, 2000))
+    assert len(index.null.made) > 250 and index.answer_limit != first
+    assert again.search(docs["d3"]).limit == index.answer_limit and len(again.null.made) == len(index.null.made)
+    copy = index.save(tmp_path/"copy")
+    assert (copy.alpha, copy.answer_limit, len(copy.null.made)) == (index.alpha, index.answer_limit, len(index.null.made))
+
+
+def test_other_ways_to_set_the_limit_end_it():
+    index, docs = filled(100)
+    index.calibrate(alpha=.2)
+    index.calibrate([t.split(".")[0] for t in docs.values()], [[i] for i in docs], alpha=.1)
+    assert index.alpha == 0 and index.rule is not None and index.search("any words").chance is None
+    odd = [" ".join(reversed(t.split())) for t in documents(60, 5).values()]
+    limit = index.calibrate(alpha=.1, unanswerable=odd)
+    assert index.rule is None and index.alpha == 0 and (index.answer_values(odd) <= limit).mean() <= .1
+    index.calibrate(alpha=None)                                                 # only measured: the limit stays
+    assert index.answer_limit == limit and index.search("any words").chance > 0
+    with pytest.raises(ValueError, match="0 lists"): index.calibrate(["a question"])
+
+
+def test_too_few_and_none(caplog):
+    index = GaussianRetriever(TinyEncoder(8))
+    index.add({"a": "short", "b": "words", "c": "only"})
+    assert index.calibrate(alpha=.1) == 0 and not len(index.null.made)          # no question can be made of one word
+    assert "too few" in caplog.text and not index.search("short").answered and index.search("short").chance is None
+
+
+def test_an_index_of_an_earlier_version_has_none(tmp_path):
+    index, docs = filled(60, tmp_path/"index")
+    index.calibrate(alpha=.2)
+    manifest = json.loads((tmp_path/"index"/"manifest.json").read_text())
+    del manifest["alpha"]
+    (tmp_path/"index"/"manifest.json").write_text(json.dumps(manifest))
+    path = tmp_path/"index"/manifest["null"]
+    arrays = dict(np.load(path))
+    del arrays["made"]
+    np.savez(path, **arrays)
+    old = GaussianRetriever(index.model, tmp_path/"index")
+    assert old.alpha == 0 and old.answer_limit == index.answer_limit and old.search(docs["d1"]).chance is None
+    assert np.isnan(EmpiricalNull.load(path).chance(-3.))
