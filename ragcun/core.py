@@ -30,7 +30,9 @@ class UserError(ValueError):
                  where: str = "", # Where: a file, a row, an option
                  todo: str = "", # What to do about it
     ):
-        self.what, self.where, self.todo = what, where, todo
+        self.what = what
+        self.where = where
+        self.todo = todo
         where = f" ({where})" if where else ""
         line = f"{what}{where}. {todo}" if todo else f"{what}{where}"
         super().__init__(" ".join(line.split()))
@@ -59,8 +61,10 @@ def pick_device(
     "Choose a device; `UserError` if the one asked for is not there."
     import torch
     name = str(name)
-    if name == "auto": return "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
-    try: device = torch.device(name)
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+    try:
+        device = torch.device(name)
     except RuntimeError:
         raise UserError(f"unknown device {name!r}", "--device", "Use cpu, cuda, cuda:N, mps or auto.") from None
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
@@ -92,7 +96,8 @@ def pick_precision(
 ) -> str: # "bf16", "fp16" or "no"
     "Choose the autocast precision; `UserError` for one the device cannot use."
     name = {True: "auto", False: "no", None: "no", "fp32": "no", "none": "no"}.get(name, name)
-    if name == "auto": return "bf16" if supports_bf16(device) else "fp16" if device.startswith("cuda") else "no"
+    if name == "auto":
+        return "bf16" if supports_bf16(device) else "fp16" if device.startswith("cuda") else "no"
     if name not in ("bf16", "fp16", "no"):
         raise UserError(f"unknown precision {name!r}", "--mixed_precision", "Use bf16, fp16, no or auto.")
     if name == "fp16" and device == "cpu":
@@ -110,7 +115,8 @@ def atomic_write(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield tmp
-        with open(tmp, "rb") as f: os.fsync(f.fileno())
+        with open(tmp, "rb") as f:
+            os.fsync(f.fileno())
         os.replace(tmp, path)
         sync_folder(path.parent)
     except PermissionError:
@@ -119,7 +125,8 @@ def atomic_write(
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{path.parent} is not a folder", str(path), "Choose another output path.") from None
     finally:
-        with contextlib.suppress(OSError): tmp.unlink()
+        with contextlib.suppress(OSError):
+            tmp.unlink()
 
 def sync_folder(
     folder: str | Path, # A folder whose entries must survive a power cut
@@ -127,8 +134,10 @@ def sync_folder(
     "Flush a folder's entries to the disk, where the system allows it."
     with contextlib.suppress(OSError):
         fd = os.open(folder, os.O_RDONLY)
-        try: os.fsync(fd)
-        finally: os.close(fd)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 # %% ../nbs/0_foundations/01_core.ipynb #0e43add6
 def _plain(obj: Any) -> Any:
@@ -136,7 +145,8 @@ def _plain(obj: Any) -> Any:
     if isinstance(obj, dict): return {str(k): _plain(v) for k, v in obj.items()}
     if isinstance(obj, (list, tuple, set)): return [_plain(v) for v in obj]
     if hasattr(obj, "tolist"): return _plain(obj.tolist())
-    if hasattr(obj, "__dataclass_fields__"): return {k: _plain(getattr(obj, k)) for k in obj.__dataclass_fields__}
+    if hasattr(obj, "__dataclass_fields__"):
+        return {k: _plain(getattr(obj, k)) for k in obj.__dataclass_fields__}
     if isinstance(obj, Path): return str(obj)
     if isinstance(obj, float) and (obj != obj or obj in (float("inf"), float("-inf"))): return None
     return obj
@@ -153,14 +163,18 @@ def read_json(
     path: str | Path, # File to read
 ) -> Any: # The value in it
     "Read a JSON file; `UserError` that names the file and line if it is missing or broken."
-    try: return json.loads(Path(path).read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError: raise UserError("no such file", str(path), "Check the path.") from None
-    except IsADirectoryError: raise UserError("this is a folder, not a JSON file", str(path), "Give a file.") from None
+    try:
+        return json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError("no such file", str(path), "Check the path.") from None
+    except IsADirectoryError:
+        raise UserError("this is a folder, not a JSON file", str(path), "Give a file.") from None
     except UnicodeDecodeError as e:
         raise UserError(f"not UTF-8 text at byte {e.start}", str(path), "Save it as UTF-8.") from None
     except json.JSONDecodeError as e:
         raise UserError(f"broken JSON: {e.msg}", f"{path}, line {e.lineno}", "Mend the file.") from None
-    except RecursionError: raise UserError("JSON nested too deeply", str(path), "Flatten the file.") from None
+    except RecursionError:
+        raise UserError("JSON nested too deeply", str(path), "Flatten the file.") from None
 
 # %% ../nbs/0_foundations/01_core.ipynb #f69a817a
 def iter_jsonl(
@@ -170,27 +184,33 @@ def iter_jsonl(
     try:
         with (gzip.open if str(path).endswith(".gz") else open)(path, "rb") as f:
             for row, line in enumerate(f, 1):
-                if row == 1: line = line.removeprefix(b"\xef\xbb\xbf")
-                if line.strip(): yield row, _parse_line(line, path, row)
-    except FileNotFoundError: raise UserError("no such file", str(path), "Check the path.") from None
+                if row == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                if line.strip():
+                    yield row, _parse_line(line, path, row)
+    except FileNotFoundError:
+        raise UserError("no such file", str(path), "Check the path.") from None
     except (gzip.BadGzipFile, EOFError):
         raise UserError("damaged or not a gzip file", str(path), "Make it again.") from None
 
 def _parse_line(line: bytes, path: str | Path, row: int) -> Any:
-    try: return json.loads(line.decode("utf-8"))
+    try:
+        return json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as e:
         raise UserError(f"not UTF-8 text at byte {e.start} of the line", f"{path}, row {row}",
                         "Save it as UTF-8.") from None
     except json.JSONDecodeError as e:
         raise UserError(f"broken JSON: {e.msg}", f"{path}, row {row}", "Mend the line.") from None
-    except RecursionError: raise UserError("JSON nested too deeply", f"{path}, row {row}", "Mend the line.") from None
+    except RecursionError:
+        raise UserError("JSON nested too deeply", f"{path}, row {row}", "Mend the line.") from None
 
 def write_jsonl(
     path: str | Path, # File to write, atomically; gzip when it ends in .gz
     rows: Iterable[Any], # One value a line
 ) -> int: # Number of rows written
     "Write JSON lines atomically and return how many."
-    n, zipped = 0, str(path).endswith(".gz")
+    n = 0
+    zipped = str(path).endswith(".gz")
     with atomic_write(path) as tmp, open(tmp, "wb") as raw:
         packed = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if zipped else contextlib.nullcontext(raw)
         with packed as f:
@@ -210,7 +230,8 @@ def sha256_file(
     path: str | Path, # Any file
 ) -> str: # 64 hexadecimal digits
     "SHA-256 of a file, read in blocks."
-    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 # %% ../nbs/0_foundations/01_core.ipynb #74c4cabd
 logger = logging.getLogger("ragcun")
@@ -262,13 +283,15 @@ def cache_dir() -> Path: # The folder, which exists
 def machine_info() -> dict[str, str]: # Words for a table, in order
     "Python, torch, device, memory and the precisions this machine computes in."
     import platform
+
     import torch
     info = {"python": platform.python_version(), "torch": torch.__version__, "device": pick_device("auto"),
             "processor": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}", "memory": _memory()}
     for i in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(i)
         info[f"GPU {i}"] = f"{torch.cuda.get_device_name(i)}, {total/2**30:.1f} GiB, {free/2**30:.1f} GiB free"
-    if not torch.cuda.device_count(): info["GPU"] = "none"
+    if not torch.cuda.device_count():
+        info["GPU"] = "none"
     native = ["float32"] + ["bf16"] * supports_bf16(info["device"]) + ["fp16"] * info["device"].startswith("cuda")
     return info | {"precision": ", ".join(native), "mixed_precision auto": pick_precision("auto", info["device"])}
 
@@ -277,4 +300,5 @@ def _memory() -> str:
         page = os.sysconf("SC_PAGE_SIZE")
         total, free = (page*os.sysconf(name)/2**30 for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
         return f"{total:.1f} GiB, {free:.1f} GiB free"
-    except (ValueError, OSError, AttributeError): return "unknown"
+    except (ValueError, OSError, AttributeError):
+        return "unknown"

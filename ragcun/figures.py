@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .core import atomic_write, iter_jsonl, UserError
+from .core import UserError, atomic_write, iter_jsonl
 
 # %% auto #0
 __all__ = ['PALETTE', 'ISOTROPY', 'headless', 'new_axes', 'dress', 'log_axis', 'colour', 'figure_of', 'figure_png',
@@ -206,7 +206,8 @@ def plot_isotropy_curve(
     ax: Any = None,  # axes to draw on
 ) -> Any:  # the axes
     "Isotropy over training: all three quantities are 1 for a perfect Gaussian."
-    ax, rows = ax if ax is not None else new_axes(), metric_rows(rows)
+    ax = ax if ax is not None else new_axes()
+    rows = metric_rows(rows)
     count = sum(_draw_series(ax, rows, key, label, PALETTE[tint]) for key, (label, tint) in ISOTROPY.items())
     ax.axhline(1, color=PALETTE["theory"], linestyle="--", linewidth=1, label="true Gaussian")
     if count:
@@ -220,7 +221,8 @@ def plot_positive_distance(
     ax: Any = None,  # axes to draw on
 ) -> Any:  # the axes
     "Distance of related pairs over training, with the √2 of unrelated ones."
-    ax, rows = ax if ax is not None else new_axes(), metric_rows(rows)
+    ax = ax if ax is not None else new_axes()
+    rows = metric_rows(rows)
     count = _draw_series(ax, rows, "pos_dist", "related pairs", PALETTE["related"])
     ax.axhline(np.sqrt(2), color=PALETTE["unrelated"], linestyle="--", linewidth=1.2, label="unrelated pairs, √2")
     ax.set_ylim(0, 1.6)
@@ -232,7 +234,8 @@ def plot_training(
     rows: Any,  # rows of metrics.jsonl, or its path
 ) -> np.ndarray:  # the two axes: isotropy, positive distance
     "The two pictures of a training run side by side: `curves.png`."
-    axes, rows = new_axes(8, 3.4, columns=2), metric_rows(rows)
+    axes = new_axes(8, 3.4, columns=2)
+    rows = metric_rows(rows)
     plot_isotropy_curve(rows, axes[0])
     plot_positive_distance(rows, axes[1])
     return axes
@@ -267,9 +270,11 @@ def plot_qq(
     ax: Any = None,  # axes to draw on
 ) -> Any:  # the axes
     "Sample quantiles against theoretical ones; the dashed diagonal is the law itself."
-    ax, ends = ax if ax is not None else new_axes(), []
+    ax = ax if ax is not None else new_axes()
+    ends = []
     for name, (theory, sample) in samples.items():
-        theory, sample = finite_array(theory, f"quantiles of {name}"), finite_array(sample, f"sample of {name}")
+        theory = finite_array(theory, f"quantiles of {name}")
+        sample = finite_array(sample, f"sample of {name}")
         ax.plot(theory, sample, ".", markersize=4, color=colour(name), label=name)
         ends += [theory.min(), theory.max()]
     ax.plot([min(ends), max(ends)], [min(ends), max(ends)], "--", color=PALETTE["theory"], linewidth=1, label="the law")
@@ -281,7 +286,8 @@ def plot_information(
     ax: Any = None,  # axes to draw on
 ) -> Any:  # the axes
     "Information per coordinate, with the number of coordinates that hold 50 and 90 % of it."
-    ax, rho = ax if ax is not None else new_axes(), np.sort(finite_array(rho, "rho"))[::-1]
+    ax = ax if ax is not None else new_axes()
+    rho = np.sort(finite_array(rho, "rho"))[::-1]
     nats = -0.5 * np.log1p(-np.clip(rho, 0, 1 - 1e-9) ** 2)
     ax.fill_between(np.arange(1, len(nats) + 1), nats, color=PALETTE["model"], alpha=0.75, linewidth=0)
     held = np.cumsum(nats) / max(nats.sum(), 1e-12)
@@ -302,7 +308,8 @@ def plot_pair_distances(
 ) -> Any:  # the axes
     "Histograms of related and unrelated pairs, with the threshold."
     ax = ax if ax is not None else new_axes()
-    related, unrelated = finite_array(related, "related"), finite_array(unrelated, "unrelated")
+    related = finite_array(related, "related")
+    unrelated = finite_array(unrelated, "unrelated")
     bins = np.linspace(min(related.min(), unrelated.min()), max(related.max(), unrelated.max()) + 1e-9, 40).tolist()
     for name, values in (("unrelated", unrelated), ("related", related)):
         ax.hist(values, bins=bins, density=True, color=PALETTE[name], alpha=0.65, label=f"{name} pairs")
@@ -330,7 +337,8 @@ def _panel_row(axes: Any, view: dict, name: str) -> None:
 def _same_limits(columns: Any) -> None:
     "Give all axes of each column the widest limits among them, so that rows can be compared."
     for column in columns:
-        x, y = np.array([ax.get_xlim() for ax in column]), np.array([ax.get_ylim() for ax in column])
+        x = np.array([ax.get_xlim() for ax in column])
+        y = np.array([ax.get_ylim() for ax in column])
         for ax in column:
             ax.set(xlim=(x[:, 0].min(), x[:, 1].max()), ylim=(y[:, 0].min(), y[:, 1].max()))
 
@@ -360,14 +368,16 @@ def plot_quality_isotropy(
     ax: Any = None,  # axes to draw on
 ) -> Any:  # the axes
     "What the choice of s does: quality against isotropy, one point for each s; the ends and the chosen one are named."
-    ax, points = ax if ax is not None else new_axes(), sorted(points, key=lambda p: p["s"])
+    ax = ax if ax is not None else new_axes()
+    points = sorted(points, key=lambda p: p["s"])
     x = finite_array([p["participation_ratio"] for p in points], "participation_ratio")
     y = finite_array([p["ndcg@10"] for p in points], "ndcg@10")
     ax.plot(x, y, "-o", color=PALETTE["model"], markersize=4, linewidth=1.2)
     for p, a, b in zip(points, x, y, strict=True):
         kept = chosen is not None and np.isclose(p["s"], chosen)
         if kept or p is points[0] or p is points[-1]:
-            ax.annotate(f"s = {p['s']:g}", (a, b), xytext=(-6, 5), textcoords="offset points", fontsize=8, ha="right" if a > x.mean() else "left")
+            ax.annotate(f"s = {p['s']:g}", (a, b), xytext=(-6, 5), textcoords="offset points", fontsize=8,
+                        ha="right" if a > x.mean() else "left")
         if kept:
             ax.plot(a, b, "o", markersize=9, markerfacecolor="none", color=PALETTE["threshold"], label="chosen")
     ax.margins(0.12)
@@ -381,7 +391,8 @@ def plot_capacity(
     ax: Any = None,  # axes to draw on
 ) -> Any:  # the axes
     "Recall@1 as the corpus grows: predicted as lines, measured as points."
-    ax, sizes = ax if ax is not None else new_axes(), finite_array(sizes, "sizes")
+    ax = ax if ax is not None else new_axes()
+    sizes = finite_array(sizes, "sizes")
     for style, (name, values) in zip(("-", "--", ":", "-."), predicted.items(), strict=False):
         tint = PALETTE["model" if style == "-" else "theory"]
         ax.plot(sizes, finite_array(values, name), style, color=tint, label=name)
@@ -415,11 +426,13 @@ def plot_growth(
     "Costs of several stages against the number of items, both logarithmic."
     ax = ax or new_axes(6, 3.8)
     for i, (name, (sizes, values)) in enumerate(stages.items()):
-        ax.loglog(sizes, values, marker="osD^vPX<>"[i % 9], ms=5, color=f"C{i}", label=f"{name} ({round(growth(sizes, values, 2), 1) + 0:.1f})" if len(sizes) > 1 else name)
+        ax.loglog(sizes, values, marker="osD^vPX<>"[i % 9], ms=5, color=f"C{i}",
+                  label=f"{name} ({round(growth(sizes, values, 2), 1) + 0:.1f})" if len(sizes) > 1 else name)
     every = np.concatenate([np.asarray(s, float) for s, _ in stages.values()])
     low, high = (f(float(v) for _, vs in stages.values() for v in vs) for f in (min, max))
     span = np.array([every.min(), every.max()])
-    for c in np.geomspace(low/span[0]/10, high/span[0], 6): ax.loglog(span, c*span, color=PALETTE["unrelated"], lw=.6, ls=":")
+    for c in np.geomspace(low/span[0]/10, high/span[0], 6):
+        ax.loglog(span, c*span, color=PALETTE["unrelated"], lw=.6, ls=":")
     ax.set_ylim(low/2, high*2)
     ax = dress(ax, title, "items", what, legend=False)
     ax.legend(fontsize=8, frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
@@ -433,7 +446,8 @@ def plot_speeds(
     ours: str = "ragcun", # Names that begin so are ours
 ) -> Any: # the Axes
     "Bars, the fastest on top, with the spread over rounds."
-    ax, names = new_axes(6, .4 + .34*len(speeds)), sorted(speeds, key=lambda n: speeds[n][0])
+    ax = new_axes(6, .4 + .34*len(speeds))
+    names = sorted(speeds, key=lambda n: speeds[n][0])
     for i, name in enumerate(names):
         middle, low, high = speeds[name]
         ax.barh(i, middle, height=.62, color=PALETTE["model"] if name.startswith(ours) else "#B9BEC5")

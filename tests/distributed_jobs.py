@@ -9,11 +9,11 @@ import torch
 import torch.distributed as dist
 
 from jobs import make_learner, train
-from ragcun.data.pairs import load_pairs, Pair, PairSet
-from ragcun.training.learner import Learner, TextSource
-from ragcun.training.step import batch_gradients, Critic, lay_out, Processes
+from ragcun.data.pairs import Pair, PairSet, load_pairs
 from ragcun.losses.total import LossWeights, total_loss
 from ragcun.models.encoder import GaussianEncoder
+from ragcun.training.learner import Learner, TextSource
+from ragcun.training.step import Critic, Processes, batch_gradients, lay_out
 from small import processed
 
 BUDGETS = {"plain": (10**6, False), "accumulated": (150, False), "cached": (150, True)}
@@ -30,7 +30,8 @@ def gradients(base, kind, batch, rank, world, port, out):
     "Gradients of base, head and critic in float64 on one batch with some negatives; the first process keeps them."
     join(rank, world, port)
     pairs = load_pairs(processed("train.json"))
-    pairs = PairSet([Pair(p.query, p.positive, (pairs[i - 9].positive,) if i % 3 == 0 else ()) for i, p in enumerate(pairs)], "x")
+    pairs = PairSet([Pair(p.query, p.positive, (pairs[i - 9].positive,) if i % 3 == 0 else ())
+                     for i, p in enumerate(pairs)], "x")
     model = GaussianEncoder.from_base(base, None, "cpu", "no").double()
     model.base.eval()
     critic = Critic(torch.linspace(.8, .1, model.output_dim, dtype=torch.float64), .16)
@@ -39,7 +40,8 @@ def gradients(base, kind, batch, rank, world, port, out):
     weights = LossWeights(1, 1, 1, .5, "evidence", 16, cosine=.7)
     def loss_of(h):
         q, x, n = layout.split(model.project_tensor(h))
-        return total_loss(q, x, critic.rho, critic.tau, weights, negatives=n, mask=layout.mask, seed=5, features=(h[:batch], h[batch:]))
+        return total_loss(q, x, critic.rho, critic.tau, weights, negatives=n, mask=layout.mask, seed=5,
+                          features=(h[:batch], h[batch:]))
     parts = source.parts(layout, processes.share(len(layout.texts)))
     losses = batch_gradients(lambda part: source.encode(layout, part), parts, loss_of, recompute, processes=processes)
     processes.sum_gradients(list(model.base.parameters()))  # head and critic see the whole batch everywhere
@@ -54,7 +56,8 @@ def train_together(base, folder, mode, rank, world, port, more=None, die_at=None
     join(rank, world, port)
     real = Learner.step
     def step(self, rows):
-        if die_at is not None and rank == world - 1 and self.at.step == die_at: os.kill(os.getpid(), signal.SIGKILL)
+        if die_at is not None and rank == world - 1 and self.at.step == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
         return real(self, rows)
     Learner.step = step
     return _one_line(train, base, folder, mode, None, more)
@@ -65,7 +68,8 @@ def stop_one(base, folder, rank, world, port):
     join(rank, world, port)
     real = Learner.step
     def step(self, rows):
-        if rank == world - 1 and self.at.step == 2: os.kill(os.getpid(), signal.SIGTERM)
+        if rank == world - 1 and self.at.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
         return real(self, rows)
     Learner.step = step
     return train(base, folder, "head")
@@ -83,14 +87,16 @@ def not_finite_together(base, folder, rank, world, port):
 
 def _one_line(function, *args):
     from ragcun.core import UserError
-    try: return function(*args)
+    try:
+        return function(*args)
     except UserError as e:
         print(f"one line: {e}", flush=True)
         return 2
 
 
 def meet(rank, world, port):
-    "Embeddings of a batch of five, encoded by several processes, come together in the order of the batch; objects and sums too."
+    """Embeddings of a batch of five, encoded by several processes, come together in the order of the batch; objects
+    and sums too."""
     join(rank, world, port)
     p = Processes()
     assert (p.rank, p.world, p.on) == (rank, world, True)
@@ -104,7 +110,8 @@ def meet(rank, world, port):
     weight.grad = torch.tensor([1., rank])
     p.sum_gradients([weight])
     assert weight.grad.tolist() == [world, sum(range(world))]
-    if rank: time.sleep(.5)
+    if rank:
+        time.sleep(.5)
     late = time.monotonic()
     p.barrier()
     assert rank or time.monotonic() - late > .2  # the first waited for the other

@@ -10,23 +10,27 @@ import torch
 
 from ragcun.core import logger, setup_logging
 from ragcun.data.pairs import load_pairs, pairs_to_retrieval
-from ragcun.training.config import resolve_defaults, TrainConfig
-from ragcun.training.learner import Interrupted, Learner
 from ragcun.models.encoder import GaussianEncoder
+from ragcun.training.config import TrainConfig, resolve_defaults
+from ragcun.training.learner import Interrupted, Learner
 from small import processed
 
 SETTINGS = {"head": dict(freeze_base=True, epochs=2, batch_size=12, save_steps=2, mixed_precision="no", n_slices=8),
             "full": dict(epochs=2, batch_size=12, save_steps=3, mixed_precision="no", n_slices=8),
-            "accumulated": dict(epochs=1, batch_size=12, save_steps=1, mixed_precision="no", n_slices=8, micro_batch_tokens=150)}
+            "accumulated": dict(epochs=1, batch_size=12, save_steps=1, mixed_precision="no", n_slices=8,
+                                micro_batch_tokens=150)}
 
 
 class Killer:
     "Counts what a run does to its files and steps, and dies at the event it is given."
-    def __init__(self, at=None): self.at, self.count = at, 0
+    def __init__(self, at=None):
+        self.at = at
+        self.count = 0
 
     def event(self, half=None):
         if self.count == self.at:
-            if half: half()
+            if half:
+                half()
             os.kill(os.getpid(), signal.SIGKILL)
         self.count += 1
 
@@ -34,7 +38,8 @@ class Killer:
         real = getattr(owner, name)
         def call(*args, **kwargs):
             self.event()
-            if half: self.event(lambda: half(real, *args, **kwargs))
+            if half:
+                self.event(lambda: half(real, *args, **kwargs))
             result = real(*args, **kwargs)
             self.event()
             return result
@@ -48,7 +53,8 @@ def _half_file(save, state, path, *args, **kwargs):
 
 
 def _half_line(log, learner, row):
-    with open(learner.output_dir/"metrics.jsonl", "ab") as f: f.write(json.dumps(row).encode()[:40])
+    with open(learner.output_dir/"metrics.jsonl", "ab") as f:
+        f.write(json.dumps(row).encode()[:40])
 
 
 def kill_at(at):
@@ -57,8 +63,10 @@ def kill_at(at):
     killer.around(torch, "save", _half_file)
     killer.around(Learner, "log", _half_line)
     killer.around(Learner, "step")
-    if at is not None and at < 0: _kill_before_step(-at)
-    for name in ("replace", "fsync"): killer.around(os, name)
+    if at is not None and at < 0:
+        _kill_before_step(-at)
+    for name in ("replace", "fsync"):
+        killer.around(os, name)
     killer.around(Path, "unlink")
     killer.around(Path, "write_text", lambda real, path, text, **kw: real(path, text[:len(text)//2], **kw))
     return killer
@@ -67,7 +75,8 @@ def kill_at(at):
 def _kill_before_step(n):
     real = Learner.step
     def step(self, rows):
-        if self.at.step == n: os.kill(os.getpid(), signal.SIGKILL)
+        if self.at.step == n:
+            os.kill(os.getpid(), signal.SIGKILL)
         return real(self, rows)
     Learner.step = step
 
@@ -77,17 +86,20 @@ def make_learner(base, folder, mode="head", **more):
     setup_logging(Path(folder)/"training.log")
     config = resolve_defaults(TrainConfig(**{**SETTINGS[mode], **more}), 43)
     model = GaussianEncoder.from_base(base, None, "cpu", "no")
-    return Learner(model, load_pairs(processed("train.json")), pairs_to_retrieval(load_pairs(processed("val.json"))), config, folder)
+    return Learner(model, load_pairs(processed("train.json")), pairs_to_retrieval(load_pairs(processed("val.json"))),
+                   config, folder)
 
 
 def train(base, folder, mode="head", kill=None, more=None):
-    "Train to the end, from the newest checkpoint on; with `kill`, die at that event (below 0: before that step). final.pt holds all of the end state."
+    """Train to the end, from the newest checkpoint on; with `kill`, die at that event (below 0: before that step).
+    final.pt holds all of the end state."""
     os.environ["RAGCUN_CACHE"] = str(Path(folder).parent/"cache")
     Path(folder).mkdir(exist_ok=True)
     learner = make_learner(base, folder, mode, resume_from="auto", **(more or {}))
     killer = kill_at(kill)
     learner.resume()
-    try: model = learner.train()
+    try:
+        model = learner.train()
     except Interrupted as e:
         logger.info("%s", e)
         return 128 + e.number
@@ -129,14 +141,16 @@ def train_without_rights(base, folder, mode):
     learner.validation.measure(learner.critic)
     learner.stepper.optimizer.state_dict()
     b"".decode("utf-8-sig")
-    if os.geteuid() == 0: os.setuid(65534)
+    if os.geteuid() == 0:
+        os.setuid(65534)
     learner.resume()
     return _one_line(learner.train)
 
 
 def _one_line(function, *args):
     from ragcun.core import UserError
-    try: return function(*args)
+    try:
+        return function(*args)
     except UserError as e:
         print(f"one line: {e}", flush=True)
         return 2
@@ -151,9 +165,12 @@ def check_refusals(base, folder, place):  # noqa: C901
     def refused(change, *words, **more):
         learner = make_learner(base, folder, resume_from="auto", **more)
         change(learner)
-        try: learner.resume()
-        except UserError as e: assert all(w in str(e) for w in (*words, "--allow_changes")), str(e)
-        else: raise AssertionError(f"not refused: {words}")
+        try:
+            learner.resume()
+        except UserError as e:
+            assert all(w in str(e) for w in (*words, "--allow_changes")), str(e)
+        else:
+            raise AssertionError(f"not refused: {words}")
     refused(lambda learner: None, "seed: 42 then, 7 now", "tau", seed=7, tau=.3)
     other = Path(place)/"other_base"
     shutil.copytree(base, other)
@@ -161,27 +178,37 @@ def check_refusals(base, folder, place):  # noqa: C901
     weights = load_file(str(other/"model.safetensors"))
     save_file({k: v*1.01 for k, v in weights.items()}, str(other/"model.safetensors"), {"format": "pt"})
     config = resolve_defaults(TrainConfig(**SETTINGS["head"], resume_from="auto"), 43)
-    pairs, val = load_pairs(processed("train.json")), pairs_to_retrieval(load_pairs(processed("val.json")))
+    pairs = load_pairs(processed("train.json"))
+    val = pairs_to_retrieval(load_pairs(processed("val.json")))
     def learner(base=base, pairs=pairs, val=val):
         model = GaussianEncoder.from_base(base, None, "cpu", "no")
         model.base_id = "base"
         return Learner(model, pairs, val, config, folder)
-    def same_name(of): of.model.base_id = "base"
+    def same_name(of):
+        of.model.base_id = "base"
     for changed, word in ((learner(pairs=pairs[:42]), "training pairs"), (learner(str(other)), "base"),
                           (learner(val=pairs_to_retrieval(load_pairs(processed("val.json"))[:5])), "validation")):
         changed.model.base_id = base
-        try: changed.resume()
-        except UserError as e: assert word in str(e), str(e)
-        else: raise AssertionError(f"another {word} is not refused")
+        try:
+            changed.resume()
+        except UserError as e:
+            assert word in str(e), str(e)
+        else:
+            raise AssertionError(f"another {word} is not refused")
     allowed = make_learner(base, folder, resume_from="auto", allow_changes=True, tau=.3)
     allowed.resume()
     assert allowed.at.step > 0
     wider = make_learner(base, folder, resume_from="auto", allow_changes=True)
     wider.model.truncate(8)
-    small = Learner(wider.model.truncate(8), pairs, val, resolve_defaults(TrainConfig(**SETTINGS["head"], resume_from="auto", allow_changes=True), 43), folder)
-    try: small.resume()
-    except UserError as e: assert "shape" in str(e) or "size" in str(e), str(e)
-    else: raise AssertionError("another dimension was taken")
+    small = Learner(wider.model.truncate(8), pairs, val,
+                    resolve_defaults(TrainConfig(**SETTINGS["head"], resume_from="auto", allow_changes=True), 43),
+                    folder)
+    try:
+        small.resume()
+    except UserError as e:
+        assert "shape" in str(e) or "size" in str(e), str(e)
+    else:
+        raise AssertionError("another dimension was taken")
 
 
 def check_interrupt(base):
@@ -190,15 +217,20 @@ def check_interrupt(base):
     import ragcun.training.learner as module
     learner = make_learner(base, Path(base).parent/"interrupt")
     learner.output_dir = None
-    real, calls = module.pos_dist, []
+    real = module.pos_dist
+    calls = []
     def interrupt(*args):
         calls.append(1)
-        if len(calls) == 4: raise KeyboardInterrupt
+        if len(calls) == 4:
+            raise KeyboardInterrupt
         return real(*args)
     module.pos_dist = interrupt
-    try: learner.train()
-    except KeyboardInterrupt: pass
-    else: raise AssertionError("was not interrupted")
+    try:
+        learner.train()
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError("was not interrupted")
     at = learner.at.step
     assert at == 3 and torch.isfinite(learner.model.head.weight).all()
     learner.train()
@@ -206,11 +238,14 @@ def check_interrupt(base):
     with_folder = make_learner(base, Path(base).parent/"interrupt2")
     real_step, before = Learner.step, signal.getsignal(signal.SIGINT)
     def step(self, rows):
-        if self.at.step == 2: os.kill(os.getpid(), signal.SIGINT)
+        if self.at.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
         return real_step(self, rows)
     Learner.step = step
-    try: with_folder.train()
-    except Interrupted: pass
+    try:
+        with_folder.train()
+    except Interrupted:
+        pass
     Learner.step = real_step
     assert with_folder.at.step == 3
     with_folder.train()
@@ -219,8 +254,9 @@ def check_interrupt(base):
 
 
 def check_not_finite(base, folder):
-    "A broken weight makes the loss NaN: one line with rows; batch and state are on disk, and the state is the one before."
-    from ragcun.core import read_json, UserError
+    """A broken weight makes the loss NaN: one line with rows; batch and state are on disk, and the state is the one
+    before."""
+    from ragcun.core import UserError, read_json
     os.environ["RAGCUN_CACHE"] = str(Path(folder).parent/"cache")
     Path(folder).mkdir()
     learner = make_learner(base, folder)
@@ -229,9 +265,12 @@ def check_not_finite(base, folder):
         z = real(layout, part)
         return z*float("nan") if learner.at.step == 3 else z
     learner.source.encode = encode
-    try: learner.train()
-    except UserError as e: assert "step 3" in str(e) and "rows" in str(e), str(e)
-    else: raise AssertionError("not stopped")
+    try:
+        learner.train()
+    except UserError as e:
+        assert "step 3" in str(e) and "rows" in str(e), str(e)
+    else:
+        raise AssertionError("not stopped")
     bad = read_json(Path(folder)/"not_finite.json")
     assert bad["step"] == 3 and len(bad["pairs"]) == len(bad["rows"]) == 7
     assert all(p["query"] for p in bad["pairs"])
@@ -246,20 +285,24 @@ def check_out_of_memory(base):
     import logging
     notes = []
     class Keep(logging.Handler):
-        def emit(self, record): notes.append(record.getMessage())
+        def emit(self, record):
+            notes.append(record.getMessage())
     os.environ["RAGCUN_CACHE"] = str(Path(base).parent/"cache")
     def losses(limit):
         torch.manual_seed(0)
         learner = make_learner(base, Path(base).parent/"oom", "full", epochs=1)
         learner.output_dir = None
         for module in learner.model.base.modules():
-            if isinstance(module, torch.nn.Dropout): module.p = 0.0
-            if hasattr(module, "dropout_prob"): module.dropout_prob = 0.0
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if hasattr(module, "dropout_prob"):
+                module.dropout_prob = 0.0
         learner.model.base[0].auto_model.config.attention_probs_dropout_prob = 0.0
         learner.model.base[0].auto_model.set_attn_implementation("eager")
         real = learner.source.encode
         def encode(layout, part):
-            if len(part) > limit: raise torch.OutOfMemoryError("out of memory")
+            if len(part) > limit:
+                raise torch.OutOfMemoryError("out of memory")
             return real(layout, part)
         learner.source.encode = encode
         from ragcun.core import logger
@@ -283,7 +326,8 @@ def soak(base, folder, steps):
     def run_epoch(self):
         row = real(self)
         self.rows.clear()  # those are bounded by their number
-        with open("/proc/self/statm") as f: seen[self.at.step] = int(f.read().split()[1])*os.sysconf("SC_PAGE_SIZE")/2**20
+        with open("/proc/self/statm") as f:
+            seen[self.at.step] = int(f.read().split()[1])*os.sysconf("SC_PAGE_SIZE")/2**20
         return row
     Learner.run_epoch = run_epoch
     learner.train()

@@ -1,21 +1,26 @@
-"""Write tests/golden/*_<version>: what a release leaves on a disk and every later version must open with the same hits and numbers.
+"""Write tests/golden/*_<version>: what a release leaves on a disk and every later version must open with the same
+hits and numbers.
 
-Once per release that writes something new: python tests/make_golden.py. It refuses a version whose files are there: they are
-frozen, and only the version that they are named after may write them. All stands on a random base of one layer (32 features)
-and on the made-up texts below, so that the files are small; no path of a machine gets into them.
+Once per release that writes something new: python tests/make_golden.py. It refuses a version whose files are there:
+they are frozen, and only the version that they are named after may write them. All stands on a random base of one
+layer (32 features) and on the made-up texts below, so that the files are small; no path of a machine gets into them.
 
-- base: the tiny base, with prompts. data: documents, pairs to train on (three questions a document) and to validate (one).
-- model: a closed form in 12 coordinates; model.json has its vectors u and v, its evidence, and what `ragcun evaluate` says.
-- run, run_full: what `ragcun train` had left after the first of two epochs, on the frozen base (with its residual layer) and
+- base: the tiny base, with prompts. data: documents, pairs to train on (three questions a document) and to validate
+ (one).
+- model: a closed form in 12 coordinates; model.json has its vectors u and v, its evidence, and what `ragcun
+ evaluate` says.
+- run, run_full: what `ragcun train` had left after the first of two epochs, on the frozen base (with its residual
+ layer) and
   with the base trained; the .json beside each has the rows and the report of the end.
-- index, index_alone: the documents under the model that `run` ended with, calibrated by questions (null and no-answer rule)
+- index, index_alone: the documents under the model that `run` ended with, calibrated by questions (null and
+ no-answer rule)
   and without any (questions made from the documents); the .json beside each has what `ragcun search --json` says.
 - haystack.yaml: `Pipeline.dumps()`, with INDEX_FOLDER and MODEL_FOLDER in place of folders.
 - config.yaml: a file for `ragcun train --config`; train_config.json: what such a run wrote down.
 
 The files without a version in their name are older: best_model.pt and vectors.json, a closed form in 8 coordinates on
-`small_base(folder, width=16, layers=1)`, and checkpoint_epoch_1, metrics.jsonl and end.json of `golden_learner`, written before
-positives_per_query, lambda_cosine and the residual layer existed.
+`small_base(folder, width=16, layers=1)`, and checkpoint_epoch_1, metrics.jsonl and end.json of `golden_learner`,
+written before positives_per_query, lambda_cosine and the residual layer existed.
 """
 import contextlib
 import io
@@ -33,9 +38,10 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 import ragcun  # noqa: E402
-from ragcun import GaussianEncoder, GaussianRetriever, PairSet, TrainConfig, fit_closed_form, load_pairs, pairs_to_retrieval  # noqa: E402
-from ragcun.training.learner import Learner
+from ragcun import (GaussianEncoder, GaussianRetriever, PairSet, TrainConfig, fit_closed_form, load_pairs,
+                    pairs_to_retrieval)  # noqa: E402
 from ragcun.training.config import resolve_defaults  # noqa: E402
+from ragcun.training.learner import Learner
 from small import processed, small_base  # noqa: E402
 
 GOLDEN = Path(__file__).parent/"golden"
@@ -72,7 +78,8 @@ def part(text, words):
 
 
 QUESTIONS = [part(text, VALIDATE) for _, _, text in DOCUMENTS]
-ASKED = [*(part(text, slice(-8, -1)) for _, _, text in DOCUMENTS[::2]), *UNANSWERED]  # not those that set a limit: no value equals it
+# not those that set a limit: no value equals it
+ASKED = [*(part(text, slice(-8, -1)) for _, _, text in DOCUMENTS[::2]), *UNANSWERED]
 CONFIG = """# a file for: ragcun train --config FILE
 train_data: train.jsonl
 val_data: val.jsonl
@@ -96,10 +103,12 @@ seed: 3
 def golden_learner(base, folder, **more):
     "The run whose checkpoint is kept without a version in its name: two epochs of two steps."
     pairs = load_pairs(processed("train.json"))
-    config = resolve_defaults(TrainConfig(freeze_base=True, epochs=2, batch_size=22, mixed_precision="no", n_slices=4, keep_last=1, residual=False, **more), len(pairs))
+    config = resolve_defaults(TrainConfig(freeze_base=True, epochs=2, batch_size=22, mixed_precision="no", n_slices=4,
+                                          keep_last=1, residual=False, **more), len(pairs))
     model = GaussianEncoder.from_base(base, 8, "cpu", "no")
     model.base_id = "golden"
-    return Learner(model, PairSet(list(pairs), "golden"), pairs_to_retrieval(load_pairs(processed("val.json"))), config, folder)
+    return Learner(model, PairSet(list(pairs), "golden"), pairs_to_retrieval(load_pairs(processed("val.json"))),
+                   config, folder)
 
 
 def command(*argv):
@@ -107,10 +116,12 @@ def command(*argv):
     main = next(iter(entry_points(group="console_scripts", name="ragcun"))).load()
     out = io.StringIO()
     try:
-        with contextlib.redirect_stdout(out): code = main([str(a) for a in argv])
+        with contextlib.redirect_stdout(out):
+            code = main([str(a) for a in argv])
     finally:
         logger = logging.getLogger("ragcun")
-        for handler in list(logger.handlers): logger.removeHandler(handler)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
         logger.propagate = True
     assert code == 0, f"ragcun {argv[0]} ended with {code}"
     return out.getvalue()
@@ -130,7 +141,8 @@ def rounded(value):
 def evidence_of(model_folder, u, v):
     "Calibrated evidence [n, m] of query vectors u and document vectors v, from the numbers that lie in a model folder."
     from safetensors.numpy import load_file
-    info, rho = json.loads((model_folder/"ragcun.json").read_text()), load_file(model_folder/"ragcun.safetensors")["rho"].astype(float)
+    info = json.loads((model_folder/"ragcun.json").read_text())
+    rho = load_file(model_folder/"ragcun.safetensors")["rho"].astype(float)
     z = np.square(u*np.sqrt(1 - rho**2)).sum(1)
     raw = -.5*np.log1p(-rho**2).sum() + .5*z[:, None] - .5*np.square(u[:, None] - v[None]).sum(-1)
     return info["a"] + info["tau"]*raw
@@ -153,11 +165,15 @@ def searched(index, **options):
 def make_data(here):
     folder = here/"data"
     folder.mkdir()
-    rows = [{"id": name, "text": text, "metadata": {"kind": kind, "words": len(text.split())}} for name, kind, text in DOCUMENTS]
-    pairs = lambda words: [{"query": part(text, words), "positive": text} for _, _, text in DOCUMENTS]
+    rows = [{"id": name, "text": text, "metadata": {"kind": kind, "words": len(text.split())}}
+            for name, kind, text in DOCUMENTS]
+    def pairs(words):
+        return [{"query": part(text, words), "positive": text} for _, _, text in DOCUMENTS]
     files = {"documents": rows, "train": [p for words in TRAIN for p in pairs(words)], "val": pairs(VALIDATE)}
-    for name, lines in files.items(): (folder/f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for name in ("train", "val"): shutil.copy(folder/f"{name}.jsonl", here)
+    for name, lines in files.items():
+        (folder/f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for name in ("train", "val"):
+        shutil.copy(folder/f"{name}.jsonl", here)
 
 
 def make_base(here):
@@ -169,22 +185,29 @@ def make_base(here):
 
 
 def make_model(here):
-    model = fit_closed_form(GaussianEncoder.from_base("base", None, "cpu", "no"), load_pairs("train.jsonl"), output_dim=12)
+    model = fit_closed_form(GaussianEncoder.from_base("base", None, "cpu", "no"), load_pairs("train.jsonl"),
+                            output_dim=12)
     model.save(here/"model")
-    u, v = model.encode_query(TEXTS), model.encode_document(TEXTS)
-    command("evaluate", "--model_path", "model", "--test_data", "val.jsonl", "--output_file", "said.json", "--device", "cpu", "--mixed_precision", "no")
+    u = model.encode_query(TEXTS)
+    v = model.encode_document(TEXTS)
+    command("evaluate", "--model_path", "model", "--test_data", "val.jsonl", "--output_file", "said.json", "--device",
+            "cpu", "--mixed_precision", "no")
     said = json.loads((here/"said.json").read_text())
-    write(here/"model.json", {"texts": TEXTS, "query": u.tolist(), "document": v.tolist(), "evidence": evidence_of(here/"model", u, v).tolist(),
-                              "metrics": said["metrics"], "base": said["base"]})
+    write(here/"model.json",
+          {"texts": TEXTS, "query": u.tolist(), "document": v.tolist(),
+           "evidence": evidence_of(here/"model", u, v).tolist(), "metrics": said["metrics"], "base": said["base"]})
 
 
 def make_run(here, name, *flags):
     "A run of two epochs; what lies there after the first is kept, and the end written down."
-    command("train", "--train_data", "train.jsonl", "--val_data", "val.jsonl", "--base_model", "base", "--output_dir", "out", "--device", "cpu",
-            "--mixed_precision", "no", "--epochs", 2, "--batch_size", 16, "--output_dim", 12, "--keep_last", 0, "--n_slices", 8, *flags)
-    run, size = here/name, torch.load("out/checkpoint_epoch_1.pt", weights_only=True)["log_bytes"]
+    command("train", "--train_data", "train.jsonl", "--val_data", "val.jsonl", "--base_model", "base", "--output_dir",
+            "out", "--device", "cpu", "--mixed_precision", "no", "--epochs", 2, "--batch_size", 16, "--output_dim", 12,
+            "--keep_last", 0, "--n_slices", 8, *flags)
+    run = here/name
+    size = torch.load("out/checkpoint_epoch_1.pt", weights_only=True)["log_bytes"]
     run.mkdir()
-    for file in ("checkpoint_epoch_1.pt", "checkpoint_epoch_1.json", "train_config.json"): shutil.copy(here/"out"/file, run)
+    for file in ("checkpoint_epoch_1.pt", "checkpoint_epoch_1.json", "train_config.json"):
+        shutil.copy(here/"out"/file, run)
     (run/"metrics.jsonl").write_bytes((here/"out"/"metrics.jsonl").read_bytes()[:size])
     write(here/f"{name}.json", end_of_run(here/"out"))
     shutil.move(here/"out", here/f"ended_{name}")
@@ -197,12 +220,14 @@ def make_index(here, name, calibrate):
     calibrate(index)
     (here/name/".writer.lock").unlink()
     again = GaussianRetriever.open(here/name, model)
-    write(here/f"{name}.json", {"questions": ASKED, "results": searched(again), "in the kitchen": searched(again, filter={"kind": "kitchen"}),
+    write(here/f"{name}.json", {"questions": ASKED, "results": searched(again),
+                                "in the kitchen": searched(again, filter={"kind": "kitchen"}),
                                 "within E-value 1": searched(again, max_e_value=1.), "documents": len(again)})
 
 
 def make_haystack(here):
     from haystack import Pipeline
+
     from ragcun.integrations.frameworks import haystack_document_embedder, haystack_retriever, haystack_text_embedder
     p = Pipeline()
     p.add_component("retriever", haystack_retriever("INDEX_FOLDER", top_k=3, max_e_value=None, device="cpu"))
@@ -242,7 +267,9 @@ KEPT = ("data", "base", "model", "model.json", "run", "run.json", "run_full", "r
 
 def main():
     there = [named(n) for n in KEPT if (GOLDEN/named(n)).exists()]
-    if there: raise SystemExit(f"{', '.join(there)}: the files of version {ragcun.__version__} are there, and are frozen. A new version writes its own.")
+    if there:
+        raise SystemExit(f"{', '.join(there)}: the files of version {ragcun.__version__} are there, and are frozen. "
+                         "A new version writes its own.")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as d:
         os.environ["RAGCUN_CACHE"] = f"{d}/cache"
@@ -250,9 +277,12 @@ def main():
         here.mkdir()
         os.chdir(here)
         make_all(here)
-        for name in KEPT: shutil.move(here/name, GOLDEN/named(name))
+        for name in KEPT:
+            shutil.move(here/name, GOLDEN/named(name))
         os.chdir(GOLDEN)
-    print(json.dumps({n: sum(p.stat().st_size for p in (GOLDEN/n).glob("**/*") if p.is_file()) or (GOLDEN/n).stat().st_size for n in map(named, KEPT)}, indent=1))
+    print(json.dumps({n: sum(p.stat().st_size for p in (GOLDEN/n).glob("**/*") if p.is_file())
+                      or (GOLDEN/n).stat().st_size for n in map(named, KEPT)}, indent=1))
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,5 @@
-"""A random base of 2 layers, and processes that start in milliseconds: what the tests that kill, corrupt and fuzz stand on."""
+"""A random base of 2 layers, and processes that start in milliseconds: what the tests that kill, corrupt and fuzz
+stand on."""
 import contextlib
 import json
 import multiprocessing
@@ -11,8 +12,9 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-WORDS = ("the a an of to in is are and or for with on by it as be how what why who when where does do can not from this that its which has have will "
-         "data model learning machine computer network language system water energy cell light planet plant earth star code program").split()
+WORDS = ("the a an of to in is are and or for with on by it as be how what why who when where does do can not from "
+         "this that its which has have will data model learning machine computer network language system water energy "
+         "cell light planet plant earth star code program").split()
 
 
 def _tokenizer(folder, **special):
@@ -22,10 +24,12 @@ def _tokenizer(folder, **special):
     vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *("##" + c for c in letters), *WORDS]
     table = {w: i for i, w in enumerate(dict.fromkeys(vocab))}
     tok = Tokenizer(models.WordPiece(table, unk_token="[UNK]"))
-    tok.normalizer, tok.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    tok.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", [("[CLS]", 2), ("[SEP]", 3)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tok, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-                                   mask_token="[MASK]", model_max_length=64)
+    tok.normalizer = normalizers.BertNormalizer()
+    tok.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tok.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]",
+                                                       [("[CLS]", 2), ("[SEP]", 3)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tok, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+                                   sep_token="[SEP]", mask_token="[MASK]", model_max_length=64)
     fast.save_pretrained(folder)
     return len(table)
 
@@ -37,12 +41,14 @@ def transformer_folder(folder, kind="bert", dropout=0.1, width=32, layers=2):
     n = _tokenizer(folder)
     torch.manual_seed(1)
     if kind == "bert":
-        config = BertConfig(vocab_size=n, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=2*width,
-                            max_position_embeddings=64, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, initializer_range=.2)
+        config = BertConfig(vocab_size=n, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
+                            intermediate_size=2*width, max_position_embeddings=64, hidden_dropout_prob=dropout,
+                            attention_probs_dropout_prob=dropout, initializer_range=.2)
     else:
-        config = Gemma3TextConfig(vocab_size=n, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2, num_key_value_heads=1,
-                                  head_dim=16, intermediate_size=2*width, max_position_embeddings=64, sliding_window=32,
-                                  use_bidirectional_attention=True, pad_token_id=0, initializer_range=.2)
+        config = Gemma3TextConfig(vocab_size=n, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
+                                  num_key_value_heads=1, head_dim=16, intermediate_size=2*width,
+                                  max_position_embeddings=64, sliding_window=32, use_bidirectional_attention=True,
+                                  pad_token_id=0, initializer_range=.2)
     AutoModel.from_config(config).save_pretrained(folder)
     return Path(folder)
 
@@ -53,7 +59,8 @@ def small_base(folder, dropout=0.1, width=32, layers=2):
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     folder = Path(folder)
     body = Transformer(str(transformer_folder(folder/"body", "bert", dropout, width, layers)), max_seq_length=48)
-    SentenceTransformer(modules=[body, Pooling(width, "mean"), Normalize()], device="cpu").save(str(folder/"base"), create_model_card=False)
+    SentenceTransformer(modules=[body, Pooling(width, "mean"), Normalize()],
+                        device="cpu").save(str(folder/"base"), create_model_card=False)
     return folder/"base"
 
 
@@ -71,9 +78,11 @@ def context():
     if _context is None:
         paths = [str(ROOT), str(Path(__file__).parent)]
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])
-        os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1", HF_HUB_OFFLINE="1")
+        os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1",
+                          HF_HUB_OFFLINE="1")
         _context = multiprocessing.get_context("forkserver")
-        _context.set_forkserver_preload(["small", "jobs", "ragcun.training.run", "ragcun.cli.commands", "sentence_transformers", "transformers", "scipy.optimize"])
+        _context.set_forkserver_preload(["small", "jobs", "ragcun.training.run", "ragcun.cli.commands",
+                                         "sentence_transformers", "transformers", "scipy.optimize"])
     return _context
 
 
@@ -103,16 +112,20 @@ def _run(function, args, log, env):
         fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(fd, 1)
         os.dup2(fd, 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", 1, closefd=False), os.fdopen(2, "w", 1, closefd=False)
+    sys.stdout = os.fdopen(1, "w", 1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, closefd=False)
     import torch
     torch.set_num_threads(1)
-    try: code = function(*args) or 0
-    except SystemExit as e: code = e.code if isinstance(e.code, int) else 1
+    try:
+        code = function(*args) or 0
+    except SystemExit as e:
+        code = e.code if isinstance(e.code, int) else 1
     except BaseException:
         traceback.print_exc()
         code = 1
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError): stream.flush()
+        with contextlib.suppress(OSError):
+            stream.flush()
     os._exit(code)
 
 
@@ -131,7 +144,8 @@ def same(a, b, where=""):
     "Bit for bit: the first place where two states differ, or ''."
     import torch
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        equal = a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.contiguous().flatten().view(torch.uint8), b.contiguous().flatten().view(torch.uint8))
+        equal = a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.contiguous().flatten().view(torch.uint8),
+                                                                          b.contiguous().flatten().view(torch.uint8))
         return "" if equal else where
     if type(a) is not type(b): return f"{where}: {type(a).__name__} and {type(b).__name__}"
     if isinstance(a, dict):
@@ -155,7 +169,9 @@ def record(part, name, figures):
     from ragcun.core import read_json, write_json
     if not RECORD: return
     path = ROOT/RECORD
-    found = read_json(path) if path.exists() else {"command": f"RAGCUN_FUZZ=10 RAGCUN_RECORD={RECORD} pytest -m 'slow or not slow' tests/system/test_trust.py tests/system/test_fuzz.py tests/models/test_safety.py"}
+    found = (read_json(path) if path.exists()
+             else {"command": f"RAGCUN_FUZZ=10 RAGCUN_RECORD={RECORD} pytest -m 'slow or not slow' "
+                   "tests/system/test_trust.py tests/system/test_fuzz.py tests/models/test_safety.py"})
     found.setdefault(part, {})[name] = figures
     write_json(path, found)
 
@@ -169,5 +185,6 @@ def free_port():
 def together(function, world, *args, place, last=()):
     "Run a function in `world` processes: their exit codes and outputs."
     port = free_port()
-    found = [Job(function, *args, r, world, port, *last, log=place/f"{function.__name__}_{time.monotonic_ns()}_{r}.log") for r in range(world)]
+    found = [Job(function, *args, r, world, port, *last, log=place/f"{function.__name__}_{time.monotonic_ns()}_{r}.log")
+             for r in range(world)]
     return [j.wait() for j in found], [j.text() for j in found]

@@ -1,4 +1,5 @@
-"""A random encoder of words, for tests where the size of a real model is the obstacle: same interface, milliseconds, deterministic over processes."""
+"""A random encoder of words, for tests where the size of a real model is the obstacle: same interface, milliseconds,
+deterministic over processes."""
 import hashlib
 from pathlib import Path
 
@@ -14,8 +15,11 @@ class Calibration:
 class TinyEncoder:
     "Texts as sums of seeded Gaussian word vectors; queries and documents that share words correlate."
     def __init__(self, dim=16, name="tiny"):
-        self.output_dim, self.name, self.calibration = dim, name, Calibration()
-        self.rho_numpy, self.prompts = np.linspace(.9, .2, dim), {"query": "", "document": ""}
+        self.output_dim = dim
+        self.name = name
+        self.calibration = Calibration()
+        self.rho_numpy = np.linspace(.9, .2, dim)
+        self.prompts = {"query": "", "document": ""}
         self.fingerprint = hashlib.sha256(f"{name}{dim}".encode()).hexdigest()
 
     def embed(self, texts, side="document"):
@@ -23,7 +27,8 @@ class TinyEncoder:
 
     def _one(self, text):
         words = text.lower().split()[:256] or ["?"]
-        z = sum(np.random.default_rng(int(hashlib.md5((self.name + w).encode()).hexdigest()[:8], 16)).standard_normal(self.output_dim) for w in words)
+        z = sum(np.random.default_rng(int(hashlib.md5((self.name + w).encode()).hexdigest()[:8], 16))
+                .standard_normal(self.output_dim) for w in words)
         return (z / np.sqrt(len(words))).astype(np.float32)
 
     def save(self, folder):

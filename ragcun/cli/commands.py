@@ -16,11 +16,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ragcun.cli.flags import (
-    add_fields, add_flag, check_model, check_output, join_processes, load, model_flags, need, Parser, prepare_output,
-    read_config, read_corpus, run_training, split_of, validation_data,
-)
-from ..core import logger, setup_logging, UserError
+from .flags import (Parser, add_fields, add_flag, check_model, check_output, join_processes, load,
+                              model_flags, need, prepare_output, read_config, read_corpus, run_training, split_of,
+                              validation_data)
+from ..core import UserError, logger, setup_logging
 
 # %% auto #0
 __all__ = ['COMMANDS', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search', 'make_parser',
@@ -52,9 +51,11 @@ def run_encode(
         print(f"{n} documents encoded into {args.output}")
         return 0
     import numpy as np
+
     from ragcun.core import atomic_write
     z = load(args).embed([d["text"] for d in documents])
-    with atomic_write(args.output) as tmp, open(tmp, "wb") as f: np.save(f, z)
+    with atomic_write(args.output) as tmp, open(tmp, "wb") as f:
+        np.save(f, z)
     print(f"{len(z)} vectors z of {z.shape[1]} coordinates in {args.output}, in the order of the input")
     return 0
 
@@ -65,13 +66,14 @@ def index_flags(
     "Flags of `ragcun index`."
     model_flags(parser)
     add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder")
-    add_flag(parser, "index_dir", "str", None, "Folder of the index, or its address on object storage (s3://bucket/folder); made if it is not there")
+    add_flag(parser, "index_dir", "str", None,
+             "Folder of the index, or its address on object storage (s3://bucket/folder); made if it is not there")
     add_flag(parser, "update", "bool", False, "Replace documents whose text has changed under their id")
-    add_flag(parser, "questions", "str", None,
-             "Questions whose answers in this index are known (a BEIR folder or file): they decide when to say 'no answer'")
+    add_flag(parser, "questions", "str", None, "Questions whose answers in this index are known (a BEIR folder or "
+             "file): they decide when to say 'no answer'")
     add_flag(parser, "split_name", "str", "dev", "Split of the questions")
-    add_flag(parser, "alpha", "float", None,
-             "Share of questions without an answer that may get one all the same (.05 with --questions; without, questions are made from the documents)")
+    add_flag(parser, "alpha", "float", None, "Share of questions without an answer that may get one all the same (.05 "
+             "with --questions; without, questions are made from the documents)")
 
 def run_index(
     args: argparse.Namespace, # Parsed flags
@@ -79,15 +81,20 @@ def run_index(
     "`ragcun index`: make or extend an index."
     need(args, "model_path", "documents", "index_dir")
     check_model(args.model_path)
-    if args.alpha is not None and not 0 < args.alpha < 1: raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
-    if args.split_name != "dev" and not args.questions: raise UserError(f"split {args.split_name!r} of no questions", "--split_name", "Give the questions, too: --questions FILE.")
+    if args.alpha is not None and not 0 < args.alpha < 1:
+        raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
+    if args.split_name != "dev" and not args.questions:
+        raise UserError(f"split {args.split_name!r} of no questions", "--split_name",
+                        "Give the questions, too: --questions FILE.")
     from ragcun.data.pairs import load_retrieval
     from ragcun.retrieval.storage import as_place
     target = as_place(args.index_dir)
-    questions = load_retrieval(args.questions, split_of(args.questions, args.split_name, "dev")) if args.questions else None
+    questions = (load_retrieval(args.questions, split_of(args.questions, args.split_name, "dev"))
+                 if args.questions else None)
     setup_logging()
     documents = read_corpus(args.documents)
-    if isinstance(target, Path): check_output(str(target/"x"))
+    if isinstance(target, Path):
+        check_output(str(target/"x"))
     before, changed = _compare(documents, args)
     model = load(args)
     if changed:
@@ -98,16 +105,19 @@ def run_index(
     new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
     print(f"{len(index):,} documents in {args.index_dir} ({new}), {model.output_dim} dimensions")
     first = not int(os.environ.get("RANK", 0))
-    if questions and first: _calibrate(args, questions)
-    elif args.alpha and first: _calibrate_alone(args)
+    if questions and first:
+        _calibrate(args, questions)
+    elif args.alpha and first:
+        _calibrate_alone(args)
     print(f'next:  ragcun search --index_dir {args.index_dir} "your question"')
     return 0
 
 def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[int, list[dict[str, Any]]]:
     "How many documents the index holds, and which of these it holds with another text; seen before a model is loaded."
     from ragcun.retrieval.hits import iter_entries
-    from ragcun.retrieval.stores import is_free, LanceStore, read_manifest
-    for _ in iter_entries(documents): pass                  # ids that stand for two texts are refused
+    from ragcun.retrieval.stores import LanceStore, is_free, read_manifest
+    for _ in iter_entries(documents):
+        pass                  # ids that stand for two texts are refused
     if is_free(args.index_dir): return 0, []
     store = LanceStore(args.index_dir, read_manifest(args.index_dir).dim)
     blocks = (documents[i:i + 1024] for i in range(0, len(documents), 1024))
@@ -131,16 +141,19 @@ def _calibrate(args: argparse.Namespace, data: Any) -> None:
                         "Index the corpus that the questions were judged on, with its ids.")
     alpha = args.alpha or .05
     limit = index.calibrate([data.queries[q] for q in known], list(known.values()), alpha)
-    print(f"limit of an answer from {len(known)} questions: of questions without one, {alpha:.0%} are expected to get one all the same" if limit
+    print(f"limit of an answer from {len(known)} questions: of questions without one, "
+          f"{alpha:.0%} are expected to get one all the same" if limit
           else f"{len(known)} questions are too few for a rate of {alpha:.0%}: every search will say 'no answer'")
 
 def _calibrate_alone(args: argparse.Namespace) -> None:
     "Set the limit of an answer from questions that are made from the documents."
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
-    limit, made = index.calibrate(alpha=args.alpha), len(index.null.made) if index.null else 0
-    print(f"limit of an answer from {made} questions made from the documents: without the document it was made from, {args.alpha:.0%} of them get an answer" if limit
-          else f"{made} questions made from the documents are too few for a rate of {args.alpha:.0%}: every search will say 'no answer'")
+    limit = index.calibrate(alpha=args.alpha)
+    made = len(index.null.made) if index.null else 0
+    print(f"limit of an answer from {made} questions made from the documents: without the document it was made from, "
+          f"{args.alpha:.0%} of them get an answer" if limit else f"{made} questions made from the documents are too "
+          f"few for a rate of {args.alpha:.0%}: every search will say 'no answer'")
 
 # %% ../../nbs/9_cli/03_commands.ipynb #b49410e1
 def search_flags(
@@ -149,7 +162,8 @@ def search_flags(
     "Flags of `ragcun search`."
     parser.add_argument("question", nargs="*",
                         help="the question; without one, questions are read from standard input, one a line")
-    add_flag(parser, "index_dir", "str", None, "Folder made by ragcun index or ragcun demo, or its address (s3://bucket/folder)")
+    add_flag(parser, "index_dir", "str", None,
+             "Folder made by ragcun index or ragcun demo, or its address (s3://bucket/folder)")
     add_flag(parser, "top_k", "int", 5, "Hits at most")
     add_flag(parser, "max_e_value", "float", None,
              "Leave out hits with a larger E-value (1: as good as the best of chance)")
@@ -161,7 +175,8 @@ def run_search(
 ) -> int: # Exit code
     "`ragcun search`: ask an index."
     need(args, "index_dir")
-    if args.top_k < 1: raise UserError(f"top_k {args.top_k} is below 1", "--top_k", "Use 1 or more.")
+    if args.top_k < 1:
+        raise UserError(f"top_k {args.top_k} is below 1", "--top_k", "Use 1 or more.")
     if args.max_e_value is not None and not args.max_e_value >= 0:
         raise UserError(f"max_e_value {args.max_e_value} is negative", "--max_e_value", "Use 0 or more.")
     questions = [" ".join(args.question)] if args.question else [line.strip() for line in sys.stdin if line.strip()]
@@ -180,9 +195,12 @@ def _info(args: argparse.Namespace) -> int:
     from ragcun.core import machine_info
     rows = machine_info()
     from ragcun.models.base import find_base
-    try: rows["base model"] = f"{find_base(args.base_model)[1]} (found)"
-    except UserError as e: rows["base model"] = f"not found: {e}"
-    for name, value in rows.items(): print(f"{name:22s}{value}")
+    try:
+        rows["base model"] = f"{find_base(args.base_model)[1]} (found)"
+    except UserError as e:
+        rows["base model"] = f"not found: {e}"
+    for name, value in rows.items():
+        print(f"{name:22s}{value}")
     return 0
 
 def _info_flags(parser: argparse.ArgumentParser) -> None:
@@ -193,7 +211,7 @@ def _prepare_flags(parser: argparse.ArgumentParser) -> None:
     add_fields(parser, PrepareConfig)
 
 def _prepare(args: argparse.Namespace) -> int:
-    from ragcun.data.preparation import prepare, PrepareConfig
+    from ragcun.data.preparation import PrepareConfig, prepare
     print(prepare(PrepareConfig(**{f.name: getattr(args, f.name) for f in fields(PrepareConfig)})))
     return 0
 
@@ -224,14 +242,16 @@ def _evaluate(args: argparse.Namespace) -> int:
     need(args, "model_path", "test_data")
     check_model(args.model_path)
     data = load_retrieval(args.test_data, split_of(args.test_data, args.split_name, "test"))
-    for path in (args.output_file, args.run_file, args.per_query_file): check_output(path)
+    for path in (args.output_file, args.run_file, args.per_query_file):
+        check_output(path)
     setup_logging()
     from ragcun.evaluation.evaluation_report import evaluate
     model = load(args)
     model.cached = True                                     # what the training run has encoded is not encoded again
     report = evaluate(model, data, run_file=args.run_file, per_query_file=args.per_query_file,
                       ignore_identical_ids=args.ignore_identical_ids)
-    if args.output_file: report.save(args.output_file)
+    if args.output_file:
+        report.save(args.output_file)
     print(report)
     return 0
 
@@ -347,7 +367,8 @@ def make_parser(
     wanted = next((a for a in argv if not a.startswith("-")), None)
     for name, (text, flags, run) in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        if name == wanted: flags(sub)
+        if name == wanted:
+            flags(sub)
         sub.set_defaults(run=run)
     return parser
 
@@ -361,7 +382,8 @@ def parse(
         parser.print_help()
         raise SystemExit(2)
     sub: Parser = parser._subparsers._group_actions[0].choices[args.command] if args.command else parser  # type: ignore
-    if unknown: sub.error(f"unknown: {' '.join(unknown)}{_nearest(unknown[0], sub)}")
+    if unknown:
+        sub.error(f"unknown: {' '.join(unknown)}{_nearest(unknown[0], sub)}")
     if not getattr(args, "config", None): return args
     known = set(vars(args)) - {"command", "run", "config"}
     values = read_config(args.config, {k: v for k, v in vars(args).items() if k in known})
@@ -370,7 +392,8 @@ def parse(
 
 def _nearest(flag: str, parser: argparse.ArgumentParser) -> str:
     "The flag that was probably meant."
-    found = get_close_matches(flag.split("=")[0].replace("-", "_").replace("__", "--", 1), parser._option_string_actions, 1)
+    found = get_close_matches(flag.split("=")[0].replace("-", "_").replace("__", "--", 1),
+                              parser._option_string_actions, 1)
     return f" (did you mean {found[0]}?)" if found else ""
 
 def main(
@@ -382,16 +405,21 @@ def main(
     try:
         args = parse(argv)
         return args.run(args)
-    except UserError as e: return _say(str(e), 2)
-    except KeyboardInterrupt: return _say("stopped", 130)
+    except UserError as e:
+        return _say(str(e), 2)
+    except KeyboardInterrupt:
+        return _say("stopped", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except UnicodeEncodeError: return _say("an argument holds characters that are not text. Write it in UTF-8", 2)
-    except (OSError, MemoryError) as e: return _say(f"{type(e).__name__}: {_os_reason(e)}", 2)
+    except UnicodeEncodeError:
+        return _say("an argument holds characters that are not text. Write it in UTF-8", 2)
+    except (OSError, MemoryError) as e:
+        return _say(f"{type(e).__name__}: {_os_reason(e)}", 2)
 
 def _os_reason(e: BaseException) -> str:
-    if isinstance(e, OSError) and e.strerror: return f"{e.strerror}{f' ({e.filename})' if e.filename else ''}"
+    if isinstance(e, OSError) and e.strerror:
+        return f"{e.strerror}{f' ({e.filename})' if e.filename else ''}"
     return str(e) or "out of memory. Use a smaller --batch_size or fewer documents at a time"
 
 def _say(text: str, code: int) -> int:
@@ -401,4 +429,5 @@ def _say(text: str, code: int) -> int:
 
 # %% ../../nbs/9_cli/03_commands.ipynb #e79a6e49
 #| eval: false
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core import atomic_write, logger, read_json, UserError, write_json
+from ..core import UserError, atomic_write, logger, read_json, write_json
 from ..data.collections import RetrievalData
-from ..data.pairs import pairs_to_retrieval, PairSet
+from ..data.pairs import PairSet, pairs_to_retrieval
 
 # %% auto #0
 __all__ = ['ANSWERABLE', 'UNANSWERABLE', 'STYLE', 'DemoConfig', 'DemoData', 'demo_data', 'Stages', 'warm_up', 'run_demo',
@@ -68,7 +68,8 @@ class Stages:
     ) -> None:
         "Note a stage."
         now = time.perf_counter()
-        self.seconds[name], self._started = round(now - self._started, 1), now
+        self.seconds[name] = round(now - self._started, 1)
+        self._started = now
 
 def warm_up(
     model: Any, # GaussianEncoder
@@ -92,14 +93,16 @@ def run_demo(
 ) -> int: # Exit code
     "Data, training, comparison, index, questions, report."
     from ragcun.evaluation.evaluation_report import evaluate
-    from ragcun.training.config import TrainConfig
     from ragcun.models.base import find_base
     from ragcun.models.encoder import GaussianEncoder
+    from ragcun.training.config import TrainConfig
     from ragcun.training.run import fit
-    out, stages = Path(config.output_dir), Stages()
+    out = Path(config.output_dir)
+    stages = Stages()
     find_base(config.base_model)
     out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob("checkpoint_*"): old.unlink()
+    for old in out.glob("checkpoint_*"):
+        old.unlink()
     (out/"metrics.jsonl").unlink(missing_ok=True)
     logger.info("1 of 5: pairs from documentation strings")
     data = demo_data(config)
@@ -133,10 +136,12 @@ def make_index(
 ) -> Any: # GaussianRetriever
     "Index all documents; one of another model is replaced."
     import shutil
+
     from ragcun.retrieval.retriever import GaussianRetriever
     manifest = folder/"manifest.json"
     current = manifest.exists() and read_json(manifest).get("fingerprint") == model.fingerprint
-    if folder.exists() and not current: shutil.rmtree(folder)
+    if folder.exists() and not current:
+        shutil.rmtree(folder)
     index = GaussianRetriever(model, folder)
     index.add([{"id": k, "text": t} for k, t in data.test.corpus.items()])
     index.calibrate(list(data.val.queries.values()), [list(data.val.qrels[q]) for q in data.val.queries], alpha=None)
@@ -179,7 +184,8 @@ def write_report(
               "train_config": fitted.report["config"]}
     write_json(out/"report.json", report)
     page = report_page(fitted, test, answers, stages)
-    with atomic_write(out/"report.html") as tmp: tmp.write_text(page, encoding="utf-8")
+    with atomic_write(out/"report.html") as tmp:
+        tmp.write_text(page, encoding="utf-8")
     logger.info("report: %s", out/"report.html")
 
 # %% ../../nbs/9_cli/02_demonstration.ipynb #b216ed11
@@ -210,7 +216,8 @@ def report_page(
 
 def _candidate_table(report: dict[str, Any]) -> str:
     def row(name: str, c: dict[str, Any]) -> str:
-        gain, shown = c["against_base"], f"<b>{name}</b> (kept)" if name == report["kept"] else name
+        gain = c["against_base"]
+        shown = f"<b>{name}</b> (kept)" if name == report["kept"] else name
         cells = (f"{c['ndcg@10']:.3f}", f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
                  f"{c['participation_ratio']:.2f}", f"{c['embedding_std']:.2f}")
         return f"<tr><td>{shown}</td>{''.join(f'<td class=n>{v}</td>' for v in cells)}</tr>"
@@ -229,13 +236,14 @@ def _answer(result: Any) -> str:
 
 def _figures(fitted: Any) -> str:
     from ragcun.figures import figure_base64, headless, plot_information, plot_quality_isotropy, plot_training
-    points, shown = fitted.report["closed_form"], []
+    points = fitted.report["closed_form"]
+    shown = []
     with headless():
         if fitted.rows:
             shown += [(plot_training(fitted.rows), "Isotropy and positive distance over training. "
                        "√2 is the distance of unrelated texts.")]
-        shown += [(plot_quality_isotropy(points["points"], points["s"]),
-                   "What the closed form chose from: heads that trust the pairs more or less (right), and the base in its own shape (left)."),
+        shown += [(plot_quality_isotropy(points["points"], points["s"]), "What the closed form chose from: "
+                   "heads that trust the pairs more or less (right), and the base in its own shape (left)."),
                   (plot_information(fitted.model.rho_numpy),
                    "What each coordinate is worth: the first ones are the ones to keep.")]
         return "".join(f"<figure><img alt='{html.escape(text, quote=True)}' src='{figure_base64(ax)}'>"
@@ -250,6 +258,7 @@ def say_goodbye(
     "What a terminal shows at the end."
     gain = test.difference["ndcg@10"]
     print(f"\nNDCG@10 {test.base['ndcg@10']:.3f} (base) → {test.metrics['ndcg@10']:.3f}, difference {gain}\n")
-    for a in answers: print(f"{a}\n")
+    for a in answers:
+        print(f"{a}\n")
     print(f"{sum(stages.seconds.values()):.0f} s. Report: {out/'report.html'}")
     print(f'Ask your own:  ragcun search --index_dir {out/"index"} "how do I …?"')

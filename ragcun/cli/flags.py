@@ -15,7 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..core import logger, setup_logging, UserError, write_json
+from ..core import UserError, logger, setup_logging, write_json
 
 # %% auto #0
 __all__ = ['field_help', 'add_fields', 'add_flag', 'Parser', 'read_config', 'need', 'check_model', 'check_output', 'split_of',
@@ -39,7 +39,8 @@ def add_fields(
     "One flag for each field, with its default and help."
     texts = field_help(cls)
     for f in fields(cls):
-        if f.name not in skip: add_flag(parser, f.name, str(f.type), f.default, texts.get(f.name, ""))
+        if f.name not in skip:
+            add_flag(parser, f.name, str(f.type), f.default, texts.get(f.name, ""))
 
 def add_flag(
     parser: argparse.ArgumentParser, # Gets the flag
@@ -50,12 +51,17 @@ def add_flag(
 ) -> None:
     "Add --a_b and --a-b."
     names = list(dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"]))
-    if name == "mixed_precision": options: dict[str, Any] = {"nargs": "?", "const": "auto", "metavar": "bf16|fp16|no"}
-    elif kind == "bool": options = {"action": argparse.BooleanOptionalAction} if default else {"action": "store_true"}
-    elif "Sequence[float]" in kind: options = {"nargs": "+", "type": float}
-    else: options = {"type": int if re.match(r"int\b", kind) else float if re.match(r"float\b", kind) else str}
+    if name == "mixed_precision":
+        options: dict[str, Any] = {"nargs": "?", "const": "auto", "metavar": "bf16|fp16|no"}
+    elif kind == "bool":
+        options = {"action": argparse.BooleanOptionalAction} if default else {"action": "store_true"}
+    elif "Sequence[float]" in kind:
+        options = {"nargs": "+", "type": float}
+    else:
+        options = {"type": int if re.match(r"int\b", kind) else float if re.match(r"float\b", kind) else str}
     shown = f" (default: {default})" if default not in (None, "", False) and "default" not in text.lower() else ""
-    parser.add_argument(*names, dest=name, default=default, help=_small_first(text) + shown if text else None, **options)
+    parser.add_argument(*names, dest=name, default=default,
+                        help=_small_first(text) + shown if text else None, **options)
 
 def _small_first(text: str) -> str:
     "Without the capital of a sentence; a name such as BEIR or OpenAI keeps its own."
@@ -78,20 +84,25 @@ def read_config(
 ) -> dict[str, Any]: # Flag → value, as text where it is not yes or no
     "Read a --config file; an unknown name or a value of another kind is a `UserError`."
     import yaml
-    try: values = yaml.safe_load(Path(path).read_text(encoding="utf-8").lstrip("\ufeff")) or {}
-    except OSError as e: raise UserError(f"cannot read: {e.strerror}", f"--config {path}", "Check the path.") from None
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8").lstrip("\ufeff")) or {}
+    except OSError as e:
+        raise UserError(f"cannot read: {e.strerror}", f"--config {path}", "Check the path.") from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError("not a YAML file", f"--config {path}", "Write one flag: value a line.") from None
     if not isinstance(values, dict):
         raise UserError("not a list of flag: value lines", f"--config {path}", "Write one flag: value a line.")
     values = {str(k).replace("-", "_"): v for k, v in values.items() if v is not None}
     unknown = sorted(set(values) - set(known))
-    if unknown: raise UserError(f"unknown: {', '.join(unknown)}", f"--config {path}", "See ragcun train --help.")
+    if unknown:
+        raise UserError(f"unknown: {', '.join(unknown)}", f"--config {path}", "See ragcun train --help.")
     return {k: _config_value(k, v, known[k], path) for k, v in values.items()}
 
 def _config_value(name: str, value: Any, now: Any, path: str) -> Any:
-    if isinstance(now, bool): fits = isinstance(value, bool)
-    else: fits = isinstance(value, (str, int, float)) and (name == "mixed_precision" or not isinstance(value, bool))
+    if isinstance(now, bool):
+        fits = isinstance(value, bool)
+    else:
+        fits = isinstance(value, (str, int, float)) and (name == "mixed_precision" or not isinstance(value, bool))
     if not fits or "\0" in str(value):
         raise UserError(f"{name}: {str(value)[:40]!r} is not a value for this flag", f"--config {path}",
                         "See ragcun train --help.")
@@ -125,10 +136,13 @@ def check_output(
     "Refuse a place that cannot be written, before the work is done; nothing is left behind."
     if path is None: return
     target = Path(path)
-    if target.is_dir(): raise UserError("this is a folder", path, "Give a file name.")
+    if target.is_dir():
+        raise UserError("this is a folder", path, "Give a file name.")
     folder = target.parent
-    while not folder.exists(): folder = folder.parent
-    if not folder.is_dir(): raise UserError(f"{folder} is not a folder", path, "Choose another place.")
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder", path, "Choose another place.")
     if not os.access(folder, os.W_OK):
         raise UserError("this folder cannot be written", str(folder), "Check the permissions or choose another one.")
 
@@ -157,16 +171,22 @@ def read_corpus(
     path: str, # File or folder
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
     "Documents to encode or index; `UserError` if there are none."
+    from ragcun.data.documents import BINARY_PARSERS, TEXT_PARSERS, read_documents, read_file, read_folder
     from ragcun.data.files import READERS, text_id
-    from ragcun.data.documents import BINARY_PARSERS, TEXT_PARSERS
-    from ragcun.data.documents import read_documents, read_file, read_folder
-    place, kind = Path(path), Path(path).suffix.lower()
-    if not place.exists(): raise UserError("no such file or folder", f"--documents {path}", "Check the path.")
-    if any((place/name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")): return _beir_documents(place)
-    if place.is_file() and {s.lower() for s in place.suffixes} & set(READERS): return _row_documents(place)
-    if place.is_dir(): documents = read_folder(place).documents
-    elif kind != ".txt" and kind in {*TEXT_PARSERS, *BINARY_PARSERS}: documents = read_file(place)
-    else: documents = read_documents(place)
+    place = Path(path)
+    kind = Path(path).suffix.lower()
+    if not place.exists():
+        raise UserError("no such file or folder", f"--documents {path}", "Check the path.")
+    if any((place/name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")):
+        return _beir_documents(place)
+    if place.is_file() and {s.lower() for s in place.suffixes} & set(READERS):
+        return _row_documents(place)
+    if place.is_dir():
+        documents = read_folder(place).documents
+    elif kind != ".txt" and kind in {*TEXT_PARSERS, *BINARY_PARSERS}:
+        documents = read_file(place)
+    else:
+        documents = read_documents(place)
     known = [{k: v for k, v in (("title", d.title), ("heading", d.heading)) if v} for d in documents]
     return [{"id": d.document_id or text_id(d.text), "text": d.text, "metadata": m}
             for d, m in zip(documents, known, strict=True)]
@@ -176,27 +196,32 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
     from ragcun.data.collections import iter_corpus
     rows, empty = [], 0
     for key, text, row in iter_corpus(folder):
-        if text: rows.append({"id": key, "text": text, "metadata": _metadata(row)})
-        else: empty += 1
-    if empty: logger.warning("%d documents of %s have no text and are left out", empty, folder)
+        if text:
+            rows.append({"id": key, "text": text, "metadata": _metadata(row)})
+        else:
+            empty += 1
+    if empty:
+        logger.warning("%d documents of %s have no text and are left out", empty, folder)
     return rows
 
 def _row_documents(path: Path) -> list[dict[str, Any]]:
     "Rows with a text; what else a row holds is metadata."
-    from ragcun.data.files import iter_rows, text_id
     from ragcun.data.documents import row_document
+    from ragcun.data.files import iter_rows, text_id
     rows = []
     for number, row in iter_rows(path):
         d = row_document(row, f"{path}, row {number}")
         rows.append({"id": d.document_id or text_id(d.text), "text": d.text,
                      "metadata": _metadata(row) if isinstance(row, dict) else {}})
-    if not rows: raise UserError("no documents", str(path), 'Write rows with a text: {"id": …, "text": …}.')
+    if not rows:
+        raise UserError("no documents", str(path), 'Write rows with a text: {"id": …, "text": …}.')
     return rows
 
 def _metadata(row: dict[str, Any]) -> dict[str, Any]:
     "What is known of a document besides its id and text, as JSON can hold it."
     own = row.get("metadata")
-    rest = {k: v for k, v in row.items() if k not in ("id", "_id", "text", "metadata") and v not in (None, "") and v == v}
+    rest = {k: v for k, v in row.items()
+            if k not in ("id", "_id", "text", "metadata") and v not in (None, "") and v == v}
     return json.loads(json.dumps((own if isinstance(own, dict) else {}) | rest, default=str))
 
 def load(
@@ -215,27 +240,33 @@ def validation_data(
     from ragcun.data.collections import find_split
     from ragcun.data.pairs import load_retrieval
     if args.val_data:
-        if Path(args.val_data).is_dir() and not find_split(args.val_data, "dev"): raise _no_dev(args.val_data)
+        if Path(args.val_data).is_dir() and not find_split(args.val_data, "dev"):
+            raise _no_dev(args.val_data)
         return load_retrieval(args.val_data, "dev")
     return load_retrieval(args.train_data, "dev") if find_split(args.train_data, "dev") else None
 
 def _no_dev(folder: str) -> UserError:
     known = sorted(p.name for p in Path(folder).glob("qrels/*.tsv"))
-    if not known: return UserError("not a BEIR folder: there is no qrels/dev.tsv in it", f"--val_data {folder}",
-                                   "Give a file of pairs, an evaluation file, or a folder with qrels/dev.tsv.")
+    if not known:
+        return UserError("not a BEIR folder: there is no qrels/dev.tsv in it", f"--val_data {folder}",
+                         "Give a file of pairs, an evaluation file, or a folder with qrels/dev.tsv.")
     paths = " or ".join(str(Path(folder)/"qrels"/name) for name in known)
-    return UserError("no dev split in this folder", f"--val_data {folder}", f"Give the judgements by their path: {paths}")
+    return UserError("no dev split in this folder", f"--val_data {folder}",
+                     f"Give the judgements by their path: {paths}")
 
 def join_processes(
     device: str, # --device
 ) -> str: # The device of this process
     "Join the process group when torchrun or accelerate launch started several."
     if int(os.environ.get("WORLD_SIZE", 1)) == 1: return device
-    import torch, torch.distributed as dist
     from datetime import timedelta
+
+    import torch
+    import torch.distributed as dist
     on_gpu = torch.cuda.is_available() and device in ("auto", "cuda")
     limit = timedelta(minutes=float(os.environ.get("RAGCUN_TIMEOUT_MINUTES", 30)))
-    if not dist.is_initialized(): dist.init_process_group("nccl" if on_gpu else "gloo", timeout=limit)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=limit)
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if on_gpu else "cpu" if device == "auto" else device
 
 # %% ../../nbs/9_cli/01_flags.ipynb #75ea117a1
@@ -258,7 +289,8 @@ def prepare_output(
     output.mkdir(parents=True, exist_ok=True)
     setup_logging(output/"training.log")
     if not config.resume_from:
-        for old in (output/"metrics.jsonl", *output.glob("checkpoint_*")): old.unlink(missing_ok=True)
+        for old in (output/"metrics.jsonl", *output.glob("checkpoint_*")):
+            old.unlink(missing_ok=True)
     write_json(output/"train_config.json", {k: v for k, v in vars(args).items() if k not in ("command", "run")})
     logger.info("config saved: %s", output/"train_config.json")
 
@@ -271,12 +303,13 @@ def run_training(
     device: str, # Where to run
 ) -> int: # Exit code
     "Load the base, fit, print the summary."
-    from ragcun.training.learner import Interrupted
     from ragcun.models.encoder import GaussianEncoder
+    from ragcun.training.learner import Interrupted
     from ragcun.training.run import fit
     model = GaussianEncoder.from_base(args.base_model, None, device, config.mixed_precision, args.trust_remote_code)
     logger.info("base model %s loaded; precision %s", model.base_id, model.precision)
-    try: result = fit(model, pairs, val, config, output)
+    try:
+        result = fit(model, pairs, val, config, output)
     except Interrupted as e:
         logger.warning("%s", e)
         return 128 + e.number

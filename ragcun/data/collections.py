@@ -46,7 +46,8 @@ def _beir_rows(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
     for number, row in iter_json_lines(path):
         where = f"{path}, row {number}"
         key = _beir_id(row, where)
-        if key in seen: raise UserError(f"the id {key} is used twice", where, "Give every text its own id.")
+        if key in seen:
+            raise UserError(f"the id {key} is used twice", where, "Give every text its own id.")
         seen.add(key)
         yield key, row, where
 
@@ -58,7 +59,8 @@ def iter_corpus(
     folder: Path | str,   # a BEIR folder
 ) -> Iterator[tuple[str, str, dict[str, Any]]]: # id, title + ' ' + text (may be empty), the row as it stands
     "The documents of a BEIR folder, one at a time."
-    for key, row, where in _beir_rows(_beir_file(Path(folder), "corpus")): yield key, _beir_text(row, where), row
+    for key, row, where in _beir_rows(_beir_file(Path(folder), "corpus")):
+        yield key, _beir_text(row, where), row
 
 def _beir_id(row: Any, where: str) -> str:
     "The id of a row as text; a whole number is taken."
@@ -70,12 +72,14 @@ def _beir_id(row: Any, where: str) -> str:
 
 def _beir_text(row: dict, where: str) -> str:
     "title + ' ' + text, checked; an empty text is kept, so that metrics stay comparable."
-    title, text = row.get("title") or "", row.get("text") or ""
+    title = row.get("title") or ""
+    text = row.get("text") or ""
     if not isinstance(title, str) or not isinstance(text, str):
         raise UserError("title or text is not text", where, "Write both as strings.")
     whole = f"{title} {text}".strip()
     fault = text_fault(whole) if whole else ""
-    if fault and whole not in EMPTY_CELLS: raise UserError(f"text {fault}", where, "Mend or remove this row.")
+    if fault and whole not in EMPTY_CELLS:
+        raise UserError(f"text {fault}", where, "Mend or remove this row.")
     return whole
 
 def read_qrels(
@@ -90,7 +94,8 @@ def read_qrels(
                             "Write: query id, tab, document id, tab, whole number.")
         yield number, cells[0], cells[-2], int(float(cells[-1]))
 
-def _is_grade(cell: str) -> bool: return re.fullmatch(r"\s*-?\d{1,6}(\.0)?\s*", cell) is not None
+def _is_grade(cell: str) -> bool:
+    return re.fullmatch(r"\s*-?\d{1,6}(\.0)?\s*", cell) is not None
 
 DEV = ("dev", "validation", "valid", "val")    # names of one and the same split
 
@@ -116,8 +121,9 @@ def _qrels_file(folder: Path, split_name: str) -> Path:
     "The judgements of a split, or an error that lists the splits there are."
     if path := find_split(folder, split_name): return path
     known = ", ".join(sorted(p.stem for p in folder.glob("qrels/*.tsv")))
-    if known: raise UserError(f"no split {split_name}", str(folder),
-                              f"Name one of {known} with --split_name, or give the path of its file in qrels/.")
+    if known:
+        raise UserError(f"no split {split_name}", str(folder),
+                        f"Name one of {known} with --split_name, or give the path of its file in qrels/.")
     raise UserError("not a BEIR folder: there is no qrels/<split>.tsv in it", str(folder),
                     "Give a file of pairs, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
 
@@ -136,7 +142,8 @@ def load_beir(
         if rows.setdefault((q, d), number) != number and qrels[q][d] != grade:
             raise UserError(f"{q} and {d} are judged twice", f"{path}, row {number}", "Keep one.")
         qrels.setdefault(q, {})[d] = grade
-    if not qrels: raise UserError("no judgements", str(path), "Each row needs: query id, tab, document id, tab, grade.")
+    if not qrels:
+        raise UserError("no judgements", str(path), "Each row needs: query id, tab, document id, tab, grade.")
     queries = _beir_texts(_beir_file(folder, "queries"), set(qrels))
     corpus = _beir_texts(_beir_file(folder, "corpus"), {d for _, d in rows} if only_judged else None)
     for (q, d), number in rows.items():
@@ -149,7 +156,8 @@ def load_beir(
 # %% ../../nbs/1_data/02_collections.ipynb #fbe066a5
 def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, str]:
     "A list of texts (or of objects with a text) as id → text."
-    if not isinstance(values, list): raise UserError(f"{kind} is not a list", str(path), f'Write "{kind}": ["…", …].')
+    if not isinstance(values, list):
+        raise UserError(f"{kind} is not a list", str(path), f'Write "{kind}": ["…", …].')
     ids = [str(i) for i in range(len(values))] if ids is None else ids
     if not isinstance(ids, list) or len(ids) != len(values) or len(set(map(str, ids))) != len(ids):
         raise UserError(f"the ids of {kind} do not fit: {len(values)} texts need as many different ids", str(path),
@@ -158,7 +166,8 @@ def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, s
     for i, (key, value) in enumerate(zip(ids, values, strict=True)):
         text: Any = value.get("text") if isinstance(value, dict) else value
         fault = text_fault(text)
-        if fault: raise UserError(f"{kind} {i} {fault}", str(path), "Mend this entry.")
+        if fault:
+            raise UserError(f"{kind} {i} {fault}", str(path), "Mend this entry.")
         texts[str(key)] = text
     return texts
 
@@ -176,13 +185,16 @@ def load_single(
     judged = data.get("judged") or data["relevance"]
     if not isinstance(judged, list):
         raise UserError("relevance is not a list", str(path), 'Write "relevance": [[0], …].')
-    if judged is data["relevance"]: judged = [[[i, 1] for i in row] if isinstance(row, list) else row for row in judged]
+    if judged is data["relevance"]:
+        judged = [[[i, 1] for i in row] if isinstance(row, list) else row for row in judged]
     if len(judged) != len(queries):
         raise UserError(f"{len(queries)} queries but {len(judged)} rows of relevance", str(path),
                         "Give one list of document numbers per query.")
-    names, qrels = list(corpus), {}
+    names = list(corpus)
+    qrels = {}
     for i, (q, row) in enumerate(zip(queries, judged, strict=True)):
-        try: qrels[q] = {names[_index(d)]: _index(grade) for d, grade in row}
+        try:
+            qrels[q] = {names[_index(d)]: _index(grade) for d, grade in row}
         except (TypeError, ValueError, IndexError) as e:
             raise UserError(f"relevance {i} is not a list of document numbers from 0 to {len(names) - 1}", str(path),
                             "Mend this entry.") from e
@@ -190,7 +202,8 @@ def load_single(
 
 def _index(value: Any) -> int:
     "A whole number from 0 up."
-    if type(value) is not int or value < 0: raise ValueError(value)
+    if type(value) is not int or value < 0:
+        raise ValueError(value)
     return value
 
 def save_retrieval(
@@ -203,6 +216,8 @@ def save_retrieval(
     out: dict[str, Any] = {"corpus": list(data.corpus.values()), "queries": list(data.queries.values()),
                            "relevance": [[d for d, g in row if g > 0] for row in judged]}
     for key, ids in (("corpus_ids", list(data.corpus)), ("query_ids", list(data.queries))):
-        if ids != [str(i) for i in range(len(ids))]: out[key] = ids
-    if any(g != 1 for row in judged for _, g in row): out["judged"] = judged
+        if ids != [str(i) for i in range(len(ids))]:
+            out[key] = ids
+    if any(g != 1 for row in judged for _, g in row):
+        out["judged"] = judged
     write_text(path, json.dumps(out, ensure_ascii=False, indent=1) + "\n")

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import progress, UserError
+from ..core import UserError, logger, progress
 from .files import file_format, iter_rows, open_bytes, text_fault
-from ..core import logger
 
 # %% auto #0
 __all__ = ['MAX_FILE', 'GUESSES', 'MARKS', 'LINK', 'ROLE', 'BLOCKS', 'TEXT_PARSERS', 'BINARY_PARSERS', 'ABBREVIATION',
@@ -40,8 +39,11 @@ def decode_bytes(
     encoding: str = "auto",   # or the name of one, to skip the guessing
 ) -> tuple[str, str]:         # text, encoding
     "Bytes as text, or an error that names the byte."
-    if encoding == "auto": encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
-    try: text, used = raw.decode(encoding), encoding
+    if encoding == "auto":
+        encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
+    try:
+        text = raw.decode(encoding)
+        used = encoding
     except (UnicodeDecodeError, LookupError) as e:
         start = getattr(e, "start", 0)
         used = _guess(raw) if encoding == "utf-8" and b"\x00" not in raw else ""
@@ -60,8 +62,10 @@ def _guess(raw: bytes) -> str:
     from charset_normalizer import from_bytes
     best = from_bytes(raw[:400_000], cp_isolation=GUESSES, threshold=0.25).best()
     if best is None: return ""
-    try: text = raw.decode(best.encoding)
-    except (UnicodeDecodeError, LookupError): return ""
+    try:
+        text = raw.decode(best.encoding)
+    except (UnicodeDecodeError, LookupError):
+        return ""
     return "cp1252" if text == raw.decode("cp1252", "replace") else str(best.encoding)
 
 # %% ../../nbs/1_data/04_documents.ipynb #a3799ee3
@@ -70,8 +74,10 @@ def read_text(
     encoding: str = "auto",   # of `decode_bytes`
 ) -> tuple[str, str]:         # text, encoding
     "A whole text file."
-    with open_bytes(path) as f: raw = f.read(MAX_FILE + 1)
-    if len(raw) > MAX_FILE: raise UserError(f"the file is larger than {MAX_FILE // 10**6} MB", str(path), "Split it.")
+    with open_bytes(path) as f:
+        raw = f.read(MAX_FILE + 1)
+    if len(raw) > MAX_FILE:
+        raise UserError(f"the file is larger than {MAX_FILE // 10**6} MB", str(path), "Split it.")
     return decode_bytes(raw, str(path), encoding)
 
 # %% ../../nbs/1_data/04_documents.ipynb #e9257ed3
@@ -86,10 +92,13 @@ def _group(lines: Iterable[tuple[int, str]]) -> list[Section]:
     "Lines with a level (0 is text, 1 to 6 a heading) as sections."
     out, heading, level, buffer = [], "", 0, []
     for kind, line in lines:
-        if not kind: buffer.append(line)
+        if not kind:
+            buffer.append(line)
         else:
             out.append(Section(heading, "\n".join(buffer).strip(), level))
-            heading, level, buffer = " ".join(line.split()), kind, []
+            heading = " ".join(line.split())
+            level = kind
+            buffer = []
     out.append(Section(heading, "\n".join(buffer).strip(), level))
     return [s for s in out if s.text or s.level == 1]
 
@@ -107,12 +116,16 @@ def _markdown_lines(text: str) -> Iterator[tuple[int, str]]:
     for line, following in zip(lines, lines[1:] + [""], strict=True):
         mark = re.match(r"\s*(```+|~~~+)", line)
         heading = re.fullmatch(r"(#{1,6})\s+(.*?)\s*#*\s*(?:\{[^}]*\})?", line)
-        if mark: fence = "" if fence and line.strip().startswith(fence) else fence or mark[1]
-        elif fence: yield 0, line
-        elif heading: yield len(heading[1]), _plain_markdown(heading[2])
+        if mark:
+            fence = "" if fence and line.strip().startswith(fence) else fence or mark[1]
+        elif fence:
+            yield 0, line
+        elif heading:
+            yield len(heading[1]), _plain_markdown(heading[2])
         elif re.fullmatch(r"=+|-{2,}", following.strip()) and line.strip() and line[0] not in " -*>|":
             yield 1 + (following[:1] == "-"), _plain_markdown(line)
-        elif not re.fullmatch(r"\s*([=]+|-{2,}|\|?[\s:|-]*\|[\s:|-]*)\s*", line): yield 0, _plain_markdown(line)
+        elif not re.fullmatch(r"\s*([=]+|-{2,}|\|?[\s:|-]*\|[\s:|-]*)\s*", line):
+            yield 0, _plain_markdown(line)
 
 def parse_markdown(
     text: str,   # Markdown, with or without front matter
@@ -125,14 +138,17 @@ ROLE = re.compile(r":[\w:]+:`~?([^`<]*?)(?:\s*<[^>]*>)?`|``?([^`]*)``?_?")
 
 def _rst_lines(text: str) -> Iterator[tuple[int, str]]:
     "reStructuredText as lines with levels, in the order in which underlines appear."
-    lines, marks = text.split("\n"), []
+    lines = text.split("\n")
+    marks = []
     skip = 0
     for line, following in zip(lines, lines[1:] + [""], strict=True):
         under = re.fullmatch(r"([=\-~^\"'`#*+:.<>_])\1{2,}\s*", following)
-        if skip: skip -= 1
+        if skip:
+            skip -= 1
         elif (under and line.strip() and line[0] != " " and len(following.strip()) >= len(line.strip())
               and not re.fullmatch(r"(\W)\1+", line.strip())):
-            if under[1] not in marks: marks.append(under[1])
+            if under[1] not in marks:
+                marks.append(under[1])
             yield marks.index(under[1]) + 1, re.sub(r"[`*]+", "", line)
             skip = 1
         elif not re.match(r"\s*\.\. |([=\-~^\"'`#*+])\1{3,}\s*$", line):
@@ -161,9 +177,11 @@ def parse_html(
 ) -> list[Section]: # by heading, in order
     "Sections of a web page; scripts, navigation and footers are left out."
     import warnings
+
     from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
     with warnings.catch_warnings():
-        for kind in (MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning): warnings.simplefilter("ignore", kind)
+        for kind in (MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning):
+            warnings.simplefilter("ignore", kind)
         soup = BeautifulSoup(text, "html.parser")
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     for tag in soup(["script", "style", "nav", "footer", "aside", "noscript", "template", "form", "button", "title"]):
@@ -171,7 +189,8 @@ def parse_html(
     found = [t for t in soup(BLOCKS) if not t.find(BLOCKS)]
     lines = [(int(t.name[1]) if t.name[0] == "h" and t.name[1:].isdigit() else 0, t.get_text(" ", strip=True) + "\n")
              for t in found]
-    if not any(kind == 0 for kind, _ in lines): lines += [(0, soup.get_text(" ", strip=True))]
+    if not any(kind == 0 for kind, _ in lines):
+        lines += [(0, soup.get_text(" ", strip=True))]
     return _group(([(1, title)] if title and not any(k == 1 for k, _ in lines) else []) + lines)
 
 # %% ../../nbs/1_data/04_documents.ipynb #f07c9f3d
@@ -179,7 +198,8 @@ def parse_notebook(
     text: str,   # the JSON of an .ipynb file
 ) -> list[Section]: # by heading, in order
     "Sections of the Markdown cells of a notebook."
-    try: cells = json.loads(text)["cells"]
+    try:
+        cells = json.loads(text)["cells"]
     except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise UserError("not a Jupyter notebook", "", "Remove it or save it again.") from e
     cells = [c for c in cells if isinstance(c, dict)] if isinstance(cells, list) else []
@@ -188,7 +208,8 @@ def parse_notebook(
 
 def _need(module: str, kind: str) -> Any:
     "An optional parser, or what to install."
-    try: return importlib.import_module(module)
+    try:
+        return importlib.import_module(module)
     except ImportError as e:
         raise UserError(f"{kind} files need a parser that is not installed", "",
                         "Type: pip install pypdf python-docx") from e
@@ -217,7 +238,8 @@ def parse_docx(
 ) -> list[Section]: # by heading, in order
     "Sections by the heading styles of a Word file."
     docx = _need("docx", "Word")
-    try: parts = list(docx.Document(io.BytesIO(raw)).iter_inner_content())
+    try:
+        parts = list(docx.Document(io.BytesIO(raw)).iter_inner_content())
     except Exception as e:
         raise UserError(f"not a readable Word file: {type(e).__name__} {e}"[:160], "", "Save it again as .docx.") from e
     rows = [_table_text(p) if hasattr(p, "rows") else (p.style.name or "" if p.style else "", p.text) for p in parts]
@@ -238,7 +260,8 @@ def read_sections(
     "The sections of one file."
     kind = Path(path).suffix.lower()
     if kind in BINARY_PARSERS:
-        with open_bytes(path) as f: return BINARY_PARSERS[kind](f.read(MAX_FILE)), ""
+        with open_bytes(path) as f:
+            return BINARY_PARSERS[kind](f.read(MAX_FILE)), ""
     if kind not in TEXT_PARSERS:
         raise UserError(f"unknown kind of file {kind}", str(path),
                         f"Use one of {' '.join([*TEXT_PARSERS, *BINARY_PARSERS])}.")
@@ -263,8 +286,10 @@ def sentences(
     "Split at sentence ends; a full stop after an initial or a common abbreviation is not one."
     out: list[str] = []
     for piece in re.split(r"(?<=[.!?。！？])\s+|(?<=[。！？])", " ".join(text.split())):
-        if out and ABBREVIATION.search(out[-1]): out[-1] += " " + piece
-        elif piece: out.append(piece)
+        if out and ABBREVIATION.search(out[-1]):
+            out[-1] += " " + piece
+        elif piece:
+            out.append(piece)
     return out
 
 def as_document(
@@ -286,7 +311,8 @@ def token_counter(
 ) -> Callable[[str], int]: # text → number of tokens
     "A function that counts tokens."
     if tokenizer is None: return estimate_tokens
-    if hasattr(tokenizer, "encode"): return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+    if hasattr(tokenizer, "encode"):
+        return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
     if not callable(tokenizer):
         raise UserError(f"{type(tokenizer).__name__} cannot count tokens", "tokenizer",
                         "Give a tokenizer or a function of a text.")
@@ -294,13 +320,16 @@ def token_counter(
 
 def _cut_long(sentence: str, budget: int, count: Callable[[str], int]) -> Iterator[str]:
     "A sentence longer than the budget, cut between words, and a word between letters."
-    if count(sentence) <= budget or len(sentence) < 2: yield sentence; return
+    if count(sentence) <= budget or len(sentence) < 2:
+        yield sentence
+        return
     words = sentence.split()
     half = len(sentence) // 2
     middle = len(words) // 2
     halves = [sentence[:half], sentence[half:]] if len(words) < 2 else [" ".join(words[:middle]),
                                                                         " ".join(words[middle:])]
-    for part in halves: yield from _cut_long(part, budget, count)
+    for part in halves:
+        yield from _cut_long(part, budget, count)
 
 def passages(
     text: str,                              # any text
@@ -318,8 +347,10 @@ def passages(
     for piece in (p for s in sentences(text) for p in _cut_long(s, budget, count)):
         n = count(piece)
         if held and sum(k for _, k in held) + n > budget:
-            if fresh: out.append(" ".join(p for p, _ in held))
-            while held and (sum(k for _, k in held) > overlap or sum(k for _, k in held) + n > budget): held.pop(0)
+            if fresh:
+                out.append(" ".join(p for p, _ in held))
+            while held and (sum(k for _, k in held) > overlap or sum(k for _, k in held) + n > budget):
+                held.pop(0)
             fresh = 0
         held.append((piece, n))
         fresh += 1
@@ -380,8 +411,10 @@ def read_folder(
     result = FolderReading(unread=dict(sorted(others.items())))
     for path in progress(paths, "reading", unit="file"):
         _add_file(result, path, path.relative_to(folder).as_posix(), options)
-    for name, reason in result.skipped: logger.warning("skipped %s: %s", name, reason)
-    if others: logger.warning("not read, being of other kinds: %s", ", ".join(f"{n} {k}" for k, n in result.unread.items()))
+    for name, reason in result.skipped:
+        logger.warning("skipped %s: %s", name, reason)
+    if others:
+        logger.warning("not read, being of other kinds: %s", ", ".join(f"{n} {k}" for k, n in result.unread.items()))
     if not result.documents:
         raise UserError(f"no readable document among {len(seen)} files", str(folder),
                         f"Put {' '.join(sorted(known))} files there.")
@@ -394,7 +427,8 @@ def read_file(
     "One file as passages; `UserError` when it cannot be read."
     result = FolderReading()
     _add_file(result, Path(path), Path(path).name, options)
-    if result.skipped: raise UserError(result.skipped[0][1], str(path))
+    if result.skipped:
+        raise UserError(result.skipped[0][1], str(path))
     return result.documents
 
 def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions) -> None:
@@ -402,13 +436,15 @@ def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions
     try:
         sections, used = read_sections(path, options.encoding)
         documents = section_documents(sections, name, options)
-        if not documents: raise UserError("holds no text")
+        if not documents:
+            raise UserError("holds no text")
     except (UserError, OSError) as e:
         result.skipped.append((name, str(e).replace(str(path), name)))
         return
     result.documents += documents
     result.files += 1
-    if used: result.encodings[used] = result.encodings.get(used, 0) + 1
+    if used:
+        result.encodings[used] = result.encodings.get(used, 0) + 1
 
 # %% ../../nbs/1_data/04_documents.ipynb #819574d2
 def row_document(
@@ -416,11 +452,13 @@ def row_document(
     where: str,   # file and row, for messages
 ) -> Document:
     "A row with a text as a `Document`."
-    if isinstance(row, str): row = {"text": row}
+    if isinstance(row, str):
+        row = {"text": row}
     if not isinstance(row, dict) or "text" not in row:
         raise UserError("no text in this row", where, "Name the column text (and title, if there is one).")
     fault = text_fault(row["text"])
-    if fault: raise UserError(f"text {fault}", where, "Mend or remove this row.")
+    if fault:
+        raise UserError(f"text {fault}", where, "Mend or remove this row.")
     title = row.get("title") if isinstance(row.get("title"), str) and not text_fault(row["title"]) else ""
     name = next((row[k] for k in ("id", "_id") if row.get(k) is not None), "")
     return Document(row["text"], title or "", "", str(name), where)
@@ -434,12 +472,15 @@ def read_documents(
     if path.suffix.lower() not in (".txt", ".text") and path.suffixes[-2:] != [".txt", ".gz"]:
         if path.is_dir() or path.suffix.lower() in (*TEXT_PARSERS, *BINARY_PARSERS):
             raise UserError("this is not one document a line", str(path), "Give its folder with --input_dir.")
-        if path.exists(): file_format(path)
+        if path.exists():
+            file_format(path)
         return [row_document(row, f"{path}, row {n}") for n, row in iter_rows(path)]
     text, _ = read_text(path, encoding)
     documents = [Document(line.strip(), source=f"{path}, line {i}")
                  for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     for d in documents:
-        if fault := text_fault(d.text): raise UserError(f"the line {fault}", d.source, "Mend or remove this line.")
-    if not documents: raise UserError("no documents", str(path), "Write one document a line.")
+        if fault := text_fault(d.text):
+            raise UserError(f"the line {fault}", d.source, "Mend or remove this line.")
+    if not documents:
+        raise UserError("no documents", str(path), "Write one document a line.")
     return documents

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..core import atomic_write, UserError
+from ..core import UserError, atomic_write
 
 # %% auto #0
 __all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'READERS', 'normalise_text', 'text_id', 'RowError', 'text_fault',
@@ -31,7 +31,8 @@ def normalise_text(
     text: str,   # any text
 ) -> str:        # the form in which two texts are compared
     "Unicode NFKC, case folded, single spaces, no punctuation at the end."
-    if not text.isascii(): text = unicodedata.normalize("NFKC", text)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
     short = " ".join(text.casefold().split())
     return short.rstrip(" .?!") or short
 
@@ -65,8 +66,10 @@ def character_fault(
     "Characters that no text file can hold or no tokenizer should see."
     if "\x00" in text: return "holds a NUL character"
     if text.isascii(): return ""
-    try: text.encode("utf-8")
-    except UnicodeEncodeError as e: return f"holds half of a surrogate pair at character {e.start}"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as e:
+        return f"holds half of a surrogate pair at character {e.start}"
     return ""
 
 # %% ../../nbs/1_data/01_files.ipynb #def97648
@@ -103,7 +106,8 @@ def _decode(raw: bytes, path: Path | str, number: int) -> str:
     "UTF-8, with the mark of the first line skipped, or an error that names the byte."
     if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UserError("the file is UTF-16", f"{path}, byte 0", f"Convert it: iconv -f utf-16 -t utf-8 {path}")
-    try: return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    try:
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as e:
         raise UserError(f"not UTF-8: byte 0x{raw[e.start]:02x} at position {e.start} of the row",
                         f"{path}, row {number}",
@@ -115,7 +119,8 @@ def parse_json(
     where: str,   # file and row, for the message
 ) -> Any: # what the JSON says
     "`json.loads`, with any failure as one line."
-    try: return json.loads(text)
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError) as e:
         lines = "Extra data" in str(e)
         hint = "A file with one object a line must be named .jsonl." if lines else "Mend or remove this row."
@@ -126,7 +131,8 @@ def iter_json_lines(
 ) -> Iterator[tuple[int, Any]]:   # row number, object
     "Objects of a JSONL file, blank lines skipped."
     for number, line in iter_lines(path):
-        if line.strip(): yield number, parse_json(line, f"{path}, row {number}")
+        if line.strip():
+            yield number, parse_json(line, f"{path}, row {number}")
 
 # %% ../../nbs/1_data/01_files.ipynb #6ad34fb1
 def read_whole_json(
@@ -134,7 +140,8 @@ def read_whole_json(
 ) -> Any:               # its value
     "A JSON file, with any failure as one line."
     try:
-        with open_bytes(path) as f: raw = f.read()
+        with open_bytes(path) as f:
+            raw = f.read()
     except (gzip.BadGzipFile, EOFError) as e:
         raise UserError(f"broken gzip file: {e}", str(path), "Copy or download it again.") from e
     return parse_json(_decode(raw, path, 1), str(path))
@@ -167,7 +174,8 @@ def _iter_csv(path: Path) -> Iterator[tuple[int, Any]]:
             yield number, dict(zip(header, cells, strict=True))
     except csv.Error as e:
         raise UserError(f"broken CSV: {e}", f"{path}, line {reader.line_num}", "Mend this line.") from e
-    finally: csv.field_size_limit(limit)
+    finally:
+        csv.field_size_limit(limit)
 
 def _iter_parquet(path: Path) -> Iterator[tuple[int, Any]]:
     "A Parquet file, read in batches."
@@ -177,7 +185,8 @@ def _iter_parquet(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         with pq.ParquetFile(path) as f:
             for batch in f.iter_batches(4096):
-                for row in batch.to_pylist(): yield (number := number + 1), row
+                for row in batch.to_pylist():
+                    yield (number := number + 1), row
     except (pa.ArrowException, OSError) as e:
         raise UserError(f"not a readable Parquet file: {str(e)[:120]}", str(path), "Write it again.") from e
 
@@ -201,7 +210,8 @@ def iter_rows(
 ) -> Iterator[tuple[int, Any]]:   # row number and mapping, not yet checked
     "Rows of any supported file, one at a time (a JSON list is read whole)."
     path = Path(path)
-    if not path.is_file(): open_bytes(path)
+    if not path.is_file():
+        open_bytes(path)
     yield from READERS[file_format(path)](path)
 
 # %% ../../nbs/1_data/01_files.ipynb #f34f19fe
@@ -211,8 +221,10 @@ def write_text(
 ) -> None:
     "Write UTF-8, packed when the name ends in .gz (without a time stamp), at once or not at all."
     raw = text.encode("utf-8")
-    if Path(path).suffix == ".gz": raw = gzip.compress(raw, mtime=0)
-    with atomic_write(path) as tmp: Path(tmp).write_bytes(raw)
+    if Path(path).suffix == ".gz":
+        raw = gzip.compress(raw, mtime=0)
+    with atomic_write(path) as tmp:
+        Path(tmp).write_bytes(raw)
 
 def _csv_text(rows: list[dict], delimiter: str) -> str:
     "Rows as CSV; several negatives become negative_1, negative_2 …"
@@ -235,8 +247,10 @@ def _write_parquet(path: Path, rows: list[dict]) -> None:
     names = ("query", "positive", "negative", "query_id", "document_id", "strategy")
     fields = [pa.field(k, pa.list_(pa.string()) if k == "negative" else pa.string()) for k in names]
     for row in rows:
-        if isinstance(row.get("negative"), str): row["negative"] = [row["negative"]]
-    with atomic_write(path) as tmp: pq.write_table(pa.Table.from_pylist(rows, pa.schema(fields)), tmp)
+        if isinstance(row.get("negative"), str):
+            row["negative"] = [row["negative"]]
+    with atomic_write(path) as tmp:
+        pq.write_table(pa.Table.from_pylist(rows, pa.schema(fields)), tmp)
 
 def write_rows(
     rows: list[dict],   # what to write
@@ -244,7 +258,11 @@ def write_rows(
 ) -> None:
     "Write rows in the format the name asks for; same rows, same bytes."
     path, kind = Path(path), file_format(path)
-    if kind == ".parquet": _write_parquet(path, rows)
-    elif kind == ".json": write_text(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
-    elif kind in (".csv", ".tsv"): write_text(path, _csv_text(rows, "\t" if kind == ".tsv" else ","))
-    else: write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+    if kind == ".parquet":
+        _write_parquet(path, rows)
+    elif kind == ".json":
+        write_text(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    elif kind in (".csv", ".tsv"):
+        write_text(path, _csv_text(rows, "\t" if kind == ".tsv" else ","))
+    else:
+        write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))

@@ -24,12 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import progress, UserError
-from .documents import as_document, Document, sentences
+from ..core import UserError, logger, progress
+from .documents import Document, as_document, sentences
 from .files import character_fault, normalise_text, text_fault
 from .pairs import Pair, PairSet
 from .splitting import drop_near_duplicates
-from ..core import logger
 
 # %% auto #0
 __all__ = ['Made', 'STRATEGIES', 'AUTO', 'MIN_POSITIVE', 'DEMO_PACKAGES', 'GETDOC_MODULES', 'SKIP_MODULES', 'MAX_SOURCE',
@@ -84,7 +83,8 @@ def crops(
     words = doc.text.split()
     if len(words) < 16: return None
     cut = rng.randrange(len(words) // 4, 3 * len(words) // 4)
-    left, right = words[:cut], words[cut:]
+    left = words[:cut]
+    right = words[cut:]
     short, long = sorted((left, right), key=len)
     return " ".join(short[:24]), " ".join(long)
 
@@ -113,9 +113,12 @@ def make_pair(
     "One pair by one strategy, checked."
     made = STRATEGIES[strategy](doc, rng)
     if made is None: return None
-    query, positive = made[0].strip(), made[1]
-    if normalise_text(query) in normalise_text(positive): positive = take_out(query, positive)
-    if len(positive) < MIN_POSITIVE or text_fault(query) or text_fault(positive) or len(query) < 3: return None
+    query = made[0].strip()
+    positive = made[1]
+    if normalise_text(query) in normalise_text(positive):
+        positive = take_out(query, positive)
+    if len(positive) < MIN_POSITIVE or text_fault(query) or text_fault(positive) or len(query) < 3:
+        return None
     if normalise_text(query) in normalise_text(positive): return None
     return Pair(query, positive, (), "", doc.document_id or "", strategy)
 
@@ -186,7 +189,8 @@ def split_docstring(
 ) -> tuple[str, str]:   # summary sentence, the rest; without markup and line breaks
     "The first sentence and everything after it."
     lines = doc.strip().split("\n")
-    while lines and (SIGNATURE.match(lines[0].strip()) or not lines[0].strip()): lines = lines[1:]
+    while lines and (SIGNATURE.match(lines[0].strip()) or not lines[0].strip()):
+        lines = lines[1:]
     text = "\n".join(line for line in lines if not re.fullmatch(r"\s*[-=~^*]{3,}\s*", line))
     first, _, rest = MARKUP.sub(lambda m: m[1] or m[2] or m[3] or "", text).partition("\n\n")
     summary, *more = re.split(r"(?<=[.!?])\s+(?=[A-Z])", " ".join(first.split()), maxsplit=1)
@@ -198,7 +202,8 @@ def is_useful(
     rest: str,      # the document it would be
 ) -> bool: # whether to keep the pair
     "A real sentence of 4 to 30 words and at least 60 characters of explanation that do not repeat it."
-    if not 4 <= len(summary.split()) <= 30 or BOILERPLATE.match(summary) or len(rest) < 60: return False
+    if not 4 <= len(summary.split()) <= 30 or BOILERPLATE.match(summary) or len(rest) < 60:
+        return False
     start = rest[:300]
     if sum(c.isalpha() or c == " " for c in start) <= .6 * len(start): return False
     return normalise_text(summary) not in normalise_text(rest) and not character_fault(summary + rest)
@@ -213,7 +218,8 @@ def docstring_pair(
     if not doc or len(doc) < 80: return None
     summary, rest = split_docstring(doc)
     if not is_useful(summary, rest): return None
-    if len(rest) > max_chars: rest = rest[:max_chars].rsplit(" ", 1)[0]
+    if len(rest) > max_chars:
+        rest = rest[:max_chars].rsplit(" ", 1)[0]
     return Pair(summary, f"{name}\n{rest}", document_id=name, strategy="docstring")
 
 # %% ../../nbs/1_data/06_generation.ipynb #67e2001b
@@ -223,8 +229,10 @@ def _walk(body: Sequence[ast.stmt], prefix: str) -> Iterator[tuple[str, str]]:
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)): continue
         if node.name.startswith(("_", "test")): continue
         doc = ast.get_docstring(node)
-        if doc: yield f"{prefix}.{node.name}", doc
-        if isinstance(node, ast.ClassDef): yield from _walk(node.body, f"{prefix}.{node.name}")
+        if doc:
+            yield f"{prefix}.{node.name}", doc
+        if isinstance(node, ast.ClassDef):
+            yield from _walk(node.body, f"{prefix}.{node.name}")
 
 def source_docstrings(
     path: Path,     # a Python file
@@ -232,8 +240,10 @@ def source_docstrings(
 ) -> Iterator[tuple[str, str]]:   # qualified name, documentation string
     "Documentation strings of one file, read statically; a file that does not parse has none."
     if path.stat().st_size > MAX_SOURCE: return
-    try: tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, RecursionError, MemoryError): return
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
     prefix = ".".join(part for part in module.split(".") if not part.startswith("_"))
     yield from _walk(tree.body, prefix)
 
@@ -254,8 +264,10 @@ def _locate(package: str) -> list[tuple[Path, str]]:
         base = Path(sysconfig.get_path("stdlib"))
         names = sorted(n for n in sys.stdlib_module_names if not n.startswith("_") and n not in SKIP_MODULES)
         return [(p, n) for n in names for p in (base/n, base/f"{n}.py") if p.exists()]
-    try: spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    except (ImportError, ValueError): spec = None
+    try:
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    except (ImportError, ValueError):
+        spec = None
     if spec is None:
         raise UserError(f"no package {package!r} is installed", "--python_packages",
                         "Give import names, for example: --python_packages stdlib,numpy.")
@@ -278,7 +290,8 @@ def package_docstrings(
 ) -> Iterator[tuple[str, str]]:   # qualified name, documentation string
     "Every public documentation string of a package, in an order that is the same everywhere."
     for root, name in _locate(package):
-        for path, module in _modules(root, name): yield from source_docstrings(path, module)
+        for path, module in _modules(root, name):
+            yield from source_docstrings(path, module)
     for module in GETDOC_MODULES:
         if module == package or (package == "stdlib" and module in sys.stdlib_module_names):
             yield from _compiled_docstrings(module)
@@ -300,7 +313,8 @@ def _unique(pairs: Iterator[Pair]) -> Iterator[Pair]:
     seen: set[str] = set()
     for p in pairs:
         keys = {"id " + p.document_id, "query " + normalise_text(p.query)}
-        if not keys & seen: yield p
+        if not keys & seen:
+            yield p
         seen |= keys
 
 def python_package_pairs(
@@ -309,8 +323,10 @@ def python_package_pairs(
     seed: int = 42,                          # of the choice
 ) -> PairSet:                                # sorted by qualified name
     "Pairs from documentation strings: summary sentence → qualified name and the rest."
-    if packages is None: wanted = [p for p in DEMO_PACKAGES if p == "stdlib" or importlib.util.find_spec(p)]
-    else: wanted = [p.strip() for p in packages.split(",")] if isinstance(packages, str) else list(packages)
+    if packages is None:
+        wanted = [p for p in DEMO_PACKAGES if p == "stdlib" or importlib.util.find_spec(p)]
+    else:
+        wanted = [p.strip() for p in packages.split(",")] if isinstance(packages, str) else list(packages)
     made = (docstring_pair(name, doc) for package in wanted for name, doc in package_docstrings(package))
     pairs = list(_unique(p for p in made if p))
     if not pairs:
@@ -354,12 +370,14 @@ def _request(text: str, config: QuestionConfig) -> urllib.request.Request:
     content = config.prompt.replace("{text}", text[:config.max_chars])
     body = {"model": config.model, "messages": [{"role": "user", "content": content}], "temperature": 0}
     headers = {"Content-Type": "application/json"}
-    if key := os.environ.get(config.key_variable): headers["Authorization"] = f"Bearer {key}"
+    if key := os.environ.get(config.key_variable):
+        headers["Authorization"] = f"Bearer {key}"
     return urllib.request.Request(config.url.rstrip("/") + "/chat/completions", json.dumps(body).encode(), headers)
 
 def _answer(raw: bytes) -> str:
     "The text of a chat completion."
-    try: content = json.loads(raw)["choices"][0]["message"]["content"]
+    try:
+        content = json.loads(raw)["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError) as e:
         raise UserError("the answer is not a chat completion", "--questions_url",
                         "Give the base address of an OpenAI-compatible endpoint, ending in /v1.") from e
@@ -387,9 +405,13 @@ def ask(
             if e.code != 429 and e.code < 500:
                 raise UserError(f"the endpoint answers {e.code} {e.reason}", config.url,
                                 "Check the address, the model and the key.") from e
-            problem, pause = f"{e.code} {e.reason}", _seconds(e.headers.get("Retry-After"))
-        except (OSError, TimeoutError) as e: problem, pause = str(getattr(e, "reason", e)) or type(e).__name__, 0.0
-        if attempt < config.retries: time.sleep(max(pause, config.wait * 2 ** attempt))
+            problem = f"{e.code} {e.reason}"
+            pause = _seconds(e.headers.get("Retry-After"))
+        except (OSError, TimeoutError) as e:
+            problem = str(getattr(e, "reason", e)) or type(e).__name__
+            pause = 0.0
+        if attempt < config.retries:
+            time.sleep(max(pause, config.wait * 2 ** attempt))
     raise UserError(f"no answer after {config.retries + 1} attempts: {problem}", config.url,
                     "Start the server or check the address; the same command goes on where it stopped.")
 
@@ -410,20 +432,25 @@ def read_cache(
     found: dict[str, str] = {}
     if not Path(path).exists(): return found
     for line in Path(path).read_bytes().split(b"\n"):
-        try: row = json.loads(line)
-        except ValueError: continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
         if not isinstance(row, dict): continue
-        if isinstance(row.get("key"), str) and isinstance(row.get("question"), str): found[row["key"]] = row["question"]
+        if isinstance(row.get("key"), str) and isinstance(row.get("question"), str):
+            found[row["key"]] = row["question"]
     return found
 
 def _open_cache(path: Path) -> Any:
     "Open for appending, on a new line."
-    try: path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise UserError(f"cannot write the cache: {e.strerror}", str(path), "Choose another folder.") from e
     torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     stream = open(path, "ab")
-    if torn: stream.write(b"\n")
+    if torn:
+        stream.write(b"\n")
     return stream
 
 def question_pairs(
@@ -433,7 +460,8 @@ def question_pairs(
     "One question per document, written by a language model."
     check_questions(config)
     docs = {d.text: d for d in map(as_document, documents) if not text_fault(d.text)}
-    known, pairs = read_cache(config.cache), []
+    known = read_cache(config.cache)
+    pairs = []
     with _open_cache(Path(config.cache)) as stream:
         for doc in progress(list(docs.values()), "questions", unit="text"):
             key = _key(doc.text, config)
@@ -442,7 +470,9 @@ def question_pairs(
                 stream.write((json.dumps({"key": key, "question": known[key]}) + "\n").encode())
                 stream.flush()
             question = known[key]
-            if text_fault(question) or normalise_text(question) in normalise_text(doc.text): continue
+            if text_fault(question) or normalise_text(question) in normalise_text(doc.text):
+                continue
             pairs.append(Pair(question, doc.text, (), "", doc.document_id, "questions"))
-    if len(pairs) < len(docs): logger.warning("%s documents, %s usable questions", f"{len(docs):,}", f"{len(pairs):,}")
+    if len(pairs) < len(docs):
+        logger.warning("%s documents, %s usable questions", f"{len(docs):,}", f"{len(pairs):,}")
     return PairSet(pairs, "questions")

@@ -16,13 +16,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import UserError, write_json, write_jsonl
+from ..core import UserError, logger, write_json, write_jsonl
 from .collections import load_beir
 from .files import iter_rows, normalise_text, text_fault
 from .pairs import Pair, pair_to_row
-from .preparation import prepare, PrepareConfig
+from .preparation import PrepareConfig, prepare
 from .quality import table
-from ..core import logger
 
 # %% auto #0
 __all__ = ['MSMARCO', 'BEIR_REVISIONS', 'BEIR_NAMES', 'DownloadReport', 'Repository', 'probe', 'checksum_fits', 'msmarco_pair',
@@ -51,6 +50,7 @@ class DownloadReport:
     def as_dict(self) -> dict[str, Any]: # field → value
         "For download.json."
         return asdict(self)
+
     def __str__(self) -> str:
         rows = [("source", f"{self.repository} at {self.revision[:12]}"),
                 *((f, f"{n:,} rows") for f, n in self.written.items()), ("note", self.note)]
@@ -65,7 +65,8 @@ class Repository:
         revision: str = "main",       # commit or branch
         endpoint: str | None = None,  # of the hub; None: HF_ENDPOINT or huggingface.co
     ):
-        self.name, self.revision = name, revision
+        self.name = name
+        self.revision = revision
         self.endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
         self.sums: dict[str, str] = {}
 
@@ -82,10 +83,12 @@ class Repository:
         try:
             probe(self.endpoint)
             api = HfApi(endpoint=self.endpoint)
-            if len(self.revision) != 40: self.revision = str(api.dataset_info(self.name, revision=self.revision).sha)
+            if len(self.revision) != 40:
+                self.revision = str(api.dataset_info(self.name, revision=self.revision).sha)
             found = api.list_repo_tree(self.name, recursive=True, revision=self.revision, repo_type="dataset")
             return {f.path: f for f in found if hasattr(f, "blob_id")}
-        except Exception as e: raise self._fail(e) from e
+        except Exception as e:
+            raise self._fail(e) from e
 
     def fetch(
         self,
@@ -95,21 +98,26 @@ class Repository:
         from huggingface_hub import hf_hub_download
         for again in (False, True):
             asked: dict[str, Any] = {"repo_type": "dataset", "revision": self.revision, "endpoint": self.endpoint}
-            try: path = Path(hf_hub_download(self.name, entry.path, force_download=again, **asked))
-            except Exception as e: raise self._fail(e) from e
+            try:
+                path = Path(hf_hub_download(self.name, entry.path, force_download=again, **asked))
+            except Exception as e:
+                raise self._fail(e) from e
             if checksum_fits(path, entry): break
         else:
             raise UserError(f"{entry.path} does not have its checksum", self.name,
                             "Remove it from the hub's cache and run the command again.")
-        with open(path, "rb") as f: self.sums[entry.path] = hashlib.file_digest(f, "sha256").hexdigest()
+        with open(path, "rb") as f:
+            self.sums[entry.path] = hashlib.file_digest(f, "sha256").hexdigest()
         return path
 
 def probe(
     endpoint: str,   # an address
 ) -> None:           # raises OSError when nobody answers
     "Ask once before the hub's client, which keeps trying for half a minute."
-    try: urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=15).close()
-    except urllib.error.HTTPError: pass    # an answer, if not a friendly one
+    try:
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=15).close()
+    except urllib.error.HTTPError:
+        pass    # an answer, if not a friendly one
 
 def checksum_fits(
     path: Path,   # a fetched file
@@ -119,7 +127,8 @@ def checksum_fits(
     lfs = getattr(entry, "lfs", None)
     digest = hashlib.sha256() if lfs else hashlib.sha1(f"blob {path.stat().st_size}\0".encode())
     with open(path, "rb") as f:
-        while block := f.read(1 << 20): digest.update(block)
+        while block := f.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest() == (lfs.sha256 if lfs else entry.blob_id)
 
 # %% ../../nbs/1_data/10_hub.ipynb #c654c1a4
@@ -145,10 +154,12 @@ def _msmarco_pairs(repository: Repository) -> Iterator[Pair]:
                         "Leave --revision out, or give a revision that has them.")
     for name in names:
         for number, row in iter_rows(repository.fetch(entries[name])):
-            try: pair = msmarco_pair(row)
+            try:
+                pair = msmarco_pair(row)
             except (KeyError, TypeError, ValueError) as e:
                 raise UserError("not a row of MS MARCO", f"{name}, row {number}", "Leave --revision out.") from e
-            if pair: yield pair
+            if pair:
+                yield pair
 
 def _download_msmarco(output: Path, num_examples: int | None, repository: Repository) -> DownloadReport:
     "pairs → train.jsonl, val.jsonl, test_eval.json."
@@ -158,13 +169,15 @@ def _download_msmarco(output: Path, num_examples: int | None, repository: Reposi
     with tempfile.TemporaryDirectory(prefix=".download-", dir=output) as tmp:
         first = zip(_msmarco_pairs(repository), range(wanted), strict=False)
         count = write_jsonl(f"{tmp}/pairs.jsonl", (pair_to_row(p) for p, _ in first))
-        if not count: raise UserError("no usable rows", repository.name, "Leave --revision out.")
+        if not count:
+            raise UserError("no usable rows", repository.name, "Leave --revision out.")
         made = prepare(PrepareConfig(input=f"{tmp}/pairs.jsonl", output=str(output/"train.jsonl"), split=(.9, .05, .05),
                                      distractors=-1))
         made.config |= {"input": f"{repository.name}@{repository.revision}", "output": "train.jsonl"}
         made.files = [Path(f).name for f in made.files]
         write_json(output/"prepare_report.json", made.as_dict())
-    if count < wanted: report.note += f"; {wanted:,} examples asked for, {count:,} there"
+    if count < wanted:
+        report.note += f"; {wanted:,} examples asked for, {count:,} there"
     files = (("train", "train.jsonl"), ("val", "val.jsonl"), ("test", "test_eval.json"))
     report.written = {name: made.data.rows.get(side, 0) for side, name in files}
     return report
@@ -202,30 +215,37 @@ def _write_qrels(path: Path, rows: Iterator[Any]) -> int:
 def _write_beir(tmp: Path, repository: Repository) -> dict[str, int]:
     "The three parts of a BEIR folder, rows counted."
     entries = repository.listing()
-    qrels, written = _qrels_parts(entries), {}
-    if not qrels: raise UserError("no judgements in this repository", repository.name, "Choose another data set.")
+    qrels = _qrels_parts(entries)
+    written = {}
+    if not qrels:
+        raise UserError("no judgements in this repository", repository.name, "Choose another data set.")
     def rows(paths: list[str]) -> Iterator[Any]:
         for path in paths:
-            for _, row in iter_rows(repository.fetch(entries[path])): yield row
+            for _, row in iter_rows(repository.fetch(entries[path])):
+                yield row
     for kind in ("corpus", "queries"):
         parts = _parts(entries, kind)
-        if not parts: raise UserError(f"no {kind} in this repository", repository.name, "Choose another data set.")
+        if not parts:
+            raise UserError(f"no {kind} in this repository", repository.name, "Choose another data set.")
         written[f"{kind}.jsonl"] = write_jsonl(tmp/f"{kind}.jsonl", map(_text_row, rows(parts)))
     for split, paths in qrels.items():
         written[f"qrels/{split}.tsv"] = _write_qrels(tmp/"qrels"/f"{split}.tsv", rows(paths))
-    for split in qrels: load_beir(tmp, split)
+    for split in qrels:
+        load_beir(tmp, split)
     return written
 
 def _download_beir(name: str, output: Path, repository: Repository) -> DownloadReport:
     "A BEIR folder, put in place when it is whole."
     report = DownloadReport(f"beir:{name}", repository.name, repository.revision)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=output) as tmp:
-        try: report.written = _write_beir(Path(tmp), repository)
+        try:
+            report.written = _write_beir(Path(tmp), repository)
         except (KeyError, TypeError, AttributeError) as e:
             raise UserError(f"unknown layout: {type(e).__name__} {e}", repository.name,
                             "Choose another data set or revision.") from e
         (output/"qrels").mkdir(exist_ok=True)
-        for part in report.written: os.replace(Path(tmp)/part, output/part)
+        for part in report.written:
+            os.replace(Path(tmp)/part, output/part)
     return report
 
 # %% ../../nbs/1_data/10_hub.ipynb #75ea117a
@@ -247,7 +267,8 @@ def download(
         raise UserError(f"--num_examples {num_examples} with {name}", "download",
                         "Give a number from 1 up with msmarco; BEIR sets come whole.")
     output = Path(output)
-    try: output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise UserError(f"cannot write here: {e.strerror}", str(output), "Choose another --output.") from e
     if kind == "beir":
@@ -256,6 +277,7 @@ def download(
     else:
         repository = Repository(MSMARCO[0], revision or MSMARCO[1], endpoint)
         report = _download_msmarco(output, num_examples, repository)
-    report.files, report.revision = repository.sums, repository.revision
+    report.files = repository.sums
+    report.revision = repository.revision
     write_json(output/"download.json", report.as_dict())
     return report

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core import progress, UserError
+from ..core import UserError, logger, progress
 from .files import normalise_text
 from .pairs import PairSet
 from .splitting import shingles
-from ..core import logger
 
 # %% auto #0
 __all__ = ['SCORE_BYTES', 'MineOptions', 'mine_bm25', 'mine_dense', 'mine_random']
@@ -39,7 +38,8 @@ class _Pool:
         self.own = [self.place[normalise_text(p.positive)] for p in pairs]
         self.queries = [normalise_text(p.query) for p in pairs]
         self.answers: dict[str, set[int]] = {}
-        for q, d in zip(self.queries, self.own, strict=True): self.answers.setdefault(q, set()).add(d)
+        for q, d in zip(self.queries, self.own, strict=True):
+            self.answers.setdefault(q, set()).add(d)
 
     def allowed(self, row: int, candidate: int, copies: float) -> bool:
         "Not an answer to the same question, and not a near copy of one."
@@ -61,7 +61,8 @@ def _add(pairs: PairSet, pool: _Pool, ranked: Iterable[Iterable[int]], options: 
         short += len(found) < options.num_negatives
         out.append(replace(pair, negatives=pair.negatives + tuple(found)))
     wanted = options.num_negatives
-    if short: logger.info("%s of %s rows have fewer than %s mined negatives", f"{short:,}", f"{len(out):,}", wanted)
+    if short:
+        logger.info("%s of %s rows have fewer than %s mined negatives", f"{short:,}", f"{len(out):,}", wanted)
     return PairSet(out, pairs.name)
 
 def _options(num_negatives: int, **given: float) -> MineOptions:
@@ -144,6 +145,7 @@ def mine_random(
     "Negatives drawn at random: easy ones, for comparison."
     options, pool = _options(num_negatives, seed=seed), _Pool(pairs, extra)
     rng = np.random.default_rng(seed)
-    n, few = num_negatives + 20, len(pool.texts) < 1000
+    n = num_negatives + 20
+    few = len(pool.texts) < 1000
     draws = (rng.permutation(len(pool.texts))[:n] if few else rng.integers(len(pool.texts), size=n) for _ in pairs)
     return _add(pairs, pool, (dict.fromkeys(d.tolist()) for d in draws), options)

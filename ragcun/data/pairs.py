@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from ..core import logger, UserError
-from .collections import beir_place, load_beir, load_single, RetrievalData
-from ragcun.data.files import (
-    character_fault, file_format, iter_rows, normalise_text, read_whole_json, RowError, text_fault, text_id, write_rows,
-)
+from ..core import UserError, logger
+from .collections import RetrievalData, beir_place, load_beir, load_single
+from .files import (RowError, character_fault, file_format, iter_rows, normalise_text, read_whole_json,
+                               text_fault, text_id, write_rows)
 
 # %% auto #0
 __all__ = ['NEGATIVE', 'Pair', 'row_to_pair', 'check_pair', 'PairSet', 'pair_to_row', 'pairs_to_retrieval', 'retrieval_to_pairs',
@@ -53,14 +52,16 @@ def _optional_id(row: dict, key: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise RowError(f"{key} is not an id but {type(value).__name__}")
     fault = character_fault(str(value))
-    if fault: raise RowError(f"{key} {fault}")
+    if fault:
+        raise RowError(f"{key} {fault}")
     return str(value)
 
 def row_to_pair(
     row: Any,   # a mapping as read from a file
 ) -> Pair:      # the same, checked; raises RowError
     "Check one row and make it a `Pair`."
-    if not isinstance(row, dict): raise RowError(f"is not an object with query and positive but {type(row).__name__}")
+    if not isinstance(row, dict):
+        raise RowError(f"is not an object with query and positive but {type(row).__name__}")
     missing = [k for k in ("query", "positive") if k not in row]
     if missing:
         raise RowError(f"has no {' and no '.join(missing)}; its fields are {', '.join(map(str, row)) or 'none'}"[:300])
@@ -76,7 +77,8 @@ def check_pair(
     texts = [("query", pair.query), ("positive", pair.positive)] + [("negative", n) for n in pair.negatives]
     for name, text in texts:
         fault = text_fault(text)
-        if fault: raise RowError(f"{name} {fault}")
+        if fault:
+            raise RowError(f"{name} {fault}")
     if pair.negatives and normalise_text(pair.positive) in map(normalise_text, pair.negatives):
         raise RowError("negative is equal to the positive")
 
@@ -91,28 +93,35 @@ class PairSet(Sequence[Pair]):
         self.pairs: list[Pair] = list(pairs)
         self.name = name
 
-    def __len__(self) -> int: return len(self.pairs)
+    def __len__(self) -> int:
+        return len(self.pairs)
+
     @overload
     def __getitem__(self, i: int) -> Pair: ...
     @overload
     def __getitem__(self, i: slice) -> PairSet: ...
     def __getitem__(self, i: int | slice) -> Pair | PairSet:
         return PairSet(self.pairs[i], self.name) if isinstance(i, slice) else self.pairs[i]
-    def __eq__(self, other: object) -> bool: return isinstance(other, PairSet) and self.pairs == other.pairs
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PairSet) and self.pairs == other.pairs
     __hash__ = None    # type: ignore[assignment]
 
     @property
     def queries(self) -> list[str]:
         "The query of each row."
         return [p.query for p in self.pairs]
+
     @property
     def documents(self) -> list[str]:
         "The positive of each row."
         return [p.positive for p in self.pairs]
+
     @property
     def query_ids(self) -> list[str]:
         "The id of each query; made from the text where none was given."
         return [p.query_id or text_id(p.query) for p in self.pairs]
+
     @property
     def document_ids(self) -> list[str]:
         "The id of each positive; made from the text where none was given."
@@ -121,10 +130,13 @@ class PairSet(Sequence[Pair]):
     def fingerprint(self) -> str: # 64 hexadecimal digits
         "SHA-256 over all rows in order: same pairs, same fingerprint."
         h = hashlib.sha256()
-        for p in self.pairs: h.update(json.dumps(pair_to_row(p), sort_keys=True).encode())
+        for p in self.pairs:
+            h.update(json.dumps(pair_to_row(p), sort_keys=True).encode())
         return h.hexdigest()
 
-    def __repr__(self) -> str: return f"PairSet({len(self):,} pairs{', ' + self.name if self.name else ''})"
+    def __repr__(self) -> str:
+        return f"PairSet({len(self):,} pairs{', ' + self.name if self.name else ''})"
+
     def _repr_markdown_(self) -> str:
         rows = [f"| {_cell(p.query)} | {_cell(p.positive)} |" for p in self.pairs[:5]]
         return "\n".join([f"**{self!r}**", "", "| query | positive |", "|---|---|", *rows])
@@ -139,7 +151,8 @@ def pair_to_row(
 ) -> dict:        # what a file holds: no empty fields, a single negative as a text
     "The row of a pair, as `save_pairs` writes it."
     row: dict[str, Any] = {"query": pair.query, "positive": pair.positive}
-    if pair.negatives: row["negative"] = pair.negatives[0] if len(pair.negatives) == 1 else list(pair.negatives)
+    if pair.negatives:
+        row["negative"] = pair.negatives[0] if len(pair.negatives) == 1 else list(pair.negatives)
     row |= {k: v for k in ("query_id", "document_id", "strategy") if (v := getattr(pair, k))}
     return row
 
@@ -161,7 +174,8 @@ def pairs_to_retrieval(
         data.qrels.setdefault(q, {})[_add_text(data.corpus, d, p.positive, "document", pairs.name)] = 1
     known = {text_id(t) for t in data.corpus.values()} if any(p.negatives for p in pairs) else set()
     for n in (n for p in pairs for n in p.negatives):
-        if text_id(n) not in known: data.corpus.setdefault(text_id(n), n)
+        if text_id(n) not in known:
+            data.corpus.setdefault(text_id(n), n)
     return data
 
 def retrieval_to_pairs(
@@ -189,13 +203,16 @@ def _rows_of(path: Path | str, split_name: str) -> Iterator[tuple[int, Any]]:
     path = Path(path)
     if place := beir_place(path, split_name):
         yield from enumerate(retrieval_to_pairs(load_beir(*place, only_judged=True)), 1)
-    elif path.is_file() and file_format(path) == ".json": yield from _rows_of_json(path)
-    else: yield from iter_rows(path)
+    elif path.is_file() and file_format(path) == ".json":
+        yield from _rows_of_json(path)
+    else:
+        yield from iter_rows(path)
 
 def _rows_of_json(path: Path) -> Iterator[tuple[int, Any]]:
     "A list of rows, or the single evaluation file."
     data = read_whole_json(path)
-    if isinstance(data, dict) and "relevance" in data: data = list(retrieval_to_pairs(load_single(path, data)))
+    if isinstance(data, dict) and "relevance" in data:
+        data = list(retrieval_to_pairs(load_single(path, data)))
     if not isinstance(data, list):
         raise UserError(f"the file holds a {type(data).__name__}, not a list of rows", str(path),
                         'Write [{"query": …, "positive": …}, …].')
@@ -211,13 +228,15 @@ def iter_numbered(
     rows = _rows_of(source, split_name) if isinstance(source, (str, Path)) else enumerate(source, 1)
     for number, row in rows:
         try:
-            if isinstance(row, Pair): check_pair(row)
+            if isinstance(row, Pair):
+                check_pair(row)
             pair = row if isinstance(row, Pair) else row_to_pair(row)
         except RowError as e:
             if on_fault is None:
                 raise UserError(str(e), f"{source if is_path else 'pairs'}, row {number}", _advice(str(e))) from e
             on_fault(number, str(e))
-        else: yield number, pair
+        else:
+            yield number, pair
 
 def iter_pairs(
     source: Path | str | Iterable[Any],   # file, BEIR folder, or rows in memory
@@ -241,8 +260,10 @@ def load_pairs(
     rows = iter_numbered(path, split_name, (lambda row, fault: faults.append(fault)) if beir else None)
     pairs = PairSet((pair for _, pair in rows), Path(name).name if name else "")
     if faults:
-        logger.warning("%d of %d relevant pairs of %s left out: %s", len(faults), len(faults) + len(pairs), name, faults[0])
-    if not len(pairs): raise UserError("no pairs", name or "pairs", "Give at least one row with query and positive.")
+        logger.warning("%d of %d relevant pairs of %s left out: %s", len(faults), len(faults) + len(pairs),
+                       name, faults[0])
+    if not len(pairs):
+        raise UserError("no pairs", name or "pairs", "Give at least one row with query and positive.")
     _check_ids(pairs, name)
     return pairs
 
@@ -251,8 +272,10 @@ def _check_ids(pairs: PairSet, name: str) -> None:
     queries: dict[str, str] = {}
     documents: dict[str, str] = {}
     for p in pairs:
-        if p.query_id: _add_text(queries, p.query_id, p.query, "query", name)
-        if p.document_id: _add_text(documents, p.document_id, p.positive, "document", name)
+        if p.query_id:
+            _add_text(queries, p.query_id, p.query, "query", name)
+        if p.document_id:
+            _add_text(documents, p.document_id, p.positive, "document", name)
 
 # %% ../../nbs/1_data/03_pairs.ipynb #04875f6e
 def save_pairs(

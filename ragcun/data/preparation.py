@@ -21,17 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from ..core import progress, UserError, write_json
+from ..core import UserError, logger, progress, write_json
 from .collections import RetrievalData, save_retrieval
-from .documents import Document, read_documents, read_folder, ReadOptions
-from .files import file_format, iter_rows, normalise_text, READERS, text_id
+from .documents import Document, ReadOptions, read_documents, read_folder
+from .files import READERS, file_format, iter_rows, normalise_text, text_id
 from .generation import check_strategy, generate_pairs
-from .pairs import iter_numbered, Pair, pair_to_row, pairs_to_retrieval, PairSet, save_pairs
-from .quality import DataReport, make_report, plot_lengths, table, Tally
-from ragcun.data.splitting import (
-    check_ratios, first_rows, NEAR_LIMIT, near_links, near_memory, number_keys, plan_split, SIDES, SplitPlan,
-)
-from ..core import logger
+from .pairs import Pair, PairSet, iter_numbered, pair_to_row, pairs_to_retrieval, save_pairs
+from .quality import DataReport, Tally, make_report, plot_lengths, table
+from .splitting import (NEAR_LIMIT, SIDES, SplitPlan, check_ratios, first_rows, near_links, near_memory,
+                                   number_keys, plan_split)
 
 # %% auto #0
 __all__ = ['SOURCES', 'WriteOptions', 'RowFile', 'staging', 'write_sides', 'move_all', 'count_strategies', 'with_negatives',
@@ -52,25 +50,33 @@ class RowFile:
         self,
         path: Path,   # its name says the format
     ):
-        self.path, self.kind, self.rows = path, file_format(path), 0
+        self.path = path
+        self.kind = file_format(path)
+        self.rows = 0
         self.pairs: list[Pair] = []
         self.stream = None if self.kind in (".csv", ".tsv", ".parquet") else _open_output(path)
+
     def add(
         self,
         pair: Pair,   # the next row
     ) -> None:
         "Write one row."
         self.rows += 1
-        if self.stream is None: self.pairs.append(pair)
+        if self.stream is None:
+            self.pairs.append(pair)
         elif self.kind == ".json":
             text = json.dumps(pair_to_row(pair), ensure_ascii=False, indent=1).replace("\n", "\n ")
             self.stream.write((("[\n " if self.rows == 1 else ",\n ") + text).encode())
-        else: self.stream.write((json.dumps(pair_to_row(pair), ensure_ascii=False) + "\n").encode())
+        else:
+            self.stream.write((json.dumps(pair_to_row(pair), ensure_ascii=False) + "\n").encode())
+
     def close(self) -> None:
         "Finish the file."
-        if self.stream is None: save_pairs(self.pairs, self.path)
+        if self.stream is None:
+            save_pairs(self.pairs, self.path)
         else:
-            if self.kind == ".json": self.stream.write(b"\n]\n" if self.rows else b"[]\n")
+            if self.kind == ".json":
+                self.stream.write(b"\n]\n" if self.rows else b"[]\n")
             self.stream.close()
 
 def _open_output(path: Path) -> Any:
@@ -86,9 +92,12 @@ def _clear_stale(folder: Path) -> None:
     "Remove what a killed run of this machine left behind."
     for old in folder.glob(f"{_mark()}*"):
         pid = old.name.removeprefix(_mark()).split("-")[0]
-        try: os.kill(int(pid), 0)
-        except ProcessLookupError: shutil.rmtree(old, ignore_errors=True)
-        except (ValueError, OSError): continue
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            shutil.rmtree(old, ignore_errors=True)
+        except (ValueError, OSError):
+            continue
 
 @contextlib.contextmanager
 def staging(
@@ -101,8 +110,10 @@ def staging(
         tmp = Path(tempfile.mkdtemp(prefix=f"{_mark()}{os.getpid()}-", dir=folder))
     except OSError as e:
         raise UserError(f"cannot write here: {e.strerror}", str(folder), "Choose another --output_dir.") from e
-    try: yield tmp
-    finally: shutil.rmtree(tmp, ignore_errors=True)
+    try:
+        yield tmp
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
 
 # %% ../../nbs/1_data/09_preparation.ipynb #7ee6f508
 def _add_distractors(test: RetrievalData, others: dict[str, str], options: WriteOptions) -> int:
@@ -111,7 +122,8 @@ def _add_distractors(test: RetrievalData, others: dict[str, str], options: Write
     free = sorted(d for d, t in others.items() if d not in test.corpus and normalise_text(t) not in known)
     count = len(free) if options.distractors < 0 else min(options.distractors, len(free))
     drawn = np.random.default_rng(options.seed).permutation(len(free))[:count]
-    for i in sorted(drawn.tolist()): test.corpus[free[i]] = others[free[i]]
+    for i in sorted(drawn.tolist()):
+        test.corpus[free[i]] = others[free[i]]
     return count
 
 def write_sides(
@@ -122,15 +134,21 @@ def write_sides(
 ) -> tuple[list[str], RetrievalData]:   # names of the files written, the test set
     "Write train, val and test_eval."
     files = {s: RowFile(folder/f"{SIDES[s]}{options.suffix}") for s in (0, 1) if s == 0 or (sides == s).any()}
-    test, others = PairSet(name="test"), dict[str, str]()
+    test = PairSet(name="test")
+    others = dict[str, str]()
     for p, side in zip(progress(pairs, "writing", len(sides), "row"), sides, strict=True):
-        if side == 2: test.pairs.append(p)
-        else: files[int(side)].add(p)
-        if side != 2 and options.distractors: others[p.document_id or text_id(p.positive)] = p.positive
-    for f in files.values(): f.close()
+        if side == 2:
+            test.pairs.append(p)
+        else:
+            files[int(side)].add(p)
+        if side != 2 and options.distractors:
+            others[p.document_id or text_id(p.positive)] = p.positive
+    for f in files.values():
+        f.close()
     data = pairs_to_retrieval(test)
     _add_distractors(data, others, options)
-    if len(test): save_retrieval(data, folder/"test_eval.json")
+    if len(test):
+        save_retrieval(data, folder/"test_eval.json")
     return [f.path.name for f in files.values()] + ["test_eval.json"] * bool(len(test)), data
 
 def move_all(
@@ -139,8 +157,10 @@ def move_all(
 ) -> None:
     "Put finished files in their places."
     try:
-        for t in targets: t.parent.mkdir(parents=True, exist_ok=True)
-        for m, t in zip(made, targets, strict=True): os.replace(m, t)
+        for t in targets:
+            t.parent.mkdir(parents=True, exist_ok=True)
+        for m, t in zip(made, targets, strict=True):
+            os.replace(m, t)
     except OSError as e:
         raise UserError(f"cannot write: {e.strerror}", str(e.filename2 or e.filename),
                         "Choose another --output.") from e
@@ -152,7 +172,8 @@ def count_strategies(
 ) -> Iterator[Pair]: # the same rows
     "Count how rows were made while they pass."
     for p in pairs:
-        if p.strategy: found[p.strategy] = found.get(p.strategy, 0) + 1
+        if p.strategy:
+            found[p.strategy] = found.get(p.strategy, 0) + 1
         yield p
 
 # %% ../../nbs/1_data/09_preparation.ipynb #725b97b8
@@ -165,10 +186,12 @@ def with_negatives(
 ) -> list[Pair]: # the same rows in the same order
     "Add negatives to training rows, from the training side's documents only: others would leak."
     from ragcun.data.negatives import mine_bm25, mine_random
-    rows, train = list(pairs), np.flatnonzero(sides == 0)
+    rows = list(pairs)
+    train = np.flatnonzero(sides == 0)
     mine = mine_bm25 if kind == "bm25" else mine_random
     mined = mine(PairSet(rows[i] for i in train), num_negatives=num_negatives, seed=seed)
-    for i, p in zip(train, mined, strict=True): rows[i] = replace(rows[i], negatives=p.negatives)
+    for i, p in zip(train, mined, strict=True):
+        rows[i] = replace(rows[i], negatives=p.negatives)
     return rows
 
 # %% ../../nbs/1_data/09_preparation.ipynb #c6191924
@@ -221,7 +244,8 @@ def check_config(
     if not config.output and not config.output_dir:
         raise UserError("nowhere to write", "prepare",
                         "Add --output data/processed/train.json or --output_dir data/processed.")
-    if config.split is not None: check_ratios(config.split)
+    if config.split is not None:
+        check_ratios(config.split)
     if config.num_pairs is not None and config.num_pairs < 1:
         raise UserError(f"{config.num_pairs} pairs asked for", "--num_pairs", "Give a number from 1 up.")
     check_strategy(config.strategy)
@@ -254,15 +278,17 @@ class Source:
 
 def _asked(config: PrepareConfig, documents: Sequence[Document]) -> PairSet:
     "Questions from a language model; answers so far are kept beside the output."
-    from ragcun.data.generation import question_pairs, QuestionConfig
+    from ragcun.data.generation import QuestionConfig, question_pairs
     cache = _outputs(config)[1]/"questions.jsonl"
     asked = QuestionConfig(config.questions_url, config.questions_model, str(cache))
     return question_pairs(list(documents)[:config.num_pairs], asked)
 
 def _generated(config: PrepareConfig, documents: Sequence[Document], **known: Any) -> Source:
     "Pairs made from documents."
-    if config.questions_url: pairs = _asked(config, documents)
-    else: pairs = generate_pairs(documents, config.strategy, config.num_pairs, config.seed)
+    if config.questions_url:
+        pairs = _asked(config, documents)
+    else:
+        pairs = generate_pairs(documents, config.strategy, config.num_pairs, config.seed)
     if not len(pairs):
         raise UserError(f"no pair could be made from {len(documents):,} documents", f"--strategy {config.strategy}",
                         "Use --strategy auto, and documents of two sentences or more.")
@@ -278,7 +304,8 @@ def open_source(
     kind: str,               # which input is given
 ) -> Source:
     "Read documents and make pairs from them, or point to the pairs."
-    if kind == "documents": return _generated(config, read_documents(str(config.documents)), kind=kind)
+    if kind == "documents":
+        return _generated(config, read_documents(str(config.documents)), kind=kind)
     if kind == "input_dir":
         found = read_folder(str(config.input_dir), ReadOptions(config.max_tokens, config.overlap))
         others = [(f"{n} {kind}", "of a kind that is not read") for kind, n in found.unread.items()]
@@ -286,7 +313,8 @@ def open_source(
     if kind == "python_packages":
         from ragcun.data.generation import python_package_pairs
         names = config.python_packages or ()
-        if isinstance(names, str): names = [n.strip() for n in names.split(",")]
+        if isinstance(names, str):
+            names = [n.strip() for n in names.split(",")]
         packages = python_package_pairs(list(names), config.num_pairs or 4000, config.seed)
         return Source(lambda: packages, kind, documents=len(packages), made=len(packages))
     path = str(config.csv_file or config.input)
@@ -306,7 +334,10 @@ class Scan:
 class _Faults:
     "Counts the rows that cannot be used, by reason."
     def __init__(self, stop: bool, where: str):
-        self.stop, self.where, self.rows = stop, where, dict[str, list[int]]()
+        self.stop = stop
+        self.where = where
+        self.rows = dict[str, list[int]]()
+
     def __call__(self, number: int, fault: str) -> None:
         if "its fields are" in fault and number <= 2:
             raise UserError(fault, f"{self.where}, row {number}", "Rename the columns to query, positive and negative.")
@@ -318,8 +349,10 @@ class _Faults:
 def _usable(source: Source, config: PrepareConfig, faults: _Faults | None) -> Iterator[Pair]:
     "The usable rows of a source, in order: the same in both readings."
     for number, p in iter_numbered(source.rows(), config.split_name, faults or (lambda number, fault: None)):
-        if not _is_equal(p.query, p.positive): yield p
-        elif faults: faults(number, "query is equal to the positive")
+        if not _is_equal(p.query, p.positive):
+            yield p
+        elif faults:
+            faults(number, "query is equal to the positive")
 
 def _is_equal(query: str, positive: str) -> bool:
     "Equal after normalising; a text much longer than the other is not."
@@ -329,7 +362,8 @@ def _check_same_ids(ids: bytearray, keys: np.ndarray, kind: str, where: str) -> 
     "One id must not stand for two texts."
     given = np.frombuffer(bytes(ids), dtype=np.uint64).reshape(-1, 2)
     rows = np.flatnonzero(given.any(1))
-    first, text = number_keys(given[rows]), number_keys(keys[rows])
+    first = number_keys(given[rows])
+    text = number_keys(keys[rows])
     wrong = np.flatnonzero(text[first] != text)
     if len(wrong):
         raise UserError(f"one {kind} id stands for two different texts",
@@ -346,7 +380,8 @@ def scan_source(
 ) -> Scan:
     "Read every row once; keep counts and hashes."
     where = str(config.csv_file or config.input or source.kind)
-    tally, faults = Tally(config.token_limit), _Faults(config.on_fault == "stop", where)
+    tally = Tally(config.token_limit)
+    faults = _Faults(config.on_fault == "stop", where)
     ids = {"query": bytearray(), "document": bytearray()}
     for p in progress(_usable(source, config, faults), "checking", unit="row"):
         tally.add(p)
@@ -357,7 +392,8 @@ def scan_source(
                         "; ".join(f"{len(r)} rows: {f}" for f, r in faults.rows.items())
                         or "Give rows with query and positive.")
     queries, documents = tally.keys
-    for kind, keys in (("query", queries), ("document", documents)): _check_same_ids(ids[kind], keys, kind, where)
+    for kind, keys in (("query", queries), ("document", documents)):
+        _check_same_ids(ids[kind], keys, kind, where)
     keep = _draw(first_rows(queries, documents), config)
     return Scan(tally, keep, tally.rows + sum(map(len, faults.rows.values())), faults.rows)
 
@@ -414,6 +450,7 @@ class PrepareReport:
     def as_dict(self) -> dict[str, Any]: # field → value
         "For a json file; the same run gives the same bytes."
         return asdict(self)
+
     def lines(self) -> list[tuple[str, str]]: # name and value, in the order shown
         "Name and value of each line of the table."
         missed = self.asked and self.made is not None and self.made < self.asked
@@ -428,13 +465,17 @@ class PrepareReport:
         out += [("strategies", ", ".join(f"{s} {n:,}" for s, n in self.strategies.items()))]
         return out + [("split", self.split), *self.data.lines(), ("test corpus", self._test()),
                       *(("written", f) for f in self.files)]
+
     def _test(self) -> str:
         "The size of the test corpus, and what it makes trivial."
         if not self.test.get("documents"): return ""
         n = self.test["documents"]
         note = f": recall@{n} is 1 whatever the model; --distractors -1 adds the other documents" if n <= 20 else ""
         return f"{self.test['queries']:,} queries, {n:,} documents{note}"
-    def __str__(self) -> str: return table(self.lines())
+
+    def __str__(self) -> str:
+        return table(self.lines())
+
     def plot_lengths(self,
         ax: Any = None,   # axes to draw on; None: new ones
     ) -> Any: # the axes
@@ -446,8 +487,10 @@ def _make_report(config: PrepareConfig, source: Source, scan: Scan, plan: SplitP
     "Everything but the files."
     dropped = {reason: len(rows) for reason, rows in scan.dropped.items()}
     unique = int(first_rows(*scan.tally.keys).sum())
-    if scan.tally.rows > unique: dropped["duplicate of an earlier row"] = scan.tally.rows - unique
-    if unique > len(plan.sides): dropped[f"more than the {config.num_pairs:,} asked for"] = unique - len(plan.sides)
+    if scan.tally.rows > unique:
+        dropped["duplicate of an earlier row"] = scan.tally.rows - unique
+    if unique > len(plan.sides):
+        dropped[f"more than the {config.num_pairs:,} asked for"] = unique - len(plan.sides)
     asked = {k: v for k, v in asdict(config).items() if v not in (None, "", False)}
     return PrepareReport(
         asked, scan.read, len(plan.sides), dropped, {r: rows[:5] for r, rows in scan.dropped.items()}, config.num_pairs,
@@ -481,5 +524,6 @@ def prepare(
         write_json(tmp/"prepare_report.json", report.as_dict())
         move_all([tmp/n for n in [*names, "prepare_report.json"]], [*targets, folder/"prepare_report.json"])
     for old in (folder/f"val{_suffix(output)}", folder/"test_eval.json"):
-        if old.exists() and old not in targets: logger.warning("%s is from an earlier run; this one made none", old)
+        if old.exists() and old not in targets:
+            logger.warning("%s is from an earlier run; this one made none", old)
     return report

@@ -17,7 +17,7 @@ import numpy as np
 from .documents import estimate_tokens
 from .files import normalise_text
 from .pairs import Pair, PairSet
-from .splitting import hash_bytes, near_duplicates, number_keys, SIDES
+from .splitting import SIDES, hash_bytes, near_duplicates, number_keys
 
 # %% auto #0
 __all__ = ['SAMPLE', 'script_of', 'Tally', 'DataReport', 'table', 'make_report', 'data_report', 'plot_lengths']
@@ -45,8 +45,12 @@ class Tally:
         self,
         token_limit: int = 256,   # tokens that the model reads
     ):
-        self.token_limit, self.rows, self.every = token_limit, 0, 1
-        self.query_keys, self.document_keys, self.contained = bytearray(), bytearray(), bytearray()
+        self.token_limit = token_limit
+        self.rows = 0
+        self.every = 1
+        self.query_keys = bytearray()
+        self.document_keys = bytearray()
+        self.contained = bytearray()
         self.sample: list[tuple[int, int, int, int, int, str]] = []
 
     def add(
@@ -54,11 +58,13 @@ class Tally:
         pair: Pair,   # the next row
     ) -> None:
         "Count one row."
-        query, document = normalise_text(pair.query), normalise_text(pair.positive)
+        query = normalise_text(pair.query)
+        document = normalise_text(pair.positive)
         self.contained.append(query in document)
         self.query_keys += hash_bytes(query)
         self.document_keys += hash_bytes(document)
-        if self.rows % self.every == 0: self._keep(pair)
+        if self.rows % self.every == 0:
+            self._keep(pair)
         self.rows += 1
 
     def _keep(self, pair: Pair) -> None:
@@ -66,7 +72,9 @@ class Tally:
         texts = pair.query, pair.positive
         counts: list[int] = [*map(len, texts), *map(estimate_tokens, texts)]
         self.sample.append((self.rows, *counts, script_of(pair.positive)))    # type: ignore[arg-type]
-        if len(self.sample) >= 2 * SAMPLE: self.sample, self.every = self.sample[::2], self.every * 2
+        if len(self.sample) >= 2 * SAMPLE:
+            self.sample = self.sample[::2]
+            self.every = self.every * 2
 
     def only(
         self,
@@ -74,9 +82,11 @@ class Tally:
     ) -> Tally:             # a tally of the kept rows
         "What would have been counted without the other rows."
         out = Tally(self.token_limit)
-        out.rows, out.every = int(keep.sum()), self.every
+        out.rows = int(keep.sum())
+        out.every = self.every
         queries, documents = self.keys
-        out.query_keys, out.document_keys = bytearray(queries[keep].tobytes()), bytearray(documents[keep].tobytes())
+        out.query_keys = bytearray(queries[keep].tobytes())
+        out.document_keys = bytearray(documents[keep].tobytes())
         out.contained = bytearray(np.frombuffer(self.contained, dtype=np.uint8)[keep].tobytes())
         out.sample = [s for s in self.sample if keep[s[0]]] or self.sample
         return out
@@ -109,6 +119,7 @@ class DataReport:
     def as_dict(self) -> dict[str, Any]: # field → value
         "For a json file."
         return asdict(self)
+
     def lines(self) -> list[tuple[str, str]]: # name and value, in the order shown
         "Name and value of each line of the table."
         out = [(name, f"{n:,} pairs, {self.documents[name]:,} documents") for name, n in self.rows.items()]
@@ -118,13 +129,16 @@ class DataReport:
         out += [("query in its positive", f"{self.contained:,}"),
                 ("several answers", f"{self.several_answers:,} questions")]
         near = "not looked for"
-        if self.near_duplicates is not None: near = f"{self.near_duplicates:,} documents (false-negative suspects)"
+        if self.near_duplicates is not None:
+            near = f"{self.near_duplicates:,} documents (false-negative suspects)"
         out += [("near duplicates", near)]
         out += [(f"cut at {self.token_limit} tokens",
                  ", ".join(f"{100 * s:.1f} % of {c}" for c, s in self.cut.items()))]
         out += [("characters, median", ", ".join(f"{q[5]:,} in {c}" for c, q in self.lengths.items()))]
         return out + [("scripts", ", ".join(f"{s} {n:,}" for s, n in self.scripts.items()))]
-    def __str__(self) -> str: return table(self.lines())
+
+    def __str__(self) -> str:
+        return table(self.lines())
 
 def table(
     lines: Iterable[tuple[str, str]],   # name, value
@@ -156,7 +170,8 @@ def make_report(
 ) -> DataReport:
     "The report of what a tally has seen."
     queries, documents = tally.keys
-    numbers, different = number_keys(documents), len(np.unique(np.concatenate([queries, documents], 1), axis=0))
+    numbers = number_keys(documents)
+    different = len(np.unique(np.concatenate([queries, documents], 1), axis=0))
     columns = {c: np.array([s[i] for s in tally.sample] or [0]) for i, c in ((1, "query"), (2, "positive"))}
     tokens = {c: np.array([s[i] for s in tally.sample] or [0]) for i, c in ((3, "query"), (4, "positive"))}
     return DataReport(
@@ -181,7 +196,8 @@ def data_report(
     "Report on pairs in memory, with near duplicates."
     parts = [p or PairSet() for p in (train, val, test)]
     tally = Tally(token_limit)
-    for p in (p for part in parts for p in part): tally.add(p)
+    for p in (p for part in parts for p in part):
+        tally.add(p)
     texts = list(dict.fromkeys(p.positive for part in parts for p in part))
     near = [(texts[i], texts[j]) for i, j in near_duplicates(texts)]
     return make_report(tally, np.repeat(np.arange(3), [len(p) for p in parts]), near)
@@ -193,11 +209,13 @@ def plot_lengths(
 ) -> Any:                  # the axes
     "How long the texts are: share of texts up to a length, for each column."
     import matplotlib.pyplot as plt
-    if ax is None: ax = plt.subplots(figsize=(6, 3), layout="constrained")[1]
+    if ax is None:
+        ax = plt.subplots(figsize=(6, 3), layout="constrained")[1]
     for column, q in report.lengths.items():
         ax.plot(np.maximum(q, 1), np.arange(0, 101, 10), marker="o", ms=4, label=column)
     ax.set(xscale="log", xlabel="characters", ylabel="% of texts up to this length", title="How long the texts are")
-    for axis in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter): axis("{x:.0f}")
+    for axis in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+        axis("{x:.0f}")
     ax.tick_params(axis="x", which="minor", labelsize=7)
     ax.grid(alpha=.3)
     ax.legend()

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import progress, UserError
+from ..core import UserError, logger, progress
 from .files import normalise_text
 from .pairs import PairSet
-from ..core import logger
 
 # %% auto #0
 __all__ = ['SIDES', 'BANDS', 'ROWS', 'NEAR_BYTES', 'NEAR_LIMIT', 'hash_bytes', 'text_keys', 'number_keys', 'first_rows',
@@ -116,8 +115,10 @@ def near_duplicates(
     logger.info("near duplicates: %s texts, about %.0f MB", f"{len(texts):,}", near_memory(len(texts)) / 1e6)
     found = []
     for i, j in sorted(_candidates(_signatures(texts))):
-        a, b = shingles(texts[i]), shingles(texts[j])
-        if len(a & b) >= threshold * len(a | b): found.append((i, j))
+        a = shingles(texts[i])
+        b = shingles(texts[j])
+        if len(a & b) >= threshold * len(a | b):
+            found.append((i, j))
     return found
 
 def drop_near_duplicates(
@@ -142,7 +143,8 @@ def group_rows(
     n = len(query_numbers)
     rows = np.arange(n)
     extra = np.array(links, dtype=np.int64).reshape(-1, 2)
-    a, b = np.concatenate([rows, rows, extra[:, 0]]), np.concatenate([query_numbers, document_numbers, extra[:, 1]])
+    a = np.concatenate([rows, rows, extra[:, 0]])
+    b = np.concatenate([query_numbers, document_numbers, extra[:, 1]])
     if not n: return rows
     return connected_components(coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(n, n)), directed=False)[1]
 
@@ -152,8 +154,10 @@ def check_ratios(
 ) -> tuple[float, float, float]: # train, validation, test
     "Three numbers that sum to 1 (two: no validation), or what to type instead."
     r = tuple(float(x) for x in ratios)
-    if len(r) == 2: r = (r[0], 0.0, r[1])
-    if len(r) != 3: raise UserError(f"{len(r)} split ratios", "--split", "Give three, for example --split 0.8 0.1 0.1.")
+    if len(r) == 2:
+        r = (r[0], 0.0, r[1])
+    if len(r) != 3:
+        raise UserError(f"{len(r)} split ratios", "--split", "Give three, for example --split 0.8 0.1 0.1.")
     if not all(0 <= x <= 1 for x in r) or abs(sum(r) - 1) > 1e-6:
         raise UserError(f"the split ratios sum to {sum(r):g}, not to 1", "--split",
                         f"Use for example --split {_mended(r)}.")
@@ -198,7 +202,8 @@ def _mend(of_group: np.ndarray, size: np.ndarray, order: np.ndarray, target: np.
     "Move groups of one row from sides with too many rows to sides with too few."
     have = np.bincount(of_group, weights=size, minlength=3).astype(int)
     for _ in range(3):
-        over, under = int(np.argmax(have - target)), int(np.argmin(have - target))
+        over = int(np.argmax(have - target))
+        under = int(np.argmin(have - target))
         k = min(have[over] - target[over], target[under] - have[under])
         single = [g for g in order[::-1] if of_group[g] == over and size[g] == 1][:max(0, k)]
         of_group[single] = under
@@ -222,9 +227,11 @@ class SplitPlan:
         "Rows on each side."
         n = np.bincount(self.sides, minlength=3)
         return int(n[0]), int(n[1]), int(n[2])
+
     def __str__(self) -> str:
         note = "" if self.made == self.asked else f", asked {'/'.join(map(str, self.asked))} ({self._why()})"
         return f"{'/'.join(map(str, self.made))} train/val/test{note}"
+
     def _why(self) -> str:
         "Why the sizes were missed."
         if 2 * self.largest > len(self.sides):
@@ -262,11 +269,13 @@ def split_pairs(
     near: bool | None = None,                      # look for near duplicates; None: up to 200,000 rows
 ) -> tuple[PairSet, PairSet, PairSet]:             # train, validation, test, rows in the order they had
     "Split so that no document, question or near duplicate is on two sides."
-    queries, documents = text_keys(p.query for p in pairs), text_keys(p.positive for p in pairs)
+    queries = text_keys(p.query for p in pairs)
+    documents = text_keys(p.positive for p in pairs)
     check_ratios(ratios)
     near = len(pairs) <= NEAR_LIMIT if near is None else near
     plan = plan_split(queries, documents, ratios, seed, near_links(pairs.documents, documents) if near else None)
-    if plan.made != plan.asked: logger.info("split: %s", plan)
+    if plan.made != plan.asked:
+        logger.info("split: %s", plan)
     parts = [PairSet((pairs[int(i)] for i in np.flatnonzero(plan.sides == s)), f"{pairs.name}/{name}".strip("/"))
              for s, name in enumerate(SIDES)]
     return parts[0], parts[1], parts[2]
@@ -285,7 +294,8 @@ def find_leaks(
     if near:
         seen_documents = list(dict.fromkeys(left.documents))
         found = near_duplicates(seen_documents + right.documents)
-        rows, n = np.arange(len(seen_documents) + len(right)), len(seen_documents)
+        rows = np.arange(len(seen_documents) + len(right))
+        n = len(seen_documents)
         groups = group_rows(rows, rows, found)
         out["near document"] = int(np.isin(groups[n:], groups[:n]).sum())
     return out

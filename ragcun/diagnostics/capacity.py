@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..core import UserError
-from ..models.evidence import information
 from ..figures import finite_array
+from ..models.evidence import information
 
 # %% auto #0
 __all__ = ['simulate_p_values', 'temper', 'predict_recall', 'measure_recall', 'fit_tau']
@@ -33,7 +33,8 @@ def simulate_p_values(
     seed: int = 0,  # of the draws
 ) -> np.ndarray:  # [queries, documents], P(an unrelated document has at least this evidence)
     "p-values of related documents under the null of unrelated ones, by importance sampling."
-    r, rng = finite_array(rho, "rho"), np.random.default_rng(seed)
+    r = finite_array(rho, "rho")
+    rng = np.random.default_rng(seed)
     information(r)
     p_values = np.empty((queries, documents))
     for row, q in zip(p_values, rng.standard_normal((queries, len(r))), strict=True):
@@ -75,11 +76,13 @@ def measure_recall(
     seed: int = 0,  # of the subsets
 ) -> list[float]:  # Recall@1 for each size
     "Recall@1 when each query's one document stands among so many drawn ones that do not answer it."
-    query, document = finite_array(u, "query vectors", 2), finite_array(v, "document vectors", 2)
+    query = finite_array(u, "query vectors", 2)
+    document = finite_array(v, "document vectors", 2)
     if max(sizes) > len(document) or min(sizes) < 1 or len(related) != len(query) or not all(related):
         raise UserError(f"{len(document)} documents, sizes {list(sizes)}", "sizes",
                         "Give each query an answer, and sizes within the corpus")
-    rng, beaten = np.random.default_rng(seed), np.zeros((len(query), len(sizes)))
+    rng = np.random.default_rng(seed)
+    beaten = np.zeros((len(query), len(sizes)))
     for i, (q, own) in enumerate(zip(query, related, strict=True)):
         distance = ((document - q) ** 2).sum(1)
         order = rng.permutation(len(document))

@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core import atomic_write, logger, UserError, write_json
-from .space import DiagnoseConfig, draw_sample, measure_space, Sample, Side
-from ragcun.figures import (
-    figure_base64, headless, new_axes, plot_before_after, plot_information, plot_pair_distances, plot_qq, plot_spectrum,
-    save_figure,
-)
+from ..core import UserError, atomic_write, logger, write_json
+from .space import DiagnoseConfig, Sample, Side, draw_sample, measure_space
+from ..figures import (figure_base64, headless, new_axes, plot_before_after, plot_information, plot_pair_distances,
+                            plot_qq, plot_spectrum, save_figure)
 
 # %% auto #0
 __all__ = ['ROWS', 'Features', 'STYLE', 'CAPTIONS', 'Diagnosis', 'compare_spaces', 'diagnose', 'diagnosis_figures',
@@ -115,12 +113,14 @@ class Diagnosis:
 
     def table(self) -> list[tuple[str, str, str, str]]:  # what, base, model, a true Gaussian
         "The rows in plain words."
-        b, m = self.base.numbers, self.model.numbers
+        b = self.base.numbers
+        m = self.model.numbers
         return [(what, say(b), say(m), healthy(m)) for what, say, healthy in ROWS]
 
     def headline(self) -> str:  # one sentence
         "The finding in one sentence."
-        b, m = self.base.numbers["documents"], self.model.numbers["documents"]
+        b = self.base.numbers["documents"]
+        m = self.model.numbers["documents"]
         return (f"The {self.base_name} spreads the documents as {_use(b)} equal directions would, "
                 f"the model as {_use(m)}.")
 
@@ -184,7 +184,8 @@ def compare_spaces(
     (base_q, base_x), base_name = _base_features(model, sample, features)
     unit = np.sqrt(2 / ((base_q**2).mean() + (base_x**2).mean()))
     base = measure_space(base_q * unit, base_x * unit, sample, None, config)
-    (q, x), rho = (model.project(h) for h in features), np.asarray(model.rho_numpy, dtype=np.float64)
+    q, x = (model.project(h) for h in features)
+    rho = np.asarray(model.rho_numpy, dtype=np.float64)
     return Diagnosis(name, base_name, base, measure_space(q, x, sample, rho, config), config)
 
 
@@ -195,7 +196,8 @@ def diagnose(
 ) -> Diagnosis:  # prints as a table; .plot() for the picture
     "Say how healthy the embedding space is, base and model side by side on the same texts."
     sample = draw_sample(data, config)
-    if len(sample.documents) > 500: logger.info("diagnose: %d queries, %d documents", len(sample.queries), len(sample.documents))
+    if len(sample.documents) > 500:
+        logger.info("diagnose: %d queries, %d documents", len(sample.queries), len(sample.documents))
     h = model.features(sample.queries, "query"), model.features(sample.documents, "document")
     return compare_spaces(model, sample, h, config, getattr(data, "name", ""))
 
@@ -211,7 +213,8 @@ def diagnosis_figures(
     diagnosis: Diagnosis,  # what to draw
 ) -> dict[str, Any]:  # file name without ending → axes
     "All figures of a diagnosis, as plain figures."
-    b, m = diagnosis.base.view, diagnosis.model.view
+    b = diagnosis.base.view
+    m = diagnosis.model.view
     numbers = diagnosis.model.numbers
     with headless():
         pairs = new_axes(8, 3, columns=2)

@@ -41,9 +41,11 @@ def marchenko_pastur(
 ) -> np.ndarray:  # [d], largest first
     "Expected eigenvalues of the covariance of a sample of N(0, I_d)."
     gamma = d / (samples - 1)
-    low, high = (1 - np.sqrt(gamma)) ** 2, (1 + np.sqrt(gamma)) ** 2
+    low = (1 - np.sqrt(gamma)) ** 2
+    high = (1 + np.sqrt(gamma)) ** 2
     x = low + (high - low) * (1 - np.cos(np.linspace(0, np.pi, 4001))) / 2
-    middle, width = (x[1:] + x[:-1]) / 2, np.diff(x)
+    middle = (x[1:] + x[:-1]) / 2
+    width = np.diff(x)
     mass = np.sqrt(np.maximum((high - middle) * (middle - low), 0)) / (2 * np.pi * gamma * middle) * width
     atom = max(0.0, 1 - 1 / gamma)
     cdf = atom + (1 - atom) * np.concatenate([[0], np.cumsum(mass)]) / mass.sum()
@@ -56,7 +58,8 @@ def spectrum(
 ) -> Spectrum:  # measured beside expected
     "Eigenvalues of the covariance beside the Marchenko–Pastur law."
     n, d = as_cloud(z).shape
-    values, gamma = eigenvalues(z), d / (n - 1)
+    values = eigenvalues(z)
+    gamma = d / (n - 1)
     edges = (1 - np.sqrt(gamma)) ** 2 if gamma < 1 else 0.0, (1 + np.sqrt(gamma)) ** 2
     return Spectrum(values / max(values.mean(), 1e-300), marchenko_pastur(d, n), *edges, n)
 
@@ -99,9 +102,13 @@ def mardia(
 ) -> tuple[float, float, float, float]:  # skewness, its p-value, kurtosis, its p-value
     "Mardia's tests of multivariate skewness and kurtosis."
     from scipy.stats import chi2, norm
-    m, (n, d) = _mahalanobis(z), np.shape(z)
-    skewness, kurtosis = float((m**3).mean()), float((np.diag(m) ** 2).mean())
-    factor, mean, variance = 1.0, float(d * (d + 2)), 8 * d * (d + 2) / n
+    m = _mahalanobis(z)
+    n, d = np.shape(z)
+    skewness = float((m**3).mean())
+    kurtosis = float((np.diag(m) ** 2).mean())
+    factor = 1.0
+    mean = float(d * (d + 2))
+    variance = 8 * d * (d + 2) / n
     if corrected:
         factor = (d + 1) * (n + 1) * (n + 3) / (n * ((n + 1) * (d + 1) - 6))
         mean *= (n - 1) / (n + 1)
@@ -115,11 +122,13 @@ def henze_zirkler(
 ) -> tuple[float, float]:  # statistic, p-value (log-normal approximation)
     "Henze & Zirkler 1990: weighted distance of the empirical characteristic function from the normal one."
     from scipy.stats import norm
-    m, (n, d) = _mahalanobis(z), np.shape(z)
+    m = _mahalanobis(z)
+    n, d = np.shape(z)
     own = np.diag(m)
     apart = np.maximum(own[:, None] + own[None] - 2 * m, 0)
     b = ((2 * d + 1) * n / 4) ** (2 / (d + 4)) / 2
-    a, w = 1 + 2 * b, (1 + b) * (1 + 3 * b)
+    a = 1 + 2 * b
+    w = (1 + b) * (1 + 3 * b)
     shrunk = np.exp(-b / (2 * (1 + b)) * own).mean() * 2 * (1 + b) ** (-d / 2)
     statistic = n * (np.exp(-b / 2 * apart).mean() - shrunk + a ** (-d / 2))
     mean = 1 - a ** (-d / 2) * (1 + d * b / a + d * (d + 2) * b**2 / (2 * a**2))
@@ -137,8 +146,10 @@ def gaussian_tests(
     seed: int = 0,  # of the subsample
 ) -> GaussianTests:  # statistics, p-values and what was tested
     "Mardia and Henze–Zirkler on a seeded subsample of vectors and coordinates."
-    cloud, rng = as_cloud(z), np.random.default_rng(seed)
-    n, d = min(samples, len(cloud)), min(coordinates, cloud.shape[1], max(1, len(cloud) // 5))
+    cloud = as_cloud(z)
+    rng = np.random.default_rng(seed)
+    n = min(samples, len(cloud))
+    d = min(coordinates, cloud.shape[1], max(1, len(cloud) // 5))
     part = cloud[np.sort(rng.permutation(len(cloud))[:n])][:, np.sort(rng.permutation(cloud.shape[1])[:d])]
     skewness, p_skewness, kurtosis, p_kurtosis = mardia(part)
     statistic, p_statistic = henze_zirkler(part)
@@ -178,7 +189,8 @@ def unrelated_law(
     x: Any,  # [n, d], row i answers query i
 ) -> ChiSquareLaw:  # of ½‖q − x‖² for unrelated q and x
     "Half the squared distance of unrelated pairs against χ²_d; each vector is used once: independent pairs."
-    query, document = as_cloud(q, "queries"), as_cloud(x, "documents")
+    query = as_cloud(q, "queries")
+    document = as_cloud(x, "documents")
     if query.shape != document.shape:
         shapes = f"queries {query.shape}, documents {document.shape} differ"
         raise UserError(shapes, "pairs", "Pass one document a query")
@@ -192,7 +204,9 @@ def related_law(
     rho: Any,  # [d] correlations
 ) -> ChiSquareLaw:  # of Σ (x − ρq)² / (1 − ρ²)
     "Residual of related pairs about the prediction ρ⊙q against χ²_d."
-    query, document, r = as_cloud(q, "queries"), as_cloud(x, "documents"), finite_array(rho, "rho")
+    query = as_cloud(q, "queries")
+    document = as_cloud(x, "documents")
+    r = finite_array(rho, "rho")
     if query.shape != document.shape or query.shape[1] != len(r):
         shapes = f"queries {query.shape}, documents {document.shape} and rho {r.shape}"
         raise UserError(f"{shapes} do not fit", "pairs", "Check the dimensions")
@@ -215,7 +229,8 @@ def qq_norms(
 ) -> tuple[np.ndarray, np.ndarray]:  # theoretical and sample quantiles of ‖z‖²/d
     "Quantiles of the squared lengths against χ²_d, both divided by d."
     from scipy.stats import chi2
-    cloud, at = as_cloud(z), (np.arange(points) + 0.5) / points
+    cloud = as_cloud(z)
+    at = (np.arange(points) + 0.5) / points
     return chi2(cloud.shape[1]).ppf(at) / cloud.shape[1], np.quantile((cloud**2).mean(1), at)
 
 # %% ../../nbs/6_diagnostics/01_gaussianity.ipynb #712e9d7c
@@ -264,7 +279,8 @@ def drift_test(
 ) -> Drift:  # verdict, p-value, size of the change
     "Whether a new batch of vectors follows the law of the reference, with a stated false-alarm rate."
     rng = np.random.default_rng(seed)
-    a, b = _draw(reference, "reference", most, rng), _draw(new, "new batch", most, rng)
+    a = _draw(reference, "reference", most, rng)
+    b = _draw(new, "new batch", most, rng)
     if a.shape[1] != b.shape[1]:
         raise UserError(f"dimensions {a.shape[1]} and {b.shape[1]}", "drift_test", "Use vectors of one model")
     if not 1 / (permutations + 1) <= alpha < 1:
@@ -273,5 +289,6 @@ def drift_test(
     energy = _energies(a, b, permutations, rng)
     p_value = float((1 + (energy[1:] >= energy[0] - 1e-12).sum()) / (permutations + 1))
     spread = max(np.sqrt(a.var(0).sum()), 1e-300)
-    shift, scale = np.linalg.norm(a.mean(0) - b.mean(0)) / spread, np.sqrt(b.var(0).sum()) / spread
+    shift = np.linalg.norm(a.mean(0) - b.mean(0)) / spread
+    scale = np.sqrt(b.var(0).sum()) / spread
     return Drift(p_value <= alpha, p_value, alpha, float(shift), float(scale), len(a), len(b))

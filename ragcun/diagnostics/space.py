@@ -13,13 +13,11 @@ import numpy as np
 from ..core import UserError
 from ..data.collections import RetrievalData
 from ..data.pairs import pairs_to_retrieval
-from ragcun.diagnostics.gaussianity import (
-    gaussian_tests, norm_law, qq_coordinates, qq_norms, related_law, spectrum, unrelated_law,
-)
+from .gaussianity import (gaussian_tests, norm_law, qq_coordinates, qq_norms, related_law, spectrum,
+                                            unrelated_law)
 from ..figures import finite_array
-from ragcun.measures.isotropy import (
-    as_cloud, directions_for, effective_rank, isoscore, mean_cosine, mean_length, participation_ratio,
-)
+from ..measures.isotropy import (as_cloud, directions_for, effective_rank, isoscore, mean_cosine, mean_length,
+                                      participation_ratio)
 from ..measures.ranking import top_k
 from ..models.evidence import document_vector, evidence_pairs, information, pos_residual, query_vector
 
@@ -40,7 +38,8 @@ def alignment(
     x: Any,  # [n, d], row i answers query i
 ) -> float:  # 0 (equal) to 4; 2 for unrelated vectors
     "Mean squared distance of related pairs on the unit sphere."
-    a, b = _units(q, "queries"), _units(x, "documents")
+    a = _units(q, "queries")
+    b = _units(x, "documents")
     if a.shape != b.shape:
         raise UserError(f"queries {a.shape}, documents {b.shape} differ", "pairs", "Pass one document a query")
     return float(((a - b) ** 2).sum(1).mean())
@@ -71,9 +70,12 @@ def separation(
     false_rate: float = 0.01,  # unrelated pairs let through
 ) -> Separation:  # auc, share kept, threshold
     "AUROC of a score, and the share of related pairs kept at a false-alarm rate."
-    good, bad = finite_array(related, "related"), np.sort(finite_array(unrelated, "unrelated"))
-    below, upto = np.searchsorted(bad, good), np.searchsorted(bad, good, side="right")
-    threshold, auc = float(np.quantile(bad, 1 - false_rate)), float((below + upto).mean() / (2 * len(bad)))
+    good = finite_array(related, "related")
+    bad = np.sort(finite_array(unrelated, "unrelated"))
+    below = np.searchsorted(bad, good)
+    upto = np.searchsorted(bad, good, side="right")
+    threshold = float(np.quantile(bad, 1 - false_rate))
+    auc = float((below + upto).mean() / (2 * len(bad)))
     return Separation(auc, float((good > threshold).mean()), threshold, false_rate)
 
 # %% ../../nbs/6_diagnostics/02_space.ipynb #75ea117a
@@ -97,11 +99,13 @@ def hubness(
     metric: str = "l2",  # or "ip"
 ) -> Hubness:  # skew and anti-hubs beside those of a lottery
     "k-occurrence of the documents over the queries."
-    query, document = as_cloud(queries, "queries", 1), as_cloud(documents, "documents", 2)
+    query = as_cloud(queries, "queries", 1)
+    document = as_cloud(documents, "documents", 2)
     k = min(k, len(document))
     _, indices = top_k(query.astype(np.float32), document.astype(np.float32), k, metric)
     counts = np.bincount(indices.ravel(), minlength=len(document)).astype(float)
-    p, centred = k / len(document), counts - counts.mean()
+    p = k / len(document)
+    centred = counts - counts.mean()
     spread = max(centred.var(), 1e-12)
     chance = (1 - 2 * p) / np.sqrt(max(len(query) * p * (1 - p), 1e-300))
     return Hubness(float((centred**3).mean() / spread**1.5), float(chance), float((counts == 0).mean()),
@@ -146,7 +150,9 @@ def space_numbers(
 ) -> dict[str, Any]:  # plain numbers, ready for JSON
     "Every number about one cloud of vectors."
     cloud = as_cloud(z)
-    found, law, spread = spectrum(cloud), norm_law(cloud), cloud.std(0)
+    found = spectrum(cloud)
+    law = norm_law(cloud)
+    spread = cloud.std(0)
     return {
         "vectors": len(cloud), "dimension": cloud.shape[1],
         "participation_ratio": participation_ratio(cloud),
@@ -199,7 +205,8 @@ def draw_sample(
     if len(best) < 10:
         raise UserError(f"{len(best)} queries with a relevant document are too few, 10 are needed", data.name or "data",
                         "Pass more pairs")
-    names, corpus = sorted(best), sorted(data.corpus)
+    names = sorted(best)
+    corpus = sorted(data.corpus)
     chosen = [names[i] for i in np.sort(rng.permutation(len(names))[:config.max_queries])]
     answers = dict.fromkeys(best[q] for q in chosen)
     others = [i for i in (corpus[j] for j in rng.permutation(len(corpus))) if i not in answers]
@@ -236,8 +243,10 @@ def pair_numbers(
     seed: int = 0,  # of the unrelated pairs
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # numbers, and distances of related and unrelated pairs
     "Every number about queries and documents together."
-    own, (query, document) = x[sample.answer], unrelated_pairs(sample, seed=seed)
-    related, unrelated = _distances(q, own), _distances(q[query], x[document])
+    own = x[sample.answer]
+    query, document = unrelated_pairs(sample, seed=seed)
+    related = _distances(q, own)
+    unrelated = _distances(q[query], x[document])
     cut = separation(-related, -unrelated)
     numbers = {"pos_dist": float(np.sqrt((related**2).mean())), "unrelated_dist": float(np.sqrt((unrelated**2).mean())),
                "alignment": alignment(q, own), "by_distance": asdict(cut) | {"threshold": -cut.threshold},
@@ -274,7 +283,8 @@ def measure_space(
     config: DiagnoseConfig = DiagnoseConfig(),  # noqa: B008  seeds and k
 ) -> Side:  # numbers and arrays
     "Everything about one space."
-    q, x = as_cloud(q, "query embeddings"), as_cloud(x, "document embeddings")
+    q = as_cloud(q, "query embeddings")
+    x = as_cloud(x, "document embeddings")
     if len(q) != len(sample.queries) or len(x) != len(sample.documents) or q.shape[1] != x.shape[1]:
         raise UserError(f"embeddings {q.shape} and {x.shape} do not fit the sample", "diagnose",
                         "Encode the texts of this sample")

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core import UserError
 from ..data.collections import RetrievalData
-from ..figures import dress, new_axes, PALETTE
+from ..figures import PALETTE, dress, new_axes
 
 # %% auto #0
 __all__ = ['auroc', 'risk_coverage', 'nauc', 'calibration_error', 'false_answer_rate', 'missed_answer_rate', 'Abstention',
@@ -22,7 +22,8 @@ __all__ = ['auroc', 'risk_coverage', 'nauc', 'calibration_error', 'false_answer_
 # %% ../../nbs/5_evaluation/03_abstention.ipynb #56d4aca5
 def _paired(confidence: np.ndarray, other: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
     "Two finite arrays of one length."
-    c, o = np.asarray(confidence, float), np.asarray(other, float)
+    c = np.asarray(confidence, float)
+    o = np.asarray(other, float)
     if c.shape != o.shape or c.ndim != 1 or not len(c):
         raise UserError(f"confidence and {name} do not fit: {c.shape}, {o.shape}", name, "Give one value per query")
     if not (np.isfinite(c).all() and np.isfinite(o).all()):
@@ -60,7 +61,8 @@ def risk_coverage(
 # %% ../../nbs/5_evaluation/03_abstention.ipynb #75ea117a
 def _kept_quality(confidence: np.ndarray, quality: np.ndarray, rates: np.ndarray) -> np.ndarray:
     "Mean quality of what is left at each abstention rate."
-    n, worst_first = len(quality), _descending(confidence, quality)[::-1]
+    n = len(quality)
+    worst_first = _descending(confidence, quality)[::-1]
     return np.array([worst_first[min(round(float(r) * n), n - 1):].mean() for r in rates])
 
 def nauc(
@@ -136,7 +138,8 @@ def measure_abstention(
     counts = dict(queries=len(yes), unanswerable=int((~yes).sum()))
     return Abstention(auroc(confidence, yes), nauc(confidence, quality), threshold, false, missed, **counts)
 
-def _relevant(grades: Mapping[str, int]) -> set[str]: return {d for d, g in grades.items() if g > 0}
+def _relevant(grades: Mapping[str, int]) -> set[str]:
+    return {d for d, g in grades.items() if g > 0}
 
 def without_answers(
     data: RetrievalData,    # a collection with answers
@@ -144,7 +147,8 @@ def without_answers(
     seed: int = 0,          # which queries
 ) -> tuple[RetrievalData, np.ndarray]:  # smaller collection, and per query of its qrels whether an answer is left
     "Remove all relevant documents of some queries; other queries may lose theirs too and then count as unanswerable."
-    if not 0 < share <= 1: raise UserError(f"share must lie in (0, 1], not {share}", "without_answers", "Use .5")
+    if not 0 < share <= 1:
+        raise UserError(f"share must lie in (0, 1], not {share}", "without_answers", "Use .5")
     ids = list(data.qrels)
     lose = np.random.default_rng(seed).permutation(len(ids))[:max(1, round(share * len(ids)))]
     gone = set().union(*(_relevant(data.qrels[ids[i]]) for i in lose))
@@ -169,6 +173,7 @@ def plot_risk_coverage(
     first = np.asarray(next(iter(curves.values()))[1], float)
     ax.plot(*risk_coverage(first, first), "--", color=PALETTE["theory"], linewidth=1, label="oracle")
     ax.axhline(1 - first.mean(), color=PALETTE["theory"], linestyle=":", linewidth=1, label="answer all")
-    if coverage is not None: ax.axvline(coverage, color=PALETTE["threshold"], linewidth=1.2, label="threshold")
+    if coverage is not None:
+        ax.axvline(coverage, color=PALETTE["threshold"], linewidth=1.2, label="threshold")
     ax.set(xlim=(0, 1), ylim=(0, 1.6 * max(1 - first.mean(), .05)))
     return dress(ax, "Risk and coverage", "share of queries answered", "risk (1 − mean quality)")

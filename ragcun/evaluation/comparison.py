@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import atomic_write, UserError
+from ..core import UserError, atomic_write
 from ..data.collections import read_qrels
 from ..data.files import iter_lines
 from ..measures.paired import Difference, paired_test
@@ -41,7 +41,8 @@ def check_ids(
     ids: Iterable[str],     # of queries or documents
 ) -> None:
     "Refuse ids that a TREC file could not hold."
-    for name in ids: _word(name)
+    for name in ids:
+        _word(name)
 
 def write_run(
     path: str | Path,       # file to write
@@ -59,7 +60,8 @@ def _run_row(line: str, where: str) -> tuple[str, str, float]:
     "Query, document and score of one line."
     try:
         query, _, document, _, score, *_ = line.split()
-        if np.isnan(float(score)): raise ValueError
+        if np.isnan(float(score)):
+            raise ValueError
         return query, document, float(score)
     except ValueError:
         raise UserError("not a run line", where, "Write: query Q0 document rank score tag") from None
@@ -84,8 +86,10 @@ def load_qrels(
 ) -> dict[str, dict[str, int]]:         # query id → document id → grade
     "Read judgements."
     qrels: dict[str, dict[str, int]] = {}
-    for _, query, document, grade in read_qrels(path): qrels.setdefault(query, {})[document] = grade
-    if not qrels: raise UserError("no judgements", str(path), "Each row needs: query, 0, document, grade")
+    for _, query, document, grade in read_qrels(path):
+        qrels.setdefault(query, {})[document] = grade
+    if not qrels:
+        raise UserError("no judgements", str(path), "Each row needs: query, 0, document, grade")
     return qrels
 
 def write_qrels(
@@ -95,7 +99,8 @@ def write_qrels(
     "Write judgements in TREC's four columns."
     with atomic_write(path) as tmp, open(tmp, "w", encoding="utf-8") as f:
         for q, grades in qrels.items():
-            for d, grade in grades.items(): f.write(f"{_word(q)} 0 {_word(d)} {int(grade)}\n")
+            for d, grade in grades.items():
+                f.write(f"{_word(q)} 0 {_word(d)} {int(grade)}\n")
 
 # %% ../../nbs/5_evaluation/01_comparison.ipynb #b4f4c709
 def detectable(
@@ -144,14 +149,22 @@ class Comparisons:
     "Two systems on several collections, p-values corrected by Holm."
     sets: dict[str, Comparison]   # collection → its comparison
 
-    def __getitem__(self, name: str) -> Comparison: return self.sets[name]
+    def __getitem__(self, name: str) -> Comparison:
+        return self.sets[name]
+
     def rows(self) -> list[list[str]]: # cells, the header first
         "Header and one row per collection."
         head = ["set", "a", "b", "a − b", "95 % interval", "p", "p (Holm)", "detectable", "queries"]
         return [head, *([name, *c.row()] for name, c in self.sets.items())]
-    def __repr__(self) -> str: return text_table(self.rows())
-    def _repr_markdown_(self) -> str: return markdown_table(self.rows())
-    def _repr_html_(self) -> str: return html_table(self.rows())
+
+    def __repr__(self) -> str:
+        return text_table(self.rows())
+
+    def _repr_markdown_(self) -> str:
+        return markdown_table(self.rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows())
 
 # %% ../../nbs/5_evaluation/01_comparison.ipynb #04875f6e
 def text_table(
@@ -188,7 +201,8 @@ def per_query(
 ) -> PerQuery:
     "Per-query values of whatever holds a ranking."
     if isinstance(run, PerQuery): return run
-    if qrels is None: raise UserError("a run needs judgements", "compare", "Give qrels")
+    if qrels is None:
+        raise UserError("a run needs judgements", "compare", "Give qrels")
     cut = metric.rpartition("@")[2]
     ks = sorted({*KS, int(cut)}) if cut.isdigit() else KS
     hits = read_run(run) if isinstance(run, (str, Path)) else _as_run(run)
@@ -219,7 +233,8 @@ def compare_sets(
     seed: int = 0,              # of the resampling
 ) -> Comparisons:
     "Paired comparison of two systems on several collections, with Holm's correction."
-    if not sets: raise UserError("there is nothing to compare", "compare_sets", "Give at least one collection")
+    if not sets:
+        raise UserError("there is nothing to compare", "compare_sets", "Give at least one collection")
     single = {name: compare(given[0], given[1], given[2] if len(given) > 2 else None, metric, seed)
               for name, given in sets.items()}
     p = holm({name: c.difference.p for name, c in single.items()})

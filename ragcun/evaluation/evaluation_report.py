@@ -18,7 +18,7 @@ from ..data.collections import RetrievalData
 from ..data.pairs import load_retrieval
 from .comparison import check_ids, detectable, html_table, markdown_table, text_table, write_run
 from ..measures.paired import Difference, paired_tests
-from ..measures.ranking import check_collection, KS, PerQuery, rank_vectors, Ranking, ranking_metrics
+from ..measures.ranking import KS, PerQuery, Ranking, check_collection, rank_vectors, ranking_metrics
 
 # %% auto #0
 __all__ = ['HEADLINE', 'EvaluationReport', 'make_notes', 'Vectors', 'encode_collection', 'EvaluateConfig', 'evaluate']
@@ -67,7 +67,8 @@ class EvaluationReport:
         names = [n for n in HEADLINE if n in self.metrics]
         if self.base is None or self.difference is None:
             return [["metric", "model"], *([n, f"{self.metrics[n]:.4f}"] for n in names)]
-        d, base = self.difference, self.base
+        d = self.difference
+        base = self.base
         return [["metric", "base", "model", "difference", "95 % interval", "p"],
                 *([n, f"{base[n]:.4f}", f"{self.metrics[n]:.4f}", f"{d[n].mean:+.4f}",
                    f"{d[n].low:+.4f} to {d[n].high:+.4f}", f"{d[n].p:.4f}"] for n in names)]
@@ -78,8 +79,10 @@ class EvaluationReport:
 
     def __repr__(self) -> str:
         return "\n".join([self.title(), text_table(self.rows()), *(f"- {n}" for n in self.notes)])
+
     def _repr_markdown_(self) -> str:
         return "\n".join([f"**{self.title()}**", "", markdown_table(self.rows()), "", *(f"- {n}" for n in self.notes)])
+
     def _repr_html_(self) -> str:
         from html import escape
         notes = "".join(f"<li>{escape(n)}</li>" for n in self.notes)
@@ -105,19 +108,24 @@ def make_notes(
     ks: Sequence[int],              # cut-offs
 ) -> list[str]:                     # sentences
     "What a reader of the numbers should know."
-    notes, n = _certain(len(data.corpus), ks), len(model)
+    notes = _certain(len(data.corpus), ks)
+    n = len(model)
     empty = int((model.relevant == 0).sum())
-    if empty: notes.append(f"{empty} of {n} queries have no relevant document; they count 0, as in trec_eval.")
+    if empty:
+        notes.append(f"{empty} of {n} queries have no relevant document; they count 0, as in trec_eval.")
     unjudged = len(data.queries) - n
-    if unjudged: notes.append(f"{unjudged} queries have no judgements and are left out.")
+    if unjudged:
+        notes.append(f"{unjudged} queries have no judgements and are left out.")
     deep = int((model.relevant > max(ks)).sum())
-    if deep: notes.append(f"{deep} queries have more than {max(ks)} relevant documents, the depth of the ranking.")
+    if deep:
+        notes.append(f"{deep} queries have more than {max(ks)} relevant documents, the depth of the ranking.")
     if base is not None and n > 1:
         gap = detectable(float(np.std(model["ndcg@10"] - base["ndcg@10"], ddof=1)), n)
         if gap > 0:
             notes.append(f"With {n} queries, a true difference of {gap:.3f} NDCG@10 is found with 80 % chance; "
                          "smaller ones usually are not.")
-        else: notes.append(f"Model and base have the same NDCG@10 on each of the {n} queries.")
+        else:
+            notes.append(f"Model and base have the same NDCG@10 on each of the {n} queries.")
     return notes
 
 # %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #b4f4c709
@@ -130,14 +138,16 @@ class Vectors:
 
 def _features(model: Any, data: RetrievalData) -> Vectors:
     "What a base compares, by inner product."
-    queries, documents = list(data.queries.values()), list(data.corpus.values())
+    queries = list(data.queries.values())
+    documents = list(data.corpus.values())
     return Vectors(model.features(queries, "query"), model.features(documents, "document"), "ip")
 
 # %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #712e9d7c
 def _check_original(model: Any) -> None:
     "A base that is nowhere to be had is said before the corpus is encoded, not after."
     from ragcun.models.base import find_base
-    try: find_base(model.base_id)
+    try:
+        find_base(model.base_id)
     except UserError:
         raise UserError("the untouched base, to compare this model with, cannot be found", str(model.base_id),
                         "Put it back, or leave the comparison out with base=False") from None
@@ -148,7 +158,8 @@ def _original(model: Any, data: RetrievalData) -> Vectors:
     original = GaussianEncoder.from_base(model.base_id, device=str(model.device), precision=model.precision)
     return _features(original, data)
 
-def _unit(x: np.ndarray) -> np.ndarray: return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 def _plain_vectors(model: Any, data: RetrievalData) -> Vectors:
     "Vectors of any model that has encode_query and encode_document."
@@ -168,7 +179,8 @@ def encode_collection(
 ) -> tuple[Vectors, Vectors | None]:    # of the model, of the base
     "Vectors of a collection, encoded once where possible."
     if not hasattr(model, "project"): return _plain_vectors(model, data), None
-    if base and model.base_changed: _check_original(model)
+    if base and model.base_changed:
+        _check_original(model)
     h = _features(model, data)
     own = Vectors(model.to_query(model.project(h.u)), model.to_document(model.project(h.v)), "l2")
     if not base: return own, None
@@ -189,7 +201,8 @@ def _with_options(config: EvaluateConfig | None, options: dict[str, Any]) -> Eva
     "The configuration with options put over it."
     known = [f.name for f in fields(EvaluateConfig)]
     for name in options:
-        if name not in known: raise UserError(f"unknown option {name}", "evaluate", f"Use one of: {', '.join(known)}")
+        if name not in known:
+            raise UserError(f"unknown option {name}", "evaluate", f"Use one of: {', '.join(known)}")
     config = replace(config or EvaluateConfig(), **options)
     ks = (config.ks,) if isinstance(config.ks, int) else tuple(config.ks)
     if any(k <= 0 for k in ks):
@@ -216,10 +229,13 @@ def evaluate(
     **options: Any,                         # fields of `EvaluateConfig`, over those of `config`
 ) -> EvaluationReport:
     "Retrieval metrics of a model beside its base, with paired tests."
-    config, start = _with_options(config, options), time.perf_counter()
-    if isinstance(data, (str, Path)): data = load_retrieval(data)
+    config = _with_options(config, options)
+    start = time.perf_counter()
+    if isinstance(data, (str, Path)):
+        data = load_retrieval(data)
     check_collection(data)
-    if config.run_file: check_ids([*data.qrels, *data.corpus])
+    if config.run_file:
+        check_ids([*data.qrels, *data.corpus])
     vectors, base_vectors = encode_collection(model, data, config.base)
     encoded = time.perf_counter()
     ranking, own = _scored(vectors, data, config)
@@ -230,6 +246,8 @@ def evaluate(
         own.mean(), base.mean() if base is not None else None, difference, len(own), len(data.corpus), end - start,
         _describe(model, data, config, vectors.metric), make_notes(data, own, base, config.ks),
         {"encoding": encoded - start, "ranking": end - encoded}, own, base)
-    if config.run_file: write_run(config.run_file, ranking)
-    if config.per_query_file: report.save_per_query(config.per_query_file)
+    if config.run_file:
+        write_run(config.run_file, ranking)
+    if config.per_query_file:
+        report.save_per_query(config.per_query_file)
     return report

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +29,8 @@ __all__ = ['langchain_embeddings', 'langchain_store', 'langchain_retriever', 'll
 def _need(package: str, extra: str) -> Any:
     "Import an optional package, or say how to get it."
     import importlib
-    try: return importlib.import_module(package)
+    try:
+        return importlib.import_module(package)
     except ImportError:
         raise UserError(f"{package.split('.')[0]} is not installed", extra, f"Run: pip install {extra}") from None
 
@@ -46,12 +47,15 @@ def langchain_embeddings(
         "u(q) for queries, v(x) for documents."
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
             return model.encode_document(texts).tolist() if texts else []
-        def embed_query(self, text: str) -> list[float]: return model.encode_query([text])[0].tolist()
+
+        def embed_query(self, text: str) -> list[float]:
+            return model.encode_query([text])[0].tolist()
     return GaussianEmbeddings()
 
 def _langchain_documents(index: GaussianRetriever, result: Any, prior: float | None) -> list[tuple[Any, float]]:
     document = _need("langchain_core.documents", "langchain-core").Document
-    extra = lambda h: {**h.metadata, "evidence": h.evidence, "e_value": h.e_value, "p_value": h.p_value}
+    def extra(h):
+        return {**h.metadata, "evidence": h.evidence, "e_value": h.e_value, "p_value": h.p_value}
     return [(document(page_content=h.text, metadata=extra(h), id=h.id), _relevance(index, h.evidence, prior))
             for h in result]
 
@@ -66,13 +70,20 @@ def langchain_store(
         def add_texts(self, texts: Iterable[str], metadatas: list[dict] | None = None, *, ids: list[str] | None = None,
                       **_: Any) -> list[str]:
             return _add_texts(index, list(texts), metadatas, ids)
-        def delete(self, ids: list[str] | None = None, **_: Any) -> bool: return index.delete(ids or []) > 0
+
+        def delete(self, ids: list[str] | None = None, **_: Any) -> bool:
+            return index.delete(ids or []) > 0
+
         def similarity_search_with_score(self, query: str, k: int = 4, **options: Any) -> list[tuple[Any, float]]:
             result = index.search(query, k, options.get("max_e_value"), options.get("filter"))
             return _langchain_documents(index, result, prior)
+
         def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Any]:
             return [d for d, _ in self.similarity_search_with_score(query, k, **options)]
-        def _select_relevance_score_fn(self) -> Callable[[float], float]: return lambda score: score
+
+        def _select_relevance_score_fn(self) -> Callable[[float], float]:
+            return lambda score: score
+
         @classmethod
         def from_texts(cls, texts: list[str], embedding: Any, metadatas: list[dict] | None = None, **_: Any) -> Any:
             raise UserError("an index is made from a model, not from an embedding", "from_texts",
@@ -106,9 +117,15 @@ def llama_index_embedding(
     base = _need("llama_index.core.embeddings", "llama-index-core").BaseEmbedding
     class GaussianEmbedding(base):  # type: ignore
         "u(q) for queries, v(x) for documents."
-        def _get_query_embedding(self, query: str) -> list[float]: return model.encode_query([query])[0].tolist()
-        async def _aget_query_embedding(self, query: str) -> list[float]: return self._get_query_embedding(query)
-        def _get_text_embedding(self, text: str) -> list[float]: return model.encode_document([text])[0].tolist()
+        def _get_query_embedding(self, query: str) -> list[float]:
+            return model.encode_query([query])[0].tolist()
+
+        async def _aget_query_embedding(self, query: str) -> list[float]:
+            return self._get_query_embedding(query)
+
+        def _get_text_embedding(self, text: str) -> list[float]:
+            return model.encode_document([text])[0].tolist()
+
         def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
             return model.encode_document(texts).tolist() if texts else []
     return GaussianEmbedding(model_name="ragcun")
@@ -125,7 +142,8 @@ def llama_index_retriever(
         "Search by evidence."
         def _retrieve(self, query_bundle: Any) -> list[Any]:
             hits = index.search(query_bundle.query_str, top_k, max_e_value)
-            extra = lambda h: {**h.metadata, "evidence": h.evidence, "e_value": h.e_value}
+            def extra(h):
+                return {**h.metadata, "evidence": h.evidence, "e_value": h.e_value}
             return [schema.NodeWithScore(node=schema.TextNode(text=h.text, id_=h.id, metadata=extra(h)),
                                          score=_relevance(index, h.evidence, None)) for h in hits]
     return GaussianLlamaRetriever()
@@ -163,8 +181,10 @@ def haystack_retriever(
 # %% ../../nbs/8_integrations/02_frameworks.ipynb #62840281
 def _needs_mteb() -> Any:
     "The mteb package."
-    try: import mteb
-    except ImportError: raise UserError("mteb is not installed", "mteb_model", "Install it: pip install mteb") from None
+    try:
+        import mteb
+    except ImportError:
+        raise UserError("mteb is not installed", "mteb_model", "Install it: pip install mteb") from None
     return mteb
 
 def _texts(inputs: Iterable[dict[str, Any]]) -> list[str]:
@@ -184,7 +204,9 @@ class MtebModel:
         name: str = "ragcun/model",     # organisation/model, as mteb wants it
         revision: str | None = None,    # the model's fingerprint by default
     ) -> None:
-        self.model, self.name, self.revision = model, name, revision or model.fingerprint[:12]
+        self.model = model
+        self.name = name
+        self.revision = revision or model.fingerprint[:12]
 
     def encode(self,
         inputs: Iterable[dict[str, Any]],   # mteb's batches of texts
@@ -193,7 +215,8 @@ class MtebModel:
         **_: Any,                           # what else mteb passes, not used
     ) -> np.ndarray: # [n, d]
         "Vectors of all texts: u for queries, v for documents, z where there are no sides."
-        side, texts = str(getattr(prompt_type, "value", prompt_type)), _texts(inputs)
+        side = str(getattr(prompt_type, "value", prompt_type))
+        texts = _texts(inputs)
         if side == "query": return self.model.encode_query(texts)
         return self.model.encode_document(texts) if side in ("document", "passage") else self.model.embed(texts)
 
@@ -238,9 +261,11 @@ def mteb_task(
     metadata = _needs_mteb().TaskMetadata(name=name, **_TASK)
     from datasets import Dataset
     from mteb.abstasks.retrieval import AbsTaskRetrieval
-    def rows(texts: dict[str, str]) -> Any: return Dataset.from_list([{"id": k, "text": t} for k, t in texts.items()])
+    def rows(texts: dict[str, str]) -> Any:
+        return Dataset.from_list([{"id": k, "text": t} for k, t in texts.items()])
     def load_data(self: Any, **_: Any) -> None:
         split = {"corpus": rows(data.corpus), "queries": rows(data.queries), "relevant_docs": data.qrels,
                  "top_ranked": None}
-        self.dataset, self.data_loaded = {"default": {"test": split}}, True
+        self.dataset = {"default": {"test": split}}
+        self.data_loaded = True
     return type(name, (AbsTaskRetrieval,), {"metadata": metadata, "load_data": load_data})()

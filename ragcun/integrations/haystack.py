@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from haystack import component, default_from_dict, default_to_dict, Document
+from haystack import Document, component, default_from_dict, default_to_dict
 from haystack.utils.filters import document_matches_filter
 
 from ..core import UserError
@@ -38,7 +38,8 @@ class ModelComponent:
         model: GaussianEncoder | str | Path, # the model, or its folder
         device: str = "auto",                # where a folder's model runs
     ):
-        self.model, self.device = model, device
+        self.model = model
+        self.device = device
 
     def warm_up(self) -> None:
         "Load the model; a pipeline does it before it runs, and `run` where there is no pipeline."
@@ -66,7 +67,8 @@ class GaussianTextEmbedder(ModelComponent):
     ) -> dict[str, Any]: # {"embedding": u(q)}
         "Embed a question, for a document store that compares by Euclidean distance."
         fault = text_fault(text)
-        if fault: raise UserError(f"the text {fault}", "GaussianTextEmbedder", "Give it one question in words")
+        if fault:
+            raise UserError(f"the text {fault}", "GaussianTextEmbedder", "Give it one question in words")
         self.warm_up()
         return {"embedding": self._loaded.encode_query([text])[0].tolist()}
 
@@ -76,7 +78,8 @@ def _texts(documents: Any) -> list[str]:
         if not isinstance(d, Document):
             raise UserError("these are not Haystack Documents", "GaussianDocumentEmbedder", "Give it a list of them")
         fault = text_fault(d.content)
-        if fault: raise UserError(f"the text {fault}", f"document {d.id!r}", "Leave out documents without a text")
+        if fault:
+            raise UserError(f"the text {fault}", f"document {d.id!r}", "Leave out documents without a text")
     return [d.content for d in documents]
 
 @component
@@ -119,13 +122,17 @@ class GaussianHaystackRetriever:
         max_e_value: float | None = 1.,        # drop hits above it; None keeps all
         device: str = "auto",                  # where a folder's model runs
     ):
-        self.index, self.top_k, self.max_e_value, self.device = index, top_k, max_e_value, device
+        self.index = index
+        self.top_k = top_k
+        self.max_e_value = max_e_value
+        self.device = device
 
     def warm_up(self) -> None:
         "Open the index; a pipeline does it before it runs, and `run` where there is no pipeline."
         if self._loaded is None:
             given = self.index
-            self._loaded = GaussianRetriever.open(given, device=self.device) if isinstance(given, (str, Path)) else given
+            self._loaded = (GaussianRetriever.open(given, device=self.device)
+                            if isinstance(given, (str, Path)) else given)
 
     @component.output_types(documents=list[Document])
     def run(self,
@@ -136,7 +143,8 @@ class GaussianHaystackRetriever:
         "Find documents."
         self.warm_up()
         result = self._loaded.search(query, self.top_k if top_k is None else top_k, self.max_e_value, _wanted(filters))
-        extra = lambda h: {**h.metadata, "evidence": h.evidence, "e_value": h.e_value, "p_value": h.p_value}
+        def extra(h):
+            return {**h.metadata, "evidence": h.evidence, "e_value": h.e_value, "p_value": h.p_value}
         return {"documents": [Document(id=h.id, content=h.text, meta=extra(h), score=score)
                               for h, score in zip(result, result.posterior(), strict=True)]}
 

@@ -45,7 +45,8 @@ def critic_scores(
     critic: str = "evidence", # "evidence" E, "euclidean" -‖q - x‖²/2, "cosine" (wants τ near 20)
 ) -> Tensor: # [n, m]
     "Score all pairs; the two plain critics are there for comparison."
-    if critic not in CRITICS: raise UserError(f"unknown critic {critic!r}", "critic", f"use one of {', '.join(CRITICS)}")
+    if critic not in CRITICS:
+        raise UserError(f"unknown critic {critic!r}", "critic", f"use one of {', '.join(CRITICS)}")
     if critic == "evidence": return evidence(q, x, rho)
     if critic == "cosine": return F.normalize(q, dim=1) @ F.normalize(x, dim=1).T
     return q @ x.T - .5*q.square().sum(1, keepdim=True) - .5*x.square().sum(1)
@@ -66,7 +67,9 @@ def info_nce_loss(
     columns = x if negatives is None else torch.cat([x, negatives])
     scores = tau*critic_scores(q, columns, rho, critic)
     if mask is not None:
-        if mask.shape != scores.shape: raise UserError(f"mask is {tuple(mask.shape)}, scores are {tuple(scores.shape)}", "info_nce_loss", "build it with duplicate_mask")
+        if mask.shape != scores.shape:
+            raise UserError(f"mask is {tuple(mask.shape)}, scores are {tuple(scores.shape)}", "info_nce_loss",
+                            "build it with duplicate_mask")
         scores = scores.masked_fill(mask, -math.inf)
     n = len(q)
     target = torch.arange(n, device=q.device)

@@ -50,11 +50,13 @@ def plot_pull(
 ) -> Any: # matplotlib axes
     "Draw how hard both losses pull against the width of the cloud."
     ax = new_axes(5.6, 3)
-    stds, z = torch.logspace(-4, 1, 41, dtype=torch.float64).tolist(), example_cloud("gaussian", n, d)
+    stds = torch.logspace(-4, 1, 41, dtype=torch.float64).tolist()
+    z = example_cloud("gaussian", n, d)
     for f in (sigreg_loss, regularization_loss):
         ax.loglog(stds, [gradient_norm(f, z*s) for s in stds], label=f.__name__)
     ax.axvline(1, color="k", lw=1, ls=":")
-    return dress(ax, "Near collapse only one of them still pulls", "standard deviation of the cloud", "length of the gradient")
+    return dress(ax, "Near collapse only one of them still pulls", "standard deviation of the cloud",
+                 "length of the gradient")
 
 # %% ../../nbs/3_losses/03_penalties.ipynb #95f5ba03
 @full_precision

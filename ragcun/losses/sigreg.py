@@ -66,7 +66,8 @@ def example_cloud(
     seed: int = 0, # of the draw
 ) -> Tensor: # [n, d] float64
     "A healthy ('gaussian') or sick point cloud to try a diagnostic on."
-    if kind not in CLOUDS: raise UserError(f"unknown cloud {kind!r}", "kind", f"use one of {', '.join(CLOUDS)}")
+    if kind not in CLOUDS:
+        raise UserError(f"unknown cloud {kind!r}", "kind", f"use one of {', '.join(CLOUDS)}")
     return CLOUDS[kind](n, d, seed)
 
 # %% ../../nbs/3_losses/01_sigreg.ipynb #b6149bb9
@@ -103,20 +104,25 @@ class _WaveSums(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor: # type: ignore[override]
-        (p,), step = ctx.saved_tensors, T_MAX/(POINTS - 1)
+        (p,) = ctx.saved_tensors
+        step = T_MAX/(POINTS - 1)
         out = torch.zeros_like(p)
         for i, (c, s) in enumerate(_waves(p)):
-            if i: out += i*step*(c*grad[:, i, 1] - s*grad[:, i, 0])
+            if i:
+                out += i*step*(c*grad[:, i, 1] - s*grad[:, i, 0])
         return out
 
 def _waves(p: Tensor) -> Any:
     "Yield cos(t p), sin(t p) for the points t in order, from one cosine and one sine."
     step = T_MAX/(POINTS - 1)
-    c1, s1 = torch.cos(step*p), torch.sin(step*p)
-    c, s = torch.ones_like(p), torch.zeros_like(p)
+    c1 = torch.cos(step*p)
+    s1 = torch.sin(step*p)
+    c = torch.ones_like(p)
+    s = torch.zeros_like(p)
     for i in range(POINTS):
         yield c, s
-        if i < POINTS - 1: c, s = c*c1 - s*s1, s*c1 + c*s1
+        if i < POINTS - 1:
+            c, s = c*c1 - s*s1, s*c1 + c*s1
 
 @full_precision
 def characteristic_function_sums(
@@ -134,12 +140,14 @@ def sigreg_from_sums(
     form: str = "u", # "u" unbiased (leaves out the terms i = i), "v" as LeJEPA (times 1/n)
 ) -> Tensor: # scalar, mean over directions of the distance to N(0, 1)
     "Epps–Pulley distance from the sums of the characteristic function."
-    if form not in ("u", "v"): raise UserError(f"unknown form {form!r}", "form", "use 'u' or 'v'")
+    if form not in ("u", "v"):
+        raise UserError(f"unknown form {form!r}", "form", "use 'u' or 'v'")
     if n < 2 and form == "u": return 0*sums.sum()
     _, w, phi = (a.to(sums) for a in _quadrature())
     mean = sums/n
     power = mean.square().sum(-1)
-    if form == "u": power = (n*power - 1)/(n - 1)
+    if form == "u":
+        power = (n*power - 1)/(n - 1)
     return ((power - 2*phi*mean[..., 0] + phi*phi) @ w).mean()
 
 # %% ../../nbs/3_losses/01_sigreg.ipynb #080ba469

@@ -35,8 +35,10 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         for name in ("contrastive", "isotropy", "reg", "predictive", "cosine"):
-            if not getattr(self, name) >= 0: raise UserError(f"weight {getattr(self, name)} is not ≥ 0", name, "use 0 to switch a part off")
-        if self.critic not in CRITICS: raise UserError(f"unknown critic {self.critic!r}", "critic", f"use one of {', '.join(CRITICS)}")
+            if not getattr(self, name) >= 0:
+                raise UserError(f"weight {getattr(self, name)} is not ≥ 0", name, "use 0 to switch a part off")
+        if self.critic not in CRITICS:
+            raise UserError(f"unknown critic {self.critic!r}", "critic", f"use one of {', '.join(CRITICS)}")
 
 class LossParts(NamedTuple):
     "The total and its parts before weighting, as scalars with a graph."
@@ -53,10 +55,12 @@ def cosine_loss(
     features: tuple[Tensor, Tensor], # [n, d_base] of queries, [n + m, d_base] of documents and further negatives
     mask: Tensor | None = None, # [n, n + m], from `duplicate_mask`
 ) -> Tensor: # scalar, nats
-    "InfoNCE on 20 · cosine of the base's own features, each query among the documents: what sentence-transformers calls multiple negatives ranking."
+    """InfoNCE on 20 · cosine of the base's own features, each query among the documents: what sentence-transformers
+    calls multiple negatives ranking."""
     q, x = features
     none = q.new_zeros(0)
-    return info_nce_loss(q, x[:len(q)], none, COSINE_TAU, negatives=x[len(q):] if len(x) > len(q) else None, mask=mask, critic="cosine", symmetric=False)
+    return info_nce_loss(q, x[:len(q)], none, COSINE_TAU, negatives=x[len(q):] if len(x) > len(q) else None, mask=mask,
+                         critic="cosine", symmetric=False)
 
 def total_loss(
     q: Tensor, # [n, d], embeddings of queries
@@ -72,7 +76,8 @@ def total_loss(
 ) -> LossParts: # total and parts
     "Weighted sum of the losses of a batch. A part of weight 0 is not computed and reads 0."
     w, off = weights, 0*q.sum()
-    def both(f: Callable[[Tensor], Tensor]) -> Tensor: return .5*(f(q) + f(x))
+    def both(f: Callable[[Tensor], Tensor]) -> Tensor:
+        return .5*(f(q) + f(x))
     parts = (info_nce_loss(q, x, rho, tau, negatives=negatives, mask=mask, critic=w.critic) if w.contrastive else off,
              both(lambda z: sigreg_loss(z, seed=seed, n_slices=w.n_slices)) if w.isotropy else off,
              both(lambda z: regularization_loss(z, w.target_std)) if w.reg else off,

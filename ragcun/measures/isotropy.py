@@ -60,10 +60,14 @@ def trace_square(
 ) -> float:  # can be negative by chance when the sample is tiny
     "Unbiased estimate of tr Σ², for any distribution."
     cloud = as_cloud(z)
-    n, centred = len(cloud), cloud - cloud.mean(0)
+    n = len(cloud)
+    centred = cloud - cloud.mean(0)
     squares = (centred**2).sum(1)
-    a, b, t = (_gram(centred) ** 2).sum(), (squares**2).sum(), squares.sum()
-    two, three = n * (n - 1), n * (n - 1) * (n - 2)
+    a = (_gram(centred) ** 2).sum()
+    b = (squares**2).sum()
+    t = squares.sum()
+    two = n * (n - 1)
+    three = n * (n - 1) * (n - 2)
     return float((a - b) / two - 2 * (2 * b - a) / three + (t * t - 6 * b + 2 * a) / (three * (n - 3)))
 
 
@@ -73,9 +77,11 @@ def participation_ratio(
 ) -> float:  # 1/d (one direction) to 1 (isotropic); corrected values may pass 1 by chance
     "Share of the directions in real use: (Σλ)² / (d Σλ²)."
     cloud = as_cloud(z, least=3)
-    (n, d), centred = cloud.shape, cloud - cloud.mean(0)
+    n, d = cloud.shape
+    centred = cloud - cloud.mean(0)
     squares = (centred**2).sum(1)
-    trace, noise = squares.sum() / (n - 1), squares.var() / n
+    trace = squares.sum() / (n - 1)
+    noise = squares.var() / n
     if trace <= 1e-12 * (cloud**2).sum() / n:
         return 1 / d
     corrected = corrected and n > 3
@@ -110,7 +116,8 @@ def mean_cosine(
     "Mean cosine over all pairs of different vectors, exactly, in O(n d)."
     cloud = as_cloud(z)
     lengths = np.linalg.norm(cloud, axis=1, keepdims=True)
-    units, n = cloud / np.maximum(lengths, 1e-30), len(cloud)
+    units = cloud / np.maximum(lengths, 1e-30)
+    n = len(cloud)
     return float(((units.sum(0) ** 2).sum() - (units**2).sum()) / (n * (n - 1)))
 
 

@@ -34,11 +34,13 @@ def _sign_sums(d: np.ndarray, rng: np.random.Generator, draws: int) -> Iterator[
     if n <= 13:
         yield (1 - 2. * ((np.arange(2 ** n)[:, None] >> np.arange(n)) & 1)) @ d
         return
-    for _ in range(0, draws, 500): yield (2. * rng.integers(0, 2, (500, n), np.int8) - 1) @ d
+    for _ in range(0, draws, 500):
+        yield (2. * rng.integers(0, 2, (500, n), np.int8) - 1) @ d
 
 def _boot_means(d: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
     "Means [draws, m] over queries drawn with replacement."
-    n, out = len(d), []
+    n = len(d)
+    out = []
     for _ in range(0, draws, 500):
         rows = rng.integers(0, n, (500, n)) + n * np.arange(500)[:, None]
         out.append(np.bincount(rows.ravel(), minlength=500 * n).reshape(500, n) @ d / n)
@@ -56,10 +58,12 @@ def paired_tests(
     d = np.stack([np.asarray(a[k], float) - np.asarray(b[k], float) for k in names], 1) if names else np.zeros((0, 0))
     if not d.size:
         raise UserError("there is nothing to compare", "paired_test", "Give the same metrics of at least one query")
-    if np.isnan(d).any(): raise UserError("per-query scores hold NaN", "paired_test", "Compute them again")
+    if np.isnan(d).any():
+        raise UserError("per-query scores hold NaN", "paired_test", "Compute them again")
     rng = np.random.default_rng(seed)
     low, high = np.quantile(_boot_means(d, rng, draws), (.025, .975), axis=0)
-    sums, exact = np.concatenate(list(_sign_sums(d, rng, draws))), int(len(d) > 13)
+    sums = np.concatenate(list(_sign_sums(d, rng, draws)))
+    exact = int(len(d) > 13)
     p = ((np.abs(sums) >= np.abs(d.sum(0)) - 1e-9).sum(0) + exact) / (len(sums) + exact)
     columns = zip(d.mean(0).tolist(), low.tolist(), high.tolist(), p.tolist(), strict=True)
     return {name: Difference(*row, n=len(d)) for name, row in zip(names, columns, strict=True)}

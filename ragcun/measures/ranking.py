@@ -23,10 +23,12 @@ def _in_blocks(job: Callable[[slice], None], n: int, size: int) -> None:
     "Run a job on every block of rows, several side by side: numpy lets other threads run while it computes."
     blocks = [slice(s, s + size) for s in range(0, n, size)]
     if len(blocks) < 2:
-        for rows in blocks: job(rows)
+        for rows in blocks:
+            job(rows)
         return
     with ThreadPoolExecutor(4) as pool:
-        for done in [pool.submit(job, rows) for rows in blocks]: done.result()
+        for done in [pool.submit(job, rows) for rows in blocks]:
+            done.result()
 
 def _half_squares(x: np.ndarray, name: str, block: int = 16384) -> np.ndarray:
     "½‖x‖² of every row; a row that is not finite is an error."
@@ -43,11 +45,14 @@ def _half_squares(x: np.ndarray, name: str, block: int = 16384) -> np.ndarray:
 
 def _check_vectors(q: np.ndarray, x: np.ndarray, k: int, metric: str) -> None:
     "Shapes, k and metric that a search can work with."
-    if metric not in ("l2", "ip"): raise UserError(f"unknown metric {metric!r}", "top_k", "Use 'l2' or 'ip'")
-    if k <= 0: raise UserError(f"k must be at least 1, not {k}", "top_k", "Ask for one document or more")
+    if metric not in ("l2", "ip"):
+        raise UserError(f"unknown metric {metric!r}", "top_k", "Use 'l2' or 'ip'")
+    if k <= 0:
+        raise UserError(f"k must be at least 1, not {k}", "top_k", "Ask for one document or more")
     if q.ndim != 2 or x.ndim != 2:
         raise UserError(f"vectors must be 2-d, got {q.ndim}-d and {x.ndim}-d", "top_k", "Stack them as [n, d]")
-    if len(x) == 0: raise UserError("the corpus is empty", "top_k", "Give at least one document")
+    if len(x) == 0:
+        raise UserError("the corpus is empty", "top_k", "Give at least one document")
     if q.shape[1] != x.shape[1]:
         raise UserError(f"queries have {q.shape[1]} dimensions, documents {x.shape[1]}", "top_k",
                         "Use one model for both")
@@ -75,15 +80,20 @@ def _prune(hits: Hits, keep: int) -> tuple[Hits, np.ndarray]:
 
 def _passing(s: np.ndarray, half: np.ndarray | None, worst: np.ndarray | None, keep: int) -> tuple[Any, ...]:
     "Rows, columns and scores of a block [documents, queries] that beat the worst kept; inner products less `half`."
-    if half is not None: np.subtract(s, half[:, None], out=s)
-    if worst is None: worst = np.nextafter(np.partition(s, len(s) - keep, axis=0)[len(s) - keep], np.float32(-np.inf))
+    if half is not None:
+        np.subtract(s, half[:, None], out=s)
+    if worst is None:
+        worst = np.nextafter(np.partition(s, len(s) - keep, axis=0)[len(s) - keep], np.float32(-np.inf))
     row, column = np.divmod(np.flatnonzero(s > worst), s.shape[1])
     return row, column, s[row, column]
 
 # %% ../../nbs/0_foundations/04_ranking.ipynb #b6149bb9
 def _candidates(q: np.ndarray, x: np.ndarray, half: np.ndarray | None, keep: int, block: int) -> np.ndarray:
     "Indices [n, keep] of the best documents by float32 block products."
-    n, m, q_t, worst = len(q), len(x), np.ascontiguousarray(q.T), None
+    n = len(q)
+    m = len(x)
+    q_t = np.ascontiguousarray(q.T)
+    worst = None
     edges = [0, *range(min(m, max(4096, 2 * keep)), m, block), m]
     out = np.empty((min(m, max(block, edges[1])), n), np.float32)
     hits: Hits = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
@@ -96,7 +106,8 @@ def _candidates(q: np.ndarray, x: np.ndarray, half: np.ndarray | None, keep: int
             for a, job in jobs:
                 doc, query, score = job.result()
                 hits = _joined(hits, (query, doc + start + a, score))
-            if start == 0 or len(hits[0]) > 2 * n * keep or stop == m: hits, worst = _prune(hits, keep)
+            if start == 0 or len(hits[0]) > 2 * n * keep or stop == m:
+                hits, worst = _prune(hits, keep)
     return hits[1].reshape(n, keep)
 
 # %% ../../nbs/0_foundations/04_ranking.ipynb #75ea117a
@@ -106,8 +117,10 @@ def _exact_scores(q: np.ndarray, x: np.ndarray, idx: np.ndarray, metric: str) ->
     def job(rows: slice) -> None:
         near = np.asarray(x[idx[rows]], np.float64)
         here = np.asarray(q[rows], np.float64)
-        if metric == "ip": out[rows] = np.einsum("nkd,nd->nk", near, here)
-        else: out[rows] = np.sqrt(np.square(near - here[:, None]).sum(-1))
+        if metric == "ip":
+            out[rows] = np.einsum("nkd,nd->nk", near, here)
+        else:
+            out[rows] = np.sqrt(np.square(near - here[:, None]).sum(-1))
     _in_blocks(job, len(q), 16)
     return out
 
@@ -123,9 +136,11 @@ def top_k(
     queries = np.asarray(queries, np.float32)
     _check_vectors(queries, documents, k, metric)
     _half_squares(queries, "query")
-    half, k = _half_squares(documents, "document"), min(k, len(documents))
+    half = _half_squares(documents, "document")
+    k = min(k, len(documents))
     keep = min(len(documents), k + max(16, k // 8))
-    scores, indices = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    scores = np.empty((len(queries), k), np.float32)
+    indices = np.empty((len(queries), k), np.int64)
     for s in range(0, len(queries), 1024):
         q = queries[s:s + 1024]
         idx = _candidates(q, documents, half if metric == "l2" else None, keep, block_size)
@@ -151,10 +166,13 @@ def metrics_from_gains(
     "Per-query metrics as trec_eval defines them."
     if min(ks) <= 0:
         raise UserError(f"a cut-off must be at least 1, not {min(ks)}", "ks", "Ask for one document or more")
-    depth, rows, r = max(*ks, gains.shape[1]), np.arange(len(gains)), np.asarray(relevant, float)
+    depth = max(*ks, gains.shape[1])
+    rows = np.arange(len(gains))
+    r = np.asarray(relevant, float)
     g, best = (np.pad(np.maximum(a, 0.), ((0, 0), (0, max(0, depth - a.shape[1]))))[:, :depth] for a in (gains, ideal))
     rank = np.arange(1, depth + 1)
-    hit, found = g > 0, np.cumsum(g > 0, axis=1)
+    hit = g > 0
+    found = np.cumsum(g > 0, axis=1)
     dcg, best_dcg = (np.cumsum(a / np.log2(rank + 1), axis=1) for a in (g, best))
     precise = np.cumsum(hit * found / rank, axis=1)
     first = np.where(hit.any(1), hit.argmax(1) + 1, depth + 1)
@@ -186,11 +204,16 @@ class PerQuery:
     values: dict[str, np.ndarray]   # metric → [n], in the order of query_ids
     relevant: np.ndarray            # [n] number of relevant documents; 0 is possible and scores 0
 
-    def __getitem__(self, name: str) -> np.ndarray: return self.values[name]
-    def __len__(self) -> int: return len(self.query_ids)
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.values[name]
+
+    def __len__(self) -> int:
+        return len(self.query_ids)
+
     def mean(self) -> dict[str, float]: # metric → mean
         "Mean over all judged queries, those without a result or a relevant document included."
         return {name: float(v.mean()) for name, v in self.values.items()}
+
     def __repr__(self) -> str:
         shown = [k for k in ("ndcg@10", "recall@10", "mrr@10") if k in self.values]
         return f"PerQuery({len(self)} queries: {', '.join(f'{k} {self[k].mean():.4f}' for k in shown)})"
@@ -200,12 +223,14 @@ def _ideal(qrels: Sequence[Mapping[str, int]], depth: int) -> tuple[np.ndarray, 
     "Positive grades per query, best first [n, depth], and their number [n]."
     grades = [sorted((g for g in q.values() if g > 0), reverse=True) for q in qrels]
     ideal = np.zeros((len(qrels), depth))
-    for row, g in zip(ideal, grades, strict=True): row[:len(g)] = g[:depth]
+    for row, g in zip(ideal, grades, strict=True):
+        row[:len(g)] = g[:depth]
     return ideal, np.array([len(g) for g in grades], int)
 
 def _judged(qrels: Mapping[str, Mapping[str, int]]) -> list[Mapping[str, int]]:
     "Judgements of each query; none at all is an error."
-    if not qrels: raise UserError("there are no relevance judgements", "qrels", "Give at least one judged query")
+    if not qrels:
+        raise UserError("there are no relevance judgements", "qrels", "Give at least one judged query")
     return list(qrels.values())
 
 # %% ../../nbs/0_foundations/04_ranking.ipynb #62e83953
@@ -215,14 +240,16 @@ def ranking_metrics(
     ks: Sequence[int] = KS,                     # cut-offs
 ) -> PerQuery:
     "Metrics of ranked id lists for every judged query, in the order of `qrels`; unjudged queries are left out."
-    judged, depth = _judged(qrels), max(ks)
+    judged = _judged(qrels)
+    depth = max(ks)
     rows = [ranked.get(q, ()) for q in qrels]
     for q, row in zip(qrels, rows, strict=True):
         if len(set(row)) < len(row):
             raise UserError("a document is ranked twice", f"query {q}", "Keep the best")
     depth = max(depth, max(len(r) for r in rows))
     gains = np.zeros((len(rows), depth))
-    for out, row, grades in zip(gains, rows, judged, strict=True): out[:len(row)] = [grades.get(d, 0) for d in row]
+    for out, row, grades in zip(gains, rows, judged, strict=True):
+        out[:len(row)] = [grades.get(d, 0) for d in row]
     ideal, relevant = _ideal(judged, depth)
     return PerQuery(list(qrels), metrics_from_gains(gains, ideal, relevant, ks), relevant)
 
@@ -281,7 +308,8 @@ def _untie(scores: np.ndarray, indices: np.ndarray, ids: list[str]) -> None:
     "Put equal scores in descending order of id, in place, only in rows that have any."
     for i in np.flatnonzero((scores[:, 1:] == scores[:, :-1]).any(1)):
         row = sorted(((float(s), ids[j], j) for s, j in zip(scores[i], indices[i], strict=True)), reverse=True)
-        scores[i], indices[i] = [r[0] for r in row], [r[2] for r in row]
+        scores[i] = [r[0] for r in row]
+        indices[i] = [r[2] for r in row]
 
 def _drop_own(scores: np.ndarray, indices: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Move each query's own document to the end and cut the last column."
@@ -302,13 +330,17 @@ def rank_vectors(
     "Rank the corpus for every judged query."
     check_collection(data)
     _check_rows(data, u, v)
-    if k <= 0: raise UserError(f"k must be at least 1, not {k}", "k", "Ask for one document or more")
-    place, ids = {q: i for i, q in enumerate(data.queries)}, list(data.corpus)
+    if k <= 0:
+        raise UserError(f"k must be at least 1, not {k}", "k", "Ask for one document or more")
+    place = {q: i for i, q in enumerate(data.queries)}
+    ids = list(data.corpus)
     extra = int(ignore_identical_ids)
     scores, idx = top_k(np.asarray(u)[[place[q] for q in data.qrels]], v, k + extra + 16, metric)
-    if metric == "l2": scores = -scores
+    if metric == "l2":
+        scores = -scores
     _untie(scores, idx, ids)
-    scores, idx = scores[:, :k + extra], idx[:, :k + extra]
+    scores = scores[:, :k + extra]
+    idx = idx[:, :k + extra]
     if extra:
         where = {d: i for i, d in enumerate(ids)}
         scores, idx = _drop_own(scores, idx, np.array([where.get(q, -2) for q in data.qrels]))
@@ -336,9 +368,14 @@ def counted_ndcg(
     "NDCG by counting the documents before each relevant one."
     check_collection(data)
     _check_rows(data, u, v)
-    u, half, discount, out = np.asarray(u, np.float32), _half_squares(v, "document"), 1 / np.log2(np.arange(2, k + 2)), []
+    u = np.asarray(u, np.float32)
+    half = _half_squares(v, "document")
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    out = []
     _half_squares(u, "query")
-    place, rows, ids = {d: i for i, d in enumerate(data.corpus)}, {q: i for i, q in enumerate(data.queries)}, np.array(list(data.corpus))
+    place = {d: i for i, d in enumerate(data.corpus)}
+    rows = {q: i for i, q in enumerate(data.queries)}
+    ids = np.array(list(data.corpus))
     judged = list(data.qrels.items())
     for start in range(0, len(judged), 256):
         some = judged[start:start + 256]

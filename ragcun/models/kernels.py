@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import nn, Tensor
+from torch import Tensor, nn
 
 # %% auto #0
 __all__ = ['CACHED', 'MOST', 'NAME', 'UNUSUAL', 'keep_mask', 'Pieces', 'suits', 'attention', 'use_attention', 'can_pack',
@@ -22,7 +22,8 @@ def keep_mask(
     p: float, # Share to drop, in [0, 1)
 ) -> tuple[Tensor, float]: # (True where a score is kept, what to multiply it by)
     "Which scores dropout keeps, from 16 random bits each."
-    n, cut = int(torch.Size(shape).numel()), min(round(p*2**16), 2**16 - 1)
+    n = int(torch.Size(shape).numel())
+    cut = min(round(p*2**16), 2**16 - 1)
     bits = torch.empty((n + 3)//4, dtype=torch.int64).random_(-2**63, None).view(torch.int16)  # type: ignore[call-overload]
     return (bits[:n] >= cut - 2**15).view(shape), 1/(1 - cut/2**16)
 
@@ -42,7 +43,9 @@ class Pieces(torch.autograd.Function):
         dropout: float, # Share of the weights to drop
     ) -> Tensor: # [texts, heads, tokens, width]
         "Weights are kept for the gradient."
-        p, out, kt = q.new_empty(*q.shape[:3], k.shape[2]), torch.empty_like(v), k.transpose(2, 3).contiguous()
+        p = q.new_empty(*q.shape[:3], k.shape[2])
+        out = torch.empty_like(v)
+        kt = k.transpose(2, 3).contiguous()
         keep, ctx.scale = keep_mask(p.shape, dropout) if dropout else (None, 1.0)
         lengths = _lengths(mask)
         for c in _pieces(p.shape):
@@ -61,14 +64,16 @@ class Pieces(torch.autograd.Function):
         "Gradients of q, k and v."
         q, k, v, out, p, keep = ctx.saved_tensors
         g = gradients[0].to(q.dtype).contiguous()
-        total, vt = (g*out).sum(-1, keepdim=True), v.transpose(2, 3).contiguous()
+        total = (g*out).sum(-1, keepdim=True)
+        vt = v.transpose(2, 3).contiguous()
         dq, dk, dv = (torch.empty_like(t) for t in (q, k, v))
         g = g*ctx.scale
         for c in _pieces(p.shape):
             kept = p[c] if keep is None else p[c]*keep[c]
             torch.matmul(kept.transpose(2, 3), g[c], out=dv[c])
             ds = torch.matmul(g[c], vt[c])
-            if keep is not None: ds.mul_(keep[c])
+            if keep is not None:
+                ds.mul_(keep[c])
             ds.sub_(total[c]).mul_(p[c])
             torch.matmul(ds, k[c], out=dq[c])
             torch.matmul(ds.transpose(2, 3), q[c], out=dk[c])
@@ -87,17 +92,24 @@ def _lengths(mask: Tensor | None) -> list[int] | None:
 
 def _weights(q: Tensor, kt: Tensor, mask: Tensor | None, lengths: list[int] | None, c: slice, out: Tensor) -> None:
     torch.matmul(q, kt, out=out)
-    if mask is not None and len(mask) > 1: mask = mask[c]
+    if mask is not None and len(mask) > 1:
+        mask = mask[c]
     if lengths is not None and len(lengths) > 1:  # only the columns of the padding, not every score
         for row, n in zip(out, lengths[c], strict=True):
-            if n < out.shape[-1]: row[..., n:] = torch.finfo(out.dtype).min
-    elif mask is not None and mask.dtype == torch.bool: out.masked_fill_(~mask, torch.finfo(out.dtype).min)
-    elif mask is not None: out += mask
+            if n < out.shape[-1]:
+                row[..., n:] = torch.finfo(out.dtype).min
+    elif mask is not None and mask.dtype == torch.bool:
+        out.masked_fill_(~mask, torch.finfo(out.dtype).min)
+    elif mask is not None:
+        out += mask
     torch.softmax(out, -1, out=out)
 
 def _no_gradient(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    kt, v, lengths = k.transpose(2, 3).contiguous(), v.contiguous(), _lengths(mask)
-    pieces, out = _pieces(torch.Size([*q.shape[:3], k.shape[2]])), torch.empty_like(v)
+    kt = k.transpose(2, 3).contiguous()
+    v = v.contiguous()
+    lengths = _lengths(mask)
+    pieces = _pieces(torch.Size([*q.shape[:3], k.shape[2]]))
+    out = torch.empty_like(v)
     scores = q.new_empty(len(q[pieces[0]]), *q.shape[1:3], k.shape[2])  # one piece, used again: it stays in the cache
     for c in pieces:
         p = scores[:len(q[c])]
@@ -130,15 +142,19 @@ def attention(
 ) -> tuple[Tensor, None]: # ([texts, tokens, heads, width], no weights)
     "Attention as transformers calls it."
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
-    dropout, gradient = float(options.get("dropout") or 0), torch.is_grad_enabled() and query.requires_grad
+    dropout = float(options.get("dropout") or 0)
+    gradient = torch.is_grad_enabled() and query.requires_grad
     wins = query.device.type == "cpu" and (query.dtype == torch.bfloat16 or dropout > 0)
     if not wins or not suits(module, (query.shape, key.shape), options, attention_mask is not None):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     scaling = options.get("scaling")
     scale = query.shape[-1]**-.5 if scaling is None else scaling
     with torch.autocast("cpu", enabled=False):
-        if gradient or dropout: out = Pieces.apply((query*scale).contiguous(), key.contiguous(), value.contiguous(), attention_mask, dropout)
-        else: out = _no_gradient(torch.mul(query, scale, out=query.new_empty(query.shape)), key, value, attention_mask)
+        if gradient or dropout:
+            out = Pieces.apply((query*scale).contiguous(), key.contiguous(), value.contiguous(),
+                               attention_mask, dropout)
+        else:
+            out = _no_gradient(torch.mul(query, scale, out=query.new_empty(query.shape)), key, value, attention_mask)
     return out.transpose(1, 2), None
 
 # %% ../../nbs/2_models/06_kernels.ipynb #e79a6e49
@@ -147,11 +163,13 @@ def use_attention(
 ) -> bool: # Whether it can be used
     "Let an encoder on a CPU use `attention` in place of PyTorch's; its files are not touched."
     model: Any = getattr(base[0], "auto_model", None) if len(base) else None
-    if base.device.type != "cpu" or getattr(getattr(model, "config", None), "_attn_implementation", "") != "sdpa": return False
+    if base.device.type != "cpu" or getattr(getattr(model, "config", None), "_attn_implementation", "") != "sdpa":
+        return False
     try:
         from transformers import AttentionInterface, AttentionMaskInterface
         from transformers.masking_utils import sdpa_mask
-    except ImportError: return False  # transformers before 4.53
+    except ImportError:
+        return False  # transformers before 4.53
     if not getattr(model, "_can_set_attn_implementation", lambda: False)(): return False
     AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
@@ -161,7 +179,9 @@ def use_attention(
 # %% ../../nbs/2_models/06_kernels.ipynb #dfc39f5f
 def _operators() -> tuple[Any, Any] | None:
     ops = torch.ops.mkldnn
-    if not (torch.backends.mkldnn.is_available() and hasattr(ops, "_reorder_linear_weight") and hasattr(ops, "_linear_pointwise")): return None
+    if not (torch.backends.mkldnn.is_available() and hasattr(ops, "_reorder_linear_weight")
+            and hasattr(ops, "_linear_pointwise")):
+        return None
     return ops._reorder_linear_weight, ops._linear_pointwise
 
 @cache
@@ -177,7 +197,8 @@ def can_pack(
             packed = ops[0](w, None)
             return all(torch.allclose(ops[1](x, packed, b, name, [], how).float(), f(plain), rtol=.01, atol=.05)
                        for name, how, f in (("none", "", lambda t: t), ("gelu", "none", nn.functional.gelu)))
-    except Exception: return False  # another signature, or no kernel for this processor
+    except Exception:
+        return False  # another signature, or no kernel for this processor
 
 # %% ../../nbs/2_models/06_kernels.ipynb #d0ca298b
 _packed: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Tensor, Tensor | None]] = weakref.WeakKeyDictionary()
@@ -195,10 +216,11 @@ class PackedLinear(nn.Linear):
     ) -> bool: # Whether the packed weight is used
         "Only where nothing but time can change."
         if torch.compiler.is_compiling(): return False
-        plain = all(type(p) is nn.Parameter and p.dtype == torch.float32 and p.device.type == "cpu" for p in (self.weight, self.bias) if p is not None)
+        plain = all(type(p) is nn.Parameter and p.dtype == torch.float32 and p.device.type == "cpu"
+                    for p in (self.weight, self.bias) if p is not None)
         half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        return (half and plain and torch.is_inference_mode_enabled() and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
-                and bool(torch.backends.mkldnn.enabled))
+        return (half and plain and torch.is_inference_mode_enabled() and x.device.type == "cpu"
+                and x.dtype in (torch.float32, torch.bfloat16) and bool(torch.backends.mkldnn.enabled))
 
     def product(self,
         x: Tensor, # [..., in_features]
@@ -207,7 +229,8 @@ class PackedLinear(nn.Linear):
         "From the packed weight, which is made when it is missing or stale."
         ops = _operators()
         assert ops is not None
-        held, mark = _packed.get(self), _mark(self.weight, self.bias)
+        held = _packed.get(self)
+        mark = _mark(self.weight, self.bias)
         if held is None or held[0] != mark:
             bias = None if self.bias is None else self.bias.detach().bfloat16()
             held = mark, ops[0](self.weight.detach().bfloat16(), None), bias
@@ -234,7 +257,8 @@ class PackedIntermediate(nn.Module):
         x: Tensor, # [..., hidden]
     ) -> Tensor: # [..., intermediate]
         "In one step where the layer packs."
-        if type(self.dense) is PackedLinear and not _hooked(self.dense) and self.dense.packs(x): return self.dense.product(x, gelu=True)
+        if type(self.dense) is PackedLinear and not _hooked(self.dense) and self.dense.packs(x):
+            return self.dense.product(x, gelu=True)
         return self.intermediate_act_fn(self.dense(x))
 
 def _hooked(module: nn.Module) -> bool:
@@ -243,11 +267,13 @@ def _hooked(module: nn.Module) -> bool:
 def _is_intermediate(module: nn.Module) -> bool:
     "By its parts, and by trying it."
     parts = dict(module.named_children())
-    if set(parts) != {"dense", "intermediate_act_fn"} or not isinstance(parts["dense"], nn.Linear): return False
+    if set(parts) != {"dense", "intermediate_act_fn"} or not isinstance(parts["dense"], nn.Linear):
+        return False
     x = torch.linspace(-3, 3, 2*parts["dense"].in_features).view(2, -1).to(parts["dense"].weight)
     with torch.no_grad():
         y = parts["dense"](x)
-        return torch.equal(parts["intermediate_act_fn"](y), nn.functional.gelu(y)) and torch.equal(module(x), nn.functional.gelu(y))
+        return (torch.equal(parts["intermediate_act_fn"](y), nn.functional.gelu(y))
+                and torch.equal(module(x), nn.functional.gelu(y)))
 
 def use_packed(
     base: nn.Module, # The encoder; its layers are changed in place
@@ -255,7 +281,9 @@ def use_packed(
     "Let the linear layers of an encoder on a CPU keep packed weights; names and files stay."
     if not can_pack(): return 0
     modules = [m for m in base.modules() if all(p.device.type == "cpu" for p in m.parameters(recurse=False))]
-    for m in [m for m in modules if _is_intermediate(m)]: m.__class__ = PackedIntermediate
+    for m in [m for m in modules if _is_intermediate(m)]:
+        m.__class__ = PackedIntermediate
     layers = [m for m in modules if type(m) is nn.Linear]
-    for layer in layers: layer.__class__ = PackedLinear
+    for layer in layers:
+        layer.__class__ = PackedLinear
     return len(layers)

@@ -13,14 +13,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from ..core import atomic_write, pick_device, pick_precision, read_json, UserError, write_json
-from .base import check_precision, Encoder, hash_state, load_folder, quiet, with_modules
+from ..core import UserError, atomic_write, pick_device, pick_precision, read_json, write_json
+from .base import Encoder, check_precision, hash_state, load_folder, quiet, with_modules
 from .evidence import Calibration, inverse_deviation
 
 if TYPE_CHECKING:
@@ -39,24 +39,30 @@ def save_model(
 ) -> Path: # The folder
     "Write a model folder: first beside its final place, then renamed."
     if folder.is_dir() and any(folder.iterdir()) and not (folder/"modules.json").is_file():
-        raise UserError("this folder holds other files than a model", str(folder), "Give a new one: it would be replaced.")
+        raise UserError("this folder holds other files than a model", str(folder),
+                        "Give a new one: it would be replaced.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     tmp = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         export = _as_sentence_transformer(model)
-        with quiet(): export.save(str(tmp/"m"), create_model_card=False)
+        with quiet():
+            export.save(str(tmp/"m"), create_model_card=False)
         _save_head(model, tmp/"m")
         (tmp/"m"/"README.md").write_text(model_card(model), encoding="utf-8")
         _share(tmp/"m")
-        if folder.exists(): folder.rename(tmp/"old")
+        if folder.exists():
+            folder.rename(tmp/"old")
         (tmp/"m").rename(folder)
-    except (OSError, RuntimeError, SafetensorError) as e: raise _not_saved(folder, e) from None
-    finally: shutil.rmtree(tmp, ignore_errors=True)
+    except (OSError, RuntimeError, SafetensorError) as e:
+        raise _not_saved(folder, e) from None
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
     return folder
 
 def _share(folder: Path) -> None:
     "Let the tensors be read by whoever may read the rest: safetensors writes files for their owner alone."
-    for path in folder.rglob("*.safetensors"): path.chmod((folder/"README.md").stat().st_mode)
+    for path in folder.rglob("*.safetensors"):
+        path.chmod((folder/"README.md").stat().st_mode)
 
 def _not_saved(path: str | Path, e: Exception) -> UserError:
     reason = e.strerror if isinstance(e, OSError) and e.strerror else (str(e).splitlines() or [""])[0][:120]
@@ -141,11 +147,13 @@ print(index.search("a question"))
 def _origin(model: Encoder) -> str:
     "Where the numbers of a model come from, in a sentence or two."
     first = f"Fitted by ragcun on top of `{Path(model.base_id).name}`."
-    ways = {"base": " No fit was ahead of the untouched base on the validation questions, so this model ranks as the base does"
-            + (", in fewer coordinates." if model.output_dim < model.head.in_features else "."),
+    ways = {"base": " No fit was ahead of the untouched base on the validation questions, so this model ranks as "
+            "the base does" + (", in fewer coordinates." if model.output_dim < model.head.in_features else "."),
             "closed form": " The head was solved in closed form; the base is untouched.",
             "trained": f" The {'base and the head were' if model.base_changed else 'head was'} trained.",
-            "trained, refitted": f" The {'base was trained and the head' if model.base_changed else 'head was trained, then'} refitted in closed form.",
+            "trained, refitted": " "
+            f"The {'base was trained and the head' if model.base_changed else 'head was trained, then'} refitted in "
+            "closed form.",
             "trained, then the head": " The base was trained, then a residual layer and the head on its features."}
     return first + ways.get(str(model.extra.get("kept")), "")
 
@@ -158,7 +166,8 @@ def load_model(
 ) -> E: # The encoder as it was saved
     "Load and check a saved encoder."
     if path.is_file():
-        with unpacked_model(path) as folder: return load_model(build, folder, device, precision)
+        with unpacked_model(path) as folder:
+            return load_model(build, folder, device, precision)
     info = model_info(path)
     device = pick_device(device)
     st = load_folder(path, device)
@@ -173,8 +182,10 @@ def load_model(
     model = build(base, head, rho, info["normalise"], info["base_id"], precision)
     _load_head(model, path, info)
     _check_router(model, modules[-1], path)
-    if info.get("residual"): _check_residual(model, modules[-2], path)
-    model.calibration, model.base_changed = Calibration(info["a"], info["tau"]), info["base_changed"]
+    if info.get("residual"):
+        _check_residual(model, modules[-2], path)
+    model.calibration = Calibration(info["a"], info["tau"])
+    model.base_changed = info["base_changed"]
     model.extra = info["extra"]
     return model
 
@@ -184,7 +195,8 @@ def model_info(
 ) -> dict[str, Any]: # What ragcun.json says
     "Read and check the description of a saved model, without loading it."
     path = Path(path)
-    if not path.exists(): raise UserError("no such model", str(path), "Train one with: ragcun train --train_data …")
+    if not path.exists():
+        raise UserError("no such model", str(path), "Train one with: ragcun train --train_data …")
     if not (path/"ragcun.json").exists():
         raise UserError("this folder is not a ragcun model (no ragcun.json)", str(path),
                         "Give a model/ folder or a best_model.pt.")
@@ -195,17 +207,21 @@ def model_info(
                         "Use the ragcun that wrote it.")
     missing = {"base_id", "base_hash", "output_dim", "base_dim", "normalise", "a", "tau", "base_changed",
                "extra"} - set(info)
-    if missing: raise UserError(f"ragcun.json lacks {', '.join(sorted(missing))}", str(path), "Save the model again.")
+    if missing:
+        raise UserError(f"ragcun.json lacks {', '.join(sorted(missing))}", str(path), "Save the model again.")
     return info
 
 def _load_head(model: Encoder, path: Path, info: dict[str, Any]) -> None:
     from safetensors.torch import load_file
-    try: tensors = load_file(str(path/"ragcun.safetensors"))
+    try:
+        tensors = load_file(str(path/"ragcun.safetensors"))
     except Exception:
         raise UserError("ragcun.safetensors is missing or damaged", str(path), "Save the model again.") from None
-    d, d_base = info["output_dim"], info["base_dim"]
+    d = info["output_dim"]
+    d_base = info["base_dim"]
     want = {"weight": (d, d_base), "bias": (d,), "rho": (d,)}
-    if info.get("residual"): want |= {"residual.weight": (d_base, d_base), "residual.bias": (d_base,)}
+    if info.get("residual"):
+        want |= {"residual.weight": (d_base, d_base), "residual.bias": (d_base,)}
     got = {k: tuple(t.shape) for k, t in tensors.items()}
     if got != want:
         raise UserError(f"the head has shapes {got}, ragcun.json says {want}", str(path),
@@ -229,7 +245,8 @@ def _check_router(model: Encoder, router: torch.nn.Module, path: Path) -> None:
                             "Files of two models were mixed.")
 
 def _check_residual(model: Encoder, layer: torch.nn.Module, path: Path) -> None:
-    mine, theirs = model.residual.state_dict(), layer.state_dict()
+    mine = model.residual.state_dict()
+    theirs = layer.state_dict()
     if mine.keys() != theirs.keys() or not all(torch.allclose(mine[k], theirs[k].to(mine[k])) for k in mine):
         raise UserError("the residual layer does not agree with ragcun.safetensors", str(path),
                         "Files of two models were mixed.")
@@ -244,8 +261,10 @@ def pack_model(
     as_bytes = {p.relative_to(folder).as_posix(): bytearray(p.read_bytes()) or bytearray(b"\n") for p in files}
     packed = {name: torch.frombuffer(data, dtype=torch.uint8) for name, data in as_bytes.items()}
     try:
-        with atomic_write(path) as tmp: torch.save({"format": FORMAT, "files": packed}, tmp)
-    except (OSError, RuntimeError) as e: raise _not_saved(path, e) from None
+        with atomic_write(path) as tmp:
+            torch.save({"format": FORMAT, "files": packed}, tmp)
+    except (OSError, RuntimeError) as e:
+        raise _not_saved(path, e) from None
 
 @contextlib.contextmanager
 def unpacked_model(
@@ -276,9 +295,12 @@ def load_pt(
     map_location: str = "cpu", # Where to put its tensors
 ) -> Any: # Plain values and tensors
     "Read a .pt file of plain values and tensors; one that would run code is refused."
-    if not Path(path).is_file(): raise UserError("no such file", str(path), "Check the path.")
-    if not os.path.getsize(path): raise UserError("the file is empty", str(path), "Use another one.")
-    try: return torch.load(path, map_location=map_location, weights_only=True)
+    if not Path(path).is_file():
+        raise UserError("no such file", str(path), "Check the path.")
+    if not os.path.getsize(path):
+        raise UserError("the file is empty", str(path), "Use another one.")
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as e:
         first = (str(e).splitlines() or [""])[0][:120]
         raise UserError(f"this file is damaged or holds something other than tensors: {type(e).__name__}: {first}",

@@ -9,7 +9,7 @@ import html
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 
@@ -50,17 +50,21 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
     value: float | None = None  # compared with the limit; None: the smallest E-value was
     chance: float | None = None # share of questions without an answer that find as good a hit; None: never measured
 
-    def __len__(self) -> int: return len(self.hits)
+    def __len__(self) -> int:
+        return len(self.hits)
+
     @overload
     def __getitem__(self, i: int) -> Hit: ...
     @overload
     def __getitem__(self, i: slice) -> list[Hit]: ...
-    def __getitem__(self, i: int | slice) -> Hit | list[Hit]: return self.hits[i]
+    def __getitem__(self, i: int | slice) -> Hit | list[Hit]:
+        return self.hits[i]
 
     def to_json(self) -> dict[str, Any]: # {"query", "hits", "answered"}, and "chance" where it was measured
         "Plain values, as `ragcun search --json` prints them."
         keys = ("id", "text", "evidence", "p_value", "e_value", "distance", "metadata")
-        out = {"query": self.query, "hits": [{k: getattr(h, k) for k in keys} for h in self.hits], "answered": self.answered}
+        out = {"query": self.query, "hits": [{k: getattr(h, k) for k in keys} for h in self.hits],
+               "answered": self.answered}
         return out if self.chance is None else out | {"chance": self.chance}
 
     def posterior(self,
@@ -72,15 +76,21 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
 
     def _verdict(self) -> str:
         if self.chance is not None:
-            return f"{'answered' if self.answered else 'no answer'}: {self.chance:.2g} of questions without an answer find as good a hit"
+            return (f"{'answered' if self.answered else 'no answer'}: "
+                    f"{self.chance:.2g} of questions without an answer find as good a hit")
         if self.answered: return "answered"
-        if self.value is not None: return f"no answer: its answer value is {self.value:.2g}, the limit {self.limit:.2g}"
+        if self.value is not None:
+            return f"no answer: its answer value is {self.value:.2g}, the limit {self.limit:.2g}"
         return f"no answer: no hit has an E-value of {self.limit:.3g} or less"
+
     def __repr__(self) -> str:
         return "\n".join([f"{self.query!r}: {self._verdict()} ({self.documents:,} documents)", *map(repr, self.hits)])
+
     def _repr_html_(self) -> str:
-        short = lambda text: text[:200].rsplit(" ", 1)[0] + "…" if len(text) > 200 else text
-        cells = lambda h: (f"{h.evidence:+.2f}", f"{h.e_value:.2g}", html.escape(h.id), html.escape(short(h.text)))
+        def short(text):
+            return text[:200].rsplit(" ", 1)[0] + "…" if len(text) > 200 else text
+        def cells(h):
+            return (f"{h.evidence:+.2f}", f"{h.e_value:.2g}", html.escape(h.id), html.escape(short(h.text)))
         rows = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in cells(h)) + "</tr>" for h in self.hits)
         head = "".join(f"<th>{c}</th>" for c in ("evidence", "E-value", "id", "text"))
         return f"<p><b>{html.escape(self.query)}</b>: {self._verdict()}</p><table><tr>{head}</tr>{rows}</table>"
@@ -94,12 +104,15 @@ class Batch:
     metadata: list[dict[str, Any]]  # n, in the order of ids
     v: np.ndarray                   # [n, d] float32
 
-    def __len__(self) -> int: return len(self.ids)
+    def __len__(self) -> int:
+        return len(self.ids)
+
     def take(self,
         keep: Sequence[int], # positions
     ) -> Batch:
         "The documents at these positions."
-        pick = lambda a: [a[i] for i in keep]
+        def pick(a):
+            return [a[i] for i in keep]
         return Batch(pick(self.ids), pick(self.texts), pick(self.metadata), self.v[list(keep)])
 
 @dataclass(frozen=True)
@@ -120,6 +133,7 @@ class Store(Protocol):
     def texts(self,
         ids: Sequence[str], # unknown ones are left out
     ) -> dict[str, str]: ... # id → text
+
     def get(self,
         ids: Sequence[str], # wanted
     ) -> Batch: ...
@@ -132,11 +146,13 @@ class Store(Protocol):
     def delete(self,
         ids: Sequence[str], # unknown ones are ignored
     ) -> int: ... # number removed
+
     def search(self,
         u: np.ndarray,       # [n, d] query vectors
         k: int,              # documents a query
         exact: bool = False, # leave an approximate index aside
     ) -> list[list[Found]]: ... # of each query, nearest first
+
     def sample(self,
         n: int,        # documents, at most
         seed: int = 0, # of the draw
@@ -150,7 +166,8 @@ def dump_metadata(
     metadata: dict[str, Any], # of one document
 ) -> str: # compact JSON with sorted keys
     "Metadata as text; `UserError` for values that JSON does not have."
-    try: return json.dumps(metadata, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    try:
+        return json.dumps(metadata, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as e:
         raise UserError(f"metadata cannot be written as JSON: {e}", str(metadata)[:80],
                         "Use strings, numbers, lists and dicts") from None
@@ -164,18 +181,22 @@ class Entry:
     metadata: dict[str, Any]  # may be empty
 
 def as_entry(
-    item: Any,       # a string, a (id, text) pair, or a dict with "text" and maybe "id" or "_id", "title", "metadata", more
+    item: Any,  # a string, a (id, text) pair, or a dict with "text" and maybe "id" or "_id", "title", "metadata", more
     number: int = 0, # its position, for the message
 ) -> Entry: # with an id
     "One document from what a user has; further keys of a dict become metadata."
     where = f"document {number}"
     if isinstance(item, Entry): return item
-    if isinstance(item, tuple) and len(item) == 2: item = {"id": item[0], "text": item[1]}
-    if not isinstance(item, Mapping): item = {"text": item}
+    if isinstance(item, tuple) and len(item) == 2:
+        item = {"id": item[0], "text": item[1]}
+    if not isinstance(item, Mapping):
+        item = {"text": item}
     rest = {k: v for k, v in item.items() if k not in ("id", "_id", "text", "title", "metadata")}
-    text, title = item.get("text"), item.get("title") or ""
+    text = item.get("text")
+    title = item.get("title") or ""
     fault = text_fault(text)
-    if fault: raise UserError(f"the text {fault}", where, "Give every document a text")
+    if fault:
+        raise UserError(f"the text {fault}", where, "Give every document a text")
     text = f"{title} {text}" if title else text
     name = item.get("id", item.get("_id"))
     name = text_id(text) if name is None else str(name)
@@ -196,7 +217,8 @@ def iter_entries(
     seen: dict[str, int] = {}
     for number, item in enumerate(documents.items() if isinstance(documents, Mapping) else documents, 1):
         d = as_entry(item, number)
-        if d.id not in seen: yield d
+        if d.id not in seen:
+            yield d
         elif seen[d.id] != hash(d.text):
             raise UserError(f"two documents have the id {d.id!r} but different texts", f"document {number}",
                             "Make ids unique")
@@ -214,7 +236,8 @@ def in_blocks(
         if len(block) == size:
             yield block
             block = []
-    if block: yield block
+    if block:
+        yield block
 
 def filter_function(
     wanted: Any, # dict of metadata that must match, or a function of the metadata

@@ -8,18 +8,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..core import atomic_write, progress, sha256_text, UserError
-from .hits import Batch, Entry, in_blocks, iter_entries, Store
+from ..core import UserError, atomic_write, logger, progress, sha256_text
+from ..models.evidence import inverse_deviation
+from .hits import Batch, Entry, Store, in_blocks, iter_entries
 from .no_answer import AnswerRule, load_rule, save_rule
 from .null import EmpiricalNull, fit_null
-from .storage import as_place, fetched, local_copy, RemotePath, sent, stamp
-from .stores import is_free, LanceStore, Manifest, MemoryStore, read_manifest, write_manifest
-from ..core import logger
-from ..models.evidence import inverse_deviation
+from .storage import RemotePath, as_place, fetched, local_copy, sent, stamp
+from .stores import LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest
 
 if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
@@ -37,29 +36,37 @@ class DocumentIndex:
     "Documents with their vectors, in memory or in an index folder; what `GaussianRetriever` searches."
     def __init__(self,
         model: GaussianEncoder,                # embeds queries and documents
-        index_dir: str | Path | None = None,   # folder to make or open, or its address (s3://bucket/folder); in memory without
+        index_dir: str | Path | None = None,   # folder or address (s3://bucket/folder) to make or open; None: in memory
         store: Store | None = None,            # another store, such as `QuantizedStore`, instead of a folder
     ):
-        self.model, self.index_dir = model, as_place(index_dir) if index_dir else None
+        self.model = model
+        self.index_dir = as_place(index_dir) if index_dir else None
         self.rho = model.rho_numpy
         self._gain = self.rho * inverse_deviation(self.rho)
         self.null: EmpiricalNull | None = None
         self.rule: AnswerRule | None = None
-        self._null_documents, self.answer_limit, self.alpha = 0, 1., 0.
+        self._null_documents = 0
+        self.answer_limit = 1.
+        self.alpha = 0.
         self._stamp: int | bytes = 0
-        if self.index_dir is None: self.store: Store = store if store is not None else MemoryStore(model.output_dim)
-        else: self._open_folder(self.index_dir)
+        if self.index_dir is None:
+            self.store: Store = store if store is not None else MemoryStore(model.output_dim)
+        else:
+            self._open_folder(self.index_dir)
 
     def _open_folder(self, folder: Path | RemotePath) -> None:
         new = is_free(folder)
-        if new: folder.mkdir(parents=True, exist_ok=True)
-        else: self._check(read_manifest(folder))
+        if new:
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            self._check(read_manifest(folder))
         self.store = LanceStore(folder, self.model.output_dim)
         if new:
             if len(self.store):
                 raise UserError("this folder holds documents but no manifest.json", str(folder),
                                 "Restore the file, or index into a new folder")
-            with sent(folder/"model") as path: self.model.save(path)
+            with sent(folder/"model") as path:
+                self.model.save(path)
             self._write_manifest()
         self._read_manifest()
 
@@ -87,22 +94,26 @@ class DocumentIndex:
 
     load = open
 
-    def __len__(self) -> int: return len(self.store)
+    def __len__(self) -> int:
+        return len(self.store)
+
     def __repr__(self) -> str:
         where = self.index_dir.name if self.index_dir else "in memory"
         return f"{type(self).__name__}({len(self):,} documents, {self.model.output_dim} dimensions, {where})"
 
     def add(self,
-        documents: Any,          # iterable of strings or dicts (id, text, metadata), a generator too; or a mapping id → text
+        documents: Any,  # iterable of strings or dicts (id, text, metadata), a generator too; or a mapping id → text
         block_size: int = 1024,  # documents encoded and committed at a time
     ) -> int: # number of new documents
         "Add documents; known ones are skipped, so an interrupted `add` is simply repeated."
-        before, total = len(self), len(documents) if hasattr(documents, "__len__") else None
+        before = len(self)
+        total = len(documents) if hasattr(documents, "__len__") else None
         with progress(desc="adding", total=total, unit="document") as bar:
             for block in in_blocks(iter_entries(documents), block_size):
                 self._add_block(block)
                 bar.update(len(block))
-        if self.index_dir: self._ensure_null(write=True)
+        if self.index_dir:
+            self._ensure_null(write=True)
         return len(self) - before
 
     def _add_block(self, block: list[Entry]) -> None:
@@ -113,7 +124,8 @@ class DocumentIndex:
                 raise UserError(f"the index holds another text under the id {d.id!r}", "add",
                                 "Use update to replace it, or give it another id")
         new = [d for d in block if d.id not in known]
-        if new: self.store.add(self._encode(new))
+        if new:
+            self.store.add(self._encode(new))
 
     def _encode(self, block: list[Entry]) -> Batch:
         long = sum(len(d.text) > LONG for d in block)
@@ -143,9 +155,12 @@ class DocumentIndex:
         if len(block) != len(z):
             raise UserError(f"{len(block)} distinct documents and {len(z)} vectors", "add_vectors",
                             "Give one vector per document")
-        before, batch, known = len(self), self._batch(block, z), self.store.ids()
+        before = len(self)
+        batch = self._batch(block, z)
+        known = self.store.ids()
         keep = [i for i, name in enumerate(batch.ids) if name not in known]
-        if keep: self.store.add(batch.take(keep))
+        if keep:
+            self.store.add(batch.take(keep))
         return len(self) - before
 
     def update(self,
@@ -153,7 +168,8 @@ class DocumentIndex:
     ) -> int: # number of documents written
         "Add documents, replacing those whose ids are known."
         block = list(iter_entries(documents))
-        if block: self.store.replace(self._encode(block))
+        if block:
+            self.store.replace(self._encode(block))
         return len(block)
 
     def delete(self,
@@ -168,24 +184,31 @@ class DocumentIndex:
         return sample.ids, sample.v / np.maximum(self._gain, 1e-12)
 
     def _ensure_null(self, write: bool = False) -> EmpiricalNull:
-        n, fitted = len(self), self._null_documents
+        n = len(self)
+        fitted = self._null_documents
         stale = self.null is None or (not self.null.questions and not fitted / 1.2 <= n <= fitted * 1.2)
-        if stale: self._set_null(fit_null(self.background()[1], self.rho), write)
+        if stale:
+            self._set_null(fit_null(self.background()[1], self.rho), write)
         assert self.null is not None
         return self.null
 
     def _set_null(self, null: EmpiricalNull, write: bool = True) -> None:
         self.null, self._null_documents = null, len(self)
-        if write and self.index_dir: self._write_manifest()
+        if write and self.index_dir:
+            self._write_manifest()
 
     def save(self,
         folder: str | Path, # where the index shall be, free or not existing; or an address
     ) -> Self: # the index in that folder
         "Write the index, its model and its null to a folder."
-        if not is_free(folder): raise UserError("this folder is in use", str(folder), "Choose a new one")
+        if not is_free(folder):
+            raise UserError("this folder is in use", str(folder), "Choose a new one")
         copy = type(self)(self.model, folder)
-        for batch in self.store.blocks(): copy.store.add(batch)
-        copy.answer_limit, copy.rule, copy.alpha = self.answer_limit, self.rule, self.alpha
+        for batch in self.store.blocks():
+            copy.store.add(batch)
+        copy.answer_limit = self.answer_limit
+        copy.rule = self.rule
+        copy.alpha = self.alpha
         copy._set_null(self._ensure_null())
         return copy
 
@@ -194,15 +217,18 @@ class DocumentIndex:
         name, rule = "", ""
         if self.null is not None:
             name = f"null-{self._null_documents}-{self.null.questions}{'-made' * bool(len(self.null.made))}.npz"
-            with sent(self.index_dir/name) as path, atomic_write(path) as tmp: self.null.save(tmp)
+            with sent(self.index_dir/name) as path, atomic_write(path) as tmp:
+                self.null.save(tmp)
         if self.rule is not None:
             rule = f"answer-{sha256_text(repr(self.rule))[:12]}.json"
-            with sent(self.index_dir/rule) as path: save_rule(path, self.rule)
+            with sent(self.index_dir/rule) as path:
+                save_rule(path, self.rule)
         m = self.model
         write_manifest(self.index_dir, Manifest(m.fingerprint, m.output_dim, m.prompts, self.answer_limit, name,
                                                 self._null_documents, rule=rule, alpha=self.alpha))
         for old in (*self.index_dir.glob("null-*.npz"), *self.index_dir.glob("answer-*.json")):
-            if old.name not in (name, rule): old.unlink(missing_ok=True)
+            if old.name not in (name, rule):
+                old.unlink(missing_ok=True)
         self._stamp = stamp(self.index_dir/"manifest.json")
 
     def _read_manifest(self) -> None:
@@ -210,18 +236,25 @@ class DocumentIndex:
         self._stamp = stamp(self.index_dir/"manifest.json")
         m = read_manifest(self.index_dir)
         self._check(m)
-        self.answer_limit, self._null_documents, self.alpha = m.answer_limit, m.null_documents, m.alpha
-        try: self.rule = self._read(m.rule, load_rule)
+        self.answer_limit = m.answer_limit
+        self._null_documents = m.null_documents
+        self.alpha = m.alpha
+        try:
+            self.rule = self._read(m.rule, load_rule)
         except UserError:
-            if read_manifest(self.index_dir).rule == m.rule: raise
+            if read_manifest(self.index_dir).rule == m.rule:
+                raise
             return self._read_manifest()                 # another process has calibrated in between
-        with contextlib.suppress(UserError): self.null = self._read(m.null, EmpiricalNull.load)
+        with contextlib.suppress(UserError):
+            self.null = self._read(m.null, EmpiricalNull.load)
 
     def _read(self, name: str, load: Callable[[Path], Any]) -> Any:
         "What is in a file of the folder; None for a file without a name."
         if not name or self.index_dir is None: return None
-        with fetched(self.index_dir/name) as path: return load(path)
+        with fetched(self.index_dir/name) as path:
+            return load(path)
 
     def refresh(self) -> None:
         "Take over null parameters that another process has written since."
-        if self.index_dir and stamp(self.index_dir/"manifest.json") != self._stamp: self._read_manifest()
+        if self.index_dir and stamp(self.index_dir/"manifest.json") != self._stamp:
+            self._read_manifest()

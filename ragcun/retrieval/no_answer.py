@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import read_json, UserError, write_json
+from ..core import UserError, read_json, write_json
 
 # %% auto #0
 __all__ = ['LETTERS', 'CANDIDATES', 'SHARES', 'FEW', 'words_of', 'word_weights', 'Candidates', 'AnswerRule', 'fit_answer_rule',
@@ -33,8 +33,10 @@ def word_weights(
     texts: Sequence[str], # a sample of the documents
 ) -> tuple[dict[str, float], float]: # weight in nats of each word found twice or more, and of any other word
     "Inverse document frequencies."
-    count, n = Counter(w for t in texts for w in words_of(t)), len(texts)
-    weigh = lambda k: round(float(np.log1p((n - k + .5) / (k + .5))), 4)
+    count = Counter(w for t in texts for w in words_of(t))
+    n = len(texts)
+    def weigh(k):
+        return round(float(np.log1p((n - k + .5) / (k + .5))), 4)
     return {w: weigh(k) for w, k in sorted(count.items()) if k > 1}, weigh(1)
 
 # %% ../../nbs/7_retrieval/03_no_answer.ipynb #725b97b8

@@ -29,12 +29,15 @@ def _cumulants(t: np.ndarray, a2: np.ndarray, lam: np.ndarray) -> tuple[np.ndarr
 def _saddlepoint(s: np.ndarray, a2: np.ndarray, lam: np.ndarray, steps: int = 60) -> np.ndarray:
     "t with K′(t) = s, by Newton on the logarithm, kept inside a bracket."
     top = .5 / lam.max()
-    t, low, high = np.zeros_like(s), np.full_like(s, -np.inf), np.full_like(s, top * (1 - 1e-12))
+    t = np.zeros_like(s)
+    low = np.full_like(s, -np.inf)
+    high = np.full_like(s, top * (1 - 1e-12))
     for _ in range(steps):
         _, k1, k2 = _cumulants(t, a2, lam)
         gap = np.log(k1 / s)
         if np.abs(gap).max() < 1e-11: break
-        high, low = np.where(gap > 0, t, high), np.where(gap < 0, t, low)
+        high = np.where(gap > 0, t, high)
+        low = np.where(gap < 0, t, low)
         step = t - k1 * gap / k2
         middle = np.where(np.isfinite(low), (np.where(np.isfinite(low), low, 0) + high) / 2,
                           2 * np.minimum(t, -1e-3 * top))
@@ -45,7 +48,8 @@ def _signed_root(s: np.ndarray, a2: np.ndarray, lam: np.ndarray) -> np.ndarray:
     "Barndorff-Nielsen's r*: the normal score of P(S ≤ s), accurate in both tails."
     t = _saddlepoint(s, a2, lam)
     k, _, k2 = _cumulants(t, a2, lam)
-    r, w = np.sign(t) * np.sqrt(np.maximum(2 * (t * s - k), 0)), t * np.sqrt(k2)
+    r = np.sign(t) * np.sqrt(np.maximum(2 * (t * s - k), 0))
+    w = t * np.sqrt(k2)
     third = (8 * lam ** 3 + 24 * lam * lam * a2).sum(-1)
     near = np.abs(r) < 1e-3                    # at the mean both vanish: their limit is a sixth of the skewness
     r_safe = np.where(near, 1., r)
@@ -74,8 +78,10 @@ class GaussianNull:
         q: np.ndarray, # [n, d] query embeddings
     ) -> Moments:
         "Mean, standard deviation and skewness of E given each query."
-        a2, lam = self._a2(q)[:, 0], self.variances
-        k1, k2 = (lam + a2).sum(-1), (2 * lam ** 2 + 4 * lam * a2).sum(-1)
+        a2 = self._a2(q)[:, 0]
+        lam = self.variances
+        k1 = (lam + a2).sum(-1)
+        k2 = (2 * lam ** 2 + 4 * lam * a2).sum(-1)
         k3 = (8 * lam ** 3 + 24 * lam ** 2 * a2).sum(-1)
         return Moments(evidence_at_zero(q, self.rho) - .5 * k1, .5 * np.sqrt(k2), -k3 / k2 ** 1.5)
 
@@ -90,13 +96,16 @@ class GaussianNull:
         rows = max(1, 4_000_000 // (min(s.shape[1], 32) * len(self.rho)))
         for i in range(0, len(s), rows):
             here = slice(i, i + rows)
-            if few: out[here] = -_signed_root(s[here], a2[here], self.variances)
-            else: out[here] = self._interpolate(s[here], a2[here])
+            if few:
+                out[here] = -_signed_root(s[here], a2[here], self.variances)
+            else:
+                out[here] = self._interpolate(s[here], a2[here])
         return out
 
     def _interpolate(self, s: np.ndarray, a2: np.ndarray, nodes: int = 32) -> np.ndarray:
         "Scores of long rows from 32 exact ones each (error near 1e-3)."
-        low, high = np.log(s.min(1)), np.log(s.max(1)) + 1e-9
+        low = np.log(s.min(1))
+        high = np.log(s.max(1)) + 1e-9
         grid = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, nodes)
         exact = _signed_root(np.exp(grid), a2, self.variances)
         return -np.stack([np.interp(np.log(a), g, e) for a, g, e in zip(s, grid, exact, strict=True)])
@@ -140,7 +149,8 @@ def corpus_null(
     prior: float | None = None,  # weight of the model's own law, in documents; d by default
 ) -> GaussianNull:
     "Null with the corpus's own mean and covariance, shrunk towards the theoretical one."
-    rho, z = np.asarray(rho, float), np.asarray(background, float)
+    rho = np.asarray(rho, float)
+    z = np.asarray(background, float)
     weight = len(rho) if prior is None else prior
     keep = len(z) / (len(z) + weight)
     mean = keep * z.mean(0) if len(z) else np.zeros(len(rho))
@@ -179,13 +189,16 @@ def fit_tail_map(
     from scipy.stats import genpareto
     y = np.asarray(y, float).ravel()
     if len(y) < 500: return IDENTITY
-    if len(y) > 200_000: y = np.random.default_rng(seed).choice(y, 200_000, replace=False)
+    if len(y) > 200_000:
+        y = np.random.default_rng(seed).choice(y, 200_000, replace=False)
     tail = max(tail, 50 / len(y))
     share = np.concatenate([np.linspace(1, .1, 40)[1:-1], np.geomspace(.1, tail, 25)])
     grid = np.maximum.accumulate(np.quantile(y, 1 - share)) + 1e-9 * np.arange(len(share))
     over = y[y > grid[-1]] - grid[-1]
     shape, _, scale = genpareto.fit(over, floc=0)
-    if shape < 0: shape, scale = 0., over.mean()
+    if shape < 0:
+        shape = 0.
+        scale = over.mean()
     return TailMap(np.r_[0., grid], np.r_[0., np.log(share)], float(scale), float(shape))
 
 # %% ../../nbs/7_retrieval/01_null.ipynb #562ae44c
@@ -198,7 +211,8 @@ def _stand_ins(z: np.ndarray, rho: np.ndarray, number: int, seed: int) -> tuple[
 
 def _evidence_matrix(q: np.ndarray, z: np.ndarray, rho: np.ndarray) -> np.ndarray:
     "Raw evidence of every query with every document [n, m]."
-    u, v = query_vector(q, rho), document_vector(z, rho)
+    u = query_vector(q, rho)
+    v = document_vector(z, rho)
     near = np.square(u).sum(1)[:, None] + np.square(v).sum(1) - 2 * u @ v.T
     return evidence_at_zero(q, rho)[:, None] - .5 * np.maximum(near, 0)
 
@@ -209,7 +223,7 @@ class EmpiricalNull:
     curve: TailMap          # from its p-values to measured ones
     documents: int = 0      # size of the background sample it was fitted on
     questions: int = 0      # real questions used; 0 when stand-ins were
-    made: np.ndarray = field(default_factory=lambda: np.zeros(0))  # [k] sorted log p of the best hit of synthetic questions, their own document left out; empty: not measured
+    made: np.ndarray = field(default_factory=lambda: np.zeros(0))  # [k] log p of synthetic questions, sorted; or empty
 
     def log_p(self,
         evidence: np.ndarray, # [n, k] raw evidence
@@ -220,7 +234,7 @@ class EmpiricalNull:
 
     def chance(self,
         log_p: Any, # natural log of the p-value of a question's best hit; number or array
-    ) -> Any: # share of synthetic questions that find as good a hit without their own document; NaN where none were made
+    ) -> Any: # share of synthetic questions that find as good a hit; NaN where there are none
         "P-value of the hypothesis that a question of this corpus's kind has no answer in it (conformal, never 0)."
         if not len(self.made): return np.full(np.shape(log_p), np.nan)[()]
         return (1 + np.searchsorted(self.made, log_p, "right")) / (1 + len(self.made))
@@ -229,7 +243,8 @@ class EmpiricalNull:
         path: str | Path, # an .npz file
     ) -> None:
         "Write plain arrays (no pickle)."
-        law, c = self.law, self.curve
+        law = self.law
+        c = self.curve
         with open(path, "wb") as f:
             np.savez(f, rho=law.rho, centre=law.centre, axes=law.axes, variances=law.variances, y=c.y, logp=c.logp,
                      numbers=np.array([c.scale, c.shape, self.documents, self.questions]), made=self.made)
@@ -256,7 +271,8 @@ def fit_null(
     seed: int = 0,                           # of stand-ins and thinning
 ) -> EmpiricalNull:
     "Fit the null of a corpus."
-    z, rho = np.asarray(background, float), np.asarray(rho, float)
+    z = np.asarray(background, float)
+    rho = np.asarray(rho, float)
     if z.ndim != 2 or z.shape[1] != len(rho):
         raise UserError(f"the background has shape {z.shape}, not [m, {len(rho)}]", "fit_null",
                         "Encode it with this model")
@@ -265,7 +281,8 @@ def fit_null(
     real = queries is not None and len(queries)
     q, own = (np.asarray(queries, float), relevant or []) if real else _stand_ins(z, rho, 100, seed)
     y = -law.log_p(_evidence_matrix(q, z, rho), q)
-    for i, rows in enumerate(own): y[i, rows] = np.nan
+    for i, rows in enumerate(own):
+        y[i, rows] = np.nan
     return EmpiricalNull(law, fit_tail_map(y[np.isfinite(y)], seed=seed), len(z), len(q) if real else 0)
 
 # %% ../../nbs/7_retrieval/01_null.ipynb #74c4cabd
@@ -309,6 +326,8 @@ def plot_null(
     both = np.concatenate([np.ravel(s) for s in scores.values()])
     low, high = np.quantile(both, [.0005, .9995])
     bins = np.linspace(low, high, 60)
-    for label, s in scores.items(): ax.hist(np.ravel(s), bins, density=True, alpha=.55, label=label)
-    ax.set(xlabel=xlabel, ylabel="density"); ax.legend(frameon=False)
+    for label, s in scores.items():
+        ax.hist(np.ravel(s), bins, density=True, alpha=.55, label=label)
+    ax.set(xlabel=xlabel, ylabel="density")
+    ax.legend(frameon=False)
     return ax

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..core import UserError
 from ..measures.ranking import top_k
+from ..models.evidence import inverse_deviation
 from .hits import Batch, Found
 from .stores import MemoryStore
-from ..models.evidence import inverse_deviation
 
 # %% auto #0
 __all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'fit_quantizer', 'RotatedQuantizer', 'usual_quantizer', 'QuantizedStore']
@@ -26,16 +26,19 @@ def lloyd_max(
 ) -> tuple[np.ndarray, np.ndarray, float]: # levels [2**bits], boundaries [2**bits − 1], mean squared error
     "Optimal scalar quantiser of N(0, 1), computed."
     from scipy.special import ndtr, ndtri
-    if not 0 <= bits <= 8: raise UserError(f"{bits} bits", "lloyd_max", "Use 0 to 8 bits a coordinate")
+    if not 0 <= bits <= 8:
+        raise UserError(f"{bits} bits", "lloyd_max", "Use 0 to 8 bits a coordinate")
     n = 2 ** bits
     levels = np.sqrt(3) * ndtri((np.arange(n) + .5) / n)
-    density = lambda x: np.exp(-.5 * x * x) / np.sqrt(2 * np.pi)
+    def density(x):
+        return np.exp(-.5 * x * x) / np.sqrt(2 * np.pi)
     for _ in range(20_000):
         edge = np.r_[-np.inf, (levels[1:] + levels[:-1]) / 2, np.inf]
         share = np.diff(ndtr(edge))
         new = -np.diff(density(edge)) / np.maximum(share, 1e-300)
         new = (new - new[::-1]) / 2
-        moved, levels = np.abs(new - levels).max(), new
+        moved = np.abs(new - levels).max()
+        levels = new
         if moved < 1e-10: break
     return levels, edge[1:-1], float(1 - np.sum(share * levels ** 2))
 
@@ -63,9 +66,11 @@ class Quantizer:
         centre: np.ndarray | float = 0.,        # [d] mean of the coordinates, where the corpus is off 0
         scale: np.ndarray | float = 1.,         # [d] their standard deviation, where it is off 1
     ):
-        self.centre, self.scale = np.asarray(centre, np.float32), np.asarray(scale, np.float32)
+        self.centre = np.asarray(centre, np.float32)
+        self.scale = np.asarray(scale, np.float32)
         self.bits = np.broadcast_to(np.asarray(bits, int), (dim,)).copy()
-        self.dim, self.width = dim, int(-(-self.bits.sum() // 8))
+        self.dim = dim
+        self.width = int(-(-self.bits.sum() // 8))
         self._groups = [(int(b), np.flatnonzero(self.bits == b)) for b in np.unique(self.bits) if b]
 
     def __repr__(self) -> str:
@@ -93,7 +98,9 @@ class Quantizer:
         codes: np.ndarray, # [n, width] uint8
     ) -> np.ndarray: # [n, d] float32, the nearest levels; 0 where a coordinate has no bits
         "Embeddings from codes."
-        z, start, raw = np.zeros((len(codes), self.dim), np.float32), 0, np.unpackbits(codes, axis=1)
+        z = np.zeros((len(codes), self.dim), np.float32)
+        start = 0
+        raw = np.unpackbits(codes, axis=1)
         for b, cols in self._groups:
             mine = raw[:, start:start + b * len(cols)].reshape(len(codes), len(cols), b)
             z[:, cols] = lloyd_max(b)[0].astype(np.float32)[mine @ (1 << np.arange(b)[::-1]).astype(np.uint8)]
@@ -109,7 +116,8 @@ def fit_quantizer(
     if len(sample) < 2:
         raise UserError("a sample of two documents or more is needed", "fit_quantizer",
                         "Use Quantizer, which needs none")
-    centre, scale = sample.mean(0), sample.std(0)
+    centre = sample.mean(0)
+    scale = sample.std(0)
     return Quantizer(allot_bits(rho, mean_bits, scale ** 2), len(rho), centre, scale)
 
 # %% ../../nbs/7_retrieval/06_quantization.ipynb #f34f19fe
@@ -122,8 +130,11 @@ class RotatedQuantizer:
     ):
         rho = np.maximum(np.asarray(rho, float), 1e-3)
         w = np.sqrt(rho * inverse_deviation(rho))
-        self.coder, error = Quantizer(bits, len(rho)), lloyd_max(bits)[2]
-        self.dim, self.width, self.bits = len(rho), self.coder.width, self.coder.bits
+        self.coder = Quantizer(bits, len(rho))
+        error = lloyd_max(bits)[2]
+        self.dim = len(rho)
+        self.width = self.coder.width
+        self.bits = self.coder.bits
         self.weight = (w / np.sqrt(np.mean(w ** 2))).astype(np.float32)
         self._back = (self.weight / ((1 - error) * self.weight ** 2 + error)).astype(np.float32)
         self._signs = (2 * np.random.default_rng(seed).integers(0, 2, (2, self.dim)) - 1).astype(np.float32)
@@ -137,7 +148,8 @@ class RotatedQuantizer:
         "Codes of embeddings."
         from scipy.fft import dct
         z = np.asarray(z)
-        if z.ndim != 2 or z.shape[1] != self.dim: return self.coder.encode(z)       # which refuses it
+        if z.ndim != 2 or z.shape[1] != self.dim:
+            return self.coder.encode(z)       # which refuses it
         for signs in self._signs * np.stack([self.weight, np.ones_like(self.weight)]):
             z = dct(z * signs, norm="ortho", axis=1)
         return self.coder.encode(z)
@@ -148,7 +160,8 @@ class RotatedQuantizer:
         "Embeddings from codes."
         from scipy.fft import idct
         z = self.coder.decode(codes)
-        for signs in self._signs[::-1]: z = idct(z, norm="ortho", axis=1) * signs
+        for signs in self._signs[::-1]:
+            z = idct(z, norm="ortho", axis=1) * signs
         return np.asarray(z * self._back, np.float32)
 
 # %% ../../nbs/7_retrieval/06_quantization.ipynb #e0fd9503
@@ -168,8 +181,10 @@ class QuantizedStore(MemoryStore):
     ):
         super().__init__(len(rho))
         self.gain = (rho / np.sqrt(1 - np.square(rho))).astype(np.float32)
-        if isinstance(bits, (Quantizer, RotatedQuantizer)): self.coder: Quantizer | RotatedQuantizer = bits
-        else: self.coder = usual_quantizer(rho, int(bits)) if np.ndim(bits) == 0 else Quantizer(bits, len(rho))
+        if isinstance(bits, (Quantizer, RotatedQuantizer)):
+            self.coder: Quantizer | RotatedQuantizer = bits
+        else:
+            self.coder = usual_quantizer(rho, int(bits)) if np.ndim(bits) == 0 else Quantizer(bits, len(rho))
 
     def _codes(self) -> np.ndarray:
         if len(self._parts) != 1:
@@ -206,12 +221,15 @@ class QuantizedStore(MemoryStore):
     ) -> list[list[Found]]: # per query, nearest first
         "The k nearest decoded documents of each query."
         if not len(self): return [[] for _ in u]
-        near, places = np.zeros((len(u), 0), np.float32), np.zeros((len(u), 0), int)
+        near = np.zeros((len(u), 0), np.float32)
+        places = np.zeros((len(u), 0), int)
         for start in range(0, len(self), 16384):
             d, i = top_k(u, self._decoded(slice(start, start + 16384)), k)
-            near, places = np.concatenate([near, d], 1), np.concatenate([places, i + start], 1)
+            near = np.concatenate([near, d], 1)
+            places = np.concatenate([places, i + start], 1)
             order = np.lexsort((places, near), axis=-1)[:, :k]
-            near, places = np.take_along_axis(near, order, 1), np.take_along_axis(places, order, 1)
+            near = np.take_along_axis(near, order, 1)
+            places = np.take_along_axis(places, order, 1)
         return [[self._found(float(d), i, v) for d, i, v in zip(ds, row, self._decoded(row), strict=True)]
                 for ds, row in zip(near, places, strict=True)]
 
@@ -219,5 +237,6 @@ class QuantizedStore(MemoryStore):
         return Found(distance, self._rows[i], self._ids[i], self._texts[i], self._metadata[i], v)
 
     def _batch(self, rows: np.ndarray) -> Batch:
-        pick = lambda a: [a[i] for i in rows]
+        def pick(a):
+            return [a[i] for i in rows]
         return Batch(pick(self._ids), pick(self._texts), pick(self._metadata), self._decoded(rows))

@@ -11,21 +11,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import atomic_write, progress, read_json, UserError, write_json
+from ..core import UserError, atomic_write, logger, progress, read_json, write_json
 from ..data.documents import Document
 from ..data.files import text_fault
 from ..data.generation import generate_pairs
-from .hits import Entry, filter_function, Found, Hit, iter_entries, SearchResult, Store
-from .index import BACKGROUND, DocumentIndex
-from .no_answer import AnswerRule, CANDIDATES, Candidates, fit_answer_rule
-from .null import answer_limit, e_value, EmpiricalNull, fit_null
-from .storage import as_place, RemotePath
-from ..core import logger
 from ..models.evidence import evidence_from_distance, query_vector
+from .hits import Entry, Found, Hit, SearchResult, Store, filter_function, iter_entries
+from .index import BACKGROUND, DocumentIndex
+from .no_answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule
+from .null import EmpiricalNull, answer_limit, e_value, fit_null
+from .storage import RemotePath, as_place
 
 if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
@@ -49,7 +48,7 @@ class GaussianRetriever(DocumentIndex):
     "Search by evidence, in memory or in an index folder."
     def __init__(self,
         model: GaussianEncoder,                # embeds queries and documents
-        index_dir: str | Path | None = None,   # folder to make or open, or its address (s3://bucket/folder); in memory without
+        index_dir: str | Path | None = None,   # folder or address (s3://bucket/folder) to make or open; None: in memory
         store: Store | None = None,            # another store, such as `QuantizedStore`, instead of a folder
     ):
         super().__init__(model, index_dir, store)
@@ -80,7 +79,8 @@ class GaussianRetriever(DocumentIndex):
         "The documents with the most evidence, with p-values, E-values and a verdict."
         if isinstance(query, (str, bytes)) or not isinstance(query, Sequence):
             return self.search([query], top_k, max_e_value, filter, rerank, exact)[0]  # type: ignore[list-item]
-        if top_k < 1: raise UserError(f"top_k is {top_k}", "search", "Ask for one hit or more")
+        if top_k < 1:
+            raise UserError(f"top_k is {top_k}", "search", "Ask for one hit or more")
         self.refresh()
         z = self.encode_queries(query)
         hits = self.hits(z, self.find(z, max(top_k, self._needed(max_e_value)), filter, exact))
@@ -88,7 +88,8 @@ class GaussianRetriever(DocumentIndex):
         short = [replace(r, hits=r.hits[:top_k]) for r in results]
         return [replace(r, hits=list(rerank(r.query, r.hits))) for r in short] if rerank else short
 
-    def _needed(self, limit: float | None) -> int: return CANDIDATES if self.rule and limit is None else 1
+    def _needed(self, limit: float | None) -> int:
+        return CANDIDATES if self.rule and limit is None else 1
 
     def judge(self,
         query: str,                   # as it was asked
@@ -101,10 +102,12 @@ class GaussianRetriever(DocumentIndex):
         if limit is not None:
             good = [h for h in hits if h.e_value <= limit]
             return SearchResult(query, good, bool(good), len(self), limit, None, chance)
-        value, limit = self._value(query, z, hits), self.answer_limit
+        value = self._value(query, z, hits)
+        limit = self.answer_limit
         return SearchResult(query, hits, value <= limit, len(self), limit, value if self.rule else None, chance)
 
-    def _best(self, hits: list[Hit]) -> float: return min((h.e_value for h in hits), default=np.inf)
+    def _best(self, hits: list[Hit]) -> float:
+        return min((h.e_value for h in hits), default=np.inf)
 
     def _value(self, query: str, z: np.ndarray, hits: list[Hit]) -> float:
         "Answer value of a question: N times the corrected p-value, or the smallest E-value where there is no rule."
@@ -122,9 +125,11 @@ class GaussianRetriever(DocumentIndex):
         exact: bool = False,  # ignore an approximate index
     ) -> list[list[Found]]: # nearest first
         "The nearest documents of each query, with vectors and distances."
-        u, n = query_vector(z, self.rho), len(self)
+        u = query_vector(z, self.rho)
+        n = len(self)
         if wanted is None: return self.store.search(u, k, exact)
-        passes, wide = filter_function(wanted), 4 * k
+        passes = filter_function(wanted)
+        wide = 4 * k
         while True:
             found = [[f for f in row if passes(f)][:k] for row in self.store.search(u, wide, exact)]
             if wide >= n or all(len(row) == k for row in found): return found
@@ -135,22 +140,25 @@ class GaussianRetriever(DocumentIndex):
         found: list[list[Found]],   # documents of each query
     ) -> list[list[Hit]]: # of each query, in the order found
         "Distances turned into evidence, p-values and E-values."
-        width, n = max(map(len, found), default=0), len(self)
+        width = max(map(len, found), default=0)
+        n = len(self)
         if not width: return [[] for _ in found]
         distance = np.array([[f.distance for f in row] + [row[-1].distance if row else 0.] * (width - len(row))
                              for row in found])
         raw = evidence_from_distance(distance, z, self.rho)
-        null, c = self._ensure_null(), self.model.calibration
+        null = self._ensure_null()
+        c = self.model.calibration
         log_p = null.log_p(raw, z)
-        make = lambda f, e, lp: Hit(f.id, f.text, float(c.a + c.tau * e), float(np.exp(lp)), float(e_value(lp, n)),
-                                    f.distance, f.metadata, float(e))
+        def make(f, e, lp):
+            return Hit(f.id, f.text, float(c.a + c.tau * e), float(np.exp(lp)), float(e_value(lp, n)),
+                       f.distance, f.metadata, float(e))
         return [[make(f, e, lp) for f, e, lp in zip(row, es, lps, strict=False)]
                 for row, es, lps in zip(found, raw, log_p, strict=True)]
 
     def calibrate(self,
-        queries: Sequence[str] | None = None,              # real questions, 200 or so; without, they are made from the documents
+        queries: Sequence[str] | None = None,  # real questions, 200 or so; without, they are made from the documents
         relevant: Sequence[Sequence[str]] | None = None,   # for each, ids of the documents that answer it
-        alpha: float | None = .05,                         # share of unanswerable questions that may be answered; None: limit as it is
+        alpha: float | None = .05,  # share of unanswerable questions that may be answered; None: limit as it is
         unanswerable: Sequence[str] | None = None,         # questions without an answer; without, positives are removed
     ) -> float: # the new limit of `answered`, for answer values
         "Set the limit by split conformal prediction; real questions fit the null and the no-answer rule as well."
@@ -167,7 +175,8 @@ class GaussianRetriever(DocumentIndex):
         self.rule = self._fit_rule(queries[:half], z[:half], relevant[:half])
         asked, left_out = (unanswerable, None) if unanswerable else (queries[half:], relevant[half:])
         self._limit(self.answer_values(asked, left_out), alpha)
-        if self.index_dir: self._write_manifest()
+        if self.index_dir:
+            self._write_manifest()
         return self.answer_limit
 
     def _limit(self, values: np.ndarray, alpha: float) -> None:
@@ -178,17 +187,21 @@ class GaussianRetriever(DocumentIndex):
 
     def _calibrate_alone(self, alpha: float | None, unanswerable: Sequence[str] | None) -> float:
         "Without questions that have an answer: made ones tell what a question finds that has none."
-        self.rule, self.alpha = None, 0. if unanswerable else alpha or 0.
+        self.rule = None
+        self.alpha = 0. if unanswerable else alpha or 0.
         self._set_null(fit_null(self.background()[1], self.rho), write=False)
-        if unanswerable and alpha is not None: self._limit(self.answer_values(unanswerable), alpha)
+        if unanswerable and alpha is not None:
+            self._limit(self.answer_values(unanswerable), alpha)
         self._renew(bool(self.index_dir))
         return self.answer_limit
 
     def _renew(self, write: bool) -> None:
         "Ask synthetic questions, keep what they find in the null, and set the limit where it follows from them."
-        made, null = self._made(), self.null
+        made = self._made()
+        null = self.null
         assert null is not None
-        if self.alpha: self._limit(e_value(made, len(self)), self.alpha)
+        if self.alpha:
+            self._limit(e_value(made, len(self)), self.alpha)
         self._set_null(replace(null, made=made), write)
 
     def _made(self) -> np.ndarray:
@@ -197,11 +210,13 @@ class GaussianRetriever(DocumentIndex):
         texts = [Document(t, document_id=i) for i, t in zip(sample.ids, sample.texts, strict=True) if not text_fault(t)]
         pairs = generate_pairs(texts, "mix", seed=0)
         if not len(pairs): return np.zeros(0)
-        z, own = self.encode_queries(pairs.queries), [[p.document_id] for p in pairs]
+        z = self.encode_queries(pairs.queries)
+        own = [[p.document_id] for p in pairs]
         return np.sort([_best_log_p(row) for row in self.hits(z, _left(self._nearest(z, own), own))])
 
     def _ensure_null(self, write: bool = False) -> EmpiricalNull:
-        before, null = self.null, super()._ensure_null(write)
+        before = self.null
+        null = super()._ensure_null(write)
         if null is before or not self.alpha: return null
         self._renew(write)                     # the corpus has grown or shrunk: so has what it holds of near misses
         assert self.null is not None
@@ -227,7 +242,8 @@ class GaussianRetriever(DocumentIndex):
         without: Sequence[Sequence[str]] | None = None,  # for each, ids that are treated as not in the index
     ) -> np.ndarray: # [n], smaller speaks for an answer; infinite where nothing is found
         "What `answered` compares with `answer_limit`."
-        z, gone = self.encode_queries(queries), without if without is not None else [()] * len(queries)
+        z = self.encode_queries(queries)
+        gone = without if without is not None else [()] * len(queries)
         hits = self.hits(z, _left(self._nearest(z, gone), gone))
         return np.array([self._value(*row) for row in zip(queries, z, hits, strict=True)])
 
@@ -250,12 +266,16 @@ def _my_blocks(documents: Any, size: int, rank: int, n: int) -> Iterator[tuple[i
     for entry in iter_entries(documents):
         block.append(entry)
         if len(block) < size: continue
-        if number % n == rank: yield number, block
-        block, number = [], number + 1
-    if block and number % n == rank: yield number, block
+        if number % n == rank:
+            yield number, block
+        block = []
+        number = number + 1
+    if block and number % n == rank:
+        yield number, block
 
 # %% ../../nbs/7_retrieval/08_retriever.ipynb #18e7bf67
-def _shard(folder: Path, number: int) -> Path: return folder/f"part-{number:06d}.parquet"
+def _shard(folder: Path, number: int) -> Path:
+    return folder/f"part-{number:06d}.parquet"
 
 def _ids_hash(block: list[Entry]) -> str:
     return hashlib.sha256("\0".join(f"{e.id}\0{e.text}" for e in block).encode("utf-8", "surrogatepass")).hexdigest()
@@ -264,7 +284,8 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     "Write encode.json, or check that it says the same."
     path = folder/"encode.json"
     folder.mkdir(parents=True, exist_ok=True)
-    if not path.exists(): write_json(path, settings)
+    if not path.exists():
+        write_json(path, settings)
     if read_json(path) != settings:
         raise UserError("this folder holds vectors of another model or block size", str(folder),
                         "Choose another output, or the same settings")
@@ -280,10 +301,13 @@ def encode_shards(
     "Encode this process's share of a corpus into files; go on where an earlier run stopped."
     import pyarrow as pa
     import pyarrow.parquet as pq
-    (rank, n), folder, done = world(rank, world_size), Path(output), 0
+    rank, n = world(rank, world_size)
+    folder = Path(output)
+    done = 0
     _claim(folder, {"fingerprint": model.fingerprint, "dim": model.output_dim, "shard_size": shard_size})
     for number, block in progress(_my_blocks(documents, shard_size, rank, n), "encoding", unit="block"):
-        path, own = _shard(folder, number), _ids_hash(block)
+        path = _shard(folder, number)
+        own = _ids_hash(block)
         if path.exists():
             if (pq.read_schema(path).metadata or {}).get(b"documents") != own.encode():
                 raise UserError("the documents have changed since this file was written", str(path),
@@ -292,7 +316,8 @@ def encode_shards(
         z = np.ascontiguousarray(model.embed([e.text for e in block], "document"), np.float32)
         column = pa.FixedSizeListArray.from_arrays(pa.array(z.ravel()), model.output_dim)
         table = pa.table({"id": [e.id for e in block], "z": column}).replace_schema_metadata({"documents": own})
-        with atomic_write(path) as tmp: pq.write_table(table, tmp)
+        with atomic_write(path) as tmp:
+            pq.write_table(table, tmp)
         done += len(block)
     return done
 
@@ -311,7 +336,8 @@ def _wait_for(path: Path | RemotePath, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
         if time.monotonic() > end:
-            raise UserError("the first process has not made the index", str(path).removesuffix("/manifest.json"), "See its messages")
+            raise UserError("the first process has not made the index", str(path).removesuffix("/manifest.json"),
+                            "See its messages")
         time.sleep(.1 if isinstance(path, Path) else 1.)
 
 def index_corpus(
@@ -324,7 +350,8 @@ def index_corpus(
 ) -> GaussianRetriever: # the index, with at least this process's share in it
     "Add this process's share of a corpus to an index; go on where an earlier run stopped."
     rank, n = world(rank, world_size)
-    if rank: _wait_for(as_place(index_dir)/"manifest.json", 600)
+    if rank:
+        _wait_for(as_place(index_dir)/"manifest.json", 600)
     index = GaussianRetriever(model, index_dir)
     for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"):
         index.add(block, block_size)

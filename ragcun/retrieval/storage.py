@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from ..core import cache_dir, sha256_text, UserError
+from ..core import UserError, cache_dir, sha256_text
 
 # %% auto #0
 __all__ = ['FAULTS', 'SCHEMES', 'RETRIES', 'UNUSED_DAYS', 'plain_errors', 'RemotePath', 'as_place', 'sent', 'fetched', 'stamp',
@@ -28,11 +28,12 @@ __all__ = ['FAULTS', 'SCHEMES', 'RETRIES', 'UNUSED_DAYS', 'plain_errors', 'Remot
 # %% ../../nbs/7_retrieval/04_storage.ipynb #fb6156ae
 FAULTS = (
     ("no_?such_?bucket|ContainerNotFound", "there is no such bucket", "Make it first, or check its name"),
-    ("get AWS credentials|access_?denied|access_?key_?id|signature_?does|status: 40[13]|OAuth2|invalid_?token|expired_?token",
+    ("get AWS credentials|access_?denied|access_?key_?id|signature_?does|status: "
+     "40[13]|OAuth2|invalid_?token|expired_?token",
      "access is refused: credentials are missing, wrong, or lack the right",
      "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what your store uses"),
-    ("network_connection|resolve|kind: Connect|ConnectError|timed out|connection refused", "the store cannot be reached",
-     "Check the network and AWS_ENDPOINT_URL"))
+    ("network_connection|resolve|kind: Connect|ConnectError|timed out|connection refused",
+     "the store cannot be reached", "Check the network and AWS_ENDPOINT_URL"))
 "What to look for in a message of a store, what it means, and what to do."
 
 @contextlib.contextmanager
@@ -40,14 +41,18 @@ def plain_errors(
     where: str, # address, for the message
 ) -> Iterator[None]: # for `with`
     "Turn what a store or its libraries raise into a `UserError`."
-    try: yield
-    except UserError: raise
+    try:
+        yield
+    except UserError:
+        raise
     except (OSError, RuntimeError, ValueError, ImportError) as e:
         text = str(e)
         for pattern, what, todo in FAULTS:
-            if re.search(pattern, text, re.IGNORECASE): raise UserError(what, where, todo) from e
+            if re.search(pattern, text, re.IGNORECASE):
+                raise UserError(what, where, todo) from e
         first = (text.splitlines() or [""])[0][:160]
-        raise UserError(f"object storage says {type(e).__name__}: {first}", where, "Try again, or use another place") from e
+        raise UserError(f"object storage says {type(e).__name__}: {first}", where,
+                        "Try again, or use another place") from e
 
 # %% ../../nbs/7_retrieval/04_storage.ipynb #fabefbe2
 SCHEMES = ("s3", "gs", "az", "file")
@@ -65,16 +70,23 @@ class RemotePath:
     files: Any = field(repr=False, compare=False)  # pyarrow's file system
     options: dict[str, str] = field(default_factory=dict, repr=False, compare=False)  # LanceDB's storage options
 
-    def __str__(self) -> str: return self.uri
+    def __str__(self) -> str:
+        return self.uri
+
     def __truediv__(self, name: str) -> RemotePath:
         return replace(self, uri=f"{self.uri}/{name}", path=f"{self.path}/{name}")
+
     @property
-    def name(self) -> str: return self.path.rpartition("/")[2]
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
     @property
-    def _here(self) -> bool: return self.files.type_name == "local"
+    def _here(self) -> bool:
+        return self.files.type_name == "local"
 
     def _kind(self, path: str) -> str:
-        with plain_errors(self.uri): return self.files.get_file_info(path).type.name
+        with plain_errors(self.uri):
+            return self.files.get_file_info(path).type.name
 
     def exists(self) -> bool: # False also when the bucket cannot be looked at
         "Whether there is a file or folder; `UserError` when there is not even the bucket."
@@ -93,7 +105,8 @@ class RemotePath:
         exist_ok: bool = True,  # always as if True
     ) -> None:
         "Make the folder, where there are folders."
-        if self._here: self.files.create_dir(self.path, recursive=True)
+        if self._here:
+            self.files.create_dir(self.path, recursive=True)
 
     def iterdir(self) -> list[RemotePath]: # sorted
         "What is in the folder."
@@ -114,31 +127,37 @@ class RemotePath:
     def read_bytes(self) -> bytes: # all of it
         "Read a file; `UserError` when it is not there."
         try:
-            with plain_errors(self.uri), self.files.open_input_stream(self.path, compression=None) as f: return f.read()
+            with plain_errors(self.uri), self.files.open_input_stream(self.path, compression=None) as f:
+                return f.read()
         except UserError as e:
-            if isinstance(e.__cause__, FileNotFoundError): raise UserError("no such file", self.uri) from None
+            if isinstance(e.__cause__, FileNotFoundError):
+                raise UserError("no such file", self.uri) from None
             raise
 
     def unlink(self,
         missing_ok: bool = True, # always as if True
     ) -> None:
         "Remove a file."
-        with plain_errors(self.uri), contextlib.suppress(FileNotFoundError): self.files.delete_file(self.path)
+        with plain_errors(self.uri), contextlib.suppress(FileNotFoundError):
+            self.files.delete_file(self.path)
 
     def upload(self,
         source: Path, # a file, or a folder with all that is in it
     ) -> None:
         "Put a copy here, file by file, each whole or not at all."
         if source.is_dir():
-            for p in sorted(source.iterdir()): (self/p.name).upload(p)
+            for p in sorted(source.iterdir()):
+                (self/p.name).upload(p)
             return
         folder, _, name = self.path.rpartition("/")
         first = f"{folder}/.{name}.{os.getpid()}.tmp" if self._here else self.path
         with plain_errors(self.uri):
-            if self._here: self.files.create_dir(folder, recursive=True)
+            if self._here:
+                self.files.create_dir(folder, recursive=True)
             with open(source, "rb") as f, self.files.open_output_stream(first, compression=None) as out:
                 shutil.copyfileobj(f, out, 1 << 20)
-            if self._here: self.files.move(first, self.path)
+            if self._here:
+                self.files.move(first, self.path)
 
     def download(self,
         folder: Path, # made
@@ -146,7 +165,8 @@ class RemotePath:
         "Copy a folder to this machine; names that would leave it are refused."
         for info in self._inside(True):
             name = Path(info.path[len(self.path) + 1:])
-            if ".." in name.parts or name.is_absolute(): raise UserError(f"unsafe name {str(name)!r}", self.uri, "Do not use it")
+            if ".." in name.parts or name.is_absolute():
+                raise UserError(f"unsafe name {str(name)!r}", self.uri, "Do not use it")
             if info.type.name != "File": continue
             (folder/name).parent.mkdir(parents=True, exist_ok=True)
             with (plain_errors(self.uri), self.files.open_input_stream(info.path, compression=None) as f,
@@ -163,7 +183,8 @@ def _region(bucket: str) -> str:
 def _s3(bucket: str) -> tuple[Any, dict[str, str]]:
     from pyarrow import fs
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ("us-east-1" if endpoint else _region(bucket))
+    region = (os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+              or ("us-east-1" if endpoint else _region(bucket)))
     scheme, _, host = endpoint.rstrip("/").rpartition("://")
     files = fs.S3FileSystem(region=region, scheme=scheme or "https", endpoint_override=host or None, connect_timeout=5,
                             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=3))
@@ -173,12 +194,16 @@ def _s3(bucket: str) -> tuple[Any, dict[str, str]]:
 def _files(scheme: str, container: str) -> tuple[Any, dict[str, str]]:
     "pyarrow's file system and LanceDB's options for the same place."
     import datetime
+
     from pyarrow import fs
     if scheme == "s3": return _s3(container)
-    if scheme == "gs": return fs.GcsFileSystem(retry_time_limit=datetime.timedelta(seconds=30)), RETRIES
+    if scheme == "gs":
+        return fs.GcsFileSystem(retry_time_limit=datetime.timedelta(seconds=30)), RETRIES
     if scheme == "file": return fs.LocalFileSystem(), {}
     account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
-    if not account: raise UserError("az:// needs an account", container, "Set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY")
+    if not account:
+        raise UserError("az:// needs an account", container,
+                        "Set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY")
     return fs.AzureFileSystem(account, account_key=os.environ.get("AZURE_STORAGE_ACCOUNT_KEY")), RETRIES
 
 def as_place(
@@ -190,14 +215,19 @@ def as_place(
         raise UserError("an address was given as a Path, which loses a slash", str(where), "Give it as a string")
     parts = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", where, re.DOTALL) if isinstance(where, str) else None
     if parts is None: return Path(where)
-    scheme, path = parts[1].lower(), parts[2].rstrip("/")
+    scheme = parts[1].lower()
+    path = parts[2].rstrip("/")
     if scheme not in SCHEMES:
-        raise UserError(f"nothing can be kept at {scheme}://", str(where), "Give a folder, or s3://, gs://, az:// or file:///")
-    if scheme == "file": path = unquote(path)
+        raise UserError(f"nothing can be kept at {scheme}://", str(where),
+                        "Give a folder, or s3://, gs://, az:// or file:///")
+    if scheme == "file":
+        path = unquote(path)
     steps = path.removeprefix("/").split("/") if scheme == "file" else path.split("/")
     if {"", ".", ".."} & set(steps) or (set("%?#") & set(path) if scheme != "file" else path[:1] != "/"):
-        raise UserError("this address names no folder", str(where), "Write s3://bucket/folder or file:///folder, with no empty step, no .. and none of % ? #")
-    with plain_errors(str(where)): files, options = _files(scheme, steps[0])
+        raise UserError("this address names no folder", str(where),
+                        "Write s3://bucket/folder or file:///folder, with no empty step, no .. and none of % ? #")
+    with plain_errors(str(where)):
+        files, options = _files(scheme, steps[0])
     return RemotePath(f"{scheme}://{path}", path, files, options)
 
 # %% ../../nbs/7_retrieval/04_storage.ipynb #bb84e6a3
@@ -224,8 +254,10 @@ def fetched(
     with tempfile.TemporaryDirectory() as d:
         file = Path(d)/path.name
         file.write_bytes(path.read_bytes())
-        try: yield file
-        except UserError as e: raise UserError(e.what, e.where.replace(str(file), path.uri), e.todo) from e
+        try:
+            yield file
+        except UserError as e:
+            raise UserError(e.what, e.where.replace(str(file), path.uri), e.todo) from e
 
 def stamp(
     path: Path | RemotePath, # a file
@@ -246,11 +278,15 @@ def local_copy(
     target.parent.mkdir(parents=True, exist_ok=True)
     for other in target.parent.iterdir():
         with contextlib.suppress(FileNotFoundError):                          # another process removes it, too
-            if other.stat().st_mtime < time.time() - UNUSED_DAYS*86400: shutil.rmtree(other, ignore_errors=True)
+            if other.stat().st_mtime < time.time() - UNUSED_DAYS*86400:
+                shutil.rmtree(other, ignore_errors=True)
     tmp = Path(tempfile.mkdtemp(prefix=".", dir=target.parent))
     try:
         folder.download(tmp/"copy")
-        if not (tmp/"copy").is_dir(): raise UserError("this folder is empty", str(folder), "Make the index again")
-        with contextlib.suppress(OSError): (tmp/"copy").rename(target)        # or another process was first
-    finally: shutil.rmtree(tmp, ignore_errors=True)
+        if not (tmp/"copy").is_dir():
+            raise UserError("this folder is empty", str(folder), "Make the index again")
+        with contextlib.suppress(OSError):
+            (tmp/"copy").rename(target)        # or another process was first
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
     return target

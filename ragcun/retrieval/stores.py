@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core import read_json, UserError, write_json
+from ..core import UserError, read_json, write_json
 from ..measures.ranking import top_k
-from .hits import Batch, dump_metadata, Found
-from .storage import as_place, fetched, plain_errors, RemotePath, sent
+from .hits import Batch, Found, dump_metadata
+from .storage import RemotePath, as_place, fetched, plain_errors, sent
 
 # %% auto #0
 __all__ = ['TABLE', 'FORMAT', 'COLUMNS', 'KEY', 'Manifest', 'read_manifest', 'write_manifest', 'is_free', 'MemoryStore',
@@ -42,7 +42,7 @@ class Manifest:
     metric: str = "l2"          # of the search: distance between u and v
     format: int = FORMAT        # version of the folder's layout
     rule: str = ""              # file with the no-answer rule, empty until calibrated
-    alpha: float = 0.0          # false-answer rate that the limit keeps among synthetic questions; 0: the limit has another origin
+    alpha: float = 0.0          # false-answer rate among synthetic questions; 0: the limit has another origin
 
 # %% ../../nbs/7_retrieval/05_stores.ipynb #44685207
 def read_manifest(
@@ -57,7 +57,8 @@ def read_manifest(
     if not path.exists():
         raise UserError("this folder is not a ragcun index (no manifest.json)", str(folder),
                         "Give the folder that `ragcun index` made")
-    with fetched(path) as file: raw = read_json(file)
+    with fetched(path) as file:
+        raw = read_json(file)
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         got = raw.get("format") if isinstance(raw, dict) else "none"
         raise UserError(f"the index has format {got}, this version reads {FORMAT}", str(folder),
@@ -65,7 +66,8 @@ def read_manifest(
     if raw.get("metric") != "l2":
         raise UserError(f"the index uses metric {raw.get('metric')!r}, only 'l2' carries evidence", str(folder),
                         "Index the documents again")
-    try: return Manifest(**raw)
+    try:
+        return Manifest(**raw)
     except TypeError:
         raise UserError("manifest.json lacks fields or has unknown ones", str(folder),
                         "Index the documents again") from None
@@ -75,7 +77,8 @@ def write_manifest(
     manifest: Manifest, # what to write
 ) -> None:
     "Write the manifest atomically."
-    with sent(as_place(folder)/"manifest.json") as file: write_json(file, manifest)
+    with sent(as_place(folder)/"manifest.json") as file:
+        write_json(file, manifest)
 
 # %% ../../nbs/7_retrieval/05_stores.ipynb #784c4b79
 def is_free(
@@ -93,12 +96,17 @@ class MemoryStore:
     def __init__(self,
         dim: int, # d
     ):
-        self.dim, self._ids, self._texts, self._metadata, self._rows = dim, [], [], [], []  # type: ignore
+        self.dim = dim
+        self._ids: list[str] = []
+        self._texts: list[str] = []
+        self._metadata: list[dict[str, Any]] = []
+        self._rows: list[int] = []
         self._parts: list[np.ndarray] = []
         self._place: dict[str, int] = {}
         self._next = 0
 
-    def __len__(self) -> int: return len(self._ids)
+    def __len__(self) -> int:
+        return len(self._ids)
 
     def ids(self) -> set[str]: # all ids
         "Ids of all documents."
@@ -120,14 +128,16 @@ class MemoryStore:
         return Batch(self._ids, self._texts, self._metadata, self._matrix()).take(rows.tolist())
 
     def _matrix(self) -> np.ndarray:
-        if len(self._parts) != 1: self._parts = [np.concatenate(self._parts or [np.zeros((0, self.dim), np.float32)])]
+        if len(self._parts) != 1:
+            self._parts = [np.concatenate(self._parts or [np.zeros((0, self.dim), np.float32)])]
         return self._parts[0]
 
     def add(self,
         batch: Batch, # documents with new ids
     ) -> None:
         "Append documents."
-        for i, name in enumerate(batch.ids): self._place[name] = len(self._ids) + i
+        for i, name in enumerate(batch.ids):
+            self._place[name] = len(self._ids) + i
         self._ids += batch.ids
         self._texts += batch.texts
         self._metadata += batch.metadata
@@ -149,8 +159,10 @@ class MemoryStore:
         gone = {self._place[i] for i in ids if i in self._place}
         keep = [i for i in range(len(self)) if i not in gone]
         self._parts = [self._matrix()[keep]]
-        columns = (self._ids, self._texts, self._metadata, self._rows)
-        self._ids, self._texts, self._metadata, self._rows = ([a[i] for i in keep] for a in columns)
+        self._ids = [self._ids[i] for i in keep]
+        self._texts = [self._texts[i] for i in keep]
+        self._metadata = [self._metadata[i] for i in keep]
+        self._rows = [self._rows[i] for i in keep]
         self._place = {name: i for i, name in enumerate(self._ids)}
         return len(gone)
 
@@ -180,7 +192,8 @@ class MemoryStore:
         size: int = 4096, # documents a block
     ) -> Iterator[Batch]: # of `size` documents, the last maybe fewer
         "All documents, in order of arrival."
-        for i in range(0, len(self), size): yield self._batch(np.arange(i, min(i + size, len(self))))
+        for i in range(0, len(self), size):
+            yield self._batch(np.arange(i, min(i + size, len(self))))
 
 # %% ../../nbs/7_retrieval/05_stores.ipynb #725b97b8
 def _sql_text(text: str) -> str:
@@ -200,9 +213,11 @@ def writer_lock(
 ) -> Iterator[None]: # for `with`: held until its end
     "Hold the folder's writer lock; waits for another process. No lock in a bucket, or where the system has none."
     if isinstance(as_place(folder), RemotePath):
-        with plain_errors(str(folder)): yield
+        with plain_errors(str(folder)):
+            yield
         return
-    try: import fcntl
+    try:
+        import fcntl
     except ImportError:
         yield
         return
@@ -212,31 +227,39 @@ def writer_lock(
 
 class LanceStore:
     "Documents in a LanceDB table, searched exactly unless an ANN index was built."
-    PROBES, REFINE = 128, 4  # of an approximate search: partitions looked into, and candidates for each hit compared exactly
+    # of an approximate search: partitions looked into, and candidates for each hit compared exactly
+    PROBES, REFINE = 128, 4
 
     def __init__(self,
         folder: str | Path | RemotePath, # index folder, or its address; the table is made if there is none
         dim: int,                        # d
     ):
         import datetime
+
         import lancedb
-        self.folder, self.dim = as_place(folder), dim
+        self.folder = as_place(folder)
+        self.dim = dim
         self._known: tuple[int, set[str]] = (-1, set())
         self.table: Any = None
         options = self.folder.options if isinstance(self.folder, RemotePath) else None
         with self._plainly():
-            db = lancedb.connect(str(self.folder), read_consistency_interval=datetime.timedelta(0), storage_options=options)
+            db = lancedb.connect(str(self.folder), read_consistency_interval=datetime.timedelta(0),
+                                 storage_options=options)
             if not (self.folder/f"{TABLE}.lance").exists():
-                with writer_lock(self.folder): self.table = db.create_table(TABLE, schema=self._schema(), exist_ok=True)
-            else: self.table = self._open(db)
+                with writer_lock(self.folder):
+                    self.table = db.create_table(TABLE, schema=self._schema(), exist_ok=True)
+            else:
+                self.table = self._open(db)
 
     def _plainly(self) -> Any:
         return plain_errors(str(self.folder)) if isinstance(self.folder, RemotePath) else contextlib.nullcontext()
 
     def _open(self, db: Any) -> Any:
         try:
-            with self._plainly(): table = db.open_table(TABLE)
-        except UserError: raise
+            with self._plainly():
+                table = db.open_table(TABLE)
+        except UserError:
+            raise
         except Exception as e:
             first = (str(e).splitlines() or [""])[0][:160]
             raise UserError(f"the table of documents cannot be opened: {first}", str(self.folder),
@@ -249,7 +272,8 @@ class LanceStore:
     def _schema(self) -> Any:
         import pyarrow as pa
         name = pa.field("id", pa.string())
-        if isinstance(self.folder, RemotePath): name = name.with_nullable(False).with_metadata(KEY)
+        if isinstance(self.folder, RemotePath):
+            name = name.with_nullable(False).with_metadata(KEY)
         return pa.schema([("row", pa.int64()), name, ("text", pa.string()), ("metadata", pa.string()),
                           ("v", pa.list_(pa.float32(), self.dim))])
 
@@ -270,7 +294,8 @@ class LanceStore:
         query = self.table.search().select(columns)
         return (query.where(where) if where else query).to_batches(65536 if columns == ["row"] else 8192)
 
-    def __len__(self) -> int: return self.table.count_rows()
+    def __len__(self) -> int:
+        return self.table.count_rows()
 
     def ids(self) -> set[str]: # all ids
         "Ids of all documents, read again when the table has changed."
@@ -303,14 +328,18 @@ class LanceStore:
         with writer_lock(self.folder):
             known = self.ids()
             repeated = known.intersection(batch.ids)
-            if repeated: batch = batch.take([i for i, name in enumerate(batch.ids) if name not in repeated])
+            if repeated:
+                batch = batch.take([i for i, name in enumerate(batch.ids) if name not in repeated])
             if not len(batch): return
             self._insert(self._arrow(batch))
-            if self.table.version == self._known[0] + 1: self._known = (self.table.version, known.union(batch.ids))
+            if self.table.version == self._known[0] + 1:
+                self._known = (self.table.version, known.union(batch.ids))
 
     def _insert(self, rows: Any) -> None:
-        if isinstance(self.folder, RemotePath): self.table.merge_insert("id").when_not_matched_insert_all().execute(rows)
-        else: self.table.add(rows)
+        if isinstance(self.folder, RemotePath):
+            self.table.merge_insert("id").when_not_matched_insert_all().execute(rows)
+        else:
+            self.table.add(rows)
 
     def replace(self,
         batch: Batch, # documents, known or new
@@ -342,13 +371,17 @@ class LanceStore:
 
     def _search(self, u: np.ndarray, k: int, exact: bool) -> list[list[Found]]:
         query = self.table.search(u if len(u) > 1 else u[0], vector_column_name="v").distance_type("l2").limit(k + 16)
-        if exact or not self.table.list_indices(): query = query.bypass_vector_index()
-        else: query = query.nprobes(self.PROBES).refine_factor(self.REFINE)
+        if exact or not self.table.list_indices():
+            query = query.bypass_vector_index()
+        else:
+            query = query.nprobes(self.PROBES).refine_factor(self.REFINE)
         hits = query.select([*COLUMNS, "_distance"]).to_arrow()
         v = hits["v"].combine_chunks().flatten().to_numpy().reshape(-1, self.dim)
         owner = hits["query_index"].to_numpy() if len(u) > 1 else np.zeros(len(v), int)
-        near, row = np.sqrt(np.square(u.astype(np.float64)[owner] - v).sum(1)), hits["row"].to_numpy()
-        order, columns = np.lexsort((row, near, owner)), [hits[c].to_pylist() for c in ("id", "text", "metadata")]
+        near = np.sqrt(np.square(u.astype(np.float64)[owner] - v).sum(1))
+        row = hits["row"].to_numpy()
+        order = np.lexsort((row, near, owner))
+        columns = [hits[c].to_pylist() for c in ("id", "text", "metadata")]
         out: list[list[Found]] = [[] for _ in u]
         for j in order:
             if len(out[owner[j]]) == k: continue
@@ -377,7 +410,8 @@ class LanceStore:
         size: int = 4096, # documents a block, at most
     ) -> Iterator[Batch]: # of at most `size` documents
         "All documents, in order of arrival within a block."
-        for rows in self.table.search().select(COLUMNS).to_batches(size): yield self._batch(rows)
+        for rows in self.table.search().select(COLUMNS).to_batches(size):
+            yield self._batch(rows)
 
     def build_ann(self,
         kind: str = "", # LanceDB's name of the index; by default IVF_RQ, or IVF_SQ where d is no multiple of 8
@@ -393,4 +427,5 @@ class LanceStore:
     def compact(self) -> None:
         "Merge small files and forget versions older than an hour."
         import datetime
-        with writer_lock(self.folder): self.table.optimize(cleanup_older_than=datetime.timedelta(hours=1))
+        with writer_lock(self.folder):
+            self.table.optimize(cleanup_older_than=datetime.timedelta(hours=1))

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..core import UserError
+from ..models.evidence import evidence_from_distance, query_vector
 from .hits import Found, SearchResult
 from .no_answer import CANDIDATES
-from ..models.evidence import evidence_from_distance, query_vector
 from .retriever import GaussianRetriever
 
 # %% auto #0
@@ -28,7 +28,8 @@ def reciprocal_rank_fusion(
     "Sum of 1 / (k + rank)."
     scores: dict[str, float] = {}
     for ranking in rankings:
-        for rank, name in enumerate(ranking, 1): scores[name] = scores.get(name, 0.) + 1 / (k + rank)
+        for rank, name in enumerate(ranking, 1):
+            scores[name] = scores.get(name, 0.) + 1 / (k + rank)
     return scores
 
 def fit_sum(
@@ -37,19 +38,24 @@ def fit_sum(
 ) -> np.ndarray: # [m + 1] weights, the constant last
     "Logistic weights, both classes counted alike, so that the sum is a log-likelihood ratio."
     from scipy.optimize import minimize
-    y, sd = np.asarray(relevant, bool), features.std(0) + 1e-9
+    y = np.asarray(relevant, bool)
+    sd = features.std(0) + 1e-9
     if not 0 < y.sum() < len(y):
         raise UserError("the questions have no relevant candidates, or only such", "fit",
                         "Give ids of documents that are in the index")
-    x, sign = np.c_[features / sd, np.ones(len(y))], np.where(y, 1., -1.)
+    x = np.c_[features / sd, np.ones(len(y))]
+    sign = np.where(y, 1., -1.)
     weight = np.where(y, .5 / y.sum(), .5 / (~y).sum())
-    loss = lambda w: float(weight @ np.logaddexp(0, -sign * (x @ w)) + 1e-4 * w[:-1] @ w[:-1])
-    slope = lambda w: -(weight * sign / (1 + np.exp(np.minimum(sign * (x @ w), 500.)))) @ x + 2e-4 * np.r_[w[:-1], 0.]
+    def loss(w):
+        return float(weight @ np.logaddexp(0, -sign * (x @ w)) + 1e-4 * w[:-1] @ w[:-1])
+    def slope(w):
+        return -(weight * sign / (1 + np.exp(np.minimum(sign * (x @ w), 500.)))) @ x + 2e-4 * np.r_[w[:-1], 0.]
     w = minimize(loss, np.zeros(x.shape[1]), jac=slope).x
     return w / np.r_[sd, 1.]
 
 # %% ../../nbs/7_retrieval/09_words.ipynb #725b97b8
-def _words(text: str) -> list[str]: return re.findall(r"\w+", text.lower())
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 class HybridRetriever:
     "BM25 and evidence over one index."
@@ -58,14 +64,16 @@ class HybridRetriever:
         candidates: int = 100,    # documents taken from each side
     ):
         import bm25s
-        self.index, self.candidates = index, candidates
+        self.index = index
+        self.candidates = candidates
         self.weights: np.ndarray | None = None
         self.ids: list[str] = []
         texts: list[str] = []
         for b in index.store.blocks():
             self.ids += b.ids
             texts += b.texts
-        if not texts: raise UserError("the index is empty", "HybridRetriever", "Add documents first")
+        if not texts:
+            raise UserError("the index is empty", "HybridRetriever", "Add documents first")
         self.bm25 = bm25s.BM25(k1=.9, b=.4)
         self.bm25.index([_words(t) for t in texts], show_progress=False)
         self._place = {name: i for i, name in enumerate(self.ids)}
@@ -76,7 +84,8 @@ class HybridRetriever:
 
     def _candidates(self, query: str, z: np.ndarray) -> tuple[list[Found], np.ndarray, list[list[str]]]:
         "Candidates, their features [n, 2] (raw evidence, BM25), and both rankings."
-        index, words = self.index, self._scores(query)
+        index = self.index
+        words = self._scores(query)
         dense = index.find(z[None], self.candidates)[0]
         sparse = [self.ids[i] for i in np.argsort(-words, kind="stable")[:self.candidates] if words[i] > 0]
         have = {f.id for f in dense}
@@ -112,10 +121,13 @@ class HybridRetriever:
         "The documents with the most evidence from words and vectors."
         z = self.index.encode_queries([query])[0]
         found, features, rankings = self._candidates(query, z)
-        if self.weights is None: score = np.array([reciprocal_rank_fusion(rankings)[f.id] for f in found])
-        else: score = features @ self.weights[:-1] + self.weights[-1]
+        if self.weights is None:
+            score = np.array([reciprocal_rank_fusion(rankings)[f.id] for f in found])
+        else:
+            score = features @ self.weights[:-1] + self.weights[-1]
         order = np.argsort(-score, kind="stable")[:top_k].tolist()
-        if diversity: order = diversify(np.stack([f.v for f in found]), score, top_k, diversity)
+        if diversity:
+            order = diversify(np.stack([f.v for f in found]), score, top_k, diversity)
         hits = self.index.hits(z[None], [[found[i] for i in order]])[0]
         if self.weights is not None:
             hits = [replace(h, evidence=float(score[i])) for h, i in zip(hits, order, strict=True)]
@@ -131,7 +143,8 @@ def diversify(
 ) -> list[int]: # positions, in the order chosen
     "Maximal marginal relevance (Carbonell and Goldstein 1998) on scores scaled to [0, 1] and cosines of vectors."
     unit = v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12)
-    gain, close = (score - score.min()) / max(float(np.ptp(score)), 1e-12), np.full(len(v), -1.)
+    gain = (score - score.min()) / max(float(np.ptp(score)), 1e-12)
+    close = np.full(len(v), -1.)
     chosen: list[int] = []
     while len(chosen) < min(k, len(v)):
         value = (1 - weight) * gain - weight * close

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core import logger, UserError
+from ..core import UserError, logger
 from ..data.collections import RetrievalData
-from ..data.pairs import pairs_to_retrieval, PairSet
+from ..data.pairs import PairSet, pairs_to_retrieval
 from ..measures.isotropy import participation_ratio
 from ..measures.paired import Difference, paired_tests
 from ..measures.ranking import counted_ndcg
@@ -46,7 +46,8 @@ class Moments:
         "Moments of pairs, summed up in blocks; 2(qqᵀ + xxᵀ) is (q + x)(q + x)ᵀ + (q − x)(q − x)ᵀ, one product less."
         total, both, apart = np.zeros((2, q.shape[1])), *np.zeros((2, q.shape[1], q.shape[1]))
         for i in range(0, len(q), 16384):
-            a, b = np.asarray(q[i:i + 16384], np.float64), np.asarray(x[i:i + 16384], np.float64)
+            a = np.asarray(q[i:i + 16384], np.float64)
+            b = np.asarray(x[i:i + 16384], np.float64)
             total += [a.sum(0), b.sum(0)]
             a, b = a + b, a - b
             both += a.T @ a
@@ -62,11 +63,15 @@ class Moments:
     ) -> Moments: # M is that of the pairs alone
         "Let the documents that will be searched have a say in what counts as spread."
         x = np.asarray(x, np.float64)
-        total, second = self.n*np.stack([x.mean(0)]*2), 2*self.n*(x.T @ x)/len(x)
+        total = self.n*np.stack([x.mean(0)]*2)
+        second = 2*self.n*(x.T @ x)/len(x)
         return Moments(self.n, (1 - share)*self.total + share*total, (1 - share)*self.second + share*second, self.apart)
 
     @cached_property
-    def spectrum(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: # (μ [d], λ [d], U [d, d], UᵀMU [d, d]) with C = U diag(λ) Uᵀ
+    def spectrum(
+        self,
+        # (μ [d], λ [d], U [d, d], UᵀMU [d, d]) with C = U diag(λ) Uᵀ
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         "Everything in the coordinates of C, where adding to its diagonal costs nothing."
         mean, C, M = self.solve_for()
         if not np.isfinite(C).all() or np.trace(C) <= 1e-12*len(mean):
@@ -75,9 +80,13 @@ class Moments:
         return mean, values.clip(0), U, U.T @ M @ U
 
     def ridge(self) -> float: # In (0, 1]
-        "How far C has to be pulled towards a ball, given as many pairs (oracle approximating shrinkage, Chen et al. 2010, eq. 23)."
-        values, d, n = self.spectrum[1], len(self.spectrum[0]), self.n
-        square, trace2 = float((values**2).sum()), float(values.sum())**2
+        """How far C has to be pulled towards a ball, given as many pairs (oracle approximating shrinkage, Chen et
+        al. 2010, eq. 23)."""
+        values = self.spectrum[1]
+        d = len(self.spectrum[0])
+        n = self.n
+        square = float((values**2).sum())
+        trace2 = float(values.sum())**2
         return min(1.0, ((1 - 2/d)*square + trace2)/max((n + 1 - 2/d)*(square - trace2/d), 1e-12*trace2))
 
     def solve_for(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # (μ [d], C [d, d], M [d, d])
@@ -141,13 +150,17 @@ def solve_head(
 ) -> Head: # Never NaN
     "Solve M V = C V diag(1 − ρ) with both sides shrunk towards the base."
     mean, values, U, M = moments.spectrum
-    d_base, s, m = len(mean), shrinkage, float(values.mean())
+    d_base = len(mean)
+    s = shrinkage
+    m = float(values.mean())
     dim = min(dim or d_base, d_base)
-    if s >= 1 and dim == d_base: return Head(np.eye(d_base)/m**.5, np.zeros(d_base), np.full(d_base, .5), 1.)
+    if s >= 1 and dim == d_base:
+        return Head(np.eye(d_base)/m**.5, np.zeros(d_base), np.full(d_base, .5), 1.)
     s = min(s, .98)  # a reduced base keeps the directions that the pairs agree in
     w = 1/np.sqrt((1 - s)*values + s*m)
     away, P = np.linalg.eigh(((1 - s)*M + s*m/2*np.eye(d_base))*w[:, None]*w)
-    V, rho = w[:, None]*P, np.clip(1 - away, *RHO_RANGE)
+    V = w[:, None]*P
+    rho = np.clip(1 - away, *RHO_RANGE)
     if isotropic: return _whitened(V.T, rho, moments, min(s, moments.ridge()), shrinkage).first(dim)
     return Head((U @ V).T, (s - 1)*(mean @ U @ V), rho, shrinkage).fixed().first(dim)
 
@@ -166,7 +179,8 @@ def _whitened(V: np.ndarray, rho: np.ndarray, moments: Moments, ridge: float, sh
     root = np.sqrt((1 - ridge)*values + ridge*values.mean())
     X = V*root  # each column: a direction along which texts have spread 1
     a, Q = np.linalg.eigh((X.T*(rho/(1 - rho**2))) @ X)
-    a, W = a[::-1].clip(0), ((U/root) @ Q[:, ::-1]).T
+    a = a[::-1].clip(0)
+    W = ((U/root) @ Q[:, ::-1]).T
     return Head(W, -(W @ mean), np.clip(2*a/(1 + np.sqrt(1 + 4*a*a)), *RHO_RANGE), shrinkage).fixed()
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #f34f19fe
@@ -189,17 +203,20 @@ def fold_ids(
     "Folds that keep pairs with a common query or document together (by query alone where all pairs hang together)."
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
-    q, x = np.unique(query_ids, return_inverse=True)[1], np.unique(document_ids, return_inverse=True)[1]
+    q = np.unique(query_ids, return_inverse=True)[1]
+    x = np.unique(document_ids, return_inverse=True)[1]
     n = q.max() + 1
     graph = coo_matrix((np.ones(len(q)), (q, n + x)), shape=(n + x.max() + 1,)*2)
     group = connected_components(graph, directed=False)[1][q]
-    if np.bincount(group).max() > len(q)/2: group = q
+    if np.bincount(group).max() > len(q)/2:
+        group = q
     return np.random.default_rng(seed).permutation(np.arange(group.max() + 1) % folds)[group]
 
 def one_standard_error(
     points: list[ShrinkagePoint], # Candidates, the base (s = 1) last
 ) -> ShrinkagePoint: # The chosen one
-    "The best candidate, of near equals the one that trusts the base most; the base where none is ahead by one standard error."
+    """The best candidate, of near equals the one that trusts the base most; the base where none is ahead by one
+    standard error."""
     best = max(points, key=lambda p: (p.ndcg, p.s))
     if not clearly_better(best.gain): return points[-1]
     near = best.ndcg - (best.gain.high - best.gain.low)/3.92/4  # a quarter of a standard error
@@ -214,7 +231,8 @@ class PairFeatures:
     query_ids: list[str]     # [n]
     document_ids: list[str]  # [n]
 
-    def __len__(self) -> int: return len(self.query_ids)
+    def __len__(self) -> int:
+        return len(self.query_ids)
 
     @cached_property
     def moments(self) -> Moments: # Of all pairs
@@ -226,7 +244,8 @@ class PairFeatures:
     ) -> PairFeatures: # The same for these pairs
         "Some of the pairs."
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
-        return PairFeatures(self.q[rows], self.x[rows], [self.query_ids[i] for i in rows], [self.document_ids[i] for i in rows])
+        return PairFeatures(self.q[rows], self.x[rows], [self.query_ids[i] for i in rows],
+                            [self.document_ids[i] for i in rows])
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -246,14 +265,16 @@ class HeldOut:
         most: int = 2000, # Documents whose isotropy is measured; 0 leaves it out
     ) -> tuple[np.ndarray, float]: # ([queries] NDCG@10, corrected participation ratio)
         "Quality and isotropy of a head, every feature projected once."
-        zq, zx = head.project(self.q), head.project(self.x)
+        zq = head.project(self.q)
+        zx = head.project(self.x)
         ndcg = counted_ndcg(*head.scale(zq, zx), self.data)
         return ndcg, participation_ratio(zx[:most]) if most else float("nan")
 
     def related(self) -> np.ndarray: # [pairs, 2] row of the query, row of the document
         "Which query and which document belong together."
         place = {d: i for i, d in enumerate(self.data.corpus)}
-        return np.array([(i, place[d]) for i, q in enumerate(self.data.queries) for d, g in self.data.qrels[q].items() if g > 0])
+        return np.array([(i, place[d]) for i, q in enumerate(self.data.queries)
+                         for d, g in self.data.qrels[q].items() if g > 0])
 
     def fit_of(self,
         zq: np.ndarray, # [queries, d]
@@ -262,7 +283,8 @@ class HeldOut:
     ) -> tuple[float, float]: # (variance of a coordinate, ‖x − ρ⊙q‖² over its expectation), both 1 under the model
         "Spread and residual of held-out pairs, both sides counting alike."
         q, x = (z[rows] for z, rows in zip((zq, zx), self.related().T, strict=True))
-        return float(np.concatenate([q, x]).var(0, ddof=1).mean()), float(((x - rho*q)**2).sum(1).mean()/(1 - rho**2).sum())
+        return (float(np.concatenate([q, x]).var(0, ddof=1).mean()),
+                float(((x - rho*q)**2).sum(1).mean()/(1 - rho**2).sum()))
 
     def unit(self,
         zq: np.ndarray, # [queries, d]
@@ -283,10 +305,12 @@ def held_out_pairs(
     chosen = list(dict.fromkeys(pairs.query_ids[i] for i in np.flatnonzero(mask)))[:limit]
     qrels: dict[str, dict[str, int]] = {q: {} for q in chosen}
     for query, document in zip(pairs.query_ids, pairs.document_ids, strict=True):
-        if query in qrels: qrels[query][document] = 1
+        if query in qrels:
+            qrels[query][document] = 1
     relevant = {d for grades in qrels.values() for d in grades}
     first = {d: i for i, d in reversed(list(enumerate(pairs.document_ids)))}
-    kept = [d for d in first if d in relevant] + [d for d in first if d not in relevant][:max(0, corpus - len(relevant))]
+    kept = [d for d in first if d in relevant] + [d
+                                                  for d in first if d not in relevant][:max(0, corpus - len(relevant))]
     where = {q: i for i, q in reversed(list(enumerate(pairs.query_ids)))}
     data = RetrievalData(dict.fromkeys(kept, ""), dict.fromkeys(chosen, ""), qrels)
     return HeldOut(pairs.q[[where[q] for q in chosen]], pairs.x[[first[d] for d in kept]], data)
@@ -298,11 +322,13 @@ def choose_shrinkage(
 ) -> list[ShrinkagePoint]: # One for each candidate, in order
     "Held-out quality and isotropy of every s."
     untouched = [held.judge(solve_head(m, 1.0)) for m, held in splits]
-    base, whole = np.concatenate([e[0] for e in untouched]), dim is None or dim >= splits[0][1].q.shape[1]
+    base = np.concatenate([e[0] for e in untouched])
+    whole = dim is None or dim >= splits[0][1].q.shape[1]
     points = []
     for s in shrinkages:
         each = untouched if whole and s >= 1 else [held.judge(solve_head(m, s, dim)) for m, held in splits]
-        ndcg, spread = np.concatenate([e[0] for e in each]), np.mean([e[1] for e in each])
+        ndcg = np.concatenate([e[0] for e in each])
+        spread = np.mean([e[1] for e in each])
         gain = paired_tests({"ndcg@10": ndcg}, {"ndcg@10": base}, draws=1000)["ndcg@10"]
         points.append(ShrinkagePoint(s, float(ndcg.mean()), gain, float(spread)))
     return points
@@ -318,7 +344,8 @@ def fit_calibration(
     def loss(p: np.ndarray) -> float:
         slope = np.exp(p[1])/scale
         penalty = 1e-3*p[1]**2
-        return float(np.logaddexp(0, -(p[0] + slope*related)).mean() + np.logaddexp(0, p[0] + slope*unrelated).mean() + penalty)
+        return float(np.logaddexp(0, -(p[0] + slope*related)).mean()
+                     + np.logaddexp(0, p[0] + slope*unrelated).mean() + penalty)
     fit = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10, "maxiter": 2000})
     return Calibration(float(fit.x[0]), float(np.exp(fit.x[1])/scale))
 
@@ -332,7 +359,8 @@ def evidence_samples(
     u, v = head.search_vectors(held.q, held.x)
     constant = evidence_at_zero(u*np.sqrt(1 - head.rho**2), head.rho)
     good = held.related()
-    bad = np.stack([np.repeat(np.arange(len(u)), unrelated), np.random.default_rng(seed).integers(0, len(v), len(u)*unrelated)], 1)
+    bad = np.stack([np.repeat(np.arange(len(u)), unrelated),
+                    np.random.default_rng(seed).integers(0, len(v), len(u)*unrelated)], 1)
     bad = bad[~np.isin(bad[:, 0]*len(v) + bad[:, 1], good[:, 0]*len(v) + good[:, 1])]
     related, others = (constant[p[:, 0]] - .5*((u[p[:, 0]] - v[p[:, 1]])**2).sum(1) for p in (good, bad))
     return related, others
@@ -371,7 +399,8 @@ def fit_closed_form(
 ) -> GaussianEncoder: # A new encoder over the same base, with head, ρ and calibration
     "Encode, choose s on held-out pairs, solve on all of them."
     if len(pairs) < MIN_PAIRS:
-        raise UserError(f"{len(pairs)} pairs are too few to fit a head", pairs.name, f"Give at least {MIN_PAIRS}, or use the base as it is.")
+        raise UserError(f"{len(pairs)} pairs are too few to fit a head", pairs.name,
+                        f"Give at least {MIN_PAIRS}, or use the base as it is.")
     dim = min(output_dim or model.output_dim, model.head.in_features)
     features = pair_features(model, limit_positives(pairs))
     corpus = None if documents is None else cached_features(model, list(documents))
@@ -388,11 +417,14 @@ def best_head(
 ) -> GaussianEncoder: # A new encoder over the same base
     "Choose s on the splits, solve on all pairs, calibrate."
     moments = features.moments
-    if corpus is not None: moments, splits = moments.mixed(corpus), [(m.mixed(corpus), held) for m, held in splits]
+    if corpus is not None:
+        moments = moments.mixed(corpus)
+        splits = [(m.mixed(corpus), held) for m, held in splits]
     points = choose_shrinkage(splits, dim, shrinkages)
     best = one_standard_error(points)
     fitted = apply_head(model, solve_head(moments, best.s, dim), splits)
-    fitted.extra = {**model.extra, "closed_form": {"s": best.s, "pairs": len(features), "points": [_row(p) for p in points]}}
+    fitted.extra = {**model.extra,
+                    "closed_form": {"s": best.s, "pairs": len(features), "points": [_row(p) for p in points]}}
     logger.info("closed form: s = %g, NDCG@10 %.3f held out, %+.3f against the base", best.s, best.ndcg, best.gain.mean)
     return fitted
 
@@ -403,7 +435,8 @@ def apply_head(
 ) -> GaussianEncoder: # A new encoder over the same base
     "An encoder with this head: its spread and its calibration are those of held-out pairs."
     heads = [solve_head(m, head.shrinkage, len(head.rho)) for m, _ in splits]
-    unit = float(np.mean([held.unit(h.project(held.q), h.project(held.x), h.rho) for h, (_, held) in zip(heads, splits, strict=True)]))
+    unit = float(np.mean([held.unit(h.project(held.q), h.project(held.x), h.rho)
+                          for h, (_, held) in zip(heads, splits, strict=True)]))
     head = head.scaled(unit)
     samples = [evidence_samples(h.scaled(unit), held) for h, (_, held) in zip(heads, splits, strict=True)]
     fitted = model.clone_head().set_head(head.weight, head.bias, head.rho)
@@ -415,7 +448,8 @@ def pair_features(
     pairs: PairSet, # Pairs to encode
 ) -> PairFeatures: # Features and ids, row by row
     "Features of both sides of every pair, from the cache where they are there."
-    q, x = cached_features(model, pairs.queries, "query"), cached_features(model, pairs.documents, "document")
+    q = cached_features(model, pairs.queries, "query")
+    x = cached_features(model, pairs.documents, "document")
     return PairFeatures(q, x, pairs.query_ids, pairs.document_ids)
 
 def validation_splits(
@@ -423,9 +457,12 @@ def validation_splits(
     folds: int = 3, # Number of folds
 ) -> list[tuple[Moments, HeldOut]]: # (moments of the other folds, held-out pairs) for each fold
     "Cross-validation over leak-free folds, by subtracting the moments of each fold."
-    fold, every = fold_ids(features.query_ids, features.document_ids, folds), features.moments
+    fold = fold_ids(features.query_ids, features.document_ids, folds)
+    every = features.moments
     masks = [fold == i for i in range(folds) if (fold == i).any()]
-    if len(masks) < 2: raise UserError("all pairs share questions or documents, so that none can be held out", "closed form", "Give pairs of several questions.")
+    if len(masks) < 2:
+        raise UserError("all pairs share questions or documents, so that none can be held out", "closed form",
+                        "Give pairs of several questions.")
     return [(every - Moments.of(features.q[m], features.x[m]), held_out_pairs(features, m)) for m in masks]
 
 def encode_held_out(
@@ -436,7 +473,8 @@ def encode_held_out(
     data = pairs_to_retrieval(data) if isinstance(data, PairSet) else data
     kept = {q: t for q, t in data.queries.items() if q in data.qrels}
     data = replace(data, queries=kept)
-    return HeldOut(cached_features(model, list(kept.values()), "query"), cached_features(model, list(data.corpus.values())), data)
+    return HeldOut(cached_features(model, list(kept.values()), "query"),
+                   cached_features(model, list(data.corpus.values())), data)
 
 def _row(p: ShrinkagePoint) -> dict[str, Any]:
     gain = {k: round(getattr(p.gain, k), 5) for k in ("mean", "low", "high", "p")}

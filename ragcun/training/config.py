@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core import logger, UserError
+from ..core import UserError, logger
 from ..losses.contrastive import CRITICS
 from ..losses.total import LossWeights
 
@@ -21,25 +21,25 @@ __all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'T
 class TrainConfig:
     "Every choice of a training run; the same names as the flags of `ragcun train`."
     epochs: int | None = None                  # Passes over the pairs; None: 3, or 40 for a frozen base
-    batch_size: int | None = None              # Rows whose losses are computed together; None: 32, or up to 1024 for a frozen base
-    positives_per_query: int | None = None     # Pairs of a query in an epoch, drawn anew for each; 0: all; None: all, or 5 for a frozen base
-    micro_batch_tokens: int | None = None      # Padded tokens encoded at a time, at equal loss; None: as many as a batch has
+    batch_size: int | None = None  # Rows whose losses are computed together; None: 32, or up to 1024 for a frozen base
+    positives_per_query: int | None = None     # Pairs of a query in an epoch; 0: all; None: all, or 5 for a frozen base
+    micro_batch_tokens: int | None = None # Padded tokens encoded at a time, at equal loss; None: as many as a batch has
     output_dim: int | None = None              # Coordinates of z; None keeps the base's dimension
     learning_rate: float | None = None         # Rate of whatever has none of its own below
     base_learning_rate: float | None = None    # Rate of the base encoder; None: learning_rate, or 5e-5
     projection_learning_rate: float | None = None # Rate of the head; None: 5e-4, or 2e-3 for a frozen base
     freeze_base: bool = False                  # Train the head only, on cached features
     closed_form: bool = False                  # Only the closed form: no steps
-    shrinkage: float | None = None             # s of the closed form, how much the base is believed; None: chosen by held-out quality
-    isotropic_corpus: bool = False             # Half of the closed form's covariance is that of all documents that are searched
+    shrinkage: float | None = None             # s of the closed form, trust in the base; None: by held-out quality
+    isotropic_corpus: bool = False  # Half of the closed form's covariance is that of all documents that are searched
     mixed_precision: str | bool | None = "auto" # "auto", "bf16", "fp16" or "no"
     gradient_checkpointing: bool = False       # Recompute activations: less memory, more time
-    lora_rank: int = 0                         # Train updates of this rank to the base's matrices, not the matrices; 0: all weights
+    lora_rank: int = 0  # Train updates of this rank to the base's matrices, not the matrices; 0: all weights
     residual: bool = True                      # A residual layer before the head of a frozen base
-    line_search: bool = True                   # After training the base: how much of the update to take, by the validation set
-    finish_head: bool = True                   # After training the base: a residual layer and the head on its features, as one more candidate
-    lambda_contrastive: float | None = None    # Weight of InfoNCE with the critic below; None: .1, or 1 for a frozen base
-    lambda_cosine: float | None = None         # Weight of InfoNCE on the cosine of the features before the head; None: 1, or 10 for a frozen base (0 without its residual layer)
+    line_search: bool = True  # After training the base: how much of the update to take, by the validation set
+    finish_head: bool = True                   # After training the base: a residual layer and the head on its features
+    lambda_contrastive: float | None = None  # Weight of InfoNCE with the critic below; None: .1, or 1 for a frozen base
+    lambda_cosine: float | None = None         # Weight of InfoNCE on the cosine of features; None: 1, frozen: 10
     lambda_isotropy: float | None = None       # Weight of SIGReg; None: 1 (10 for a head alone)
     lambda_reg: float | None = None            # Weight of mean and standard deviation; None: .1, or 1 for a frozen base
     lambda_predictive: float = 0.0             # Weight of the JEPA term
@@ -62,51 +62,73 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_ranges(self)
-        if self.preset not in (None, "small", "large"): raise UserError(f"unknown preset {self.preset!r}", "--preset", "Use small or large.")
+        if self.preset not in (None, "small", "large"):
+            raise UserError(f"unknown preset {self.preset!r}", "--preset", "Use small or large.")
         unknown = set(self.report_to.split(",")) - {"jsonl", "tensorboard", ""}
-        if unknown: raise UserError(f"unknown log {', '.join(sorted(unknown))}", "--report_to", "Use tensorboard, jsonl or both.")
+        if unknown:
+            raise UserError(f"unknown log {', '.join(sorted(unknown))}", "--report_to",
+                            "Use tensorboard, jsonl or both.")
         for name in ("base_learning_rate", "gradient_checkpointing", "lora_rank"):
             if self.freeze_base and getattr(self, name):
-                raise UserError(f"{name} has no effect on a frozen base", f"--{name}", "Leave it out, or leave out --freeze_base.")
+                raise UserError(f"{name} has no effect on a frozen base", f"--{name}",
+                                "Leave it out, or leave out --freeze_base.")
         _check_idle(self)
         for name in STEPS_ONLY if self.closed_form else ():
-            if getattr(self, name): raise UserError(f"{name} has no effect on the closed form, which takes no steps", f"--{name}", "Leave it out, or leave out --closed_form.")
-        if self.critic not in CRITICS: raise UserError(f"unknown critic {self.critic!r}", "--critic", f"Use {', '.join(CRITICS[:-1])} or {CRITICS[-1]}.")
-        if not any(w is None or w for w in (self.lambda_contrastive, self.lambda_cosine, self.lambda_isotropy, self.lambda_reg, self.lambda_predictive)):
-            raise UserError("every weight of the loss is 0, so that there is nothing to learn", "--lambda_contrastive", "Give one of them a weight.")
-        if not 0 <= self.seed < 2**32: raise UserError(f"seed {self.seed} is outside 0 … 2**32 - 1", "--seed", "Choose another one.")
+            if getattr(self, name):
+                raise UserError(f"{name} has no effect on the closed form, which takes no steps", f"--{name}",
+                                "Leave it out, or leave out --closed_form.")
+        if self.critic not in CRITICS:
+            raise UserError(f"unknown critic {self.critic!r}", "--critic",
+                            f"Use {', '.join(CRITICS[:-1])} or {CRITICS[-1]}.")
+        if not any(w is None or w for w in (self.lambda_contrastive, self.lambda_cosine, self.lambda_isotropy,
+                                            self.lambda_reg, self.lambda_predictive)):
+            raise UserError("every weight of the loss is 0, so that there is nothing to learn", "--lambda_contrastive",
+                            "Give one of them a weight.")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed {self.seed} is outside 0 … 2**32 - 1", "--seed", "Choose another one.")
 
     @property
     def weights(self) -> LossWeights: # Weights of the loss
         "The weights as the loss takes them."
         given = (self.lambda_contrastive, self.lambda_isotropy, self.lambda_reg)
         contrastive, isotropy, reg = (w if v is None else v for v, w in zip(given, (1.0, 10.0, 1.0), strict=True))
-        return LossWeights(contrastive, isotropy, reg, self.lambda_predictive, self.critic, self.n_slices, cosine=self.lambda_cosine or 0.0)
+        return LossWeights(contrastive, isotropy, reg, self.lambda_predictive, self.critic, self.n_slices,
+                           cosine=self.lambda_cosine or 0.0)
 
-STEPS_ONLY = ("learning_rate", "base_learning_rate", "projection_learning_rate", "lambda_contrastive", "lambda_cosine", "lambda_isotropy", "lambda_reg",
-              "lambda_predictive", "tau", "preset", "save_steps", "lora_rank", "gradient_checkpointing")
+STEPS_ONLY = ("learning_rate", "base_learning_rate", "projection_learning_rate", "lambda_contrastive", "lambda_cosine",
+              "lambda_isotropy", "lambda_reg", "lambda_predictive", "tau", "preset", "save_steps", "lora_rank",
+              "gradient_checkpointing")
 AT_LEAST_1 = ("epochs", "batch_size", "micro_batch_tokens", "output_dim", "n_slices", "val_documents")
 POSITIVE = ("learning_rate", "base_learning_rate", "projection_learning_rate", "tau", "max_grad_norm")
 NOT_NEGATIVE = ("lambda_contrastive", "lambda_isotropy", "lambda_reg", "lambda_predictive", "warmup_ratio",
-                "weight_decay", "save_steps", "keep_last", "patience", "lora_rank", "lambda_cosine", "positives_per_query")
+                "weight_decay", "save_steps", "keep_last", "patience", "lora_rank", "lambda_cosine",
+                "positives_per_query")
 
 def _check_idle(c: TrainConfig) -> None:
     "Refuse to leave out a part that would not be there anyway, and a weight on nothing."
     if c.freeze_base and not c.residual and c.lambda_cosine:
-        raise UserError("lambda_cosine has no effect on a frozen base without a residual layer", "--lambda_cosine", "Leave it out, or leave out --no-residual.")
+        raise UserError("lambda_cosine has no effect on a frozen base without a residual layer", "--lambda_cosine",
+                        "Leave it out, or leave out --no-residual.")
     still = (c.freeze_base or c.closed_form, "where the base is not trained")
-    for name, idle, where in (("line_search", *still), ("finish_head", *still), ("residual", c.closed_form or not c.freeze_base and not c.preset, "without --freeze_base")):
-        if idle and not getattr(c, name): raise UserError(f"--no-{name} has no effect {where}", f"--no-{name}", "Leave it out.")
+    for name, idle, where in (("line_search", *still), ("finish_head", *still),
+                              ("residual", c.closed_form or not c.freeze_base and not c.preset,
+                               "without --freeze_base")):
+        if idle and not getattr(c, name):
+            raise UserError(f"--no-{name} has no effect {where}", f"--no-{name}", "Leave it out.")
 
 def _check_ranges(c: TrainConfig) -> None:
-    if c.shrinkage is not None and not 0 < c.shrinkage <= 1: raise UserError(f"shrinkage {c.shrinkage} is outside 0 < s ≤ 1", "--shrinkage", "Use .1 to trust the pairs, .8 to stay near the base.")
+    if c.shrinkage is not None and not 0 < c.shrinkage <= 1:
+        raise UserError(f"shrinkage {c.shrinkage} is outside 0 < s ≤ 1", "--shrinkage",
+                        "Use .1 to trust the pairs, .8 to stay near the base.")
     rules = [(AT_LEAST_1, lambda v: v >= 1, "is below 1", "Use 1 or more."),
              (POSITIVE, lambda v: 0 < v < math.inf, "is not a positive number", "Use one above 0."),
-             (NOT_NEGATIVE, lambda v: 0 <= v < math.inf, "is negative", "Use 0 or more."), (("warmup_ratio",), lambda v: v <= 1, "is above 1", "Use a share from 0 to 1.")]
+             (NOT_NEGATIVE, lambda v: 0 <= v < math.inf, "is negative", "Use 0 or more."),
+             (("warmup_ratio",), lambda v: v <= 1, "is above 1", "Use a share from 0 to 1.")]
     for names, good, fault, todo in rules:
         for name in names:
             value = getattr(c, name)
-            if value is not None and not good(value): raise UserError(f"{name} {value} {fault}", f"--{name}", todo)
+            if value is not None and not good(value):
+                raise UserError(f"{name} {value} {fault}", f"--{name}", todo)
 
 # %% ../../nbs/4_training/03_config.ipynb #74c8413d
 PRESETS: dict[str, dict[str, Any]] = {
@@ -120,27 +142,34 @@ def resolve_defaults(
     "Fill in what was left open: a value that was given wins over the preset, the preset over the default."
     if config.closed_form:
         for name in ("epochs", "batch_size"):
-            if getattr(config, name): logger.warning("%s is not used: the closed form takes no steps", name)
+            if getattr(config, name):
+                logger.warning("%s is not used: the closed form takes no steps", name)
         return config
     if config.preset:
-        default, name = TrainConfig(), config.preset
-        config = replace(config, **{k: v for k, v in PRESETS[name].items() if getattr(config, k) == getattr(default, k)})
+        default = TrainConfig()
+        name = config.preset
+        config = replace(config,
+                         **{k: v for k, v in PRESETS[name].items() if getattr(config, k) == getattr(default, k)})
         logger.info("preset %s: %s", name, ", ".join(f"{k} {getattr(config, k)}" for k in PRESETS[name]))
     chosen = _frozen_defaults(config, pairs) if config.freeze_base else _full_defaults(config)
-    if config.batch_size == 1: logger.warning("a batch of one pair has no other documents to tell its own from: only rows with explicit negatives teach contrast")
+    if config.batch_size == 1:
+        logger.warning("a batch of one pair has no other documents to tell its own from: "
+                       "only rows with explicit negatives teach contrast")
     return replace(config, **{k: v for k, v in chosen.items() if getattr(config, k) is None})
 
 def _frozen_defaults(config: TrainConfig, pairs: int) -> dict[str, Any]:
     "Features are at hand, so that steps are cheap and batches large."
     cosine, isotropy = (10.0, 1.0) if config.residual else (0.0, 10.0)
-    return {"epochs": 40, "positives_per_query": 5, "batch_size": min(1024, max(32, pairs//4)), "tau": _start_tau(config, 0.5), "lambda_cosine": cosine,
-            "lambda_contrastive": 1.0, "lambda_isotropy": isotropy, "lambda_reg": 1.0, "projection_learning_rate": config.learning_rate or 2e-3}
+    return {"epochs": 40, "positives_per_query": 5, "batch_size": min(1024, max(32, pairs//4)),
+            "tau": _start_tau(config, 0.5), "lambda_cosine": cosine, "lambda_contrastive": 1.0,
+            "lambda_isotropy": isotropy, "lambda_reg": 1.0, "projection_learning_rate": config.learning_rate or 2e-3}
 
 def _full_defaults(config: TrainConfig) -> dict[str, Any]:
     "Every step runs the base; updates of low rank take ten times the rate of the matrices themselves."
     rate = 5e-4 if config.lora_rank else 5e-5
-    return {"epochs": 3, "positives_per_query": 0, "batch_size": 32, "tau": _start_tau(config, 0.16), "lambda_cosine": 1.0,
-            "lambda_contrastive": 0.1, "lambda_isotropy": 1.0, "lambda_reg": 0.1, "projection_learning_rate": 5e-4, "base_learning_rate": config.learning_rate or rate}
+    return {"epochs": 3, "positives_per_query": 0, "batch_size": 32, "tau": _start_tau(config, 0.16),
+            "lambda_cosine": 1.0, "lambda_contrastive": 0.1, "lambda_isotropy": 1.0, "lambda_reg": 0.1,
+            "projection_learning_rate": 5e-4, "base_learning_rate": config.learning_rate or rate}
 
 def _start_tau(config: TrainConfig, evidence: float) -> float:
     "A cosine lies between -1 and 1 and wants a large temperature."

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import logger, progress, set_seed, UserError, write_json
+from ..core import UserError, logger, progress, set_seed, write_json
 from ..data.collections import RetrievalData
-from ..data.pairs import pairs_to_retrieval, PairSet
+from ..data.pairs import PairSet, pairs_to_retrieval
 from ..data.splitting import split_pairs
 from ..losses.contrastive import duplicate_mask
 from ..losses.sigreg import sigreg_relative
@@ -34,16 +34,13 @@ from ..models.base import hash_state
 from ..models.cache import cached_features
 from ..models.encoder import GaussianEncoder
 from ..models.evidence import document_vector, pos_dist, query_vector
-from .closed_form import encode_held_out, HeldOut
+from .closed_form import HeldOut, encode_held_out
 from .config import TrainConfig
-from ragcun.training.record import (
-    describe_epoch, find_checkpoint, Journal, load_checkpoint, open_board, prune_checkpoints, random_states,
-    refuse_differences, remove_leftovers, save_checkpoint, set_random_states, truncate_log,
-)
-from ragcun.training.step import (
-    batch_gradients, Critic, epoch_batches, lay_out, Layout, length_parts, make_optimizer, merge_lora, Processes, Rates,
-    Stepper, warmup_cosine,
-)
+from .record import (Journal, describe_epoch, find_checkpoint, load_checkpoint, open_board,
+                                    prune_checkpoints, random_states, refuse_differences, remove_leftovers,
+                                    save_checkpoint, set_random_states, truncate_log)
+from .step import (Critic, Layout, Processes, Rates, Stepper, batch_gradients, epoch_batches, lay_out,
+                                  length_parts, make_optimizer, merge_lora, warmup_cosine)
 
 # %% auto #0
 __all__ = ['LEGACY_DEFAULTS', 'FeatureSource', 'TextSource', 'Validation', 'loss_row', 'limit_corpus', 'collection_hash',
@@ -100,7 +97,8 @@ class TextSource:
         new = [t for t in dict.fromkeys(texts) if t not in self.lengths]
         if not new: return
         limit = self.model.base.max_seq_length or 10**6
-        ids = self.model.base.tokenizer(new, truncation=True, max_length=limit, return_attention_mask=False)["input_ids"]
+        ids = self.model.base.tokenizer(new, truncation=True, max_length=limit,
+                                        return_attention_mask=False)["input_ids"]
         self.lengths.update(zip(new, map(len, ids), strict=True))
 
     def encode(self,
@@ -120,17 +118,22 @@ class Validation:
         data: RetrievalData, # Validation queries, documents, judgements
         config: TrainConfig, # Limits and loss weights
     ):
-        self.model, self.config, self.frozen = model, config, config.freeze_base
+        self.model = model
+        self.config = config
+        self.frozen = config.freeze_base
         self.data = data if self.frozen else limit_corpus(data, config.val_documents, config.seed)
         self.held: HeldOut | None = encode_held_out(model, self.data) if self.frozen else None
         place = {d: i for i, d in enumerate(self.data.corpus)}
-        pairs = [(i, place[d]) for i, q in enumerate(self.data.queries) for d, g in self.data.qrels.get(q, {}).items() if g > 0]
+        pairs = [(i, place[d]) for i, q in enumerate(self.data.queries)
+                 for d, g in self.data.qrels.get(q, {}).items() if g > 0]
         self.pairs = np.array(pairs[:512])
 
     def embeddings(self) -> tuple[np.ndarray, np.ndarray]: # z of queries, z of documents
         "Embeddings of the validation set."
-        if self.held is not None: return self.model.project(self.held.q), self.model.project(self.held.x)
-        q, x = list(self.data.queries.values()), list(self.data.corpus.values())
+        if self.held is not None:
+            return self.model.project(self.held.q), self.model.project(self.held.x)
+        q = list(self.data.queries.values())
+        x = list(self.data.corpus.values())
         return self.model.embed(q, "query"), self.model.embed(x)
 
     def measure(self,
@@ -142,9 +145,12 @@ class Validation:
         per_query = evaluate_vectors(*_vectors(self.config.critic, zq, zx, rho), self.data, "l2", 10)
         q, x = (torch.as_tensor(z[self.pairs[:, i]]) for i, z in enumerate((zq, zx)))
         with torch.no_grad():
-            parts = total_loss(q, x, torch.as_tensor(rho), float(critic.tau.detach()), self.config.weights, mask=self._mask(), seed=0)
-        spread = {"val_sigreg_relative": float(sigreg_relative(torch.as_tensor(zx[:2048]))), "val_participation_ratio": participation_ratio(zx[:2048])}
-        return {"val_ndcg@10": float(per_query["ndcg@10"].mean()), "val_recall@10": float(per_query["recall@10"].mean()),
+            parts = total_loss(q, x, torch.as_tensor(rho), float(critic.tau.detach()), self.config.weights,
+                               mask=self._mask(), seed=0)
+        spread = {"val_sigreg_relative": float(sigreg_relative(torch.as_tensor(zx[:2048]))),
+                  "val_participation_ratio": participation_ratio(zx[:2048])}
+        return {"val_ndcg@10": float(per_query["ndcg@10"].mean()),
+                "val_recall@10": float(per_query["recall@10"].mean()),
                 **{f"val_{k}": v for k, v in loss_row(parts).items()}, "val_pos_dist": float(pos_dist(q, x)),
                 "val_embedding_std": float(np.concatenate([zq, zx]).std(0).mean()), **spread}
 
@@ -154,14 +160,16 @@ class Validation:
 def _vectors(critic: str, q: np.ndarray, x: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "What is compared by Euclidean distance, so that the ranking is the critic's own."
     if critic == "euclidean": return q, x
-    if critic == "cosine": return tuple(z/np.linalg.norm(z, axis=1, keepdims=True).clip(1e-12) for z in (q, x))  # type: ignore[return-value]
+    if critic == "cosine":
+        return tuple(z/np.linalg.norm(z, axis=1, keepdims=True).clip(1e-12) for z in (q, x))  # type: ignore[return-value]
     return query_vector(q, rho), document_vector(x, rho)
 
 def loss_row(
     parts: LossParts, # Losses of a batch
 ) -> dict[str, float]: # Named for the log
     "Losses as numbers."
-    return dict(zip(("loss", "contrastive", "isotropy", "regularization", "predictive", "cosine"), (float(p.detach()) + 0.0 for p in parts), strict=True))
+    return dict(zip(("loss", "contrastive", "isotropy", "regularization", "predictive", "cosine"),
+                    (float(p.detach()) + 0.0 for p in parts), strict=True))
 
 def limit_corpus(
     data: RetrievalData, # Any collection
@@ -174,7 +182,8 @@ def limit_corpus(
     others = [d for d in data.corpus if d not in relevant]
     picked = np.random.default_rng(seed).permutation(len(others))[:max(0, most - len(relevant))]
     keep = relevant | {others[i] for i in picked}
-    logger.info("validation while training uses %d of %d documents: all relevant ones and a random choice", len(keep), len(data.corpus))
+    logger.info("validation while training uses %d of %d documents: all relevant ones and a random choice", len(keep),
+                len(data.corpus))
     return replace(data, corpus={d: t for d, t in data.corpus.items() if d in keep})
 
 def collection_hash(
@@ -183,7 +192,8 @@ def collection_hash(
     "SHA-256 of documents, queries and judgements."
     digest = hashlib.sha256()
     for part in (data.corpus, data.queries, data.qrels):
-        for item in part.items(): digest.update(repr(item).encode("utf-8", "surrogatepass"))
+        for item in part.items():
+            digest.update(repr(item).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 # %% ../../nbs/4_training/06_learner.ipynb #e0fd9503
@@ -195,14 +205,21 @@ def set_aside(
     "Validation data: as given, or a document-disjoint tenth of the pairs ranked among the documents of all."
     if isinstance(val, PairSet): return pairs, pairs_to_retrieval(val), "given"
     if val is not None: return pairs, val, "given"
-    if len(pairs) < 40: raise UserError(f"{len(pairs)} pairs are too few to set some aside", pairs.name, "Give --val_data, or more pairs.")
+    if len(pairs) < 40:
+        raise UserError(f"{len(pairs)} pairs are too few to set some aside", pairs.name,
+                        "Give --val_data, or more pairs.")
     train, aside, _ = split_pairs(pairs, (0.9, 0.1, 0.0), seed)
-    if not len(aside): raise UserError("none of the pairs can be set aside: all share questions or documents", pairs.name, "Give --val_data.")
-    data, everything = pairs_to_retrieval(aside), pairs_to_retrieval(pairs)
+    if not len(aside):
+        raise UserError("none of the pairs can be set aside: all share questions or documents", pairs.name,
+                        "Give --val_data.")
+    data = pairs_to_retrieval(aside)
+    everything = pairs_to_retrieval(pairs)
     return train, replace(data, corpus=everything.corpus), f"{len(aside)} pairs set aside (a tenth, seed {seed})"
 
 # %% ../../nbs/4_training/06_learner.ipynb #628402811
-LEGACY_DEFAULTS = {"lora_rank": 0, "residual": False, "lambda_cosine": 0.0, "shrinkage": None, "isotropic_corpus": False, "positives_per_query": 0}  # options that older checkpoints do not name, as they were then
+# options that older checkpoints do not name, as they were then
+LEGACY_DEFAULTS = {"lora_rank": 0, "residual": False, "lambda_cosine": 0.0, "shrinkage": None,
+                   "isotropic_corpus": False, "positives_per_query": 0}
 
 class Interrupted(Exception):
     "The run was asked to stop and has checkpointed; the process ends with 128 + the signal."
@@ -210,7 +227,8 @@ class Interrupted(Exception):
         number: int, # Signal number
         path: Path | None, # The checkpoint
     ):
-        self.number, self.path = number, path
+        self.number = number
+        self.path = path
         super().__init__(f"stopped by {signal.Signals(number).name}; go on with --resume_from auto")
 
 @dataclass
@@ -234,22 +252,29 @@ class Learner:
         config: TrainConfig, # Every choice, default values resolved
         output_dir: str | Path | None = None, # Where log and checkpoints go; None keeps nothing
     ):
-        self.model, self.pairs, self.config, self.processes = model, pairs, config, Processes()
+        self.model = model
+        self.pairs = pairs
+        self.config = config
+        self.processes = Processes()
         self.output_dir = Path(output_dir) if output_dir else None
-        if self.output_dir and not self.processes.rank: self.output_dir.mkdir(parents=True, exist_ok=True)
+        if self.output_dir and not self.processes.rank:
+            self.output_dir.mkdir(parents=True, exist_ok=True)
         self.query_ids = pairs.query_ids
         self.steps_per_epoch = len(self.batches(0))
         set_seed(config.seed, config.deterministic)
-        if config.residual and config.freeze_base and model.residual is None: model.add_residual()
+        if config.residual and config.freeze_base and model.residual is None:
+            model.add_residual()
         self.critic = Critic(model.rho, config.tau or 0.5, 100.0 if config.critic == "cosine" else 1.0).to(model.device)
-        self.source = FeatureSource(model, pairs) if config.freeze_base else TextSource(model, config.micro_batch_tokens)
+        self.source = (FeatureSource(model, pairs) if config.freeze_base
+                       else TextSource(model, config.micro_batch_tokens))
         self.validation = Validation(model, val, config)
-        rates = Rates(0.0 if config.freeze_base else config.base_learning_rate or 2e-5, config.projection_learning_rate or 5e-4,
-                      10*(config.projection_learning_rate or 5e-4), config.weight_decay)
+        rates = Rates(0.0 if config.freeze_base else config.base_learning_rate or 2e-5, config.projection_learning_rate
+                      or 5e-4, 10*(config.projection_learning_rate or 5e-4), config.weight_decay)
         optimizer = make_optimizer(model, self.critic, rates)
-        if config.gradient_checkpointing: model.base.gradient_checkpointing_enable()
-        self.stepper = Stepper(optimizer, lambda i: warmup_cosine(i, self.total_steps, config.warmup_ratio), model.device.type, model.precision,
-                               config.max_grad_norm)
+        if config.gradient_checkpointing:
+            model.base.gradient_checkpointing_enable()
+        self.stepper = Stepper(optimizer, lambda i: warmup_cosine(i, self.total_steps, config.warmup_ratio),
+                               model.device.type, model.precision, config.max_grad_norm)
         self.at, self.best_state, self.stop_signal = Progress(), self.trained_state(), 0
         self.given = {"training pairs": pairs.fingerprint(), "validation data": collection_hash(self.validation.data),
                       "base weights": hash_state(model.base.state_dict())[:16]}
@@ -271,13 +296,16 @@ class Learner:
     ) -> list[np.ndarray]: # Rows of each batch
         "What an epoch goes through; the same number of rows in each."
         c = self.config
-        return epoch_batches(len(self.pairs), c.batch_size or 32, c.seed, epoch, self.query_ids, c.positives_per_query or 0)
+        return epoch_batches(len(self.pairs), c.batch_size or 32, c.seed, epoch, self.query_ids,
+                             c.positives_per_query or 0)
 
     def trained_state(self) -> dict[str, Any]: # Copies of the tensors that are trained
         "Head, critic and, unless it is frozen, the base."
         state = {"head": self.model.head.state_dict(), "critic": self.critic.state_dict()}
-        if self.model.residual is not None: state["residual"] = self.model.residual.state_dict()
-        if not self.config.freeze_base: state["base"] = self.model.base.state_dict()
+        if self.model.residual is not None:
+            state["residual"] = self.model.residual.state_dict()
+        if not self.config.freeze_base:
+            state["base"] = self.model.base.state_dict()
         return {k: {n: t.detach().cpu().clone() for n, t in s.items()} for k, s in state.items()}
 
     def set_trained_state(self,
@@ -286,29 +314,33 @@ class Learner:
         "Put trained tensors back."
         self.model.head.load_state_dict(state["head"])
         self.critic.load_state_dict(state["critic"])
-        if "residual" in state: self.model.residual.load_state_dict(state["residual"])
-        if "base" in state: self.model.base.load_state_dict(state["base"])
+        if "residual" in state:
+            self.model.residual.load_state_dict(state["residual"])
+        if "base" in state:
+            self.model.base.load_state_dict(state["base"])
 
     def facts(self) -> dict[str, Any]: # What must be equal for a resume
         "Settings, data and base that decide the numbers of the run."
-        free = {"resume_from", "allow_changes", "keep_last", "save_steps", "report_to", "micro_batch_tokens", "preset", "deterministic",
-                "line_search", "finish_head"}
+        free = {"resume_from", "allow_changes", "keep_last", "save_steps", "report_to", "micro_batch_tokens", "preset",
+                "deterministic", "line_search", "finish_head"}
         settings = {k: v for k, v in asdict(self.config).items() if k not in free}
         return settings | {**self.given, "base": self.model.base_id, "precision": self.model.precision}
 
     def state(self) -> dict[str, Any]: # Plain values and tensors
         "Everything a later number depends on."
         s = self.stepper
-        return {**asdict(self.at), "facts": self.facts(), "trained": self.trained_state(), "best_state": self.best_state,
-                "optimizer": s.optimizer.state_dict(), "scheduler": s.scheduler.state_dict(), "scaler": s.scaler.state_dict(),
-                "skipped": s.skipped, "random": self.processes.gather_objects(random_states())}
+        return {**asdict(self.at), "facts": self.facts(), "trained": self.trained_state(),
+                "best_state": self.best_state, "optimizer": s.optimizer.state_dict(),
+                "scheduler": s.scheduler.state_dict(), "scaler": s.scaler.state_dict(), "skipped": s.skipped,
+                "random": self.processes.gather_objects(random_states())}
 
     def restore(self,
         state: dict[str, Any], # From `state`
     ) -> None:
         "Continue from there; `UserError` if settings or data differ and that is not allowed."
         lacks = ", ".join(sorted(set(self.state()) - set(state)))
-        if lacks: raise UserError(f"the checkpoint lacks {lacks}", "--resume_from", "Use another one.")
+        if lacks:
+            raise UserError(f"the checkpoint lacks {lacks}", "--resume_from", "Use another one.")
         refuse_differences(LEGACY_DEFAULTS | state["facts"], self.facts(), self.config.allow_changes)
         self.at = Progress(**{k: state[k] for k in Progress.__dataclass_fields__})
         try:
@@ -318,8 +350,10 @@ class Learner:
             self.stepper.scaler.load_state_dict(state["scaler"])
         except (RuntimeError, ValueError, KeyError) as e:
             shapes = " ".join(str(e).split())[:300]
-            raise UserError(f"the checkpoint has other shapes than this run: {shapes}", "--resume_from", "Use the old --output_dim and base.") from None
-        self.best_state, self.stepper.skipped = state["best_state"], state["skipped"]
+            raise UserError(f"the checkpoint has other shapes than this run: {shapes}", "--resume_from",
+                            "Use the old --output_dim and base.") from None
+        self.best_state = state["best_state"]
+        self.stepper.skipped = state["skipped"]
         set_random_states(state["random"][self.processes.rank % len(state["random"])])
 
     def checkpoint(self,
@@ -328,7 +362,8 @@ class Learner:
         "Save the state, and drop old checkpoints."
         state = self.state()
         if self.output_dir is None or self.processes.rank: return None
-        with suppress(FileNotFoundError), open(self.output_dir/"metrics.jsonl", "rb") as f: os.fsync(f.fileno())
+        with suppress(FileNotFoundError), open(self.output_dir/"metrics.jsonl", "rb") as f:
+            os.fsync(f.fileno())
         path = save_checkpoint(self.output_dir, name, state)
         logger.info("checkpoint saved: %s", path.name)
         prune_checkpoints(self.output_dir, self.config.keep_last)
@@ -337,17 +372,22 @@ class Learner:
     def resume(self) -> None:
         "Go on from the checkpoint the configuration names."
         if not self.config.resume_from or self.output_dir is None: return
-        lead, metrics = not self.processes.rank, self.output_dir/"metrics.jsonl"
+        lead = not self.processes.rank
+        metrics = self.output_dir/"metrics.jsonl"
         path = find_checkpoint(self.output_dir, self.config.resume_from)
         self.processes.barrier()
-        if lead: remove_leftovers(self.output_dir)
+        if lead:
+            remove_leftovers(self.output_dir)
         if path is None:
-            if lead: metrics.unlink(missing_ok=True)
+            if lead:
+                metrics.unlink(missing_ok=True)
             logger.info("nothing to resume in %s: starting anew", self.output_dir.name)
             return
         self.restore(load_checkpoint(path))
-        if lead: truncate_log(metrics, self.at.log_bytes)
-        if lead and metrics.exists(): self.journal.rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+        if lead:
+            truncate_log(metrics, self.at.log_bytes)
+        if lead and metrics.exists():
+            self.journal.rows = [json.loads(line) for line in metrics.read_text().splitlines()]
         logger.info("resumed from %s: step %d of %d", path.name, self.at.step, self.total_steps)
 
     def log(self,
@@ -355,7 +395,8 @@ class Learner:
     ) -> None:
         "Append a row to the journal, on the process that writes."
         size = self.journal.write(row, None if self.processes.rank else self.output_dir)
-        if size is not None: self.at.log_bytes = size
+        if size is not None:
+            self.at.log_bytes = size
 
     def step(self,
         rows: np.ndarray, # Rows of the batch
@@ -367,10 +408,12 @@ class Learner:
         def loss_of(h: Tensor) -> LossParts:
             g = self.model.refine(h.float())
             q, x, negatives = layout.split(self.model.head(g))
-            seen.update(pos_dist=float(pos_dist(q.detach(), x.detach())), embedding_std=float(torch.cat([q, x]).detach().std(0).mean()))
-            parts = total_loss(q, x, self.critic.rho, self.critic.tau, self.config.weights, negatives=negatives, mask=layout.mask,
-                               seed=self.at.step, features=(g[:len(q)], g[len(q):]))
-            if not torch.isfinite(parts.total): self._not_finite(rows)
+            seen.update(pos_dist=float(pos_dist(q.detach(), x.detach())),
+                        embedding_std=float(torch.cat([q, x]).detach().std(0).mean()))
+            parts = total_loss(q, x, self.critic.rho, self.critic.tau, self.config.weights, negatives=negatives,
+                               mask=layout.mask, seed=self.at.step, features=(g[:len(q)], g[len(q):]))
+            if not torch.isfinite(parts.total):
+                self._not_finite(rows)
             return parts
         self.stepper.optimizer.zero_grad(set_to_none=True)  # an interrupted step may have left some
         parts = self._gradients(layout, loss_of)
@@ -381,25 +424,32 @@ class Learner:
     def _gradients(self, layout: Layout, loss_of: Any) -> LossParts:
         "Gradients of a batch; with too little memory, the same in smaller parts."
         def encode(part: Any) -> Tensor:
-            with self.stepper.autocast(): return self.source.encode(layout, part)
+            with self.stepper.autocast():
+                return self.source.encode(layout, part)
         while True:
             parts = self.source.parts(layout, self.processes.share(len(layout.texts)))
-            try: return batch_gradients(encode, parts, loss_of, self.recompute, self.stepper.scaler.scale, self.processes)
+            try:
+                return batch_gradients(encode, parts, loss_of, self.recompute, self.stepper.scaler.scale,
+                                       self.processes)
             except torch.OutOfMemoryError:
                 self.stepper.optimizer.zero_grad(set_to_none=True)
                 self._less_memory()
 
     def _less_memory(self) -> None:
-        ladder = "--batch_size, --output_dim, --freeze_base, --mixed_precision, --gradient_checkpointing, --micro_batch_tokens"
+        ladder = ("--batch_size, --output_dim, --freeze_base, --mixed_precision, --gradient_checkpointing, "
+                  "--micro_batch_tokens")
         if not isinstance(self.source, TextSource) or self.recompute and self.source.budget < 64:
-            raise UserError("out of memory", "training step", f"Take less of, or switch on, one of: {ladder}.") from None
+            raise UserError("out of memory", "training step",
+                            f"Take less of, or switch on, one of: {ladder}.") from None
         self.source.budget = self.source.budget//2 if self.recompute else self.source.budget
         self.recompute = True
         torch.cuda.empty_cache()
-        logger.warning("out of memory: going on in parts of %d tokens, at the same loss (steps take longer)", self.source.budget)
+        logger.warning("out of memory: going on in parts of %d tokens, at the same loss (steps take longer)",
+                       self.source.budget)
 
     def _not_finite(self, rows: np.ndarray) -> None:
-        where, state = "training step", self.state()
+        where = "training step"
+        state = self.state()
         if self.output_dir is not None and not self.processes.rank:
             where = "not_finite.json"
             bad = {"step": self.at.step, "rows": rows, "pairs": [asdict(self.pairs[int(i)]) for i in rows]}
@@ -411,45 +461,61 @@ class Learner:
 
     def run_epoch(self) -> dict[str, float]: # The epoch's row
         "Train one epoch from the current batch on, measure, checkpoint."
-        c, at = self.config, self.at
+        c = self.config
+        at = self.at
         self.model.base.train(not c.freeze_base)
         batches = self.batches(at.epoch)
         bar = progress(total=len(batches), desc=f"epoch {at.epoch + 1}/{c.epochs}", unit="step")
         bar.update(at.batch)
-        started, first = time.perf_counter(), at.batch
+        started = time.perf_counter()
+        first = at.batch
         with bar:
             for rows in batches[at.batch:]:
                 row = self.step(rows)
                 at.batch += 1
-                for k, v in row.items(): at.sums[k] = at.sums.get(k, 0.0) + v
+                for k, v in row.items():
+                    at.sums[k] = at.sums.get(k, 0.0) + v
                 rates = {f"lr_{k}": v for k, v in self.stepper.rates().items()}
                 self.log({"kind": "step", "step": at.step, "epoch": at.epoch + 1, **row, **rates})
                 bar.update()
-                bar.set_postfix(loss=f"{row['loss']:.3f}", pos_dist=f"{row['pos_dist']:.2f}", std=f"{row['embedding_std']:.2f}")
-                if at.batch - first == 5 and not at.epoch: logger.info("about %.0f s an epoch, plus validation", (time.perf_counter() - started)/5*len(batches))
-                if c.save_steps and at.step % c.save_steps == 0 and at.batch < len(batches): self.checkpoint(f"step_{at.step}")
-                if stop := max(self.processes.gather_objects(self.stop_signal)): raise Interrupted(stop, self.checkpoint(f"step_{at.step}"))
+                bar.set_postfix(loss=f"{row['loss']:.3f}", pos_dist=f"{row['pos_dist']:.2f}",
+                                std=f"{row['embedding_std']:.2f}")
+                if at.batch - first == 5 and not at.epoch:
+                    logger.info("about %.0f s an epoch, plus validation",
+                                (time.perf_counter() - started)/5*len(batches))
+                if c.save_steps and at.step % c.save_steps == 0 and at.batch < len(batches):
+                    self.checkpoint(f"step_{at.step}")
+                if stop := max(self.processes.gather_objects(self.stop_signal)):
+                    raise Interrupted(stop, self.checkpoint(f"step_{at.step}"))
         return self._end_epoch(len(batches))
 
     def _end_epoch(self, n: int) -> dict[str, float]:
         at = self.at
         self.model.base.eval()
         row = {f"train_{k}": v/n for k, v in at.sums.items()} | self.validation.measure(self.critic)
-        at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
+        at.epoch = at.epoch + 1
+        at.batch = 0
+        at.sums = {}
         better = row["val_ndcg@10"] > at.best
-        if better: at.best, at.best_epoch, self.best_state = row["val_ndcg@10"], at.epoch - 1, self.trained_state()
+        if better:
+            at.best = row["val_ndcg@10"]
+            at.best_epoch = at.epoch - 1
+            self.best_state = self.trained_state()
         before = next((r for r in reversed(self.rows) if r["kind"] == "epoch"), None)
         self.log({"kind": "epoch", "step": at.step, "epoch": at.epoch, **row})
         describe_epoch(row, at.epoch, self.config.epochs or 0, before)
         if self.stepper.skipped:
-            logger.warning("fp16: %d steps so far were skipped because gradients overflowed; bf16 does not overflow", self.stepper.skipped)
-        if better: logger.info("best model so far: NDCG@10 %.4f in epoch %d", at.best, at.epoch)
+            logger.warning("fp16: %d steps so far were skipped because gradients overflowed; bf16 does not overflow",
+                           self.stepper.skipped)
+        if better:
+            logger.info("best model so far: NDCG@10 %.4f in epoch %d", at.best, at.epoch)
         self.checkpoint(f"epoch_{at.epoch}")
         return row
 
     def done(self) -> bool: # Whether there is nothing left to do
         "All epochs done, or none better for `patience` epochs."
-        c, at = self.config, self.at
+        c = self.config
+        at = self.at
         return at.epoch >= (c.epochs or 1) or bool(c.patience and at.epoch - 1 - at.best_epoch >= c.patience)
 
     def train(self) -> GaussianEncoder: # The model of the best epoch
@@ -459,15 +525,18 @@ class Learner:
                 started = time.perf_counter()
                 self.run_epoch()
                 left = (self.config.epochs or 1) - self.at.epoch
-                if not self.done(): logger.info("about %.0f s for up to %d more epochs", (time.perf_counter() - started)*left, left)
+                if not self.done():
+                    logger.info("about %.0f s for up to %d more epochs", (time.perf_counter() - started)*left, left)
         return self.use_best()
 
     def use_best(self) -> GaussianEncoder: # The model of the best epoch
         "Head, ρ and τ of the best epoch; coordinates sorted by ρ."
         self.set_trained_state(self.best_state)
-        if self.config.lora_rank: merge_lora(self.model)
+        if self.config.lora_rank:
+            merge_lora(self.model)
         order = self.critic.rho.detach().argsort(descending=True).cpu()
-        weight, bias, rho = (t.detach().cpu()[order].numpy() for t in (self.model.head.weight, self.model.head.bias, self.critic.rho))
+        weight, bias, rho = (t.detach().cpu()[order].numpy()
+                             for t in (self.model.head.weight, self.model.head.bias, self.critic.rho))
         self.model.set_head(weight, bias, rho)
         self.model.base_changed |= not self.config.freeze_base
         return self.model
@@ -480,10 +549,13 @@ class Learner:
             return
         def note(number: int, frame: Any) -> None:
             self.stop_signal = number
-            logger.warning("%s: finishing the step and saving a checkpoint; once more to end at once", signal.Signals(number).name)
+            logger.warning("%s: finishing the step and saving a checkpoint; once more to end at once",
+                           signal.Signals(number).name)
             signal.signal(number, signal.SIG_DFL)
         self.stop_signal = 0
         before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
-        try: yield
+        try:
+            yield
         finally:
-            for s, handler in before.items(): signal.signal(s, handler)
+            for s, handler in before.items():
+                signal.signal(s, handler)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core import atomic_write, in_notebook, logger, read_json, sha256_file, UserError, write_json
+from ..core import UserError, atomic_write, in_notebook, logger, read_json, sha256_file, write_json
 from ..models.saving import load_pt
 from .config import TrainConfig
 from .step import Processes
@@ -37,7 +37,8 @@ def save_checkpoint(
     path = Path(folder)/f"checkpoint_{name}.pt"
     try:
         manifest(path).unlink(missing_ok=True)
-        with atomic_write(path) as tmp: torch.save(state, tmp)
+        with atomic_write(path) as tmp:
+            torch.save(state, tmp)
         write_json(manifest(path), {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path),
                                     "step": state["step"], "epoch": state["epoch"]})
     except (OSError, RuntimeError) as e:
@@ -61,11 +62,16 @@ def check_checkpoint(
 ) -> str: # What is wrong with it, or ""
     "Compare a checkpoint with its manifest, without loading it."
     if not path.is_file(): return f"{path.name} is missing"
-    try: facts = read_json(manifest(path))
-    except UserError: return f"{manifest(path).name} is missing or damaged"
-    if not isinstance(facts, dict) or not {"bytes", "sha256"} <= set(facts): return f"{manifest(path).name} is damaged"
-    if path.stat().st_size != facts["bytes"]: return f"{path.name} has {path.stat().st_size} bytes, {facts['bytes']} were written"
-    if sha256_file(path) != facts["sha256"]: return f"{path.name} does not have the hash it was written with"
+    try:
+        facts = read_json(manifest(path))
+    except UserError:
+        return f"{manifest(path).name} is missing or damaged"
+    if not isinstance(facts, dict) or not {"bytes", "sha256"} <= set(facts):
+        return f"{manifest(path).name} is damaged"
+    if path.stat().st_size != facts["bytes"]:
+        return f"{path.name} has {path.stat().st_size} bytes, {facts['bytes']} were written"
+    if sha256_file(path) != facts["sha256"]:
+        return f"{path.name} does not have the hash it was written with"
     return ""
 
 def list_checkpoints(
@@ -76,8 +82,10 @@ def list_checkpoints(
     return sorted(found, key=lambda p: (_step(p), p.stat().st_mtime_ns))
 
 def _step(path: Path) -> int:
-    try: return int(read_json(manifest(path))["step"])
-    except (UserError, KeyError, TypeError, ValueError): return sys.maxsize  # tried first, and named
+    try:
+        return int(read_json(manifest(path))["step"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return sys.maxsize  # tried first, and named
 
 # %% ../../nbs/4_training/05_record.ipynb #18e7bf67
 def find_checkpoint(
@@ -88,7 +96,8 @@ def find_checkpoint(
     if str(resume_from) != "auto":
         path = Path(resume_from)
         if path.is_dir(): return find_checkpoint(path, "auto") or _nothing(path)
-        if fault := check_checkpoint(path): raise UserError(fault, str(path), "Use --resume_from auto to take the newest good one.")
+        if fault := check_checkpoint(path):
+            raise UserError(fault, str(path), "Use --resume_from auto to take the newest good one.")
         return path
     for path in reversed(list_checkpoints(folder)):
         fault = check_checkpoint(path)
@@ -97,14 +106,16 @@ def find_checkpoint(
     return None
 
 def _nothing(path: Path) -> Path:
-    raise UserError("there is no usable checkpoint here", str(path), "Check the folder, or leave --resume_from out to start anew.")
+    raise UserError("there is no usable checkpoint here", str(path),
+                    "Check the folder, or leave --resume_from out to start anew.")
 
 def load_checkpoint(
     path: Path, # A checked .pt file
 ) -> dict[str, Any]: # The state
     "Read a checkpoint as plain tensors and values."
     state = load_pt(path)
-    if not isinstance(state, dict) or "step" not in state: raise UserError("this .pt file is not a ragcun checkpoint", str(path), "Use another one.")
+    if not isinstance(state, dict) or "step" not in state:
+        raise UserError("this .pt file is not a ragcun checkpoint", str(path), "Use another one.")
     return state
 
 def prune_checkpoints(
@@ -125,16 +136,20 @@ def remove_leftovers(
     folder: str | Path, # Output folder of the run
 ) -> None:
     "Remove temporary files and folders of a process that was killed while it wrote."
-    for p in Path(folder).glob(".*.tmp"): p.unlink(missing_ok=True)
-    for p in Path(folder).glob(".model.*"): shutil.rmtree(p, ignore_errors=True)
+    for p in Path(folder).glob(".*.tmp"):
+        p.unlink(missing_ok=True)
+    for p in Path(folder).glob(".model.*"):
+        shutil.rmtree(p, ignore_errors=True)
 
 # %% ../../nbs/4_training/05_record.ipynb #fbe066a5
 def random_states() -> dict[str, Any]: # Plain values and tensors
     "State of Python's, numpy's and torch's generators."
     version, internal, gauss = random.getstate()
     kind, keys, pos, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore
-    return {"python": [version, list(internal), gauss], "numpy": [str(kind), torch.as_tensor(np.asarray(keys).astype(np.int64)), int(pos), int(has_gauss), float(cached)],
-            "torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    return {"python": [version, list(internal), gauss],
+            "numpy": [str(kind), torch.as_tensor(np.asarray(keys).astype(np.int64)), int(pos),
+                      int(has_gauss), float(cached)], "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
 def set_random_states(
     states: dict[str, Any], # From `random_states`
@@ -145,7 +160,8 @@ def set_random_states(
     kind, keys, pos, has_gauss, cached = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), pos, has_gauss, cached))
     torch.set_rng_state(states["torch"].cpu())
-    if states["cuda"] and torch.cuda.is_available(): torch.cuda.set_rng_state_all([s.cpu() for s in states["cuda"]])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([s.cpu() for s in states["cuda"]])
 
 # %% ../../nbs/4_training/05_record.ipynb #712e9d7c
 def truncate_log(
@@ -155,8 +171,11 @@ def truncate_log(
     "Cut a log back; `UserError` if it is shorter than it was."
     path = Path(path)
     have = path.stat().st_size if path.exists() else 0
-    if have < size: raise UserError(f"the log has {have} bytes, the checkpoint was taken at {size}", str(path), "Put the file back, or start anew.")
-    if path.exists(): os.truncate(path, size)
+    if have < size:
+        raise UserError(f"the log has {have} bytes, the checkpoint was taken at {size}", str(path),
+                        "Put the file back, or start anew.")
+    if path.exists():
+        os.truncate(path, size)
 
 # %% ../../nbs/4_training/05_record.ipynb #e79a6e49
 def differences(
@@ -175,7 +194,9 @@ def refuse_differences(
     "`UserError` that lists what changed, or a note where it is allowed."
     found = differences(then, now)
     if not found: return
-    if not allow: raise UserError("the run cannot be resumed with these changes: " + "; ".join(found), "--resume_from", "Use the old values, or --allow_changes.")
+    if not allow:
+        raise UserError("the run cannot be resumed with these changes: " + "; ".join(found), "--resume_from",
+                        "Use the old values, or --allow_changes.")
     logger.warning("resuming with changes: %s", "; ".join(found))
 
 # %% ../../nbs/4_training/05_record.ipynb #0b7dc53a1
@@ -185,7 +206,8 @@ class Journal:
         board: Any = None, # From `open_board`
     ):
         self.rows: list[dict[str, Any]] = []
-        self.board, self.plot = board, LivePlot()
+        self.board = board
+        self.plot = LivePlot()
 
     def write(self,
         row: dict[str, Any], # A row of metrics.jsonl, with "kind" and "step"
@@ -194,11 +216,14 @@ class Journal:
         "Append a row; no times in it, so that equal runs give equal logs."
         row = {k: round(v, 7) if isinstance(v, float) else v for k, v in row.items()}
         self.rows.append(row)
-        if len(self.rows) > 20_000: self.rows = [r for i, r in enumerate(self.rows) if i % 2 or r["kind"] == "epoch"]  # all are in metrics.jsonl
+        if len(self.rows) > 20_000:
+            self.rows = [r for i, r in enumerate(self.rows) if i % 2 or r["kind"] == "epoch"] # all are in metrics.jsonl
         if self.board is not None:
             for k, v in row.items():
-                if isinstance(v, float): self.board.add_scalar(k, v, row["step"])
-        if row["kind"] == "epoch": self.plot.update(self.rows)
+                if isinstance(v, float):
+                    self.board.add_scalar(k, v, row["step"])
+        if row["kind"] == "epoch":
+            self.plot.update(self.rows)
         if folder is None: return None
         with open(folder/"metrics.jsonl", "ab") as f:
             f.write((json.dumps(row) + "\n").encode())
@@ -216,19 +241,26 @@ class LivePlot:
         import os
         if os.environ.get("TQDM_DISABLE") == "1" or not in_notebook(): return
         from IPython.display import Image, display
+
         from ragcun.figures import figure_png, headless, plot_training
-        with headless(): picture = Image(figure_png(plot_training(rows), dpi=72))
-        if self.handle is None: self.handle = display(picture, display_id=True)
-        else: self.handle.update(picture)
+        with headless():
+            picture = Image(figure_png(plot_training(rows), dpi=72))
+        if self.handle is None:
+            self.handle = display(picture, display_id=True)
+        else:
+            self.handle.update(picture)
 
 def open_board(
     config: TrainConfig, # Says whether TensorBoard is wanted
     output_dir: Path | None, # Events go to its folder `tensorboard`
 ) -> Any: # A SummaryWriter, or None
     "TensorBoard, where it is asked for; `UserError` where it is not installed."
-    if "tensorboard" not in config.report_to.split(",") or output_dir is None or Processes().rank: return None
-    try: from torch.utils.tensorboard import SummaryWriter
-    except ImportError: raise UserError("tensorboard is not installed", "--report_to", "Type: pip install tensorboard") from None
+    if "tensorboard" not in config.report_to.split(",") or output_dir is None or Processes().rank:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("tensorboard is not installed", "--report_to", "Type: pip install tensorboard") from None
     return SummaryWriter(str(output_dir/"tensorboard"))  # type: ignore[no-untyped-call]
 
 # %% ../../nbs/4_training/05_record.ipynb #fbe066a51
@@ -244,20 +276,25 @@ def describe_epoch(
         of = {k.removeprefix(f"{name}_"): v for k, v in row.items() if k.startswith(f"{name}_")}
         parts = {"total": of["loss"], **{k: of[k] for k in ("contrastive", "isotropy", "regularization", "cosine")}}
         words = "  ".join(f"{k} {v:.4f}" for k, v in parts.items() if v or k != "cosine")
-        logger.info("%-10s %s  positive distance mean %.3f  embedding std %.3f", "training" if name == "train" else "validation", words,
-                    of["pos_dist"], of["embedding_std"])
+        logger.info("%-10s %s  positive distance mean %.3f  embedding std %.3f",
+                    "training" if name == "train" else "validation", words, of["pos_dist"], of["embedding_std"])
     quality = (row[f"val_{k}"] for k in ("ndcg@10", "recall@10", "participation_ratio"))
     logger.info("validation NDCG@10 %.4f  Recall@10 %.4f  participation ratio %.3f", *quality)
     said = unexpected(before) if before else {}
     for kind, warning in unexpected(row).items():
-        if kind not in said: logger.warning(warning)
+        if kind not in said:
+            logger.warning(warning)
 
 def unexpected(
     row: dict[str, float], # The epoch's row of the log
 ) -> dict[str, str]: # Kind → sentence
     "What theory says should not be: positive pairs as far apart as unrelated ones, a spread far from 1."
     found = {}
-    distance, spread = row["val_pos_dist"], row["val_embedding_std"]
-    if distance >= 2**.5*spread: found["distance"] = f"positive distance {distance:.2f} is not below √2 · std, that of unrelated pairs: nothing was learned yet"
-    if not 0.7 < spread < 1.3: found["spread"] = f"embedding std {spread:.2f} is far from 1: raise --lambda_isotropy or --lambda_reg"
+    distance = row["val_pos_dist"]
+    spread = row["val_embedding_std"]
+    if distance >= 2**.5*spread:
+        found["distance"] = (f"positive distance {distance:.2f} is not below √2 · std, that of unrelated pairs: "
+                             "nothing was learned yet")
+    if not 0.7 < spread < 1.3:
+        found["spread"] = f"embedding std {spread:.2f} is far from 1: raise --lambda_isotropy or --lambda_reg"
     return found

@@ -21,19 +21,18 @@ from ..data.collections import RetrievalData
 from ..data.pairs import PairSet
 from ..measures.isotropy import participation_ratio
 from ..measures.paired import Difference, paired_test
-from ..measures.ranking import evaluate_vectors, PerQuery
+from ..measures.ranking import PerQuery, evaluate_vectors
 from ..models.base import check_precision, hash_state
 from ..models.cache import drop_features
 from ..models.encoder import GaussianEncoder
 from ..models.saving import pack_model
-from ragcun.training.closed_form import (
-    apply_head, best_head, encode_held_out, evidence_samples, fit_calibration, Head, HeldOut,
-    limit_positives, Moments, pair_features, PairFeatures, whiten_head, SHRINKAGES, solve_head, validation_splits,
-)
-from .config import resolve_defaults, TrainConfig
+from .closed_form import (SHRINKAGES, Head, HeldOut, Moments, PairFeatures, apply_head, best_head,
+                                         encode_held_out, evidence_samples, fit_calibration, limit_positives,
+                                         pair_features, solve_head, validation_splits, whiten_head)
+from .config import TrainConfig, resolve_defaults
 from .learner import Learner, limit_corpus, set_aside
 from .selection import clearly_better, climb, decide
-from .step import add_lora, Processes
+from .step import Processes, add_lora
 
 # %% auto #0
 __all__ = ['NEAR', 'Candidate', 'refit', 'trained_features', 'z_moments', 'whiten', 'unit_spread', 'compose', 'FitResult',
@@ -50,13 +49,16 @@ class Candidate:
 
     def scores(self) -> PerQuery: # Per-query metrics
         "Quality on the validation set."
-        q, x = self.model.project(self.held.q), self.model.project(self.held.x)
+        q = self.model.project(self.held.q)
+        x = self.model.project(self.held.x)
         return evaluate_vectors(self.model.to_query(q), self.model.to_document(x), self.held.data, "l2", 100)
 
     def health(self) -> dict[str, float]: # Isotropy and fit on the validation set
         "Spread, isotropy and how well ρ predicts."
-        q, x = self.model.project(self.held.q), self.model.project(self.held.x)
-        rows, (variance, residual) = self.held.related(), self.held.fit_of(q, x, self.model.rho_numpy)
+        q = self.model.project(self.held.q)
+        x = self.model.project(self.held.x)
+        rows = self.held.related()
+        variance, residual = self.held.fit_of(q, x, self.model.rho_numpy)
         return {"participation_ratio": participation_ratio(x), "embedding_std": variance**.5, "pos_residual": residual,
                 "pos_dist": float(np.sqrt(((x[rows[:, 1]] - q[rows[:, 0]])**2).mean()))}
 
@@ -68,14 +70,18 @@ def refit(
     held: HeldOut, # Validation features of its base
     config: TrainConfig, # Says whether the base is frozen
 ) -> Candidate: # The one with the s that serves the validation set best
-    "Closed form on what was trained: on the features of a trained base or residual layer, or on the embeddings of a head that was trained alone."
+    """Closed form on what was trained: on the features of a trained base or residual layer, or on the embeddings of
+    a head that was trained alone."""
     alone = config.freeze_base and model.residual is None
     moments = z_moments(model, features) if alone else Moments.of(model.refined(features.q), model.refined(features.x))
     options = []
-    for s in (*SHRINKAGES[:-1], *(NEAR if config.freeze_base else ())) if config.shrinkage is None else (config.shrinkage,):
+    for s in ((*SHRINKAGES[:-1], *(NEAR if config.freeze_base else ())) if config.shrinkage is None
+              else (config.shrinkage,)):
         head = solve_head(moments, s, model.output_dim)
-        if alone: head = compose(head, model)
-        options.append(Candidate("trained, refitted", model.clone_head().set_head(head.weight, head.bias, head.rho), held))
+        if alone:
+            head = compose(head, model)
+        options.append(Candidate("trained, refitted",
+                                 model.clone_head().set_head(head.weight, head.bias, head.rho), held))
     return max(options, key=lambda c: float(c.scores()["ndcg@10"].mean()))
 
 def trained_features(
@@ -97,7 +103,8 @@ def whiten(
     features: PairFeatures, # Of the training pairs, by its base
 ) -> Candidate: # The same score in coordinates with covariance I, unless that is clearly worse on the validation set
     "Give back the isotropy that training costs."
-    model, d = candidate.model, candidate.model.output_dim
+    model = candidate.model
+    d = candidate.model.output_dim
     turned = whiten_head(Head(np.eye(d), np.zeros(d), model.rho_numpy, 0.0), z_moments(model, features))
     head = compose(turned, model)
     ball = replace(candidate, model=model.clone_head().set_head(head.weight, head.bias, head.rho))
@@ -108,7 +115,8 @@ def unit_spread(
     candidate: Candidate, # A trained model
 ) -> Candidate: # It ranks as before
     "Scale all coordinates alike, so that spread and residual of validation pairs come out near 1."
-    model, held = candidate.model, candidate.held
+    model = candidate.model
+    held = candidate.held
     unit = held.unit(model.project(held.q), model.project(held.x), model.rho_numpy)
     weight, bias, rho = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias, model.rho))
     return replace(candidate, model=model.clone_head().set_head(weight*unit, bias*unit, rho))
@@ -134,11 +142,13 @@ class FitResult:
         "What was kept, and by how much it beats the base."
         return self.report["sentence"]
 
-    def __repr__(self) -> str: return f"FitResult({self.sentence})"
+    def __repr__(self) -> str:
+        return f"FitResult({self.sentence})"
 
     def _repr_markdown_(self) -> str:
-        rows = [f"| {'**' + n + '**' if n == self.report['kept'] else n} | {c['ndcg@10']:.3f} | {'–' if n == 'base' else _words(c['against_base'])} | {c['participation_ratio']:.2f} | {c['embedding_std']:.2f} |"
-                for n, c in self.report["candidates"].items()]
+        rows = [f"| {'**' + n + '**' if n == self.report['kept'] else n} | {c['ndcg@10']:.3f} | "
+                f"{'–' if n == 'base' else _words(c['against_base'])} | {c['participation_ratio']:.2f} | "
+                f"{c['embedding_std']:.2f} |" for n, c in self.report["candidates"].items()]
         head = "| model | NDCG@10 | against the base | participation ratio | std |\n|:--|--:|:--|--:|--:|\n"
         return f"{self.sentence}\n\n{head}" + "\n".join(rows)
 
@@ -164,10 +174,12 @@ def sentence(
 ) -> str: # The outcome in words
     "One sentence for the end of the log."
     if kept != "base":
-        return f"Kept: {kept}. NDCG@10 {table[kept]['ndcg@10']:.3f} against {table['base']['ndcg@10']:.3f} of the base, {_words(table[kept]['against_base'])}, on {queries} validation queries."
+        return (f"Kept: {kept}. NDCG@10 {table[kept]['ndcg@10']:.3f} against {table['base']['ndcg@10']:.3f} of the "
+                f"base, {_words(table[kept]['against_base'])}, on {queries} validation queries.")
     others = {n: c["against_base"] for n, c in table.items() if n != "base"}
     name = max(others, key=lambda n: others[n]["mean"])
-    return f"Kept the base: no model was ahead of it by more than one standard error on {queries} validation queries (the best, {name}: {_words(others[name])})."
+    return (f"Kept the base: no model was ahead of it by more than one standard error on {queries} validation queries "
+            f"(the best, {name}: {_words(others[name])}).")
 
 def against_whole_base(
     kept: Candidate, # The model that is kept
@@ -186,14 +198,18 @@ def fit(
     config: TrainConfig | None = None, # Every choice; None: train the head on the frozen base
     output_dir: str | Path | None = None, # Keep log, checkpoints, model and report here
 ) -> FitResult: # The kept model and the report
-    "Closed form, training, refit, comparison with the base; never worse than the base beyond the noise of the validation set."
+    """Closed form, training, refit, comparison with the base; never worse than the base beyond the noise of the
+    validation set."""
     config = resolve_defaults(config or TrainConfig(freeze_base=True), len(pairs))
-    started, lead = time.perf_counter(), not Processes().rank
+    started = time.perf_counter()
+    lead = not Processes().rank
     set_seed(config.seed, config.deterministic)
     model = _with_precision(model, config)
     train_pairs, val_data, source = set_aside(pairs, val, config.seed)
-    if not config.freeze_base: val_data = limit_corpus(val_data, config.val_documents, config.seed)
-    logger.info("%d training pairs; validation: %d queries, %d documents (%s)", len(train_pairs), len(val_data.qrels), len(val_data.corpus), source)
+    if not config.freeze_base:
+        val_data = limit_corpus(val_data, config.val_documents, config.seed)
+    logger.info("%d training pairs; validation: %d queries, %d documents (%s)", len(train_pairs), len(val_data.qrels),
+                len(val_data.corpus), source)
     held = encode_held_out(model, val_data)
     candidates = start_candidates(model, train_pairs, held, config)
     learner = None
@@ -203,15 +219,20 @@ def fit(
     kept, table = candidate_report(candidates)
     chosen = candidates[kept]
     whole = against_whole_base(chosen, held)
-    if source != "given" and kept < 2: chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
+    if source != "given" and kept < 2:
+        chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
     said = sentence(chosen.name, table, len(val_data.qrels))
-    if whole: said += f" In {model.output_dim} coordinates; against the base with all {model.head.in_features} of its own: {_words(asdict(whole))}."
+    if whole:
+        said += (f" In {model.output_dim} coordinates; against the base with all {model.head.in_features} of its own: "
+                 f"{_words(asdict(whole))}.")
     result = FitResult(_calibrated(chosen, kept), {
-        "kept": chosen.name, "sentence": said, "candidates": table, "against_whole_base": asdict(whole) if whole else None,
-        "validation": {"queries": len(val_data.qrels), "documents": len(val_data.corpus), "source": source}, "training_pairs": len(train_pairs),
-        "closed_form": candidates[1].model.extra.get("closed_form"), "update_scale": candidates[-1].model.extra.get("update_scale"), "config": asdict(config), "seconds": time.perf_counter() - started},
-        learner.rows if learner else [])
-    if output_dir and lead: save_result(result, Path(output_dir))
+        "kept": chosen.name, "sentence": said, "candidates": table, "against_whole_base": asdict(whole) if whole
+        else None, "validation": {"queries": len(val_data.qrels), "documents": len(val_data.corpus), "source": source},
+        "training_pairs": len(train_pairs), "closed_form": candidates[1].model.extra.get("closed_form"),
+        "update_scale": candidates[-1].model.extra.get("update_scale"), "config": asdict(config),
+        "seconds": time.perf_counter() - started}, learner.rows if learner else [])
+    if output_dir and lead:
+        save_result(result, Path(output_dir))
     logger.info(result.sentence)
     return result
 
@@ -220,7 +241,8 @@ def _with_precision(model: GaussianEncoder, config: TrainConfig) -> GaussianEnco
     device = str(model.device)
     wanted = min(config.output_dim or model.output_dim, model.head.in_features)
     if config.output_dim and config.output_dim > wanted:
-        logger.info("output_dim %d is above the base's %d features, where no embedding can be isotropic: %d is used", config.output_dim, wanted, wanted)
+        logger.info("output_dim %d is above the base's %d features, where no embedding can be isotropic: %d is used",
+                    config.output_dim, wanted, wanted)
     model = model.truncate(wanted)
     model.precision = check_precision(model.base, pick_precision(config.mixed_precision, device))
     return model
@@ -236,7 +258,8 @@ def start_candidates(
     few = len(held.data.qrels) < 100
     splits = validation_splits(features) if few else [(features.moments, held)]
     shrinkages = SHRINKAGES if config.shrinkage is None else (config.shrinkage,)
-    closed = best_head(model, features, splits, model.output_dim, shrinkages, held.x if config.isotropic_corpus else None)
+    closed = best_head(model, features, splits, model.output_dim, shrinkages,
+                       held.x if config.isotropic_corpus else None)
     base = apply_head(model, solve_head(features.moments, 1.0, model.output_dim), splits)
     base.extra = {"closed_form": closed.extra["closed_form"]}
     return [Candidate("base", base, held), Candidate("closed form", closed, held)]
@@ -244,8 +267,10 @@ def start_candidates(
 def _to_train(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
     "A copy to be trained: of the head alone, or of the base as well."
     model = model.clone_head()
-    if not config.freeze_base: model.base = copy.deepcopy(model.base)
-    for p in model.base.parameters(): p.requires_grad_(not config.freeze_base)
+    if not config.freeze_base:
+        model.base = copy.deepcopy(model.base)
+    for p in model.base.parameters():
+        p.requires_grad_(not config.freeze_base)
     return add_lora(model, config.lora_rank, config.gradient_checkpointing, config.seed) if config.lora_rank else model
 
 def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: HeldOut) -> list[Candidate]:
@@ -253,12 +278,16 @@ def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: H
     trainable = sum(p.numel() for g in learner.stepper.optimizer.param_groups for p in g["params"])
     total = sum(p.numel() for part in (learner.model, learner.critic) for p in part.parameters())
     logger.info("parameters: %s in all, %s trainable (%.1f %%)", f"{total:,}", f"{trainable:,}", 100*trainable/total)
-    logger.info("about %.2f GiB for weights, gradients and optimiser, and the activations of a batch on top", (4*total + 12*trainable)/2**30)
-    logger.info("precision %s, %d epochs, batches of %s, %d steps", learner.model.precision, learner.config.epochs, learner.config.batch_size, learner.total_steps)
+    logger.info("about %.2f GiB for weights, gradients and optimiser, and the activations of a batch on top",
+                (4*total + 12*trainable)/2**30)
+    logger.info("precision %s, %d epochs, batches of %s, %d steps", learner.model.precision, learner.config.epochs,
+                learner.config.batch_size, learner.total_steps)
     learner.resume()
-    trained, config = learner.train(), learner.config
+    trained = learner.train()
+    config = learner.config
     if config.freeze_base: return _after_steps(trained, pairs, held, config)
-    if config.line_search: _note_scale(trained, line_search(untouched, trained, held.data, config.seed))
+    if config.line_search:
+        _note_scale(trained, line_search(untouched, trained, held.data, config.seed))
     with _features_for_now(trained, untouched, learner.processes):
         found = _after_steps(trained, pairs, encode_held_out(trained, held.data), config)
         return [*found, head_on_top(found[-1], pairs, config)] if config.finish_head else found
@@ -271,28 +300,37 @@ def _after_steps(trained: GaussianEncoder, pairs: PairSet, held: HeldOut, config
 
 @contextmanager
 def _features_for_now(trained: GaussianEncoder, untouched: GaussianEncoder, processes: Processes) -> Iterator[None]:
-    "Features of a trained base are on the disk while they are needed: computed anew by every run, and gone afterwards. Those of a base that no step has moved stay."
+    """Features of a trained base are on the disk while they are needed: computed anew by every run, and gone
+    afterwards. Those of a base that no step has moved stay."""
     drops = not processes.rank and hash_state(trained.base.state_dict()) != hash_state(untouched.base.state_dict())
-    if drops: drop_features(trained)
+    if drops:
+        drop_features(trained)
     processes.barrier()
     yield
     processes.barrier()
-    if drops: drop_features(trained)
+    if drops:
+        drop_features(trained)
 
 def head_on_top(
     start: Candidate, # A trained base with a solved head
     pairs: PairSet, # Training pairs
     config: TrainConfig, # Of the run: critic, seed, patience
 ) -> Candidate: # The same base with a trained residual layer and head
-    "Head training on the features of the trained base: batches of hundreds, for as many epochs as help, which a base could not afford."
-    mine = resolve_defaults(TrainConfig(freeze_base=True, critic=config.critic, n_slices=config.n_slices, patience=config.patience, deterministic=config.deterministic, seed=config.seed), len(pairs))
-    logger.info("the base is trained; a residual layer and the head go on, on its features, in batches of %s", mine.batch_size)
+    """Head training on the features of the trained base: batches of hundreds, for as many epochs as help, which a
+    base could not afford."""
+    mine = resolve_defaults(TrainConfig(freeze_base=True, critic=config.critic, n_slices=config.n_slices,
+                                        patience=config.patience, deterministic=config.deterministic, seed=config.seed),
+                            len(pairs))
+    logger.info("the base is trained; a residual layer and the head go on, on its features, in batches of %s",
+                mine.batch_size)
     trained = Learner(_to_train(start.model, mine), pairs, start.held.data, mine).train()
-    return unit_spread(whiten(replace(start, name="trained, then the head", model=trained), trained_features(trained, pairs)))
+    return unit_spread(whiten(replace(start, name="trained, then the head", model=trained),
+                              trained_features(trained, pairs)))
 
 def _note_scale(model: GaussianEncoder, scale: float) -> None:
     model.extra = {**model.extra, "update_scale": scale}
-    words = "the update of the base is kept as it is" if scale == 1 else f"the update of the base is taken {scale:g} times as far"
+    words = ("the update of the base is kept as it is" if scale == 1
+             else f"the update of the base is taken {scale:g} times as far")
     logger.info("%s: no other length of it was ahead by a standard error on the validation set", words)
 
 def final_refit(
@@ -304,15 +342,19 @@ def final_refit(
     "Fit the chosen s once more, now on all pairs."
     features = pair_features(model, limit_positives(pairs))
     s = chosen.model.extra["closed_form"]["s"] if chosen.name == "closed form" else 1.0
-    moments, splits = features.moments, validation_splits(features)
-    if corpus is not None and s < 1: moments, splits = moments.mixed(corpus), [(m.mixed(corpus), h) for m, h in splits]
+    moments = features.moments
+    splits = validation_splits(features)
+    if corpus is not None and s < 1:
+        moments = moments.mixed(corpus)
+        splits = [(m.mixed(corpus), h) for m, h in splits]
     final = apply_head(model, solve_head(moments, s, chosen.model.output_dim), splits)
     final.extra = chosen.model.extra
     return replace(chosen, model=final)
 
 def _calibrated(chosen: Candidate, kept: int) -> GaussianEncoder:
     "A trained model is calibrated on the validation set; the others were by cross-validation."
-    model, held = chosen.model, chosen.held
+    model = chosen.model
+    held = chosen.held
     if kept >= 2:
         weight, bias, rho = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias, model.rho))
         refined = replace(held, q=model.refined(held.q), x=model.refined(held.x))  # what the head is applied to
@@ -331,7 +373,8 @@ def save_result(
     logger.info("saved: model/, best_model.pt, report.json in %s", output_dir.name)
     if not result.rows: return
     from ragcun.figures import headless, plot_training, save_figure
-    with headless(): save_figure(plot_training(result.rows), output_dir/"curves.png")
+    with headless():
+        save_figure(plot_training(result.rows), output_dir/"curves.png")
 
 # %% ../../nbs/4_training/07_run.ipynb #up04
 def line_search(
@@ -346,10 +389,13 @@ def line_search(
     part = limit_corpus(few, 1000, seed)
     before, after = untouched.base.state_dict(), {k: t.clone() for k, t in trained.base.state_dict().items()}
     def quality(a: float) -> np.ndarray:
-        trained.base.load_state_dict({k: torch.lerp(before[k].to(t), t, a) if t.is_floating_point() else t for k, t in after.items()})
-        q, x = (trained.compute_features(list(texts.values()), side) for texts, side in ((part.queries, "query"), (part.corpus, "document")))
+        trained.base.load_state_dict({k: torch.lerp(before[k].to(t), t, a) if t.is_floating_point() else t
+                                      for k, t in after.items()})
+        q, x = (trained.compute_features(list(texts.values()), side)
+                for texts, side in ((part.queries, "query"), (part.corpus, "document")))
         return evaluate_vectors(q, x, part, "ip", 10)["ndcg@10"]
     best = climb(quality)
-    trained.base.load_state_dict({k: torch.lerp(before[k].to(t), t, best) if t.is_floating_point() else t for k, t in after.items()})
+    trained.base.load_state_dict({k: torch.lerp(before[k].to(t), t, best) if t.is_floating_point() else t
+                                  for k, t in after.items()})
     trained._fingerprint = None
     return best

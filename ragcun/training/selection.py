@@ -28,7 +28,8 @@ def decide(
     "The simplest that no later one beats by more than one standard error."
     kept = 0
     for i in range(1, len(scores)):
-        if clearly_better(paired_test(scores[i], scores[kept])): kept = i
+        if clearly_better(paired_test(scores[i], scores[kept])):
+            kept = i
     return kept
 
 # %% ../../nbs/4_training/01_selection.ipynb #climb001
@@ -36,11 +37,13 @@ def climb(
     quality: Callable[[float], np.ndarray], # Factor → metric per query
 ) -> float: # The factor where it stops
     "From 1 upwards, else downwards, as long as each step is clearly better than the last."
-    now, score = 1.0, quality(1.0)
+    now = 1.0
+    score = quality(1.0)
     for way in ((1.5, 2.0, 3.0), (0.5, 0.25)):
         for a in way:
             there = quality(a)
             if not clearly_better(paired_test(there, score)): break
-            now, score = a, there
+            now = a
+            score = there
         if now != 1.0: break
     return now

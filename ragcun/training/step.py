@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn, Tensor
+from torch import Tensor, nn
 
-from ..core import logger, UserError
+from ..core import UserError, logger
 from ..data.pairs import PairSet
 from ..losses.contrastive import duplicate_mask
 from ..losses.total import LossParts
 from ..models.base import token_batches
 from ..models.encoder import GaussianEncoder
-from .closed_form import few_of_each, RHO_RANGE
+from .closed_form import RHO_RANGE, few_of_each
 
 # %% auto #0
 __all__ = ['Critic', 'Layout', 'lay_out', 'batch_gradients', 'Processes', 'warmup_cosine', 'Rates', 'make_optimizer', 'Stepper',
@@ -76,7 +76,8 @@ def lay_out(
     chosen = [pairs[int(i)] for i in rows]
     negatives = list(dict.fromkeys(t for p in chosen for t in p.negatives))
     texts = [p.query for p in chosen] + [p.positive for p in chosen] + negatives
-    n, documents = len(chosen), _same(texts[len(chosen):])
+    n = len(chosen)
+    documents = _same(texts[len(chosen):])
     mask = duplicate_mask(_same(texts[:n]), documents[:n], documents[n:] if negatives else None)
     return Layout(["query"]*n + ["document"]*(len(texts) - n), texts, n, mask)
 
@@ -86,7 +87,7 @@ def _same(keys: Sequence[str]) -> Tensor:
 
 # %% ../../nbs/4_training/04_step.ipynb #c5c71844
 def batch_gradients(
-    encode: Callable[[Sequence[int]], Tensor], # Texts of the batch by position → vectors with gradient: z, or the features that a head then takes
+    encode: Callable[[Sequence[int]], Tensor], # Texts of the batch by position → vectors with gradient
     parts: Sequence[Sequence[int]], # Positions, in parts that this process encodes
     loss_of: Callable[[Tensor], LossParts], # vectors of the whole batch → losses
     recompute: bool = False, # Encode twice and keep no graph: memory of one part
@@ -112,7 +113,8 @@ def batch_gradients(
         if state is not None:
             _set_random_state(state)
             again = encode(part)
-        if again.requires_grad: again.backward(g.to(again.dtype))  # features of a frozen base need nothing
+        if again.requires_grad:
+            again.backward(g.to(again.dtype))  # features of a frozen base need nothing
     return LossParts(*(t.detach() for t in losses))
 
 def _random_state() -> tuple[Tensor, list[Tensor]]:
@@ -120,7 +122,8 @@ def _random_state() -> tuple[Tensor, list[Tensor]]:
 
 def _set_random_state(state: tuple[Tensor, list[Tensor]]) -> None:
     torch.set_rng_state(state[0])
-    if state[1]: torch.cuda.set_rng_state_all(state[1])
+    if state[1]:
+        torch.cuda.set_rng_state_all(state[1])
 
 # %% ../../nbs/4_training/04_step.ipynb #8e970e98
 class Processes:
@@ -160,7 +163,8 @@ class Processes:
         import torch.distributed as dist
         if not self.on: return [value]
         out: list[Any] = [None]*self.world
-        with _one_line(): dist.all_gather_object(out, value)
+        with _one_line():
+            dist.all_gather_object(out, value)
         return out
 
     def sum_gradients(self,
@@ -171,23 +175,29 @@ class Processes:
         if not self.on: return
         used = self.gather_objects([p.grad is not None for p in parameters])
         for p, anywhere in zip(parameters, map(any, zip(*used, strict=True)), strict=True):
-            if not anywhere: continue  # weights that the base does not use keep no gradient, as with one process
-            if p.grad is None: p.grad = torch.zeros_like(p)
-            with _one_line(): dist.all_reduce(p.grad)
+            if not anywhere:
+                continue  # weights that the base does not use keep no gradient, as with one process
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+            with _one_line():
+                dist.all_reduce(p.grad)
 
     def barrier(self) -> None:
         "Wait for all processes."
         import torch.distributed as dist
         if not self.on: return
-        with _one_line(): dist.barrier()
+        with _one_line():
+            dist.barrier()
 
 @contextmanager
 def _one_line() -> Iterator[None]:
     "Say in one line that another process is gone, instead of what the network library says."
-    try: yield
+    try:
+        yield
     except RuntimeError as e:
-        raise UserError(f"another process of this run has ended or does not answer ({str(e).splitlines()[0][:80]})", "torch.distributed",
-                        "See its messages, then go on with --resume_from auto; any number of processes will do.") from None
+        raise UserError(f"another process of this run has ended or does not answer ({str(e).splitlines()[0][:80]})",
+                        "torch.distributed", "See its messages, then go on with --resume_from auto; "
+                        "any number of processes will do.") from None
 
 # %% ../../nbs/4_training/04_step.ipynb #562ae44c
 def warmup_cosine(
@@ -218,10 +228,13 @@ def make_optimizer(
     head = [*model.head.parameters(), *(model.residual.parameters() if model.residual is not None else ())]
     groups = [{"params": head, "lr": rates.head, "name": "head", "weight_decay": 0.0},
               {"params": list(critic.parameters()), "lr": rates.critic, "name": "critic", "weight_decay": 0.0}]
-    for p in model.base.parameters(): p.requires_grad_(p.requires_grad and rates.base > 0)
+    for p in model.base.parameters():
+        p.requires_grad_(p.requires_grad and rates.base > 0)
     trained = [p for p in model.base.parameters() if p.requires_grad]
-    for name, params, decay in (("base", [p for p in trained if p.ndim > 1], rates.weight_decay), ("base_plain", [p for p in trained if p.ndim <= 1], 0.0)):
-        if params: groups.append({"params": params, "lr": rates.base, "name": name, "weight_decay": decay})
+    for name, params, decay in (("base", [p for p in trained if p.ndim > 1], rates.weight_decay),
+                                ("base_plain", [p for p in trained if p.ndim <= 1], 0.0)):
+        if params:
+            groups.append({"params": params, "lr": rates.base, "name": name, "weight_decay": decay})
     return torch.optim.AdamW(groups, fused=False)
 
 # %% ../../nbs/4_training/04_step.ipynb #3c928854
@@ -234,7 +247,10 @@ class Stepper:
         precision: str = "no", # "bf16", "fp16" or "no"
         max_norm: float = 1.0, # Gradients are clipped to this length
     ):
-        self.optimizer, self.device_type, self.precision, self.max_norm = optimizer, device_type, precision, max_norm
+        self.optimizer = optimizer
+        self.device_type = device_type
+        self.precision = precision
+        self.max_norm = max_norm
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         self.scaler = torch.amp.GradScaler(device_type, enabled=precision == "fp16")
         self.skipped = 0  # steps that fp16 overflow cost
@@ -262,7 +278,8 @@ class Stepper:
         self.scaler.update()
         overflow = self.precision == "fp16" and self.scaler.get_scale() < before
         self.skipped += overflow
-        if not overflow: self.scheduler.step()
+        if not overflow:
+            self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
@@ -292,7 +309,8 @@ def epoch_batches(
     rng = np.random.default_rng([seed, epoch])
     order = few_of_each(queries, most, rng) if queries is not None and most else rng.permutation(n)
     batches = [order[i:i + batch_size] for i in range(0, len(order), batch_size)]
-    if len(batches) > 1 and len(batches[-1]) == 1: batches[-2:] = [np.concatenate(batches[-2:])]
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [np.concatenate(batches[-2:])]
     return batches
 
 # %% ../../nbs/4_training/04_step.ipynb #0b7dc53a
@@ -303,17 +321,23 @@ def add_lora(
     seed: int = 0, # Of A
 ) -> GaussianEncoder: # The same encoder; of its base, only adapters can be trained
     "Put adapters beside the matrices of the base; `UserError` without peft."
-    try: from peft import LoraConfig, get_peft_model
-    except ImportError: raise UserError("peft is not installed", "--lora_rank", "Type: pip install peft") from None
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise UserError("peft is not installed", "--lora_rank", "Type: pip install peft") from None
     module, name = _transformer(model)
     inner = getattr(module, name)
-    if checkpointing: inner.enable_input_require_grads()
-    for p in model.base.parameters(): p.requires_grad_(False)
+    if checkpointing:
+        inner.enable_input_require_grads()
+    for p in model.base.parameters():
+        p.requires_grad_(False)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft and transformers, about each other
         torch.manual_seed(seed)
-        setattr(module, name, get_peft_model(inner, LoraConfig(r=rank, lora_alpha=2*rank, lora_dropout=0.0, target_modules="all-linear")))
-    logger.info("low-rank updates of rank %d on %d matrices", rank, sum("lora_A" in n for n, p in model.base.named_parameters()))
+        setattr(module, name, get_peft_model(inner, LoraConfig(r=rank, lora_alpha=2*rank, lora_dropout=0.0,
+                                                               target_modules="all-linear")))
+    logger.info("low-rank updates of rank %d on %d matrices", rank,
+                sum("lora_A" in n for n, p in model.base.named_parameters()))
     return model
 
 def merge_lora(
@@ -322,7 +346,8 @@ def merge_lora(
     "Add the adapters to the matrices and take them away."
     module, name = _transformer(model)
     inner = getattr(module, name)
-    if hasattr(inner, "merge_and_unload"): setattr(module, name, inner.merge_and_unload())
+    if hasattr(inner, "merge_and_unload"):
+        setattr(module, name, inner.merge_and_unload())
     model._fingerprint = None
     return model
 

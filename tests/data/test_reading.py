@@ -7,14 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ragcun.core import UserError
 from ragcun.data.collections import RetrievalData, save_retrieval
-from ragcun.data.files import text_id
-from ragcun.data.pairs import load_pairs, load_retrieval, Pair, pairs_to_retrieval, PairSet, save_pairs
-from ragcun.data.files import MAX_TEXT, normalise_text, text_fault
+from ragcun.data.files import MAX_TEXT, normalise_text, text_fault, text_id
+from ragcun.data.pairs import Pair, PairSet, load_pairs, load_retrieval, pairs_to_retrieval, save_pairs
 
 GOOD = {"query": "What is a byte?", "positive": "Eight bits."}
 SHARED = Path(os.environ.get("RAGCUN_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
@@ -24,10 +22,12 @@ slow_files = settings(deadline=None, max_examples=30, suppress_health_check=[Hea
 
 def refused(path, *words, split="train"):
     """Loading fails in one line that holds these words."""
-    with pytest.raises(UserError) as e: load_pairs(path, split)
+    with pytest.raises(UserError) as e:
+        load_pairs(path, split)
     line = str(e.value)
     assert "\n" not in line
-    for word in (*words, str(path)): assert word in line, line
+    for word in (*words, str(path)):
+        assert word in line, line
     return line
 
 
@@ -38,29 +38,72 @@ def jsonl(path, *rows):
 
 # one test for each planted fault
 
-def test_empty(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD, {"query": "  ", "positive": "x"}), "query is empty", "row 2")
-def test_null(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD, GOOD, {"query": "x", "positive": None}), "positive is null", "row 3")
-def test_number(tmp_path): refused(jsonl(tmp_path/"a.jsonl", {"query": 3, "positive": "x"}), "query is not text but int", "row 1")
-def test_json_nan(tmp_path): refused(jsonl(tmp_path/"a.jsonl", '{"query": NaN, "positive": "x"}'), "query is not text but float", "row 1")
-def test_broken_json(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD, GOOD, '{"query": "x", '), "broken JSON", "row 3")
-def test_deep_json(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD, "[" * 100_000), "broken JSON", "row 2")
-def test_columns(tmp_path): refused(jsonl(tmp_path/"a.jsonl", {"question": "x", "answer": "y"}), "question, answer", "Rename the columns")
-def test_no_rows(tmp_path): refused(jsonl(tmp_path/"a.jsonl"), "no pairs")
-def test_json_lines_as_json(tmp_path): refused(jsonl(tmp_path/"a.json", GOOD, GOOD), ".jsonl")
-def test_json_object(tmp_path): refused(jsonl(tmp_path/"a.json", {"data": []}), "not a list")
-def test_long_text(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD, {"query": "x", "positive": "a" * (MAX_TEXT + 1)}), "1,000,001 characters", "row 2")
-def test_nul(tmp_path): refused(jsonl(tmp_path/"a.jsonl", {"query": "x\u0000y", "positive": "a"}), "NUL", "row 1")
-def test_negative_is_positive(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD | {"negative": "eight  bits"}), "negative is equal", "row 1")
-def test_bad_negative(tmp_path): refused(jsonl(tmp_path/"a.jsonl", GOOD | {"negative": ["x", ""]}), "negative is empty", "row 1")
+def test_empty(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", GOOD, {"query": "  ", "positive": "x"}), "query is empty", "row 2")
+
+
+def test_null(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", GOOD, GOOD, {"query": "x", "positive": None}), "positive is null", "row 3")
+
+
+def test_number(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", {"query": 3, "positive": "x"}), "query is not text but int", "row 1")
+
+
+def test_json_nan(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", '{"query": NaN, "positive": "x"}'), "query is not text but float", "row 1")
+
+
+def test_broken_json(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", GOOD, GOOD, '{"query": "x", '), "broken JSON", "row 3")
+
+
+def test_deep_json(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", GOOD, "[" * 100_000), "broken JSON", "row 2")
+
+
+def test_columns(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", {"question": "x", "answer": "y"}), "question, answer", "Rename the columns")
+
+
+def test_no_rows(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl"), "no pairs")
+
+
+def test_json_lines_as_json(tmp_path):
+    refused(jsonl(tmp_path/"a.json", GOOD, GOOD), ".jsonl")
+
+
+def test_json_object(tmp_path):
+    refused(jsonl(tmp_path/"a.json", {"data": []}), "not a list")
+
+
+def test_long_text(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", GOOD, {"query": "x", "positive": "a" * (MAX_TEXT + 1)}),
+            "1,000,001 characters", "row 2")
+
+
+def test_nul(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", {"query": "x\u0000y", "positive": "a"}), "NUL", "row 1")
+
+
+def test_negative_is_positive(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", GOOD | {"negative": "eight  bits"}), "negative is equal", "row 1")
+
+
+def test_bad_negative(tmp_path):
+    refused(jsonl(tmp_path/"a.jsonl", GOOD | {"negative": ["x", ""]}), "negative is empty", "row 1")
 
 
 def test_ten_megabyte_line(tmp_path):
-    refused(jsonl(tmp_path/"a.jsonl", GOOD, {"query": "x", "positive": "a" * 10_000_000}), "longer than 8,000,000 bytes", "row 2")
+    refused(jsonl(tmp_path/"a.jsonl", GOOD, {"query": "x", "positive": "a" * 10_000_000}),
+            "longer than 8,000,000 bytes", "row 2")
 
 
 def test_endless_line_in_bounded_memory(tmp_path):
     import tracemalloc
-    with open(tmp_path/"a.jsonl", "wb") as f: f.truncate(300_000_000)     # one line of 300 MB, sparse
+    with open(tmp_path/"a.jsonl", "wb") as f:
+        f.truncate(300_000_000)     # one line of 300 MB, sparse
     tracemalloc.start()
     refused(tmp_path/"a.jsonl", "longer than", "row 1")
     assert tracemalloc.get_traced_memory()[1] < 40_000_000
@@ -84,7 +127,8 @@ def test_csv_cells(tmp_path):
 
 
 def test_byte_order_mark(tmp_path):
-    for name, text in (("a.jsonl", json.dumps(GOOD)), ("a.json", json.dumps([GOOD])), ("a.csv", "query,positive\nWhat is a byte?,Eight bits.\n")):
+    for name, text in (("a.jsonl", json.dumps(GOOD)), ("a.json", json.dumps([GOOD])),
+                       ("a.csv", "query,positive\nWhat is a byte?,Eight bits.\n")):
         (tmp_path/name).write_bytes(b"\xef\xbb\xbf" + text.encode())
         assert load_pairs(tmp_path/name)[0] == Pair(**GOOD)
     (tmp_path/"b.jsonl").write_bytes(json.dumps(GOOD).encode("utf-16"))
@@ -92,12 +136,14 @@ def test_byte_order_mark(tmp_path):
 
 
 def test_latin1(tmp_path):
-    (tmp_path/"a.jsonl").write_bytes(json.dumps(GOOD).encode() + b"\n" + json.dumps({"query": "größer", "positive": "x"}, ensure_ascii=False).encode("latin-1"))
+    (tmp_path/"a.jsonl").write_bytes(json.dumps(GOOD).encode() + b"\n" + json.dumps(
+        {"query": "größer", "positive": "x"}, ensure_ascii=False).encode("latin-1"))
     refused(tmp_path/"a.jsonl", "not UTF-8", "0xf6", "position 13", "row 2", "iconv")
 
 
 def test_lone_surrogate(tmp_path):
-    refused(jsonl(tmp_path/"a.jsonl", GOOD, '{"query": "ok\\ud83d", "positive": "x"}'), "surrogate", "character 2", "row 2")
+    refused(jsonl(tmp_path/"a.jsonl", GOOD, '{"query": "ok\\ud83d", "positive": "x"}'), "surrogate",
+            "character 2", "row 2")
     assert load_pairs(jsonl(tmp_path/"b.jsonl", '{"query": "ok\\ud83d\\ude42", "positive": "x"}'))[0].query == "ok🙂"
 
 
@@ -124,7 +170,8 @@ def test_broken_containers(tmp_path):
 
 @pytest.fixture
 def beir(tmp_path):
-    jsonl(tmp_path/"corpus.jsonl", {"_id": "d1", "title": "Byte", "text": "Eight bits."}, {"_id": "d2", "title": "", "text": "Four bits."})
+    jsonl(tmp_path/"corpus.jsonl", {"_id": "d1", "title": "Byte", "text": "Eight bits."},
+          {"_id": "d2", "title": "", "text": "Four bits."})
     jsonl(tmp_path/"queries.jsonl", {"_id": "q1", "text": "byte?"}, {"_id": "q2", "text": "nobody judged me"})
     (tmp_path/"qrels").mkdir()
     (tmp_path/"qrels"/"test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\n")
@@ -186,12 +233,15 @@ def test_single(tmp_path):
 
 
 @pytest.mark.parametrize("changed, word", [
-    ({"relevance": [[0], [2]]}, "relevance 1"), ({"relevance": [[0], [-1]]}, "relevance 1"), ({"relevance": [[0]]}, "1 rows of relevance"),
-    ({"relevance": [[0], ["0"]]}, "relevance 1"), ({"corpus": ["a", ""]}, "corpus 1 is empty"), ({"queries": ["x", None]}, "queries 1 is null"),
-    ({"corpus": "ab"}, "corpus is not a list"), ({"corpus_ids": ["1", "1"]}, "ids of corpus"), ({"relevance": [[True], [0]]}, "relevance 0"),
-    ({"relevance": 7}, "relevance is not a list"), ({"relevance": [7, [0]]}, "relevance 0"), ({"judged": [[[0, 1]], [[0]]]}, "relevance 1")])
+    ({"relevance": [[0], [2]]}, "relevance 1"), ({"relevance": [[0], [-1]]}, "relevance 1"),
+    ({"relevance": [[0]]}, "1 rows of relevance"), ({"relevance": [[0], ["0"]]}, "relevance 1"),
+    ({"corpus": ["a", ""]}, "corpus 1 is empty"), ({"queries": ["x", None]}, "queries 1 is null"),
+    ({"corpus": "ab"}, "corpus is not a list"), ({"corpus_ids": ["1", "1"]}, "ids of corpus"),
+    ({"relevance": [[True], [0]]}, "relevance 0"), ({"relevance": 7}, "relevance is not a list"),
+    ({"relevance": [7, [0]]}, "relevance 0"), ({"judged": [[[0, 1]], [[0]]]}, "relevance 1")])
 def test_single_faults(tmp_path, changed, word):
-    with pytest.raises(UserError, match=word): load_retrieval(single(tmp_path/"e.json", **changed))
+    with pytest.raises(UserError, match=word):
+        load_retrieval(single(tmp_path/"e.json", **changed))
 
 
 @slow_files
@@ -200,7 +250,8 @@ def test_single_round_trip(tmp_path, data):
     ids = st.text(min_size=1, max_size=4).filter(lambda t: not text_fault(t))
     corpus = data.draw(st.dictionaries(ids, st.sampled_from(["a", "b c", "é🙂"]), min_size=1, max_size=5))
     queries = data.draw(st.dictionaries(ids, st.sampled_from(["x", "y"]), max_size=4))
-    qrels = {q: data.draw(st.dictionaries(st.sampled_from(sorted(corpus)), st.integers(0, 3), max_size=3)) for q in queries}
+    qrels = {q: data.draw(st.dictionaries(st.sampled_from(sorted(corpus)), st.integers(0, 3), max_size=3))
+             for q in queries}
     made = RetrievalData(corpus, queries, qrels, "e")
     save_retrieval(made, tmp_path/"e.json")
     assert load_retrieval(tmp_path/"e.json") == made
@@ -209,7 +260,8 @@ def test_single_round_trip(tmp_path, data):
 # round trips and hypothesis
 
 texts = st.text(max_size=30).filter(lambda t: not text_fault(t))
-good_pairs = st.builds(Pair, query=texts, positive=texts.map(lambda t: t + " p"), negatives=st.lists(texts.map(lambda t: t + " n"), max_size=3).map(tuple), query_id=st.just(""),
+good_pairs = st.builds(Pair, query=texts, positive=texts.map(lambda t: t + " p"),
+                       negatives=st.lists(texts.map(lambda t: t + " n"), max_size=3).map(tuple), query_id=st.just(""),
                        document_id=st.just(""), strategy=st.sampled_from(["", "title"]))
 
 
@@ -228,8 +280,10 @@ def test_round_trip(tmp_path, name, pairs):
 def never_crashes(path):
     """Either pairs or one line."""
     for load in (load_pairs, load_retrieval):
-        try: load(path)
-        except UserError as e: assert "\n" not in str(e)
+        try:
+            load(path)
+        except UserError as e:
+            assert "\n" not in str(e)
 
 
 @pytest.mark.parametrize("name", ["f.json", "f.jsonl", "f.csv", "f.tsv", "f.parquet", "f.jsonl.gz"])
@@ -240,8 +294,10 @@ def test_any_bytes(tmp_path, name, raw):
     never_crashes(tmp_path/name)
 
 
-values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), lambda c: st.lists(c, max_size=3) | st.dictionaries(
-    st.sampled_from(["query", "positive", "negative", "query_id", "corpus", "queries", "relevance", "text", "_id"]), c, max_size=4), max_leaves=8)
+values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+                      lambda c: st.lists(c, max_size=3) | st.dictionaries(
+                          st.sampled_from(["query", "positive", "negative", "query_id", "corpus", "queries",
+                                           "relevance", "text", "_id"]), c, max_size=4), max_leaves=8)
 
 
 @slow_files
@@ -270,8 +326,10 @@ def test_any_beir(tmp_path, raw, which):
     (tmp_path/"qrels").mkdir(exist_ok=True)
     (tmp_path/"qrels"/"test.tsv").write_text("q1\td1\t1\n")
     (tmp_path/which).write_bytes(raw)
-    try: load_retrieval(tmp_path)
-    except UserError as e: assert "\n" not in str(e)
+    try:
+        load_retrieval(tmp_path)
+    except UserError as e:
+        assert "\n" not in str(e)
 
 
 @given(st.text(max_size=40))
@@ -289,17 +347,23 @@ def test_pairs_to_retrieval():
 
 def test_in_memory():
     assert load_pairs([GOOD, Pair("a", "b")]).queries == ["What is a byte?", "a"]
-    with pytest.raises(UserError, match="row 2"): load_pairs([GOOD, {"query": "a"}])
-    with pytest.raises(UserError, match="row 1"): load_pairs([Pair("a", "")])
+    with pytest.raises(UserError, match="row 2"):
+        load_pairs([GOOD, {"query": "a"}])
+    with pytest.raises(UserError, match="row 1"):
+        load_pairs([Pair("a", "")])
 
 
 def test_import_is_light():
     import subprocess
     import sys
-    code = "import sys, ragcun.data.pairs; print(sorted({'torch', 'pyarrow', 'scipy', 'datasketch', 'bs4', 'matplotlib', 'transformers'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    code = "import sys, ragcun.data.preparation; print(sorted({'torch', 'pyarrow', 'scipy', 'datasketch', 'bs4', 'matplotlib', 'transformers'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = ("import sys, ragcun.data.pairs; print(sorted({'torch', 'pyarrow', 'scipy', 'datasketch', 'bs4', "
+            "'matplotlib', 'transformers'} & set(sys.modules)))")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          check=True).stdout.strip() == "[]"
+    code = ("import sys, ragcun.data.preparation; print(sorted({'torch', 'pyarrow', 'scipy', 'datasketch', 'bs4', "
+            "'matplotlib', 'transformers'} & set(sys.modules)))")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          check=True).stdout.strip() == "[]"
 
 
 def test_other_names():
@@ -307,4 +371,5 @@ def test_other_names():
     from ragcun.data.preparation import PrepareConfig
     from ragcun.data.splitting import split_pairs
     assert all(map(callable, (PrepareConfig, generate_pairs, python_package_pairs, split_pairs)))
-    with pytest.raises(ImportError): from ragcun.data.pairs import nothing  # noqa: F401
+    with pytest.raises(ImportError):
+        from ragcun.data.pairs import nothing  # noqa: F401

@@ -1,34 +1,31 @@
-"""Diagnostics against references, by simulation, and on a really fitted model. Each property test is also shown something broken."""
+"""Diagnostics against references, by simulation, and on a really fitted model. Each property test is also shown
+something broken."""
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import kstest
 
-from ragcun.diagnostics.diagnosis import CAPTIONS, Diagnosis, compare_spaces, diagnose, diagnosis_figures, diagnosis_page, write_diagnosis
-from ragcun.diagnostics.gaussianity import drift_test, gaussian_tests, norm_law, qq_norms, related_law, spectrum, unrelated_law
-from ragcun.diagnostics.space import draw_sample, hubness, measure_space, separation, sigreg, space_numbers, uniformity
-from ragcun.measures.isotropy import effective_rank, isoscore, mean_cosine, participation_ratio
-from ragcun.models.cache import cached_features
-from ragcun.diagnostics.capacity import fit_tau, measure_recall, predict_recall, simulate_p_values
-from ragcun.training.closed_form import fit_closed_form
 from ragcun.core import UserError
-from ragcun.data.pairs import Pair, PairSet
-from ragcun.figures import (
-    figure_of, figure_png, headless, metric_rows, plot_positive_distance, plot_spectrum, plot_training,
-)
-from ragcun.diagnostics.gaussianity import GaussianTests, henze_zirkler, marchenko_pastur, mardia, Spectrum
-from ragcun.measures.isotropy import as_cloud, trace_square
-from ragcun.diagnostics.gaussianity import chi_square_law, ChiSquareLaw, Drift
-from ragcun.models.encoder import GaussianEncoder
-from ragcun.diagnostics.space import Hubness, Separation
 from ragcun.data.generation import python_package_pairs
-from ragcun.diagnostics.space import Side
-
+from ragcun.data.pairs import Pair, PairSet
+from ragcun.diagnostics.capacity import fit_tau, measure_recall, predict_recall, simulate_p_values
+from ragcun.diagnostics.diagnosis import (CAPTIONS, Diagnosis, compare_spaces, diagnose, diagnosis_figures,
+                                          diagnosis_page, write_diagnosis)
+from ragcun.diagnostics.gaussianity import (ChiSquareLaw, Drift, GaussianTests, Spectrum, chi_square_law, drift_test,
+                                            gaussian_tests, henze_zirkler, marchenko_pastur, mardia, norm_law, qq_norms,
+                                            related_law, spectrum, unrelated_law)
+from ragcun.diagnostics.space import (Hubness, Separation, Side, draw_sample, hubness, measure_space, separation,
+                                      sigreg, space_numbers, uniformity)
+from ragcun.figures import (figure_of, figure_png, headless, metric_rows, plot_positive_distance, plot_spectrum,
+                            plot_training)
+from ragcun.measures.isotropy import as_cloud, effective_rank, isoscore, mean_cosine, participation_ratio, trace_square
+from ragcun.models.cache import cached_features
+from ragcun.models.encoder import GaussianEncoder
+from ragcun.training.closed_form import fit_closed_form
 
 shapes = st.tuples(st.integers(5, 60), st.integers(2, 20), st.integers(0, 10**6))
 
@@ -70,7 +67,8 @@ def test_mean_cosine_is_the_mean_over_all_pairs(shape):
 
 
 def test_correction_for_sample_size_is_unbiased_where_the_plain_value_is_not():
-    rng, scale = np.random.default_rng(0), np.linspace(1, 3, 24)
+    rng = np.random.default_rng(0)
+    scale = np.linspace(1, 3, 24)
     draws = [rng.laplace(size=(30, 24)) * scale for _ in range(800)]
     variance = 2 * scale**2
     error = np.mean([trace_square(z) for z in draws]) / (variance**2).sum() - 1
@@ -93,7 +91,8 @@ def test_sigreg_is_the_epps_pulley_distance_and_one_for_a_gaussian():
     value = (np.abs(wave - np.exp(-t**2 / 2)[:, None]) ** 2 * weight[:, None]).sum(0).mean()
     null = (weight * (1 - np.exp(-t**2))).sum()
     assert sigreg(z) == pytest.approx(300 * value / null, rel=1e-4)
-    assert np.mean([sigreg(np.random.default_rng(s).standard_normal((200, 24)), seed=s) for s in range(12)]) == pytest.approx(1, abs=0.2)
+    assert (np.mean([sigreg(np.random.default_rng(s).standard_normal((200, 24)), seed=s) for s in range(12)])
+            == pytest.approx(1, abs=0.2))
     assert sigreg(2 * z) > 5 and sigreg(z + 1) > 5
 
 
@@ -104,7 +103,8 @@ def test_marchenko_pastur_quantiles_match_simulated_eigenvalues(n, d):
     assert np.abs(mean - marchenko_pastur(d, n)).max() < 0.08 * mean.max()
 
 
-@pytest.mark.parametrize("test", [lambda z: mardia(z)[1], lambda z: mardia(z)[3], lambda z: henze_zirkler(z)[1]], ids=["skewness", "kurtosis", "henze-zirkler"])
+@pytest.mark.parametrize("test", [lambda z: mardia(z)[1], lambda z: mardia(z)[3], lambda z: henze_zirkler(z)[1]],
+                         ids=["skewness", "kurtosis", "henze-zirkler"])
 def test_normality_tests_hold_their_level_and_have_power(test):
     "600 Gaussian samples at 5 %: 2.5 % to 8 % rejected; at least 90 % of exponential samples rejected."
     rng = np.random.default_rng(0)
@@ -114,7 +114,8 @@ def test_normality_tests_hold_their_level_and_have_power(test):
 
 
 def test_chi_square_laws_hold_for_the_model_and_reject_other_ones():
-    rng, rho = np.random.default_rng(0), np.linspace(0.9, 0.1, 20)
+    rng = np.random.default_rng(0)
+    rho = np.linspace(0.9, 0.1, 20)
     p_values = {"norms": [], "unrelated": [], "related": []}
     for _ in range(100):
         q = rng.standard_normal((200, 20))
@@ -131,14 +132,16 @@ def test_chi_square_laws_hold_for_the_model_and_reject_other_ones():
 def test_drift_test_keeps_its_false_alarm_rate_on_any_law():
     "400 batches at 5 %: between 2 % and 8.3 % flagged (3 standard errors)."
     rng = np.random.default_rng(0)
-    draw = lambda n: rng.standard_normal((n, 8)) * rng.exponential(size=(n, 1)) + 2          # neither Gaussian nor centred
+    def draw(n): # neither Gaussian nor centred
+        return rng.standard_normal((n, 8)) * rng.exponential(size=(n, 1)) + 2
     flagged = [drift_test(draw(60), draw(25), 0.05, 99, seed=s).drifted for s in range(400)]
     assert 0.02 <= np.mean(flagged) <= 0.083
     assert np.mean([drift_test(draw(60), draw(25) + 0.7, 0.05, 99, seed=s).drifted for s in range(40)]) > 0.9
 
 
 def test_there_is_one_participation_ratio():
-    "The trainer's and the diagnosis's number are the same function; few heavy-tailed vectors, where a correction for Gaussian data is far off."
+    """The trainer's and the diagnosis's number are the same function; few heavy-tailed vectors, where a correction
+    for Gaussian data is far off."""
     from ragcun.measures import isotropy as gaussianity
     from ragcun.training import closed_form
     assert closed_form.participation_ratio is gaussianity.participation_ratio is participation_ratio
@@ -156,7 +159,8 @@ def test_there_is_one_participation_ratio():
 
 
 @pytest.mark.parametrize("bad", [np.full((9, 3), np.nan), np.zeros((0, 3)), np.zeros(5), np.zeros((2, 3)), [["a"]]])
-@pytest.mark.parametrize("f", [participation_ratio, effective_rank, mean_cosine, spectrum, norm_law, qq_norms, uniformity, space_numbers])
+@pytest.mark.parametrize("f", [participation_ratio, effective_rank, mean_cosine, spectrum, norm_law, qq_norms,
+                               uniformity, space_numbers])
 def test_bad_vectors_are_named(f, bad):
     with pytest.raises(UserError):
         f(bad)
@@ -165,7 +169,8 @@ def test_bad_vectors_are_named(f, bad):
 # capacity
 
 def test_p_values_are_calibrated():
-    "The p-value of an unrelated document is uniform: so E over related ones of 1/p's density is 1, checked as P(p ≤ t) under the null by weights."
+    """The p-value of an unrelated document is uniform: so E over related ones of 1/p's density is 1, checked as P(p
+    ≤ t) under the null by weights."""
     p = simulate_p_values(np.full(4, 0.5), 200, 200)
     assert 0 < p.min() and p.max() <= 1
     beaten = predict_recall(np.full(4, 0.5), [2])[0]
@@ -195,15 +200,19 @@ def test_measured_recall_counts_the_queries_whose_document_comes_first():
 def test_figures_load_nothing_until_drawn_and_never_touch_pyplot(tmp_path):
     rows = [{"kind": "step", "step": 1, "pos_dist": 1.1}, {"kind": "epoch", "epoch": 1, "val_pos_dist": 1.0}]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    code = ("import sys\nimport ragcun.figures as f\nassert 'matplotlib' not in sys.modules and 'torch' not in sys.modules\n"
-            "f.save_figure(f.plot_training('metrics.jsonl'), 'curves.png')\nassert 'matplotlib.pyplot' not in sys.modules\n")
+    code = ("import sys\nimport ragcun.figures as f\n"
+            "assert 'matplotlib' not in sys.modules and 'torch' not in sys.modules\n"
+            "f.save_figure(f.plot_training('metrics.jsonl'), 'curves.png')\n"
+            "assert 'matplotlib.pyplot' not in sys.modules\n")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(["kind", "step", "epoch", "pos_dist", "embedding_std", "val_pos_dist", "train_participation_ratio"]),
-                                st.one_of(st.none(), st.integers(0, 99), st.floats(allow_nan=True, allow_infinity=True), st.text(max_size=3)), max_size=5), max_size=6))
+@given(st.lists(st.dictionaries(st.sampled_from(["kind", "step", "epoch", "pos_dist", "embedding_std",
+                                                 "val_pos_dist", "train_participation_ratio"]),
+                                st.one_of(st.none(), st.integers(0, 99), st.floats(allow_nan=True, allow_infinity=True),
+                                          st.text(max_size=3)), max_size=5), max_size=6))
 @settings(max_examples=15, deadline=None)
 def test_training_curves_survive_any_rows(rows):
     with headless():
@@ -222,7 +231,8 @@ def test_same_numbers_give_the_same_bytes():
 
 
 def test_positive_distance_is_drawn_from_rows_or_from_the_file(tmp_path):
-    rows = [{"kind": "step", "step": i, "pos_dist": 1.3 - i / 10} for i in range(4)] + [{"kind": "epoch", "step": 4, "val_pos_dist": 0.9}]
+    rows = [{"kind": "step", "step": i, "pos_dist": 1.3 - i / 10}
+            for i in range(4)] + [{"kind": "epoch", "step": 4, "val_pos_dist": 0.9}]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert metric_rows(tmp_path / "metrics.jsonl") == metric_rows(rows) == rows
     with headless():
@@ -238,22 +248,29 @@ def test_positive_distance_is_drawn_from_rows_or_from_the_file(tmp_path):
 
 def test_results_are_small_objects_that_say_what_was_measured():
     rng = np.random.default_rng(0)
-    q, far = rng.standard_normal((300, 6)), rng.standard_normal((60, 6)) + 1
-    values, tests, hubs = spectrum(q), gaussian_tests(q, samples=200, coordinates=4), hubness(q, q[::-1], 5)
+    q = rng.standard_normal((300, 6))
+    far = rng.standard_normal((60, 6)) + 1
+    values = spectrum(q)
+    tests = gaussian_tests(q, samples=200, coordinates=4)
+    hubs = hubness(q, q[::-1], 5)
     assert isinstance(values, Spectrum) and values.samples == 300 and values.values.mean() == pytest.approx(1)
     assert isinstance(tests, GaussianTests) and (tests.samples, tests.coordinates) == (200, 4) and not tests.rejected()
-    assert isinstance(hubs, Hubness) and (hubs.k, hubs.queries, hubs.documents) == (5, 300, 300) and hubs.most >= 5 / 300
+    assert (isinstance(hubs, Hubness) and (hubs.k, hubs.queries, hubs.documents) == (5, 300, 300)
+            and hubs.most >= 5 / 300)
     assert isinstance(separation([2.0, 3.0], [0.0, 1.0]), Separation) and separation([2.0, 3.0], [0.0, 1.0]).kept == 1
     found = drift_test(q, far, permutations=199)
-    assert isinstance(found, Drift) and found.drifted and str(found).startswith("drift (p = 0.005") and "60 new vectors" in str(found)
+    assert (isinstance(found, Drift) and found.drifted and str(found).startswith("drift (p = 0.005")
+            and "60 new vectors" in str(found))
 
 
 def test_squared_lengths_are_compared_with_the_law_they_should_follow():
     rng = np.random.default_rng(0)
     squares = rng.chisquare(9, 4000)
-    law, wrong = chi_square_law(squares, 9), chi_square_law(squares, 12)
+    law = chi_square_law(squares, 9)
+    wrong = chi_square_law(squares, 12)
     assert isinstance(law, ChiSquareLaw) and law.samples == 4000 and law.p_value > 0.001 > wrong.p_value
-    assert law.p_value == pytest.approx(kstest(squares, "chi2", args=(9,)).pvalue) and (law.mean, law.spread) == pytest.approx((1, 1), abs=0.08)
+    assert (law.p_value == pytest.approx(kstest(squares, "chi2", args=(9,)).pvalue)
+            and (law.mean, law.spread) == pytest.approx((1, 1), abs=0.08))
     with pytest.raises(UserError, match="squared lengths"):
         chi_square_law([1.0, np.inf], 3)
 
@@ -268,13 +285,17 @@ def test_a_cloud_is_checked_once():
 
 @pytest.fixture(scope="module")
 def fitted():
-    "all-MiniLM-L6-v2 with a closed-form head on documentation strings: (model, diagnosis on held-out pairs, z of queries and documents)."
+    """all-MiniLM-L6-v2 with a closed-form head on documentation strings: (model, diagnosis on held-out pairs, z of
+    queries and documents)."""
     pairs = python_package_pairs(["numpy"], max_pairs=450)
     short = [Pair(p.query, p.positive[:160]) for p in pairs]
-    train, test = PairSet([p for i, p in enumerate(short) if i % 3]), PairSet(short[::3], "documentation strings")
-    model = fit_closed_form(GaussianEncoder.from_base(device="cpu", precision="no"), train, output_dim=64, shrinkages=(0.1,))
+    train = PairSet([p for i, p in enumerate(short) if i % 3])
+    test = PairSet(short[::3], "documentation strings")
+    model = fit_closed_form(GaussianEncoder.from_base(device="cpu", precision="no"), train, output_dim=64,
+                            shrinkages=(0.1,))
     sample = draw_sample(test)
-    return model, sample, (cached_features(model, sample.queries, "query"), cached_features(model, sample.documents, "document"))
+    return model, sample, (cached_features(model, sample.queries, "query"),
+                           cached_features(model, sample.documents, "document"))
 
 
 @pytest.fixture(scope="module")
@@ -291,16 +312,20 @@ def dead(q, x):
 
 
 PROPERTIES = {  # name: (holds, what must fail it: "base" or something broken)
-    "mean near 0": (lambda n: n["documents"]["mean_length"] < 0.25, ["base", lambda q, x: (q + 1, x + 1)]),
-    "coordinates uncorrelated": (lambda n: n["documents"]["participation_ratio"] > 0.6, ["base", lambda q, x: (q, x @ np.ones((64, 64)) / 8 + 0.3 * x)]),
-    "no dead coordinate": (lambda n: n["documents"]["dead_coordinates"] == 0, [dead]),
-    "unit scale": (lambda n: 0.8 < n["documents"]["embedding_std"] < 1.25, [scaled(0.5), scaled(2)]),
-    "far nearer to Gaussian than the base": (lambda n: n["documents"]["sigreg_relative"] < 8, ["base", scaled(0.3)]),
-    "lengths vary, as χ does and within ten times": (lambda n: 0.5 < n["documents"]["norms"]["spread"] < 10,
-        ["base", lambda q, x: (q, 8 * x / np.linalg.norm(x, axis=1, keepdims=True))]),
-    "related closer than unrelated": (lambda n: n["pairs"]["pos_dist"] < 0.85 * n["pairs"]["unrelated_dist"], [lambda q, x: (q, x[::-1])]),
-    "evidence tells related from unrelated": (lambda n: n["pairs"]["by_evidence"]["auc"] > 0.95 if "by_evidence" in n["pairs"] else False,
-        [lambda q, x: (q, x[::-1])]),
+              "mean near 0": (lambda n: n["documents"]["mean_length"] < 0.25, ["base", lambda q, x: (q + 1, x + 1)]),
+              "coordinates uncorrelated": (lambda n: n["documents"]["participation_ratio"] > 0.6,
+                                           ["base", lambda q, x: (q, x @ np.ones((64, 64)) / 8 + 0.3 * x)]),
+              "no dead coordinate": (lambda n: n["documents"]["dead_coordinates"] == 0, [dead]),
+              "unit scale": (lambda n: 0.8 < n["documents"]["embedding_std"] < 1.25, [scaled(0.5), scaled(2)]),
+              "far nearer to Gaussian than the base": (lambda n: n["documents"]["sigreg_relative"] < 8,
+                                                       ["base", scaled(0.3)]),
+              "lengths vary, as χ does and within ten times": (lambda n: 0.5 < n["documents"]["norms"]["spread"] < 10, [
+                  "base", lambda q, x: (q, 8 * x / np.linalg.norm(x, axis=1, keepdims=True))]),
+              "related closer than unrelated": (lambda n: n["pairs"]["pos_dist"] < 0.85 * n["pairs"]["unrelated_dist"],
+                                                [lambda q, x: (q, x[::-1])]),
+              "evidence tells related from unrelated": (lambda n: n["pairs"]["by_evidence"]["auc"] > 0.95
+                                                        if "by_evidence" in n["pairs"] else False,
+                                                        [lambda q, x: (q, x[::-1])]),
 }
 
 
@@ -311,12 +336,14 @@ def test_property_of_the_fitted_model(name, fitted, diagnosis):
     assert holds(diagnosis.model.numbers)
     z = [model.project(side).astype(np.float64) for side in h]
     for broken in failures:
-        numbers = diagnosis.base.numbers if broken == "base" else measure_space(*broken(*z), sample, model.rho_numpy).numbers
+        numbers = (diagnosis.base.numbers if broken == "base"
+                   else measure_space(*broken(*z), sample, model.rho_numpy).numbers)
         assert not holds(numbers)
 
 
 def test_diagnosis_tells_writes_and_loads(diagnosis, tmp_path):
-    assert diagnosis.base.numbers["documents"]["dimension"] == 384 and diagnosis.model.numbers["documents"]["dimension"] == 64
+    assert (diagnosis.base.numbers["documents"]["dimension"] == 384
+            and diagnosis.model.numbers["documents"]["dimension"] == 64)
     files = write_diagnosis(diagnosis, tmp_path / "out")
     assert sorted(p.name for p in files) == sorted(p.name for p in (tmp_path / "out").iterdir())
     stored = json.loads((tmp_path / "out" / "diagnostics.json").read_text())
@@ -332,8 +359,10 @@ def test_a_diagnosis_is_two_sides_of_the_same_texts(diagnosis):
     figures = diagnosis_figures(diagnosis)
     assert set(figures) == set(CAPTIONS)
     diagnosis.name, name = "<b>&", diagnosis.name
-    try: page = diagnosis_page(diagnosis, {"qq": figures["qq"]})
-    finally: diagnosis.name = name
+    try:
+        page = diagnosis_page(diagnosis, {"qq": figures["qq"]})
+    finally:
+        diagnosis.name = name
     assert "<b>&" not in page and "&lt;b&gt;&amp;" in page and page.count("<figure>") == 1
 
 

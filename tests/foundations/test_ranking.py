@@ -1,27 +1,23 @@
 """Exact search and metrics against references: brute force, faiss, pytrec_eval, scipy; and what must be refused."""
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from ragcun.data.collections import RetrievalData
 from ragcun.core import UserError
+from ragcun.data.collections import RetrievalData
+from ragcun.evaluation.comparison import (Comparison, Comparisons, check_ids, compare, compare_sets, detectable,
+                                          holm, html_table, load_qrels, markdown_table, read_run, text_table,
+                                          write_qrels, write_run)
 from ragcun.measures.paired import Difference, paired_test, paired_tests
-from ragcun.measures.ranking import (
-    check_collection, evaluate_vectors, PerQuery, rank_vectors, Ranking, ranking_metrics, retrieval_metrics, run_order,
-    top_k,
-)
-from ragcun.evaluation.comparison import (
-    check_ids, compare, compare_sets, Comparison, Comparisons, detectable, holm, html_table, load_qrels, markdown_table,
-    read_run, text_table, write_qrels, write_run,
-)
+from ragcun.measures.ranking import (PerQuery, Ranking, check_collection, evaluate_vectors, rank_vectors,
+                                     ranking_metrics, retrieval_metrics, run_order, top_k)
 
 pytrec_eval = pytest.importorskip("pytrec_eval", reason="pytrec_eval-terrier is not installed")
 KS = (1, 3, 10, 100)
-MEASURES = {"ndcg_cut.1,3,10,100", "recall.1,3,10,100", "P.1,3,10,100", "map_cut.1,3,10,100", "success.1,3,10,100", "Rprec"}
-THEIRS = {**{f"{ours}@{k}": f"{theirs}_{k}" for k in KS for ours, theirs in
-             (("ndcg", "ndcg_cut"), ("recall", "recall"), ("precision", "P"), ("map", "map_cut"), ("success", "success"))},
-          "r_precision": "Rprec"}
+MEASURES = {"ndcg_cut.1,3,10,100", "recall.1,3,10,100", "P.1,3,10,100", "map_cut.1,3,10,100",
+            "success.1,3,10,100", "Rprec"}
+THEIRS = {**{f"{ours}@{k}": f"{theirs}_{k}" for k in KS for ours, theirs in (("ndcg", "ndcg_cut"), (
+    "recall", "recall"), ("precision", "P"), ("map", "map_cut"), ("success", "success"))}, "r_precision": "Rprec"}
 
 
 def reference(run: dict, qrels: dict) -> dict[str, np.ndarray]:
@@ -39,10 +35,12 @@ def reference(run: dict, qrels: dict) -> dict[str, np.ndarray]:
 def random_case(rng: np.random.Generator) -> tuple[dict, dict]:
     "Runs with many ties, graded, negative and missing judgements, empty results, unjudged queries."
     names = [f"{c}{i}" for c in "aBé9" for i in range(int(rng.integers(1, 40)))]
-    def some(most): return [names[i] for i in rng.permutation(len(names))[:int(rng.integers(0, most))]]
+    def some(most):
+        return [names[i] for i in rng.permutation(len(names))[:int(rng.integers(0, most))]]
     qrels = {f"q{i}": {d: int(rng.integers(-1, 4)) for d in some(12)} or {names[0]: 0} for i in range(6)}
     levels = int(rng.integers(1, 30))
-    run = {f"q{i}": {d: float(rng.integers(0, levels)) / 7 + float(rng.choice([0, 1e-9])) for d in some(len(names) + 1)} for i in range(1, 8)}
+    run = {f"q{i}": {d: float(rng.integers(0, levels)) / 7 + float(rng.choice([0, 1e-9])) for d in some(len(names) + 1)}
+           for i in range(1, 8)}
     return run, qrels
 
 
@@ -50,7 +48,8 @@ def random_case(rng: np.random.Generator) -> tuple[dict, dict]:
 @given(st.integers(0, 2 ** 32 - 1))
 def test_metrics_equal_trec_eval(seed):
     run, qrels = random_case(np.random.default_rng(seed))
-    got, want = retrieval_metrics(run, qrels, KS), reference(run, qrels)
+    got = retrieval_metrics(run, qrels, KS)
+    want = reference(run, qrels)
     assert set(got.values) == set(want)
     for name, values in want.items():
         np.testing.assert_allclose(got[name], values, atol=1e-9, err_msg=name)
@@ -65,7 +64,8 @@ def test_the_comparison_can_fail(broken):
     worst = 0.
     for seed in range(40):
         run, qrels = random_case(np.random.default_rng(seed))
-        seen = qrels if broken != "ideal of what was found" else {q: {d: g for d, g in v.items() if d in run.get(q, {})} for q, v in qrels.items()}
+        seen = (qrels if broken != "ideal of what was found"
+                else {q: {d: g for d, g in v.items() if d in run.get(q, {})} for q, v in qrels.items()})
         ranked = {q: (run_order if broken.startswith("ideal") else order)(h) for q, h in run.items()}
         got = ranking_metrics(ranked, seen, KS)
         want = reference(run, qrels)
@@ -81,7 +81,8 @@ def test_means_count_every_judged_query():
 
 
 def brute(q, x, k, metric):
-    s = np.sqrt(((q[:, None].astype(float) - x[None]) ** 2).sum(-1)) if metric == "l2" else -(q.astype(float) @ x.T.astype(float))
+    s = (np.sqrt(((q[:, None].astype(float) - x[None]) ** 2).sum(-1)) if metric == "l2"
+         else -(q.astype(float) @ x.T.astype(float)))
     i = np.argsort(s.astype(np.float32), axis=1, kind="stable")[:, :k]
     return np.abs(np.take_along_axis(s, i, 1)) if metric == "l2" else -np.take_along_axis(s, i, 1), i
 
@@ -92,18 +93,21 @@ def test_top_k_is_brute_force(seed, metric, k, repeated):
     rng = np.random.default_rng(seed)
     q = rng.standard_normal((int(rng.integers(1, 9)), 6)).astype(np.float32)
     x = rng.standard_normal((int(rng.integers(1, 300)), 6)).astype(np.float32)
-    if repeated: x = np.round(x[rng.integers(0, max(1, len(x) // 20), len(x))])
+    if repeated:
+        x = np.round(x[rng.integers(0, max(1, len(x) // 20), len(x))])
     scores, found = top_k(q, x, k, metric, block_size=int(rng.integers(1, 64)))
     want_scores, want = brute(q, x, k, metric)
     np.testing.assert_allclose(scores, want_scores, atol=1e-5)
-    if len(x) <= k + 16 or not repeated: np.testing.assert_array_equal(found, want)
+    if len(x) <= k + 16 or not repeated:
+        np.testing.assert_array_equal(found, want)
 
 
 @pytest.mark.parametrize("metric", ["l2", "ip"])
 def test_top_k_equals_faiss_over_many_blocks(metric):
     faiss = pytest.importorskip("faiss", reason="faiss-cpu is not installed")
     rng = np.random.default_rng(0)
-    q, x = rng.standard_normal((1100, 32)).astype(np.float32), rng.standard_normal((30_000, 32)).astype(np.float32)
+    q = rng.standard_normal((1100, 32)).astype(np.float32)
+    x = rng.standard_normal((30_000, 32)).astype(np.float32)
     index = faiss.IndexFlatL2(32) if metric == "l2" else faiss.IndexFlatIP(32)
     index.add(x)
     want_scores, want = index.search(q, 100)
@@ -136,9 +140,12 @@ def collection(documents=30, queries=6):
 @given(st.integers(0, 2 ** 32 - 1), st.sampled_from(["l2", "ip"]))
 def test_vectors_give_the_run_that_trec_eval_scores(seed, metric):
     rng, data = np.random.default_rng(seed), collection()
-    u, v = rng.integers(-1, 2, (6, 3)).astype(np.float32), rng.integers(-1, 2, (30, 3)).astype(np.float32)     # full of ties
+    # full of ties
+    u = rng.integers(-1, 2, (6, 3)).astype(np.float32)
+    v = rng.integers(-1, 2, (30, 3)).astype(np.float32)
     ranking = rank_vectors(u, v, data, metric, 30)
-    np.testing.assert_allclose(evaluate_vectors(u, v, data, metric, 30)["ndcg@10"], reference(ranking.run(), data.qrels)["ndcg@10"], atol=1e-9)
+    np.testing.assert_allclose(evaluate_vectors(u, v, data, metric, 30)["ndcg@10"],
+                               reference(ranking.run(), data.qrels)["ndcg@10"], atol=1e-9)
     assert all(run_order(hits) == list(hits) for hits in ranking.run().values())
 
 
@@ -159,13 +166,17 @@ BAD = {
     "k": (lambda u, v, d: evaluate_vectors(u, v, d, k=0), "at least 1"),
     "top_k": (lambda u, v, d: top_k(u, v, -1), "at least 1"),
     "metric": (lambda u, v, d: top_k(u, v, 1, "cosine"), "unknown metric"),
-    "unknown document": (lambda u, v, d: evaluate_vectors(u, v, RetrievalData(d.corpus, d.queries, {"q0": {"x": 1}})), "unknown document x"),
-    "unknown query": (lambda u, v, d: evaluate_vectors(u, v, RetrievalData(d.corpus, d.queries, {"x": {"d0": 1}})), "unknown query"),
+    "unknown document": (lambda u, v, d: evaluate_vectors(u, v, RetrievalData(d.corpus, d.queries, {"q0": {"x": 1}})),
+                         "unknown document x"),
+    "unknown query": (lambda u, v, d: evaluate_vectors(u, v, RetrievalData(d.corpus, d.queries, {"x": {"d0": 1}})),
+                      "unknown query"),
     "rows": (lambda u, v, d: evaluate_vectors(u[:2], v, d), "2 query vectors for 6 texts"),
-    "no judgements": (lambda u, v, d: evaluate_vectors(u, v, RetrievalData(d.corpus, d.queries, {})), "no relevance judgements"),
+    "no judgements": (lambda u, v, d: evaluate_vectors(u, v, RetrievalData(d.corpus, d.queries, {})),
+                      "no relevance judgements"),
     "repeated": (lambda u, v, d: ranking_metrics({"q0": ["d1", "d1"]}, d.qrels), "ranked twice"),
     "NaN score": (lambda u, v, d: retrieval_metrics({"q0": {"d1": np.nan}}, d.qrels), "NaN score"),
-    "collection": (lambda u, v, d: check_collection(RetrievalData(d.corpus, d.queries, {"q0": {"d0": 1}, "x": {}})), "unknown query"),
+    "collection": (lambda u, v, d: check_collection(RetrievalData(d.corpus, d.queries, {"q0": {"d0": 1}, "x": {}})),
+                   "unknown query"),
     "ids": (lambda u, v, d: check_ids(["q0", "a\u2003b"]), "white space"),
     "other ids": (lambda u, v, d: compare({"1": {"d0": 1.}}, {"1": {"d0": 1.}}, d.qrels), "none of the judged queries"),
     "paired": (lambda u, v, d: paired_test(np.ones(3), np.ones(4)), "cannot be paired"),
@@ -189,13 +200,15 @@ def test_paired_test_against_scipy():
         b = np.clip(a + rng.normal(shift, .2, 200), 0, 1)
         got = paired_test(b, a)
         want = stats.permutation_test((b - a,), np.mean, permutation_type="samples", n_resamples=9999, random_state=0)
-        interval = stats.bootstrap((b - a,), np.mean, n_resamples=9999, method="percentile", random_state=0).confidence_interval
+        interval = stats.bootstrap((b - a,), np.mean, n_resamples=9999, method="percentile",
+                                   random_state=0).confidence_interval
         assert got.p == pytest.approx(want.pvalue, abs=.02)
         assert (got.low, got.high) == pytest.approx((interval.low, interval.high), abs=.004)
 
 
 def test_intervals_hold_the_truth_and_metrics_are_tested_alone_or_together():
-    "95 % intervals of 300 samples of 60 skewed differences: at least 90 % hold the mean (percentile intervals run a little short)."
+    """95 % intervals of 300 samples of 60 skewed differences: at least 90 % hold the mean (percentile intervals run
+    a little short)."""
     d = np.random.default_rng(0).exponential(1, (60, 300)) - 1
     both = paired_tests({str(i): c for i, c in enumerate(d.T)}, {str(i): np.zeros(60) for i in range(300)})
     assert np.mean([x.low <= 0 <= x.high for x in both.values()]) > .9
@@ -222,7 +235,8 @@ def test_files_there_and_back(tmp_path):
     qrels = {q: {d: max(g, 0) for d, g in v.items()} for q, v in qrels.items()}
     write_run(tmp_path / "r.trec", run)
     write_qrels(tmp_path / "q.txt", qrels)
-    again, judged = read_run(tmp_path / "r.trec"), load_qrels(tmp_path / "q.txt")
+    again = read_run(tmp_path / "r.trec")
+    judged = load_qrels(tmp_path / "q.txt")
     assert judged == qrels
     for name, values in retrieval_metrics(run, qrels).values.items():
         np.testing.assert_array_equal(retrieval_metrics(again, judged)[name], values)
@@ -234,21 +248,27 @@ def test_files_there_and_back(tmp_path):
 
 
 @pytest.mark.parametrize("text, words", [
-    ("q1 Q0 a 1 .5 x\nq1 Q0 b 2 .4 x\nq1 Q0 a 3 .3 x\n", "row 3"), ("q1 Q0 a 1 nan x\n", "not a run line"), ("q1 Q0 a 1\n", "not a run line"), ("q1 Q0 a 1 high x\n", "row 1")])
+    ("q1 Q0 a 1 .5 x\nq1 Q0 b 2 .4 x\nq1 Q0 a 3 .3 x\n", "row 3"), ("q1 Q0 a 1 nan x\n", "not a run line"),
+    ("q1 Q0 a 1\n", "not a run line"), ("q1 Q0 a 1 high x\n", "row 1")])
 def test_a_broken_run_file_names_the_row(tmp_path, text, words):
     (tmp_path / "r.trec").write_text(text)
-    with pytest.raises(UserError, match=words): compare(tmp_path / "r.trec", tmp_path / "r.trec", {"q1": {"a": 1}})
+    with pytest.raises(UserError, match=words):
+        compare(tmp_path / "r.trec", tmp_path / "r.trec", {"q1": {"a": 1}})
 
 
 def test_what_comes_back_says_what_it_is():
-    data, rng = collection(), np.random.default_rng(0)
+    data = collection()
+    rng = np.random.default_rng(0)
     ranking = rank_vectors(rng.standard_normal((6, 4)), rng.standard_normal((30, 4)), data, k=7)
     assert isinstance(ranking, Ranking) and ranking.indices.shape == ranking.scores.shape == (6, 7)
     scored = ranking_metrics(ranking.ranked(), data.qrels)
-    assert isinstance(scored, PerQuery) and scored.query_ids == list(data.qrels) and repr(scored).startswith("PerQuery(6 queries: ndcg@10")
+    assert (isinstance(scored, PerQuery) and scored.query_ids == list(data.qrels)
+            and repr(scored).startswith("PerQuery(6 queries: ndcg@10"))
     assert {q: dict(row) for q, row in ranking.rows()} == ranking.run()
-    alone, several = compare(ranking, scored, data.qrels), compare_sets({"a|b": (scored, scored)})
-    assert isinstance(alone, Comparison) and isinstance(several, Comparisons) and alone.p_holm == alone.difference.p == 1 and several["a|b"].difference.mean == 0
+    alone = compare(ranking, scored, data.qrels)
+    several = compare_sets({"a|b": (scored, scored)})
+    assert (isinstance(alone, Comparison) and isinstance(several, Comparisons)
+            and alone.p_holm == alone.difference.p == 1 and several["a|b"].difference.mean == 0)
 
 
 def test_tables_keep_their_cells_apart():
@@ -259,7 +279,8 @@ def test_tables_keep_their_cells_apart():
 
 def test_holm_is_applied_over_sets():
     rng = np.random.default_rng(0)
-    runs = [{str(i): {f"d{j}": float(s) for j, s in enumerate(rng.normal(size=9))} for i in range(30)} for _ in range(2)]
+    runs = [{str(i): {f"d{j}": float(s) for j, s in enumerate(rng.normal(size=9))} for i in range(30)}
+            for _ in range(2)]
     qrels = {str(i): {"d3": 1} for i in range(30)}
     got = compare_sets({"one": (*runs, qrels), "two": (*runs, qrels)})
     assert got["one"].p_holm == pytest.approx(min(1, 2 * got["one"].difference.p))

@@ -5,21 +5,22 @@ import sys
 import numpy as np
 import pytest
 
-from ragcun.integrations.frameworks import (
-    haystack_document_embedder, haystack_retriever, haystack_text_embedder, langchain_embeddings, langchain_retriever,
-    langchain_store, llama_index_embedding, llama_index_retriever,
-)
 from ragcun.core import UserError
+from ragcun.integrations.frameworks import (haystack_document_embedder, haystack_retriever, haystack_text_embedder,
+                                            langchain_embeddings, langchain_retriever, langchain_store,
+                                            llama_index_embedding, llama_index_retriever)
 from ragcun.models.encoder import GaussianEncoder
 from ragcun.models.evidence import document_vector, query_vector
 from ragcun.retrieval.retriever import GaussianRetriever
-
 from tiny_encoder import TinyEncoder
 
 
 class Model(TinyEncoder):
-    def encode_query(self, texts): return query_vector(self.embed(texts, "query"), self.rho_numpy)
-    def encode_document(self, texts): return document_vector(self.embed(texts), self.rho_numpy)
+    def encode_query(self, texts):
+        return query_vector(self.embed(texts, "query"), self.rho_numpy)
+
+    def encode_document(self, texts):
+        return document_vector(self.embed(texts), self.rho_numpy)
 
 
 @pytest.fixture
@@ -42,7 +43,8 @@ def test_langchain_store(index):
     added = store.add_texts(["new words here"], [{"x": 1}], ids=["new"])
     assert added == ["new"] and store.similarity_search("new words here", k=1)[0].metadata["x"] == 1
     assert store.delete(["new"]) and len(index) == 200
-    with pytest.raises(UserError): type(store).from_texts(["a"], None)
+    with pytest.raises(UserError):
+        type(store).from_texts(["a"], None)
 
 
 def test_langchain_retriever_and_embeddings_in_their_own_store(index):
@@ -52,7 +54,8 @@ def test_langchain_retriever_and_embeddings_in_their_own_store(index):
     assert [d.id for d in r.invoke("alpha9 beta9")] == [h.id for h in index.search("alpha9 beta9", top_k=4)]
     assert len(langchain_retriever(index, top_k=50).invoke("alpha9 beta9 gamma9 delta9")) < 50
     e = langchain_embeddings(index.model)
-    u, v = np.array(e.embed_query("alpha9 beta9")), np.array(e.embed_documents([f"alpha{i} beta{i} gamma{i} delta{i}" for i in range(200)]))
+    u = np.array(e.embed_query("alpha9 beta9"))
+    v = np.array(e.embed_documents([f"alpha{i} beta{i} gamma{i} delta{i}" for i in range(200)]))
     assert f"d{np.linalg.norm(v - u, axis=1).argmin()}" == index.search("alpha9 beta9", top_k=1)[0].id
     assert e.embed_documents([]) == []
 
@@ -64,7 +67,8 @@ def test_llama_index(index):
     assert nodes[0].node.metadata["n"] == 5 and all(0 <= n.score <= 1 for n in nodes)
     e = llama_index_embedding(index.model)
     assert np.allclose(e.get_query_embedding("alpha1"), index.model.encode_query(["alpha1"])[0], atol=1e-5)
-    assert np.allclose(e.get_text_embedding_batch(["alpha1", "beta2"]), index.model.encode_document(["alpha1", "beta2"]), atol=1e-5)
+    assert np.allclose(e.get_text_embedding_batch(["alpha1", "beta2"]),
+                       index.model.encode_document(["alpha1", "beta2"]), atol=1e-5)
 
 
 @pytest.fixture
@@ -74,7 +78,8 @@ def haystack():
 
 def pipeline_of(haystack, **components):
     p = haystack.Pipeline()
-    for name, c in components.items(): p.add_component(name, c)
+    for name, c in components.items():
+        p.add_component(name, c)
     return p
 
 
@@ -86,19 +91,26 @@ def test_haystack_sends_nothing_while_we_test(haystack):
 def test_haystack_retriever_in_a_pipeline(haystack, index):
     question = "alpha7 beta7 gamma7"
     p = pipeline_of(haystack, retriever=haystack_retriever(index, top_k=4, max_e_value=None))
-    ask = lambda **more: p.run({"retriever": {"query": question, **more}})["retriever"]["documents"]
-    found, hits = ask(), index.search(question, top_k=4)
-    assert [d.id for d in found] == [h.id for h in hits] and found[0].id == "d7" and [d.content for d in found] == [h.text for h in hits]
+    def ask(**more):
+        return p.run({"retriever": {"query": question, **more}})["retriever"]["documents"]
+    found = ask()
+    hits = index.search(question, top_k=4)
+    assert ([d.id for d in found] == [h.id for h in hits] and found[0].id == "d7"
+            and [d.content for d in found] == [h.text for h in hits])
     assert [d.score for d in found] == pytest.approx(hits.posterior()) and 0 <= found[-1].score < found[0].score <= 1
-    assert found[0].meta == {"n": 7, "evidence": hits[0].evidence, "e_value": hits[0].e_value, "p_value": hits[0].p_value}
+    assert found[0].meta == {"n": 7, "evidence": hits[0].evidence, "e_value": hits[0].e_value,
+                             "p_value": hits[0].p_value}
     assert len(ask(top_k=2)) == 2
-    with pytest.raises(UserError, match="top_k is 0"): haystack_retriever(index).run(question, top_k=0)
+    with pytest.raises(UserError, match="top_k is 0"):
+        haystack_retriever(index).run(question, top_k=0)
 
 
 def test_haystack_retriever_brings_nothing_where_there_is_no_answer(haystack, index):
-    few, all_of_them = haystack_retriever(index, top_k=50), haystack_retriever(index, top_k=50, max_e_value=None)
+    few = haystack_retriever(index, top_k=50)
+    all_of_them = haystack_retriever(index, top_k=50, max_e_value=None)
     for question in ("alpha9 beta9 gamma9 delta9", "words of no document"):
-        got, every = few.run(question)["documents"], all_of_them.run(question)["documents"]
+        got = few.run(question)["documents"]
+        every = all_of_them.run(question)["documents"]
         assert [d.id for d in got] == [d.id for d in every if d.meta["e_value"] <= 1] and len(got) < len(every) == 50
 
 
@@ -120,72 +132,96 @@ def test_haystack_filters_that_would_find_nothing_are_errors(haystack, index):
     r = haystack_retriever(index)
     by_id = {"operator": "OR", "conditions": [{"field": "meta.n", "operator": "==", "value": 7},
                                               {"field": "id", "operator": "==", "value": "d7"}]}
-    with pytest.raises(UserError, match="by metadata, not by 'id'"): r.run("alpha7", by_id)
-    with pytest.raises(UserError, match="Name fields as 'meta.NAME'"): r.run("alpha7", {"field": "n", "operator": "==", "value": 7})
+    with pytest.raises(UserError, match="by metadata, not by 'id'"):
+        r.run("alpha7", by_id)
+    with pytest.raises(UserError, match="Name fields as 'meta.NAME'"):
+        r.run("alpha7", {"field": "n", "operator": "==", "value": 7})
     from haystack.errors import FilterError
-    with pytest.raises(FilterError): r.run("alpha7", {"n": 7})
+    with pytest.raises(FilterError):
+        r.run("alpha7", {"n": 7})
 
 
 def test_haystack_embedders_agree_with_the_index(haystack, index):
-    documents = [haystack.Document(id=f"d{i}", content=f"alpha{i} beta{i} gamma{i} delta{i}", meta={"n": i}) for i in range(200)]
+    documents = [haystack.Document(id=f"d{i}", content=f"alpha{i} beta{i} gamma{i} delta{i}", meta={"n": i})
+                 for i in range(200)]
     p = pipeline_of(haystack, u=haystack_text_embedder(index.model), v=haystack_document_embedder(index.model))
     out = p.run({"u": {"text": "alpha9 beta9"}, "v": {"documents": documents}})
-    u, v = np.array(out["u"]["embedding"]), np.array([d.embedding for d in out["v"]["documents"]])
+    u = np.array(out["u"]["embedding"])
+    v = np.array([d.embedding for d in out["v"]["documents"]])
     order = np.linalg.norm(v - u, axis=1).argsort()[:5]
     assert [f"d{i}" for i in order] == [h.id for h in index.search("alpha9 beta9", top_k=5)]
-    assert not np.allclose(index.model.encode_document(["alpha9 beta9"])[0], u)  # a question is not embedded as a document
+    # a question is not embedded as a document
+    assert not np.allclose(index.model.encode_document(["alpha9 beta9"])[0], u)
     assert [(d.id, d.meta, d.content) for d in out["v"]["documents"]] == [(d.id, d.meta, d.content) for d in documents]
-    assert haystack_document_embedder(index.model).run(documents[:1])["documents"][0].embedding and documents[0].embedding is None
+    assert (haystack_document_embedder(index.model).run(documents[:1])["documents"][0].embedding
+            and documents[0].embedding is None)
 
 
 def test_haystack_embedders_say_what_is_wrong(haystack, index):
-    u, v = haystack_text_embedder(index.model), haystack_document_embedder(index.model)
+    u = haystack_text_embedder(index.model)
+    v = haystack_document_embedder(index.model)
     assert haystack_document_embedder("no/such/model").run([]) == {"documents": []}  # needs no model
-    with pytest.raises(UserError, match="is null.*'scan'"): v.run([haystack.Document(content="a text"), haystack.Document(id="scan")])
-    with pytest.raises(UserError, match="not Haystack Documents"): v.run("a text")
+    with pytest.raises(UserError, match="is null.*'scan'"):
+        v.run([haystack.Document(content="a text"), haystack.Document(id="scan")])
+    with pytest.raises(UserError, match="not Haystack Documents"):
+        v.run("a text")
     for bad in ("", None, ["a", "b"]):
-        with pytest.raises(UserError, match="one question"): u.run(bad)
+        with pytest.raises(UserError, match="one question"):
+            u.run(bad)
 
 
 def test_haystack_pipeline_from_a_file(haystack, index, tmp_path, monkeypatch):
     loaded = []
-    monkeypatch.setattr(GaussianEncoder, "load", lambda path, device: loaded.append((str(path), device)) or Model.load(path))
-    saved, folder = index.save(tmp_path/"index"), str(index.model.save(tmp_path/"model"))
+    monkeypatch.setattr(GaussianEncoder, "load",
+                        lambda path, device: loaded.append((str(path), device)) or Model.load(path))
+    saved = index.save(tmp_path/"index")
+    folder = str(index.model.save(tmp_path/"model"))
     parts = {"retriever": haystack_retriever(saved, top_k=2, max_e_value=None, device="cpu"),
              "u": haystack_text_embedder(folder, "cpu"), "v": haystack_document_embedder(tmp_path/"model", "cpu")}
     text = pipeline_of(haystack, **parts).dumps()
-    for c in parts.values(): monkeypatch.delitem(haystack.component.registry, f"ragcun.integrations.haystack.{type(c).__name__}")
-    monkeypatch.delitem(sys.modules, "ragcun.integrations.haystack")  # as in a process that has imported nothing of ours
+    for c in parts.values():
+        monkeypatch.delitem(haystack.component.registry, f"ragcun.integrations.haystack.{type(c).__name__}")
+    monkeypatch.delitem(sys.modules, "ragcun.integrations.haystack") # as in a process that has imported nothing of ours
     again = haystack.Pipeline.loads(text, allowed_modules=["ragcun.integrations.haystack"])
     assert again.dumps() == text and loaded == []  # nothing is read before the first run
     for _ in range(2):
-        out = again.run({"retriever": {"query": "alpha7 beta7"}, "u": {"text": "alpha7"}, "v": {"documents": [haystack.Document(content="beta2")]}})
-    assert sorted(loaded) == [(str(tmp_path/"index"/"model"), "cpu"), (folder, "cpu"), (folder, "cpu")]  # and once, not at each run
+        out = again.run({"retriever": {"query": "alpha7 beta7"}, "u": {"text": "alpha7"},
+                         "v": {"documents": [haystack.Document(content="beta2")]}})
+    # and once, not at each run
+    assert sorted(loaded) == [(str(tmp_path/"index"/"model"), "cpu"), (folder, "cpu"), (folder, "cpu")]
     assert [d.id for d in out["retriever"]["documents"]] == [h.id for h in index.search("alpha7 beta7", top_k=2)]
     assert np.allclose(out["u"]["embedding"], index.model.encode_query(["alpha7"])[0])
     assert np.allclose(out["v"]["documents"][0].embedding, index.model.encode_document(["beta2"])[0])
 
 
 def test_haystack_objects_in_memory_are_not_written(haystack, index):
-    for part in (haystack_retriever(index), haystack_text_embedder(index.model), haystack_document_embedder(index.model)):
-        with pytest.raises(UserError, match="in memory.*Save it"): pipeline_of(haystack, part=part).dumps()
+    for part in (haystack_retriever(index), haystack_text_embedder(index.model),
+                 haystack_document_embedder(index.model)):
+        with pytest.raises(UserError, match="in memory.*Save it"):
+            pipeline_of(haystack, part=part).dumps()
     missing = haystack_retriever("no/such/index")
     assert type(missing).from_dict(missing.to_dict()).index == "no/such/index"
-    with pytest.raises(UserError, match="no/such/index"): missing.run("a question")
+    with pytest.raises(UserError, match="no/such/index"):
+        missing.run("a question")
 
 
 def test_the_adapters_are_imported_without_haystack(monkeypatch, index):
-    for name in [n for n in sys.modules if n.split(".")[0] == "haystack"]: monkeypatch.delitem(sys.modules, name)
+    for name in [n for n in sys.modules if n.split(".")[0] == "haystack"]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "haystack", None)  # as where it is not installed
-    for name in ("adapters", "haystack_adapter"): monkeypatch.delitem(sys.modules, f"ragcun.{name}", raising=False)
+    for name in ("adapters", "haystack_adapter"):
+        monkeypatch.delitem(sys.modules, f"ragcun.{name}", raising=False)
     fresh = importlib.import_module("ragcun.integrations.frameworks")
     for make, given in ((fresh.haystack_retriever, index), (fresh.haystack_text_embedder, index.model),
                         (fresh.haystack_document_embedder, index.model)):
-        with pytest.raises(UserError) as e: make(given)
+        with pytest.raises(UserError) as e:
+            make(given)
         assert str(e.value) == "haystack is not installed (haystack-ai). Run: pip install haystack-ai"
 
 
 def test_a_missing_package_is_one_line(monkeypatch, index):
-    def absent(name): raise ImportError(name)
+    def absent(name):
+        raise ImportError(name)
     monkeypatch.setattr(importlib, "import_module", absent)
-    with pytest.raises(UserError, match="pip install langchain-core"): langchain_store(index)
+    with pytest.raises(UserError, match="pip install langchain-core"):
+        langchain_store(index)

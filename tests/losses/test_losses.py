@@ -8,9 +8,11 @@ from scipy import stats
 
 from ragcun.losses.contrastive import CRITICS, critic_scores, duplicate_mask, info_nce_loss
 from ragcun.losses.penalties import predictive_loss, regularization_loss
-from ragcun.losses.sigreg import CLOUDS, characteristic_function_sums, covariance_penalty, example_cloud, sigreg_from_sums, sigreg_loss, sigreg_relative, slice_directions
+from ragcun.losses.sigreg import (CLOUDS, characteristic_function_sums, covariance_penalty, example_cloud,
+                                  sigreg_from_sums, sigreg_loss, sigreg_relative, slice_directions)
 from ragcun.losses.total import LossParts, LossWeights, total_loss
-from ragcun.models.evidence import document_vector, embedding_std, evidence, evidence_pairs, information, pos_dist, pos_residual, query_vector
+from ragcun.models.evidence import (document_vector, embedding_std, evidence, evidence_pairs, information, pos_dist,
+                                    pos_residual, query_vector)
 
 F64 = torch.float64
 
@@ -31,15 +33,19 @@ def pairs(n=40, d=6, seed=0, low=.1, high=.9):
     return q, rho*q + (1 - rho*rho).sqrt()*e, rho
 
 
-def rotation(d, seed=0): return torch.linalg.qr(example_cloud("gaussian", d, d, seed))[0]
+def rotation(d, seed=0):
+    return torch.linalg.qr(example_cloud("gaussian", d, d, seed))[0]
 
 
-def close(a, b, tol=1e-9): np.testing.assert_allclose(np.asarray(torch.as_tensor(a).detach()), np.asarray(b), rtol=0, atol=tol)
+def close(a, b, tol=1e-9):
+    np.testing.assert_allclose(np.asarray(torch.as_tensor(a).detach()), np.asarray(b), rtol=0, atol=tol)
 
 
 def slow_evidence(q, x, rho):
     "Difference of two scipy log densities, pair by pair."
-    q, x, rho = q.numpy(), x.numpy(), rho.numpy()
+    q = q.numpy()
+    x = x.numpy()
+    rho = rho.numpy()
     given_q = stats.norm(rho*q[:, None], np.sqrt(1 - rho**2)).logpdf(x[None])
     return (given_q - stats.norm.logpdf(x)[None]).sum(-1)
 
@@ -57,10 +63,12 @@ def test_evidence_is_the_log_density_ratio(n, m, d, seed, high):
 def test_evidence_check_rejects_wrong_versions():
     q, x, rho = pairs()
     truth = slow_evidence(q, x, rho)
-    u, v = query_vector(q, rho), document_vector(x, rho)
+    u = query_vector(q, rho)
+    v = document_vector(x, rho)
     forgot_query = information(rho).sum() - .5*torch.cdist(u, v)**2
     forgot_half = 2*information(rho).sum() - .5*torch.cdist(u, v)**2 + .5*(q*q).sum(1, keepdim=True)
-    symmetric_scaling = information(rho).sum() - .5*torch.cdist(u, query_vector(x, rho))**2 + .5*(q*q).sum(1, keepdim=True)
+    symmetric_scaling = information(rho).sum() - .5*torch.cdist(u,
+                                                                query_vector(x, rho))**2 + .5*(q*q).sum(1, keepdim=True)
     for wrong in (forgot_query, forgot_half, symmetric_scaling):
         assert np.abs(wrong.numpy() - truth).max() > .1
     right = information(rho).sum() - .5*torch.cdist(u, v)**2 + .5*(q*q).sum(1, keepdim=True)
@@ -73,7 +81,8 @@ def test_evidence_limits_and_symmetry():
     close(evidence(q, x, rho), evidence(x, q, rho).T)                    # neither side is special
     order = torch.randperm(6)
     close(evidence(q[:, order], x[:, order], rho[order]), evidence(q, x, rho))
-    same, r = torch.full((6,), .4, dtype=F64), rotation(6)
+    same = torch.full((6,), .4, dtype=F64)
+    r = rotation(6)
     close(evidence(q @ r, x @ r, same), evidence(q, x, same))            # rotation where all rho are equal
     assert (evidence(q @ r, x @ r, rho) - evidence(q, x, rho)).abs().max() > .1
     close(evidence(q[:, :3], x[:, :3], rho[:3]) + evidence(q[:, 3:], x[:, 3:], rho[3:]), evidence(q, x, rho))
@@ -81,7 +90,7 @@ def test_evidence_limits_and_symmetry():
 
 def test_evidence_float32_error_is_small_at_full_size():
     q, x, rho = pairs(300, 768, low=.02, high=.97)
-    assert (evidence(q.float(), x.float(), rho.float()) - evidence(q, x, rho)).abs().max() < 5e-3    # of E around ±1,000
+    assert (evidence(q.float(), x.float(), rho.float()) - evidence(q, x, rho)).abs().max() < 5e-3  # of E around ±1,000
 
 
 def test_evidence_is_exact_under_autocast():
@@ -95,7 +104,8 @@ def test_evidence_is_exact_under_autocast():
 
 def test_evidence_gradient():
     q, x, rho = pairs(4, 3)
-    for t in (q, x, rho): t.requires_grad_()
+    for t in (q, x, rho):
+        t.requires_grad_()
     assert torch.autograd.gradcheck(evidence, (q, x, rho))
     assert torch.autograd.gradcheck(evidence_pairs, (q, x, rho))
 
@@ -108,13 +118,15 @@ def test_mean_of_the_ratio_over_unrelated_pairs_is_one():
 
 @pytest.mark.parametrize("rho", [[.5, 1.], [-.1, .5], [float("nan"), .5]])
 def test_impossible_correlations_are_refused(rho):
-    with pytest.raises(ValueError, match="0 ≤ ρ < 1"): evidence(torch.ones(1, 2), torch.ones(1, 2), torch.tensor(rho))
+    with pytest.raises(ValueError, match="0 ≤ ρ < 1"):
+        evidence(torch.ones(1, 2), torch.ones(1, 2), torch.tensor(rho))
 
 
 def test_wrong_shapes_are_refused():
     q, x, rho = pairs()
     for f in (evidence, evidence_pairs, lambda *a: info_nce_loss(*a, 1.)):
-        with pytest.raises(ValueError, match="do not fit"): f(q, x[:, :5], rho)
+        with pytest.raises(ValueError, match="do not fit"):
+            f(q, x[:, :5], rho)
 
 
 # ---- masks and InfoNCE ----------------------------------------------------------------------------------------------
@@ -123,12 +135,14 @@ def slow_mask(queries, documents, negatives):
     "True where some row pairs this query with this column's document."
     known = set(zip(queries, documents, strict=True))
     rows = [[(a, b) in known for b in documents + negatives] for a in queries]
-    for i, row in enumerate(rows): row[i] = False
+    for i, row in enumerate(rows):
+        row[i] = False
     return rows
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1, max_size=12), st.lists(st.integers(0, 8), max_size=6))
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1, max_size=12),
+       st.lists(st.integers(0, 8), max_size=6))
 def test_duplicate_mask_against_brute_force(rows, negatives):
     a, b = [list(c) for c in zip(*rows, strict=True)]
     given_negatives = torch.tensor(negatives, dtype=torch.long) if negatives else None
@@ -154,7 +168,8 @@ def test_info_nce_against_loops(n, m, masked, symmetric, seed):
     negatives = example_cloud("gaussian", m, 4, seed) if m else None
     g = torch.Generator().manual_seed(seed)
     mask = (torch.rand(n, n + m, generator=g) < .3).fill_diagonal_(False) if masked else None
-    if mask is not None: mask[torch.arange(n), torch.arange(n)] = False
+    if mask is not None:
+        mask[torch.arange(n), torch.arange(n)] = False
     got = info_nce_loss(q, x, rho, .7, negatives=negatives, mask=mask, symmetric=symmetric)
     close(got, slow_info_nce(q, x, rho, .7, negatives, mask, symmetric), 1e-9)
 
@@ -166,15 +181,18 @@ def test_info_nce_gradient_also_with_masks():
     negatives = example_cloud("gaussian", 2, 3)
     tensors = [t.clone().requires_grad_() for t in (q, x, rho, tau, negatives)]
     for critic in CRITICS:
-        def f(q, x, rho, tau, neg, critic=critic): return info_nce_loss(q, x, rho, tau, negatives=neg, mask=mask, critic=critic)
+        def f(q, x, rho, tau, neg, critic=critic):
+            return info_nce_loss(q, x, rho, tau, negatives=neg, mask=mask, critic=critic)
         assert torch.autograd.gradcheck(f, tensors)
 
 
 def test_no_critic_beats_the_true_ratio():
     q, x, rho = pairs(512, 8, low=.05)
     best = info_nce_loss(q, x, rho, 1.)
-    for wrong in (rho*0 + rho.mean(), rho.flip(0), (1.3*rho).clamp(max=.97)): assert info_nce_loss(q, x, wrong, 1.) > best
-    for tau in (.5, 2.): assert info_nce_loss(q, x, rho, tau) > best
+    for wrong in (rho*0 + rho.mean(), rho.flip(0), (1.3*rho).clamp(max=.97)):
+        assert info_nce_loss(q, x, wrong, 1.) > best
+    for tau in (.5, 2.):
+        assert info_nce_loss(q, x, rho, tau) > best
 
 
 def test_negatives_are_columns_for_every_row_and_only_there():
@@ -212,7 +230,8 @@ def double_sum(z, directions, keep_diagonal):
     w = torch.full((17,), 6/16, dtype=z.dtype)
     w[[0, -1]] = 3/16
     phi = (-t*t/2).exp()
-    p, n = z @ directions.T, len(z)
+    p = z @ directions.T
+    n = len(z)
     both = torch.cos((p[:, None] - p[None])[..., None]*t)                     # [n, n, k, 17]
     keep = torch.ones(n, n, dtype=z.dtype) if keep_diagonal else 1 - torch.eye(n, dtype=z.dtype)
     power = torch.einsum("ij,ijkt->kt", keep, both)/keep.sum()
@@ -233,7 +252,8 @@ def test_sigreg_against_the_published_formula_and_the_double_sum(n, d, seed, kin
 @pytest.mark.parametrize("n", [8, 16, 64, 256, 1024])
 def test_the_optimum_is_at_std_one(n):
     "Mean over many batches; the same test rejects the V form at 8 and 16, and a regularization that is not unbiased."
-    batches, grid = [example_cloud("gaussian", n, 32, s) for s in range(max(4, 1600//n))], np.arange(.82, 1.14, .04)
+    batches = [example_cloud("gaussian", n, 32, s) for s in range(max(4, 1600//n))]
+    grid = np.arange(.82, 1.14, .04)
     def best(loss):
         "Vertex of a parabola through the mean losses."
         means = [np.mean([float(loss(b*s)) for b in batches]) for s in grid]
@@ -249,7 +269,8 @@ def test_the_optimum_is_at_std_one(n):
 def test_sigreg_invariances():
     z = example_cloud("laplace", 200, 5)
     close(sigreg_loss(z[torch.randperm(200)]), sigreg_loss(z), 1e-12)
-    a, r = slice_directions(5, 64, 1, dtype=F64), rotation(5)
+    a = slice_directions(5, 64, 1, dtype=F64)
+    r = rotation(5)
     turned = characteristic_function_sums(z @ r, a @ r)
     close(turned, characteristic_function_sums(z, a), 1e-9)                 # rotating cloud and directions together
     close(sigreg_loss(-z), sigreg_loss(z), 1e-12)
@@ -266,9 +287,10 @@ def test_chunks_add_up_to_the_batch_with_their_gradients(sizes, block):
     parts = sum(characteristic_function_sums(c, a, block) for c in z.split(sizes))
     again = sigreg_from_sums(parts, sum(sizes))
     close(again, whole.detach(), 1e-12)
-    (g1,), (g2,) = torch.autograd.grad(whole, z), torch.autograd.grad(again, z)
+    (g1,) = torch.autograd.grad(whole, z)
+    (g2,) = torch.autograd.grad(again, z)
     close(g1, g2, 1e-12)
-    if len(sizes) > 1 and max(sizes) > 1:                                    # averaging the losses of chunks is something else
+    if len(sizes) > 1 and max(sizes) > 1:  # averaging the losses of chunks is something else
         wrong = sum(sigreg_loss(c, seed=2, n_slices=8, form="v") for c in z.split(sizes))/len(sizes)
         assert abs(float((wrong - sigreg_loss(z, seed=2, n_slices=8, form="v")).detach())) > 1e-6
 
@@ -278,7 +300,8 @@ def test_the_closed_form_gradient_is_autograds():
     assert torch.autograd.gradcheck(lambda z: sigreg_loss(z, n_slices=5), z)
     assert torch.autograd.gradcheck(lambda z: sigreg_loss(z, n_slices=5, form="v"), z)
     a = slice_directions(3, 5, 0, dtype=F64)
-    (mine,), (plain,) = (torch.autograd.grad(v, z) for v in (9*sigreg_loss(z, n_slices=5, form="v"), published_sigreg(z, a)))
+    (mine,), (plain,) = (torch.autograd.grad(v, z)
+                         for v in (9*sigreg_loss(z, n_slices=5, form="v"), published_sigreg(z, a)))
     close(mine, plain, 1e-10)
 
 
@@ -298,7 +321,8 @@ def test_directions_are_units_and_the_same_everywhere():
     assert torch.equal(state, torch.get_rng_state())                         # the global generator is left alone
 
 
-THRESHOLD = 3.5      # relative distance; above the largest of the Gaussian clouds drawn for the notebook, below every sick one
+# relative distance; above the largest of the Gaussian clouds drawn for the notebook, below every sick one
+THRESHOLD = 3.5
 
 
 @pytest.mark.parametrize("kind", [k for k in CLOUDS if k != "gaussian"])
@@ -323,7 +347,7 @@ def test_the_covariance_penalty_is_fooled_where_sigreg_is_not():
     for kind in ("coin flips", "uniform", "laplace", "two lumps", "shifted"):
         assert covariance_penalty(example_cloud(kind, 4096, 3)) < .01
     z = example_cloud("gaussian", 8, 32)
-    assert min((.4, .6, .8, 1.), key=lambda s: float(covariance_penalty(s*z))) < .7         # a small batch pays to shrink
+    assert min((.4, .6, .8, 1.), key=lambda s: float(covariance_penalty(s*z))) < .7  # a small batch pays to shrink
     r = rotation(32)
     close(covariance_penalty(z @ r), covariance_penalty(z), 1e-9)
     c = np.cov(z.numpy().T) - np.eye(32)
@@ -333,19 +357,23 @@ def test_the_covariance_penalty_is_fooled_where_sigreg_is_not():
 def test_sigreg_refuses_nonsense():
     z = torch.ones(3, 2)
     for bad in (z[0], z[:0]):
-        with pytest.raises(ValueError, match="shape"): sigreg_loss(bad)
-    with pytest.raises(ValueError, match="'u' or 'v'"): sigreg_loss(z, form="x")
-    with pytest.raises(ValueError, match="unknown cloud"): example_cloud("donut")
+        with pytest.raises(ValueError, match="shape"):
+            sigreg_loss(bad)
+    with pytest.raises(ValueError, match="'u' or 'v'"):
+        sigreg_loss(z, form="x")
+    with pytest.raises(ValueError, match="unknown cloud"):
+        example_cloud("donut")
 
 
 def test_memory_of_the_graph_does_not_grow_with_the_points():
     saved = []
     z = torch.randn(512, 16, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t): sigreg_loss(z, n_slices=64)
-    assert sum(saved) < 3*512*64                                             # the plain version keeps 17 times 512·64, twice
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+        sigreg_loss(z, n_slices=64)
+    assert sum(saved) < 3*512*64  # the plain version keeps 17 times 512·64, twice
 
 
-# ---- regularization, predictive, figures, total -----------------------------------------------------------------------
+# ---- regularization, predictive, figures, total ----------------------------------------------------------------------
 
 def test_regularization_is_unbiased():
     for n, mean, std in ((4, 0., 1.), (8, .5, .6), (32, 0., 2.)):
@@ -364,10 +392,12 @@ def test_regularization_pulls_near_collapse_where_sigreg_does_not():
 
 def test_predictive_loss():
     q, x, rho = pairs(2000, 5)
-    close(predictive_loss(q, x, rho), np.mean(stats.norm(rho*q, (1 - rho**2)**.5).logpdf(x)*-2 - np.log(2*np.pi*(1 - rho.numpy()**2))), 1e-9)
+    close(predictive_loss(q, x, rho),
+          np.mean(stats.norm(rho*q, (1 - rho**2)**.5).logpdf(x)*-2 - np.log(2*np.pi*(1 - rho.numpy()**2))), 1e-9)
     q, x, r = (t[:4].clone().requires_grad_() for t in (q, x, rho))
     q5, x5, r5 = pairs(4, 5)
-    for t in (q5, x5, r5): t.requires_grad_()
+    for t in (q5, x5, r5):
+        t.requires_grad_()
     predictive_loss(q5, x5, r5, stop_gradient=True).backward()
     assert q5.grad is not None and x5.grad is None and r5.grad is None
     assert torch.autograd.gradcheck(lambda a, b: predictive_loss(a, b, r5.detach()), (q5, x5))
@@ -396,7 +426,8 @@ def test_total_is_the_weighted_sum_of_its_parts(a, b, c, e, n, seed):
 def test_each_side_is_tested_alone():
     "Two half clouds that are Gaussian only when thrown together are caught."
     z = example_cloud("gaussian", 4000, 2)
-    left, right = z[z[:, 0] < 0][:1900], z[z[:, 0] >= 0][:1900]
+    left = z[z[:, 0] < 0][:1900]
+    right = z[z[:, 0] >= 0][:1900]
     w = LossWeights(0, 1, 0)
     assert total_loss(left, right, torch.tensor([.5, .5], dtype=F64), 1., w).isotropy > .05
     assert sigreg_loss(torch.cat([left, right])) < .01
@@ -404,13 +435,17 @@ def test_each_side_is_tested_alone():
 
 def test_weights_are_checked():
     for bad in ({"isotropy": -1.}, {"reg": float("nan")}):
-        with pytest.raises(ValueError, match="not ≥ 0"): LossWeights(**bad)
-    with pytest.raises(ValueError, match="unknown critic"): LossWeights(critic="dot")
-    with pytest.raises(AttributeError): LossWeights().isotropy = 3.
+        with pytest.raises(ValueError, match="not ≥ 0"):
+            LossWeights(**bad)
+    with pytest.raises(ValueError, match="unknown critic"):
+        LossWeights(critic="dot")
+    with pytest.raises(AttributeError):
+        LossWeights().isotropy = 3.
 
 
 def test_descending_the_loss_gives_a_gaussian_cloud_and_the_right_score():
-    "Free embeddings, wrong in every way, are trained: std, mean and shape come right, and the positives stay the best hits."
+    """Free embeddings, wrong in every way, are trained: std, mean and shape come right, and the positives stay the
+    best hits."""
     g = torch.Generator().manual_seed(0)
     q = (.2*torch.randn(256, 8, generator=g) + 1).requires_grad_()
     x = (q.detach() + .05*torch.randn(256, 8, generator=g)).requires_grad_()
@@ -450,5 +485,6 @@ def test_critic_scores_are_what_they_are_called():
 def test_loss_parts_are_named_scalars_with_a_graph():
     q, x, rho = pairs(6, 3)
     got = total_loss(q.requires_grad_(), x, rho, 1., LossWeights(predictive=1., n_slices=8, cosine=1.), features=(q, x))
-    assert isinstance(got, LossParts) and got._fields == ("total", "contrastive", "isotropy", "regularization", "predictive", "cosine")
+    assert (isinstance(got, LossParts)
+            and got._fields == ("total", "contrastive", "isotropy", "regularization", "predictive", "cosine"))
     assert all(t.ndim == 0 and t.requires_grad for t in got)

@@ -3,13 +3,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from small import small_base
+from hypothesis import given, settings, strategies as st
 
 from ragcun.models import kernels as module
-from ragcun.models.kernels import attention, keep_mask, Pieces, use_attention
 from ragcun.models.encoder import GaussianEncoder
+from ragcun.models.kernels import Pieces, attention, keep_mask, use_attention
+from small import small_base
 
 
 def tensors(seed, texts, heads, tokens, width, dtype):
@@ -23,18 +22,22 @@ def mask_of(seed, texts, tokens):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 99), st.integers(1, 5), st.integers(1, 3), st.integers(1, 17), st.sampled_from([1, 4, 8]), st.booleans(), st.sampled_from([1, 200, 10**6]))
+@given(st.integers(0, 99), st.integers(1, 5), st.integers(1, 3), st.integers(1, 17), st.sampled_from([1, 4, 8]),
+       st.booleans(), st.sampled_from([1, 200, 10**6]))
 def test_values_and_gradients(seed, texts, heads, tokens, width, masked, cached):
     q, k, v = (t.requires_grad_() for t in tensors(seed, texts, heads, tokens, width, torch.float64))
     mask = mask_of(seed, texts, tokens) if masked else None
     module.CACHED, old = cached, module.CACHED
     try:
-        ours, theirs = Pieces.apply(q, k, v, mask, 0.0), F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+        ours = Pieces.apply(q, k, v, mask, 0.0)
+        theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
         g = torch.randn_like(ours)
-        for a, b in zip(torch.autograd.grad(ours, (q, k, v), g), torch.autograd.grad(theirs, (q, k, v), g), strict=True):
+        for a, b in zip(torch.autograd.grad(ours, (q, k, v), g),
+                        torch.autograd.grad(theirs, (q, k, v), g), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
-    finally: module.CACHED = old
+    finally:
+        module.CACHED = old
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -43,7 +46,8 @@ def test_bfloat16_is_as_near_as_the_kernel_of_torch(masked):
     mask = mask_of(1, 6, 70) if masked else None
     want = F.scaled_dot_product_attention(*exact, attn_mask=mask)
     half = [t.bfloat16() for t in exact]
-    with torch.no_grad(): ours = attention(None, *half, mask)[0].transpose(1, 2)
+    with torch.no_grad():
+        ours = attention(None, *half, mask)[0].transpose(1, 2)
     theirs = F.scaled_dot_product_attention(*half, attn_mask=mask)
     error = [(t.float() - want).norm()/want.norm() for t in (ours, theirs)]
     assert error[0] < .01 and error[0] < 4*error[1]
@@ -57,7 +61,8 @@ def test_additive_masks_and_grouped_heads_go_the_right_way():
         torch.testing.assert_close(attention(None, q, k, v, keep)[0], attention(None, q, k, v, additive)[0])
         grouped = type("Layer", (), {"num_key_value_groups": 2, "is_causal": False})()
         out = attention(grouped, q, k[:, :2], v[:, :2], None)[0].transpose(1, 2)
-    torch.testing.assert_close(out, F.scaled_dot_product_attention(q, k[:, [0, 0, 1, 1]], v[:, [0, 0, 1, 1]]), rtol=.02, atol=.02)
+    torch.testing.assert_close(out, F.scaled_dot_product_attention(q, k[:, [0, 0, 1, 1]], v[:, [0, 0, 1, 1]]),
+                               rtol=.02, atol=.02)
 
 
 @pytest.mark.parametrize("p", [.1, .5, .999])
@@ -76,7 +81,8 @@ def test_an_encoder_trains_the_same_with_and_without_its_graph(tmp_path):
     torch.manual_seed(5)
     z = model.base(model.base.preprocess(texts))["sentence_embedding"]
     torch.manual_seed(5)
-    with torch.no_grad(): again = model.base(model.base.preprocess(texts))["sentence_embedding"]
+    with torch.no_grad():
+        again = model.base(model.base.preprocess(texts))["sentence_embedding"]
     assert torch.equal(z, again) and z.requires_grad
 
 

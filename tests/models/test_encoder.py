@@ -11,17 +11,18 @@ import pytest
 import torch
 
 from make_golden import golden_learner
-from ragcun.core import read_json, UserError
+from ragcun.core import UserError, read_json
 from ragcun.data.pairs import load_pairs, pairs_to_retrieval
-from ragcun.training.config import resolve_defaults, TrainConfig
-from ragcun.training.learner import Learner
 from ragcun.models.base import hash_state, load_base
 from ragcun.models.encoder import GaussianEncoder
 from ragcun.training.closed_form import fit_closed_form
+from ragcun.training.config import TrainConfig, resolve_defaults
+from ragcun.training.learner import Learner
 from small import processed, same, small_base, transformer_folder
 
 GOLDEN = Path(__file__).parents[1]/"golden"
-TEXTS = ["what is a star", "A star is a ball of hot gas.", "how", "How does a cell of a plant make energy from light and water, and what else does it need?" * 3, "!"]
+TEXTS = ["what is a star", "A star is a ball of hot gas.", "how",
+         "How does a cell of a plant make energy from light and water, and what else does it need?" * 3, "!"]
 PROMPTS = {"query": "task: search result | query: ", "document": "title: none | text: "}
 
 
@@ -35,7 +36,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def base(place): return small_base(place/"small")
+def base(place):
+    return small_base(place/"small")
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +48,9 @@ def gemma(place):
     body = Transformer(str(transformer_folder(place/"gemma_body", "gemma")), max_seq_length=48)
     torch.manual_seed(2)
     dense = [Dense(32, 64, bias=False, activation_function=None), Dense(64, 32, bias=False, activation_function=None)]
-    SentenceTransformer(modules=[body, Pooling(32, "mean"), *dense, Normalize()], device="cpu", prompts=PROMPTS, similarity_fn_name="cosine").save(
-        str(place/"gemma"), create_model_card=False)
+    SentenceTransformer(modules=[body, Pooling(32, "mean"), *dense, Normalize()], device="cpu", prompts=PROMPTS,
+                        similarity_fn_name="cosine").save(
+                            str(place/"gemma"), create_model_card=False)
     return place/"gemma"
 
 
@@ -65,12 +68,14 @@ def test_gemma_base_loads_with_its_dense_layers_and_prompts(gemma):
 def test_gemma_refuses_fp16(gemma):
     from ragcun.models.base import check_precision
     base, _, _ = load_base(str(gemma))
-    with pytest.raises(UserError, match="gemma3_text models overflow in fp16.*Use bf16"): check_precision(base, "fp16")
+    with pytest.raises(UserError, match="gemma3_text models overflow in fp16.*Use bf16"):
+        check_precision(base, "fp16")
     assert check_precision(base, "bf16") == "bf16"
 
 
 def test_gemma_saved_model_ranks_the_same(gemma, place):
-    model = fit_closed_form(GaussianEncoder.from_base(str(gemma), None, "cpu", "no"), load_pairs(processed("train.json")), output_dim=16)
+    model = fit_closed_form(GaussianEncoder.from_base(str(gemma), None, "cpu", "no"),
+                            load_pairs(processed("train.json")), output_dim=16)
     model.save(place/"gemma_model")
     check_elsewhere(model, place/"gemma_model")
 
@@ -89,7 +94,8 @@ texts = json.loads(sys.argv[2])
 q, x = m.encode_query(texts), m.encode_document(texts)
 print(json.dumps([q.tolist(), x.tolist(), m.similarity(q, x).argsort(1, descending=True).tolist()]))
 """
-    done = subprocess.run([sys.executable, "-c", code, str(folder), json.dumps(TEXTS)], capture_output=True, text=True, cwd="/", timeout=120)
+    done = subprocess.run([sys.executable, "-c", code, str(folder), json.dumps(TEXTS)], capture_output=True, text=True,
+                          cwd="/", timeout=120)
     assert done.returncode == 0, done.stderr[-1500:]
     q, x, order = json.loads(done.stdout.splitlines()[-1])
     np.testing.assert_allclose(q, model.encode_query(TEXTS), atol=2e-5)
@@ -114,7 +120,8 @@ def test_frozen_means_frozen(base, place):
     pairs = load_pairs(processed("train.json"))
     config = resolve_defaults(TrainConfig(freeze_base=True, epochs=2, batch_size=12, mixed_precision="no"), len(pairs))
     model = GaussianEncoder.from_base(str(base), None, "cpu", "no")
-    before, head = hash_state(model.base.state_dict()), model.head.weight.detach().clone()
+    before = hash_state(model.base.state_dict())
+    head = model.head.weight.detach().clone()
     learner = Learner(model, pairs, pairs_to_retrieval(load_pairs(processed("val.json"))), config, None)
     learner.train()
     assert hash_state(model.base.state_dict()) == before and not torch.equal(model.head.weight, head)
@@ -160,8 +167,10 @@ def test_golden_checkpoint_resumes_in_this_version(place):
     "The kept checkpoint goes on to the kept end."
     folder = place/"golden_run"
     folder.mkdir()
-    for name in ("checkpoint_epoch_1.pt", "checkpoint_epoch_1.json", "metrics.jsonl"): shutil.copy(GOLDEN/name, folder/name)
-    learner = golden_learner(str(small_base(place/"golden_base", width=16, layers=1)), folder, resume_from="auto", allow_changes=True)
+    for name in ("checkpoint_epoch_1.pt", "checkpoint_epoch_1.json", "metrics.jsonl"):
+        shutil.copy(GOLDEN/name, folder/name)
+    learner = golden_learner(str(small_base(place/"golden_base", width=16, layers=1)), folder, resume_from="auto",
+                             allow_changes=True)
     learner.resume()
     assert learner.at.epoch == 1
     learner.run_epoch()
@@ -170,4 +179,5 @@ def test_golden_checkpoint_resumes_in_this_version(place):
     np.testing.assert_allclose(learner.model.head.bias.detach().numpy(), want["bias"], atol=1e-4)
 
 
-def test_same_sees_a_difference(): assert same({"a": torch.zeros(2)}, {"a": torch.tensor([0., -0.])})
+def test_same_sees_a_difference():
+    assert same({"a": torch.zeros(2)}, {"a": torch.tensor([0., -0.])})

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from ragcun.training.record import load_checkpoint, save_checkpoint
 from ragcun.core import UserError, write_json
 from ragcun.models.base import find_base, load_base
 from ragcun.models.encoder import GaussianEncoder
 from ragcun.models.saving import FORMAT, load_pt, pack_model
+from ragcun.training.record import load_checkpoint, save_checkpoint
 from small import ROOT, record, small_base
 
 COUNT = {"tried": 0, "refused": 0}
@@ -24,13 +24,16 @@ COUNT = {"tried": 0, "refused": 0}
 
 class Bomb:
     "A pickle that makes a file when it is loaded."
-    def __init__(self, path): self.path = path
+    def __init__(self, path):
+        self.path = path
 
-    def __reduce__(self): return (open, (self.path, "w"))
+    def __reduce__(self):
+        return (open, (self.path, "w"))
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory): return tmp_path_factory.mktemp("safety")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("safety")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,8 @@ def model(place):
 def refused(load, *words):
     "The load is refused in one line."
     COUNT["tried"] += 1
-    with pytest.raises(UserError) as e: load()
+    with pytest.raises(UserError) as e:
+        load()
     assert "\n" not in str(e.value) and all(w in str(e.value) for w in words), str(e.value)
     COUNT["refused"] += 1
 
@@ -68,13 +72,16 @@ def pickles(path, marker):
 def test_pickles_that_run_code_are_refused(tmp_path):
     marker = str(tmp_path/"exploded")
     for path in pickles(tmp_path, marker):
-        for load in (load_pt, GaussianEncoder.load, load_checkpoint): refused(lambda: load(path))  # noqa: B023
+        for load in (load_pt, GaussianEncoder.load, load_checkpoint):
+            refused(lambda: load(path))  # noqa: B023
     assert not os.path.exists(marker)
-    with open(tmp_path/"raw.pt", "rb") as f: pickle.load(f).close()
+    with open(tmp_path/"raw.pt", "rb") as f:
+        pickle.load(f).close()
     assert os.path.exists(marker)  # the bomb works
 
 
-@pytest.mark.parametrize("name", ["../escape", "/abs/escape", "a/../../escape", "..", "", "model/../../../escape", "a\0b", "a/../b/../../escape"])
+@pytest.mark.parametrize("name", ["../escape", "/abs/escape", "a/../../escape", "..", "", "model/../../../escape",
+                                  "a\0b", "a/../b/../../escape"])
 def test_paths_that_leave_the_folder_are_refused(tmp_path, model, place, name):
     packed = load_pt(place/"best_model.pt")
     packed["files"][name] = torch.zeros(3, dtype=torch.uint8)
@@ -91,7 +98,8 @@ def test_entries_that_are_no_files_are_refused(tmp_path, model, place, value):
     refused(lambda: GaussianEncoder.load(tmp_path/"bad.pt", "cpu"))
 
 
-@pytest.mark.parametrize("what", [{}, {"format": "ragcun-9"}, {"format": FORMAT}, {"format": FORMAT, "files": {}}, [1, 2], 7, {"format": FORMAT, "files": [1]}])
+@pytest.mark.parametrize("what", [{}, {"format": "ragcun-9"}, {"format": FORMAT}, {"format": FORMAT, "files": {}},
+                                  [1, 2], 7, {"format": FORMAT, "files": [1]}])
 def test_other_pt_files_are_refused(tmp_path, what):
     torch.save(what, tmp_path/"bad.pt")
     refused(lambda: GaussianEncoder.load(tmp_path/"bad.pt", "cpu"))
@@ -99,9 +107,11 @@ def test_other_pt_files_are_refused(tmp_path, what):
 
 
 def test_a_zip_bomb_or_text_is_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path/"z.pt", "w", zipfile.ZIP_DEFLATED) as z: z.writestr("archive/data.pkl", b"\0"*10**7)
+    with zipfile.ZipFile(tmp_path/"z.pt", "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("archive/data.pkl", b"\0"*10**7)
     (tmp_path/"t.pt").write_text("hello")
-    for name in ("z.pt", "t.pt"): refused(lambda: GaussianEncoder.load(tmp_path/name, "cpu"))  # noqa: B023
+    for name in ("z.pt", "t.pt"):
+        refused(lambda: GaussianEncoder.load(tmp_path/name, "cpu"))  # noqa: B023
 
 
 def swap(folder, name, change):
@@ -116,13 +126,16 @@ def flipped(data):
     return bytes(data)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "ragcun.safetensors", "ragcun.json", "modules.json", "config.json"])
+@pytest.mark.parametrize("name",
+                         ["model.safetensors", "ragcun.safetensors", "ragcun.json", "modules.json", "config.json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone", "empty"])
 def test_damaged_model_files_are_refused(tmp_path, model, place, name, damage):
     shutil.copytree(place/"model", tmp_path/"m")
     found = next(p for p in (tmp_path/"m").rglob(name))
-    if damage == "gone": found.unlink()
-    else: swap(found.parent, name, {"cut": lambda d: d[:len(d)//2], "flip": flipped, "empty": lambda d: b""}[damage])
+    if damage == "gone":
+        found.unlink()
+    else:
+        swap(found.parent, name, {"cut": lambda d: d[:len(d)//2], "flip": flipped, "empty": lambda d: b""}[damage])
     if damage == "flip" and name.endswith(".json"): return  # may be a harmless space
     refused(lambda: GaussianEncoder.load(tmp_path/"m", "cpu"))
 
@@ -133,7 +146,8 @@ def test_files_of_two_models_are_not_mixed(tmp_path, model, place):
     for name in ("ragcun.safetensors", "ragcun.json"):
         shutil.copytree(place/"model", tmp_path/name)
         shutil.copy(tmp_path/"other"/name, tmp_path/name/name)
-        if name == "ragcun.safetensors": refused(lambda: GaussianEncoder.load(tmp_path/name, "cpu"), "mixed")  # noqa: B023
+        if name == "ragcun.safetensors":
+            refused(lambda: GaussianEncoder.load(tmp_path/name, "cpu"), "mixed")  # noqa: B023
     narrow = other.truncate(4)
     narrow.save(tmp_path/"narrow")
     shutil.copytree(place/"model", tmp_path/"dims")
@@ -144,7 +158,9 @@ def test_files_of_two_models_are_not_mixed(tmp_path, model, place):
 def remote_code(folder, place, marker):
     "A base whose configuration names code of its own."
     shutil.copytree(place/"small"/"base", folder)
-    (folder/"evil.py").write_text(f"open({str(marker)!r}, 'w')\nfrom sentence_transformers.sentence_transformer.modules import Normalize\nclass Evil(Normalize): pass\n")
+    (folder/"evil.py").write_text(f"open({str(marker)!r}, 'w')\n"
+                                  "from sentence_transformers.sentence_transformer.modules import Normalize\n"
+                                  "class Evil(Normalize): pass\n")
     import json
     modules = json.loads((folder/"modules.json").read_text())
     modules.append({"idx": len(modules), "name": "9", "path": "", "type": "evil.Evil"})
@@ -156,8 +172,10 @@ def remote_code(folder, place, marker):
 
 def test_code_of_a_base_does_not_run(tmp_path, model, place):
     folder = remote_code(tmp_path/"base", place, tmp_path/"ran")
-    try: load_base(folder)
-    except UserError: COUNT["refused"] += 1
+    try:
+        load_base(folder)
+    except UserError:
+        COUNT["refused"] += 1
     COUNT["tried"] += 1
     assert not (tmp_path/"ran").exists()
 
@@ -191,17 +209,26 @@ def unsafe_calls(tree):
         if not isinstance(node, ast.Call): continue
         name = ast.unparse(node.func)
         keys = {k.arg: ast.unparse(k.value) for k in node.keywords}
-        if name == "torch.load" and keys.get("weights_only") != "True": yield name
-        if name in ("pickle.load", "pickle.loads", "joblib.load", "eval", "exec", "os.system", "yaml.load", "yaml.unsafe_load", "marshal.loads"): yield name
-        if name.endswith("np.load") and keys.get("allow_pickle", "False") != "False": yield name
-        if name.startswith("subprocess.") and keys.get("shell") == "True": yield name
-        if keys.get("trust_remote_code") == "True": yield name
-        if name.endswith("extractall"): yield name
+        if name == "torch.load" and keys.get("weights_only") != "True":
+            yield name
+        if name in ("pickle.load", "pickle.loads", "joblib.load", "eval", "exec", "os.system", "yaml.load",
+                    "yaml.unsafe_load", "marshal.loads"):
+            yield name
+        if name.endswith("np.load") and keys.get("allow_pickle", "False") != "False":
+            yield name
+        if name.startswith("subprocess.") and keys.get("shell") == "True":
+            yield name
+        if keys.get("trust_remote_code") == "True":
+            yield name
+        if name.endswith("extractall"):
+            yield name
 
 
 def test_no_unsafe_call_in_the_package():
-    for path in (ROOT/"ragcun").glob("*.py"): assert not list(unsafe_calls(ast.parse(path.read_text()))), path.name
-    assert list(unsafe_calls(ast.parse("torch.load(p); pickle.loads(b); f(trust_remote_code=True)"))) == ["torch.load", "pickle.loads", "f"]
+    for path in (ROOT/"ragcun").glob("*.py"):
+        assert not list(unsafe_calls(ast.parse(path.read_text()))), path.name
+    assert (list(unsafe_calls(ast.parse("torch.load(p); pickle.loads(b); f(trust_remote_code=True)")))
+            == ["torch.load", "pickle.loads", "f"])
 
 
 def test_figures():

@@ -1,4 +1,5 @@
-"""The no-answer rule: against plain code, at its limits, on disk, in an index, and in an index folder of an earlier version."""
+"""The no-answer rule: against plain code, at its limits, on disk, in an index, and in an index folder of an earlier
+version."""
 import dataclasses
 import json
 import math
@@ -8,16 +9,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.stats import norm
 
-from ragcun.evaluation.abstention import auroc
-from ragcun.retrieval.no_answer import (
-    AnswerRule, CANDIDATES, Candidates, choose_share, FEW, fit_answer_rule, LETTERS, load_rule, save_rule, SHARES,
-    word_weights, words_of,
-)
 from ragcun.core import UserError
-from ragcun.retrieval.hits import filter_function, Found, in_blocks
-from ragcun.retrieval.words import HybridRetriever
+from ragcun.evaluation.abstention import auroc
+from ragcun.retrieval.hits import Found, filter_function, in_blocks
+from ragcun.retrieval.no_answer import (CANDIDATES, FEW, LETTERS, SHARES, AnswerRule, Candidates, choose_share,
+                                        fit_answer_rule, load_rule, save_rule, word_weights, words_of)
 from ragcun.retrieval.retriever import GaussianRetriever
-
+from ragcun.retrieval.words import HybridRetriever
 from tiny_encoder import TinyEncoder
 
 WORDS = "ice sea bee heart blood light gene cell star moon tree rock wind fire code disk node key lock page".split()
@@ -25,7 +23,8 @@ some_texts = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).m
 
 
 def slow_weight(word, texts):
-    k, n = max(1, sum(word in t.split() for t in texts)), len(texts)
+    k = max(1, sum(word in t.split() for t in texts))
+    n = len(texts)
     return math.log(1 + (n - k + .5) / (k + .5))
 
 
@@ -35,11 +34,13 @@ def test_coverage_is_the_share_of_weight(texts, asked):
     rule = AnswerRule(*word_weights(texts))
     for text, got in zip(texts, rule.coverage(" ".join(asked), texts), strict=True):
         total = sum(slow_weight(w, texts) for w in set(asked))
-        assert got == pytest.approx(sum(slow_weight(w, texts) for w in set(asked) & set(text.split())) / total, abs=2e-4)
+        assert got == pytest.approx(sum(slow_weight(w, texts) for w in set(asked) & set(text.split())) / total,
+                                    abs=2e-4)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=12), st.floats(0, 4), st.floats(0, 900), st.lists(st.booleans(), min_size=12, max_size=12))
+@given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=12), st.floats(0, 4), st.floats(0, 900),
+       st.lists(st.booleans(), min_size=12, max_size=12))
 def test_the_score_by_hand(p, share, norm2, holds):
     rule = AnswerRule({}, 2., share, 400., 30.)
     texts = ["ice" if h else "sea" for h in holds[:len(p)]]
@@ -52,16 +53,20 @@ def test_limits():
     rule = AnswerRule({}, 1., 1., 10., 1.)
     assert rule.log_p(Candidates("x", 5., [], np.array([]))) == 0.
     for p in (0., 1., 1e-300):
-        with np.errstate(divide="ignore"): assert np.isfinite(rule.log_p(Candidates("x", 5., ["x"], np.log([p]))))
-    assert words_of("Ice, ICE and die Brücke") == {"ice", "and", "die", "brücke"} and words_of("x" * LETTERS + " hidden") == {"x" * LETTERS}
+        with np.errstate(divide="ignore"):
+            assert np.isfinite(rule.log_p(Candidates("x", 5., ["x"], np.log([p]))))
+    assert (words_of("Ice, ICE and die Brücke") == {"ice", "and", "die", "brücke"}
+            and words_of("x" * LETTERS + " hidden") == {"x" * LETTERS})
     assert rule.coverage("?!", ["x"]).tolist() == [0.]                      # a question without words
     assert word_weights([]) and 0. in SHARES
 
 
 def made(n, seed, agree):
     rng = np.random.default_rng(seed)
-    right = [Candidates("ice sea", 30 + rng.normal(), ["ice sea" if rng.uniform() < agree else "bee"], np.log([rng.uniform() ** 3])) for _ in range(n)]
-    wrong = [Candidates("ice sea", 30 + rng.normal(), ["ice sea" if rng.uniform() < .3 else "bee"], np.log([rng.uniform()])) for _ in range(n)]
+    right = [Candidates("ice sea", 30 + rng.normal(), ["ice sea" if rng.uniform() < agree else "bee"],
+                        np.log([rng.uniform() ** 3])) for _ in range(n)]
+    wrong = [Candidates("ice sea", 30 + rng.normal(), ["ice sea" if rng.uniform() < .3 else "bee"],
+                        np.log([rng.uniform()])) for _ in range(n)]
     return right, wrong
 
 
@@ -77,12 +82,13 @@ def test_the_chosen_share_is_the_best_and_holds_on_new_questions(agree):
     assert areas[SHARES.index(share)] == pytest.approx(max(areas), abs=1e-5)
     new = made(300, 1, agree)
     assert area(share, new) >= area(0., new) - .02
-    assert choose_share(rule, wrong, right) != share or agree == .3                   # the other way round it chooses otherwise
+    assert choose_share(rule, wrong, right) != share or agree == .3  # the other way round it chooses otherwise
 
 
 def test_few_questions_do_not_choose():
     right, wrong = made(FEW - 1, 0, 1.)
-    assert fit_answer_rule(["ice", "sea"], right, wrong).share == 1. and fit_answer_rule(["ice"], right[:1], wrong).spread == 0.
+    assert (fit_answer_rule(["ice", "sea"], right, wrong).share == 1.
+            and fit_answer_rule(["ice"], right[:1], wrong).spread == 0.)
     more = made(FEW, 0, 1.)
     assert fit_answer_rule(["ice", "sea"] * 9, *more).share > 1.
 
@@ -91,9 +97,11 @@ def test_files(tmp_path):
     rule = AnswerRule({"ice": 1.25, "ß": 2.}, 3., .5, 400., 20.)
     save_rule(tmp_path/"r.json", rule)
     assert load_rule(tmp_path/"r.json") == rule
-    for bad in ({}, [], {"weights": [], "unseen": 1, "share": 1, "usual": 1, "spread": 1}, {"weights": {"a": "b"}, "unseen": 1, "share": 1, "usual": 1, "spread": 1}):
+    for bad in ({}, [], {"weights": [], "unseen": 1, "share": 1, "usual": 1, "spread": 1},
+                {"weights": {"a": "b"}, "unseen": 1, "share": 1, "usual": 1, "spread": 1}):
         (tmp_path/"r.json").write_text(json.dumps(bad))
-        with pytest.raises(UserError, match="no-answer rule"): load_rule(tmp_path/"r.json")
+        with pytest.raises(UserError, match="no-answer rule"):
+            load_rule(tmp_path/"r.json")
 
 
 def filled(where=None, n=300):
@@ -113,7 +121,7 @@ def test_an_index_keeps_its_rule(tmp_path):
     assert again.rule == index.rule and again.answer_limit == limit
     assert len(list((tmp_path/"index").glob("answer-*.json"))) == 1
     values = index.answer_values(ask[200:])
-    for top_k in (1, 3, 20):                                                  # the verdict does not depend on how many hits are shown
+    for top_k in (1, 3, 20):  # the verdict does not depend on how many hits are shown
         results = again.search(ask[200:], top_k=top_k)
         assert [r.answered for r in results] == (values <= limit).tolist() and all(len(r) == top_k for r in results)
         np.testing.assert_allclose([r.value for r in results], values, rtol=1e-4)
@@ -124,7 +132,8 @@ def test_an_index_keeps_its_rule(tmp_path):
     copy = index.save(tmp_path/"copy")
     assert copy.rule == index.rule and len(index.answer_values(ask[:2], [["0"], []])) == 2
     index.calibrate(ask[:100], ids[:100], alpha=.2)
-    assert again.search(ask[200]).limit == index.answer_limit and again.rule == index.rule and len(list((tmp_path/"index").glob("answer-*.json"))) == 1
+    assert (again.search(ask[200]).limit == index.answer_limit and again.rule == index.rule
+            and len(list((tmp_path/"index").glob("answer-*.json"))) == 1)
 
 
 def test_left_out_answers_are_not_seen():
@@ -147,7 +156,8 @@ def test_an_earlier_index_folder_decides_by_e_values(tmp_path):
     path.write_text(json.dumps(manifest))
     old = GaussianRetriever(index.model, tmp_path/"index")
     assert old.rule is None
-    for r in old.search(ask[:20]): assert r.answered == (min(h.e_value for h in r) <= .25) and r.value is None
+    for r in old.search(ask[:20]):
+        assert r.answered == (min(h.e_value for h in r) <= .25) and r.value is None
 
 
 def test_hybrid_takes_the_verdict_of_its_index():
@@ -155,7 +165,8 @@ def test_hybrid_takes_the_verdict_of_its_index():
     index.calibrate(ask[:200], [[i] for i in docs][:200], alpha=.1)
     both = HybridRetriever(index)
     for q in ask[200:220]:
-        a, b = both.search(q, top_k=3), index.search(q, top_k=3)
+        a = both.search(q, top_k=3)
+        b = index.search(q, top_k=3)
         assert a.answered == b.answered and a.value == pytest.approx(b.value, rel=1e-4) and len(a) == 3
 
 
@@ -170,7 +181,8 @@ def test_filters():
     found = Found(0., 0, "a", "t", {"lang": "en", "tags": ["x"]}, np.zeros(1))
     assert filter_function({"lang": "en"})(found) and not filter_function({"lang": "en", "year": 1})(found)
     assert filter_function(lambda m: "x" in m["tags"])(found)
-    with pytest.raises(UserError, match="filter"): filter_function(3)
+    with pytest.raises(UserError, match="filter"):
+        filter_function(3)
 
 
 def test_the_command_sets_the_limit_from_questions_with_known_answers(tmp_path, capsys, monkeypatch):
@@ -179,15 +191,20 @@ def test_the_command_sets_the_limit_from_questions_with_known_answers(tmp_path, 
     from small import small_base
     monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path/"cache"))
     GaussianEncoder.from_base(str(small_base(tmp_path)), None, "cpu", "no").save(tmp_path/"model")
-    words = "star cell water planet energy light computer network language plant earth code program machine data model".split()
+    words = ("star cell water planet energy light computer network language plant earth code program "
+             "machine data model".split())
     texts = [f"{a} and {b} {a}" for a in words for b in words if a < b]
-    (tmp_path/"documents.jsonl").write_text("\n".join(json.dumps({"_id": f"d{i}", "text": t}) for i, t in enumerate(texts)))
+    (tmp_path/"documents.jsonl").write_text("\n".join(json.dumps({"_id": f"d{i}", "text": t})
+                                                      for i, t in enumerate(texts)))
     beir = tmp_path/"beir"
     (beir/"qrels").mkdir(parents=True)
     (beir/"corpus.jsonl").write_text((tmp_path/"documents.jsonl").read_text())
-    (beir/"queries.jsonl").write_text("\n".join(json.dumps({"_id": f"q{i}", "text": t.replace("and", "with")}) for i, t in enumerate(texts)))
-    (beir/"qrels"/"dev.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(f"q{i}\td{i}\t1" for i in range(len(texts))))
-    command = ["index", "--model_path", str(tmp_path/"model"), "--documents", str(tmp_path/"documents.jsonl"), "--index_dir", str(tmp_path/"ix"), "--device", "cpu"]
+    (beir/"queries.jsonl").write_text("\n".join(json.dumps({"_id": f"q{i}", "text": t.replace("and", "with")})
+                                                for i, t in enumerate(texts)))
+    (beir/"qrels"/"dev.tsv").write_text("query-id\tcorpus-id\tscore\n"
+                                        + "\n".join(f"q{i}\td{i}\t1" for i in range(len(texts))))
+    command = ["index", "--model_path", str(tmp_path/"model"), "--documents", str(tmp_path/"documents.jsonl"),
+               "--index_dir", str(tmp_path/"ix"), "--device", "cpu"]
     assert main([*command, "--questions", str(beir), "--alpha", ".2"]) == 0
     assert f"limit of an answer from {len(texts)} questions" in capsys.readouterr().out
     assert json.loads((tmp_path/"ix"/"manifest.json").read_text())["answer_limit"] != 1

@@ -5,10 +5,9 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from ragcun.core import UserError
-from ragcun.retrieval.quantization import (
-    allot_bits, fit_quantizer, lloyd_max, QuantizedStore, Quantizer, RotatedQuantizer,
-)
 from ragcun.retrieval.hits import Batch
+from ragcun.retrieval.quantization import (QuantizedStore, Quantizer, RotatedQuantizer, allot_bits,
+                                           fit_quantizer, lloyd_max)
 
 
 @pytest.mark.parametrize("bits,error", [(1, .3634), (2, .1175), (3, .03454), (4, .009497)])
@@ -53,12 +52,15 @@ def test_codes_come_back_whatever_the_bits(bits, seed):
 
 
 def test_allotted_bits_beat_equal_and_random_ones():
-    rho, rng = np.linspace(.95, .05, 48), np.random.default_rng(1)
+    rho = np.linspace(.95, .05, 48)
+    rng = np.random.default_rng(1)
     bits = allot_bits(rho, 2)
     weight = rho ** 2 / (1 - rho ** 2)
-    damage = lambda b: sum(w * lloyd_max(int(k))[2] for w, k in zip(weight, b, strict=True))
+    def damage(b):
+        return sum(w * lloyd_max(int(k))[2] for w, k in zip(weight, b, strict=True))
     assert bits.sum() == 96 and damage(bits) < damage(np.full(48, 2))
-    for _ in range(20): assert damage(bits) <= damage(rng.permutation(bits)) + 1e-12
+    for _ in range(20):
+        assert damage(bits) <= damage(rng.permutation(bits)) + 1e-12
     for i, j in ((0, 20), (20, 0), (3, 40)):                # moving any bit makes it worse
         moved = bits.copy()
         if moved[i] < 8 and moved[j] > 0:
@@ -68,9 +70,11 @@ def test_allotted_bits_beat_equal_and_random_ones():
 
 
 def test_asymmetric_distances_are_those_of_decoded_vectors():
-    rho, rng = np.linspace(.9, .1, 20), np.random.default_rng(2)
+    rho = np.linspace(.9, .1, 20)
+    rng = np.random.default_rng(2)
     store = QuantizedStore(rho, allot_bits(rho, 3))
-    z, gain = rng.standard_normal((500, 20)), rho / np.sqrt(1 - rho ** 2)
+    z = rng.standard_normal((500, 20))
+    gain = rho / np.sqrt(1 - rho ** 2)
     ids = [str(i) for i in range(500)]
     store.add(Batch(ids, ids, [{}] * 500, (z * gain).astype(np.float32)))
     u = (rng.standard_normal((7, 20)) / np.sqrt(1 - rho ** 2)).astype(np.float32)
@@ -81,29 +85,36 @@ def test_asymmetric_distances_are_those_of_decoded_vectors():
 
 
 def test_fitted_quantizer_adapts_and_a_dead_coordinate_is_harmless():
-    rng, rho = np.random.default_rng(3), np.linspace(.9, .1, 24)
+    rng = np.random.default_rng(3)
+    rho = np.linspace(.9, .1, 24)
     z = rng.standard_normal((800, 24)) * np.linspace(2, .2, 24) + 1
     z[:, 5] = .7                                             # a coordinate that never varies
-    fitted, plain = fit_quantizer(z, rho, 2), Quantizer(2, 24)
-    assert fitted.bits[5] == 0 and np.allclose(fitted.decode(fitted.encode(z))[:, 5], .7, atol=1e-5) and fitted.width == plain.width
+    fitted = fit_quantizer(z, rho, 2)
+    plain = Quantizer(2, 24)
+    assert (fitted.bits[5] == 0 and np.allclose(fitted.decode(fitted.encode(z))[:, 5], .7, atol=1e-5)
+            and fitted.width == plain.width)
     error = [np.mean((q.decode(q.encode(z)) - z) ** 2) for q in (fitted, plain)]
     assert error[0] < error[1]
 
 
 def test_bad_input():
-    for wrong in (lambda: Quantizer(4, 8).encode(np.zeros((2, 7))), lambda: Quantizer(4, 2).encode(np.array([[1., np.inf]])), lambda: lloyd_max(12)):
-        with pytest.raises(UserError): wrong()
+    for wrong in (lambda: Quantizer(4, 8).encode(np.zeros((2, 7))),
+                  lambda: Quantizer(4, 2).encode(np.array([[1., np.inf]])), lambda: lloyd_max(12)):
+        with pytest.raises(UserError):
+            wrong()
 
 
 def test_the_retriever_works_on_codes():
-    from tiny_encoder import TinyEncoder
     from ragcun.retrieval.retriever import GaussianRetriever
+    from tiny_encoder import TinyEncoder
     model = TinyEncoder()
     docs = [f"text {i} and {i * 7 % 50}" for i in range(200)]
-    full, short = GaussianRetriever(model), GaussianRetriever(model, store=QuantizedStore(model.rho_numpy, 4))
+    full = GaussianRetriever(model)
+    short = GaussianRetriever(model, store=QuantizedStore(model.rho_numpy, 4))
     full.add(docs)
     short.add(docs)
-    a, b = full.search(docs[17], top_k=3), short.search(docs[17], top_k=3)
+    a = full.search(docs[17], top_k=3)
+    b = short.search(docs[17], top_k=3)
     assert a[0].id == b[0].id and abs(a[0].evidence - b[0].evidence) < 1 and short.add(docs) == 0
 
 
@@ -113,23 +124,27 @@ def damage(code, z, rho):
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_rotation_keeps_the_theory_on_the_law_and_mends_what_is_off_it(bits):
-    rng, rho = np.random.default_rng(bits), np.linspace(.9, .1, 96)
+    rng = np.random.default_rng(bits)
+    rho = np.linspace(.9, .1, 96)
     z = rng.standard_normal((4000, 96))
     even = RotatedQuantizer(np.full(96, .6), bits)
     assert np.mean((even.decode(even.encode(z)) - z) ** 2) == pytest.approx(lloyd_max(bits)[2], rel=.02)
     assert damage(RotatedQuantizer(rho, bits), z, rho) < 1.02 * damage(Quantizer(bits, 96), z, rho)
-    off = z * rng.choice([.2, 1.4], 96) + rng.normal(0, .8, 96)                           # as far off as real coordinates, and further
+    off = z * rng.choice([.2, 1.4], 96) + rng.normal(0, .8, 96)  # as far off as real coordinates, and further
     skew = rng.standard_exponential((4000, 96)) - 1
-    for x in (off, skew): assert damage(RotatedQuantizer(rho, bits), x, rho) < .9 * damage(Quantizer(bits, 96), x, rho)
+    for x in (off, skew):
+        assert damage(RotatedQuantizer(rho, bits), x, rho) < .9 * damage(Quantizer(bits, 96), x, rho)
 
 
 def test_the_shrinkage_after_rotation_is_the_best_linear_one():
-    rng, rho = np.random.default_rng(0), np.linspace(.95, .05, 64)
-    z, code = rng.standard_normal((20_000, 64)), RotatedQuantizer(np.linspace(.95, .05, 64), 1)
+    rng = np.random.default_rng(0)
+    rho = np.linspace(.95, .05, 64)
+    z = rng.standard_normal((20_000, 64))
+    code = RotatedQuantizer(np.linspace(.95, .05, 64), 1)
     back = code.decode(code.encode(z))
-    slope = (back * z).mean(0) / (back ** 2).mean(0)                                      # 1 when no rescaling of a coordinate would help
+    slope = (back * z).mean(0) / (back ** 2).mean(0)  # 1 when no rescaling of a coordinate would help
     assert np.abs(slope - 1).max() < .08 and damage(code, z, rho) > 0
-    assert np.abs(slope * 1.3 - 1).max() > .25                                            # what a wrong factor would give
+    assert np.abs(slope * 1.3 - 1).max() > .25  # what a wrong factor would give
 
 
 @settings(max_examples=30, deadline=None)
@@ -137,7 +152,8 @@ def test_the_shrinkage_after_rotation_is_the_best_linear_one():
 def test_rotated_codes_have_their_width_and_depend_on_the_seed_only(dim, bits, seed):
     rho = np.linspace(.9, .05, dim)
     z = np.random.default_rng(seed).standard_normal((5, dim))
-    a, b = RotatedQuantizer(rho, bits, seed), RotatedQuantizer(rho, bits, seed)
+    a = RotatedQuantizer(rho, bits, seed)
+    b = RotatedQuantizer(rho, bits, seed)
     assert a.width == -(-bits * dim // 8) and a.encode(z).shape == (5, a.width) and (a.encode(z) == b.encode(z)).all()
     assert a.decode(a.encode(z)).shape == (5, dim) and np.isfinite(a.decode(a.encode(1e6 * z))).all()
 
@@ -145,9 +161,12 @@ def test_rotated_codes_have_their_width_and_depend_on_the_seed_only(dim, bits, s
 def test_a_store_takes_bits_or_a_quantiser():
     rho = np.linspace(.9, .1, 16)
     mine = fit_quantizer(np.random.default_rng(0).standard_normal((50, 16)), rho, 2)
-    kinds = {4: RotatedQuantizer, 2: Quantizer, 1: Quantizer, mine: Quantizer, RotatedQuantizer(rho, 1): RotatedQuantizer}
-    for given_, kind in kinds.items(): assert type(QuantizedStore(rho, given_).coder) is kind
+    kinds = {4: RotatedQuantizer, 2: Quantizer, 1: Quantizer, mine: Quantizer,
+             RotatedQuantizer(rho, 1): RotatedQuantizer}
+    for given_, kind in kinds.items():
+        assert type(QuantizedStore(rho, given_).coder) is kind
     assert type(QuantizedStore(np.full(16, .5), 2).coder) is RotatedQuantizer
     assert QuantizedStore(rho, mine).coder is mine and type(QuantizedStore(rho, allot_bits(rho, 2)).coder) is Quantizer
     for bad in (np.zeros((2, 5)), np.full((1, 16), np.nan)):
-        with pytest.raises(UserError): RotatedQuantizer(rho, 2).encode(bad)
+        with pytest.raises(UserError):
+            RotatedQuantizer(rho, 2).encode(bad)

@@ -1,4 +1,5 @@
-"""The retriever over both stores: parity with brute force and faiss, durability under kill -9, readers beside a writer, and bad input."""
+"""The retriever over both stores: parity with brute force and faiss, durability under kill -9, readers beside a
+writer, and bad input."""
 import json
 import os
 import random
@@ -13,10 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ragcun.core import UserError, write_json
-from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.retrieval.hits import Batch
+from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.retrieval.stores import LanceStore, MemoryStore, read_manifest, writer_lock
-
 from tiny_encoder import TinyEncoder
 
 WORDS = "ice sea bee heart blood light gene cell star moon tree rock wind fire code disk node key lock page".split()
@@ -29,7 +29,8 @@ def texts(n, seed=0):
 
 def batch(n, dim=24, start=0, seed=0):
     ids = [f"d{i}" for i in range(start, start + n)]
-    return Batch(ids, [f"text {i}" for i in ids], [{"n": i} for i in range(start, start + n)], np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32))
+    return Batch(ids, [f"text {i}" for i in ids], [{"n": i} for i in range(start, start + n)],
+                 np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32))
 
 
 @pytest.fixture(params=["memory", "lance"])
@@ -71,7 +72,8 @@ def test_ties_come_in_order_of_arrival(store):
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.sampled_from(["add", "delete", "update"]), st.integers(0, 30), st.integers(1, 8)), max_size=8))
+@given(st.lists(st.tuples(st.sampled_from(["add", "delete", "update"]), st.integers(0, 30), st.integers(1, 8)),
+                max_size=8))
 def test_memory_and_disk_stay_the_same(tmp_path_factory, steps):
     stores = [MemoryStore(6), LanceStore(tmp_path_factory.mktemp("s"), 6)]
     for number, (what, start, n) in enumerate(steps):
@@ -80,9 +82,12 @@ def test_memory_and_disk_stay_the_same(tmp_path_factory, steps):
             known = s.ids()
             if what == "add":
                 keep = [i for i, name in enumerate(b.ids) if name not in known]
-                if keep: s.add(b.take(keep))
-            elif what == "delete": s.delete(b.ids)
-            else: s.replace(b)
+                if keep:
+                    s.add(b.take(keep))
+            elif what == "delete":
+                s.delete(b.ids)
+            else:
+                s.replace(b)
     u = np.random.default_rng(3).standard_normal((2, 6)).astype(np.float32)
     a, b = ([[(f.id, f.text, f.distance) for f in row] for row in s.search(u, 50)] for s in stores)
     assert len(stores[0]) == len(stores[1]) and a == b
@@ -91,15 +96,18 @@ def test_memory_and_disk_stay_the_same(tmp_path_factory, steps):
 
 def test_evidence_is_the_density_ratio_in_both_backends(tmp_path):
     from scipy.stats import multivariate_normal as mvn, norm
-    model, docs = TinyEncoder(), texts(80)
+    model = TinyEncoder()
+    docs = texts(80)
     memory = GaussianRetriever(model)
     memory.add(docs)
     disk = GaussianRetriever(model, tmp_path/"i")
     disk.add(docs)
     a, b = (r.search("ice sea bee", top_k=6) for r in (memory, disk))
     assert a.to_json() == b.to_json()
-    q, x = model.embed(["ice sea bee"], "query")[0].astype(float), model.embed([a[0].text])[0].astype(float)
-    by_hand = sum(mvn([0, 0], [[1, r], [r, 1]]).logpdf([q[i], x[i]]) - norm.logpdf(q[i]) - norm.logpdf(x[i]) for i, r in enumerate(model.rho_numpy))
+    q = model.embed(["ice sea bee"], "query")[0].astype(float)
+    x = model.embed([a[0].text])[0].astype(float)
+    by_hand = sum(mvn([0, 0], [[1, r], [r, 1]]).logpdf([q[i], x[i]]) - norm.logpdf(q[i]) - norm.logpdf(x[i])
+                  for i, r in enumerate(model.rho_numpy))
     assert np.isclose(a[0].raw_evidence, by_hand, atol=1e-4)
     assert np.isclose(a[0].evidence, -.5 + .3 * by_hand, atol=1e-4)
     assert np.isclose(a[0].e_value, 80 * a[0].p_value)
@@ -109,10 +117,12 @@ def test_evidence_is_the_density_ratio_in_both_backends(tmp_path):
 
 def test_open_needs_only_the_folder_and_a_second_add_nothing(tmp_path, monkeypatch):
     import ragcun.models.evidence
-    model, docs = TinyEncoder(), texts(60)
+    model = TinyEncoder()
+    docs = texts(60)
     disk = GaussianRetriever(model, tmp_path/"i")
     assert disk.add(docs) == 60 and disk.add(docs) == 0
-    monkeypatch.setattr(ragcun.models.encoder.GaussianEncoder, "load", classmethod(lambda cls, p, device="auto": TinyEncoder.load(p)))
+    monkeypatch.setattr(ragcun.models.encoder.GaussianEncoder, "load",
+                        classmethod(lambda cls, p, device="auto": TinyEncoder.load(p)))
     again = GaussianRetriever.open(tmp_path/"i")
     assert again.search(docs[3], top_k=1)[0].text == docs[3] and again.null is not None
     assert again.search(docs[3]).to_json() == disk.search(docs[3]).to_json()
@@ -127,8 +137,10 @@ def test_streaming_add_filters_update_delete():
     got = index.search(["ice", "sea"], top_k=4, filter={"even": True})
     assert all(h.metadata["even"] for r in got for h in r) and all(len(r) == 4 for r in got)
     assert len(index.search("ice", top_k=30, filter={"even": True})) == 25
-    assert len(index.search("ice", top_k=3, filter={"nothing": 1})) == 0 and not index.search("ice", filter={"nothing": 1}).answered
-    assert index.update([{"id": 3, "text": "new words"}]) == 1 and index.delete("4") == 1 and index.delete(["4"]) == 0 and len(index) == 49
+    assert (len(index.search("ice", top_k=3, filter={"nothing": 1})) == 0
+            and not index.search("ice", filter={"nothing": 1}).answered)
+    assert (index.update([{"id": 3, "text": "new words"}]) == 1 and index.delete("4") == 1 and index.delete(["4"]) == 0
+            and len(index) == 49)
     assert index.search("new words", top_k=1)[0].id == "3"
     empty = GaussianRetriever(TinyEncoder()).search("anything")
     assert len(empty) == 0 and not empty.answered and json.dumps(empty.to_json())
@@ -138,7 +150,8 @@ def test_max_e_value_drops_and_answered_tells():
     index = GaussianRetriever(TinyEncoder())
     docs = texts(300)
     index.add(docs)
-    all_hits, few = index.search(docs[5], top_k=10), index.search(docs[5], top_k=10, max_e_value=.5)
+    all_hits = index.search(docs[5], top_k=10)
+    few = index.search(docs[5], top_k=10, max_e_value=.5)
     assert len(all_hits) == 10 and 1 <= len(few) < 10 and few[0] == all_hits[0] and few.answered
     assert all(h.e_value <= .5 for h in few) and not index.search("zebra", max_e_value=1e-9).answered
 
@@ -152,21 +165,26 @@ def test_calibrate_keeps_its_rate():
     rest = index.answer_values(ask[300:], [[str(i)] for i in range(300, 400)])
     assert (rest <= index.answer_limit).mean() <= .1 + 3 * np.sqrt(.09 / 100)
     assert index.null.questions == 150
-    with pytest.raises(UserError, match="lists of relevant"): index.calibrate(["a"], [])
+    with pytest.raises(UserError, match="lists of relevant"):
+        index.calibrate(["a"], [])
 
 
 def test_bad_input_is_one_line(tmp_path, caplog):
     index = GaussianRetriever(TinyEncoder())
-    cases = [(lambda: index.search(" \n"), "empty"), (lambda: index.search([]), None), (lambda: index.search("x", filter=3), "filter"),
-             (lambda: index.add([None]), "null"), (lambda: index.add([{"text": "a", "metadata": {"x": float("nan")}}]), "JSON"),
-             (lambda: index.add_vectors(["a"], np.full((1, 16), np.inf)), "infinite"), (lambda: index.add_vectors(["a"], np.zeros((1, 3))), "shape"),
-             (lambda: index.add([("i", "a"), ("i", "b")]), "different texts"), (lambda: GaussianRetriever.open(tmp_path), "not a ragcun index"),
+    cases = [(lambda: index.search(" \n"), "empty"), (lambda: index.search([]), None),
+             (lambda: index.search("x", filter=3), "filter"), (lambda: index.add([None]), "null"),
+             (lambda: index.add([{"text": "a", "metadata": {"x": float("nan")}}]), "JSON"),
+             (lambda: index.add_vectors(["a"], np.full((1, 16), np.inf)), "infinite"),
+             (lambda: index.add_vectors(["a"], np.zeros((1, 3))), "shape"),
+             (lambda: index.add([("i", "a"), ("i", "b")]), "different texts"),
+             (lambda: GaussianRetriever.open(tmp_path), "not a ragcun index"),
              (lambda: GaussianRetriever.open(tmp_path/"none"), "no such index")]
     for wrong, word in cases:
         if word is None:
             assert wrong() == []
             continue
-        with pytest.raises(UserError, match=word) as e: wrong()
+        with pytest.raises(UserError, match=word) as e:
+            wrong()
         assert "\n" not in str(e.value)
     assert len(index) == 0
     assert index.add(["word " * 200_000]) == 1 and "only their beginning" in caplog.text      # 1 MB
@@ -175,16 +193,21 @@ def test_bad_input_is_one_line(tmp_path, caplog):
 
 def test_wrong_model_version_and_folder_are_refused(tmp_path):
     GaussianRetriever(TinyEncoder(), tmp_path/"i").add(["one text"])
-    with pytest.raises(UserError, match="another model"): GaussianRetriever(TinyEncoder(name="other"), tmp_path/"i")
-    with pytest.raises(UserError, match="16 dimensions"): GaussianRetriever(TinyEncoder(8), tmp_path/"i")
+    with pytest.raises(UserError, match="another model"):
+        GaussianRetriever(TinyEncoder(name="other"), tmp_path/"i")
+    with pytest.raises(UserError, match="16 dimensions"):
+        GaussianRetriever(TinyEncoder(8), tmp_path/"i")
     m = read_manifest(tmp_path/"i")
     write_json(tmp_path/"i"/"manifest.json", vars(m) | {"format": 7})
-    with pytest.raises(UserError, match="format 7"): GaussianRetriever.open(tmp_path/"i")
+    with pytest.raises(UserError, match="format 7"):
+        GaussianRetriever.open(tmp_path/"i")
     (tmp_path/"i"/"manifest.json").unlink()
-    with pytest.raises(UserError, match="no manifest|not a ragcun"): GaussianRetriever(TinyEncoder(), tmp_path/"i")
+    with pytest.raises(UserError, match="no manifest|not a ragcun"):
+        GaussianRetriever(TinyEncoder(), tmp_path/"i")
     (tmp_path/"stuff").mkdir()
     (tmp_path/"stuff"/"letter.txt").write_text("dear")
-    with pytest.raises(UserError, match="not a ragcun index"): GaussianRetriever(TinyEncoder(), tmp_path/"stuff")
+    with pytest.raises(UserError, match="not a ragcun index"):
+        GaussianRetriever(TinyEncoder(), tmp_path/"stuff")
 
 
 def test_nan_from_the_model_is_refused_and_nothing_is_stored():
@@ -194,14 +217,17 @@ def test_nan_from_the_model_is_refused_and_nothing_is_stored():
             z[-1] = np.nan
             return z
     index = GaussianRetriever(Broken())
-    with pytest.raises(UserError, match="NaN"): index.add(["a", "b"])
-    with pytest.raises(UserError, match="NaN"): index.search("a")
+    with pytest.raises(UserError, match="NaN"):
+        index.add(["a", "b"])
+    with pytest.raises(UserError, match="NaN"):
+        index.search("a")
     assert len(index) == 0
 
 
 @pytest.mark.parametrize("kind,dim", [("IVF_FLAT", 24), ("", 24), ("", 21)])
 def test_ann_finds_most_and_keeps_exact_distances(tmp_path, kind, dim):
-    store, b = LanceStore(tmp_path, dim), batch(3000, dim)
+    store = LanceStore(tmp_path, dim)
+    b = batch(3000, dim)
     store.add(b)
     u = np.random.default_rng(5).standard_normal((30, dim)).astype(np.float32)
     exact = store.search(u, 10)
@@ -228,7 +254,8 @@ for i in range(start, 100000, 20):
 
 def kill_rounds(folder, rounds, seed):
     "Add until killed at a random moment, again and again; returns what was acknowledged each time."
-    rng, code = random.Random(seed), WRITER.format(tests=str(Path(__file__).parents[1]), folder=str(folder))
+    rng = random.Random(seed)
+    code = WRITER.format(tests=str(Path(__file__).parents[1]), folder=str(folder))
     acknowledged = 0
     for _ in range(rounds):
         p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -244,7 +271,8 @@ def kill_rounds(folder, rounds, seed):
         n = len(index)
         assert n >= acknowledged and n % 20 == 0, (n, acknowledged)
         assert index.store.ids() == {f"d{j}" for j in range(n)}
-        if n: assert index.search("text 3", top_k=1)[0].text
+        if n:
+            assert index.search("text 3", top_k=1)[0].text
     return acknowledged
 
 
@@ -275,9 +303,12 @@ def test_two_readers_beside_a_writer(tmp_path):
     index = GaussianRetriever(TinyEncoder(), tmp_path/"i")
     index.add([(f"d{j}", f"text {j}") for j in range(40)])
     code = READER.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path/"i"), until=200)
-    readers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    for r in readers: assert r.stdout.readline() == "ready\n", r.communicate()[1][-500:]
-    for i in range(40, 200, 10): index.add([(f"d{j}", f"text {j}") for j in range(i, i + 10)])
+    readers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+               for _ in range(2)]
+    for r in readers:
+        assert r.stdout.readline() == "ready\n", r.communicate()[1][-500:]
+    for i in range(40, 200, 10):
+        index.add([(f"d{j}", f"text {j}") for j in range(i, i + 10)])
     for r in readers:
         assert r.wait(60) == 0, r.stderr.read()[-800:]
 
@@ -292,14 +323,17 @@ def test_one_writer_at_a_time(tmp_path):
             time.sleep(.01)
             inside.remove(i)
     threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
-    for t in threads: t.start()
-    for t in threads: t.join()
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
     assert len(most) == 8 and max(most) == 1
 
 
 def test_compact_changes_no_answer(tmp_path):
     store = LanceStore(tmp_path, 24)
-    for i in range(12): store.add(batch(5, start=5 * i, seed=i))
+    for i in range(12):
+        store.add(batch(5, start=5 * i, seed=i))
     store.delete([f"d{i}" for i in range(0, 60, 7)])
     u = np.random.default_rng(9).standard_normal((4, 24)).astype(np.float32)
     before = [[(f.id, f.distance) for f in row] for row in store.search(u, 9)]
@@ -319,4 +353,5 @@ def test_refresh_takes_over_what_another_process_calibrated(tmp_path):
     writer.calibrate([" ".join(t.split()[:6]) for t in docs[:60]], [[str(i)] for i in range(60)], alpha=.1)
     assert reader.answer_limit == 1. and reader.rule is None
     reader.refresh()
-    assert reader.answer_limit == writer.answer_limit and reader.rule == writer.rule and reader.null.questions == writer.null.questions
+    assert (reader.answer_limit == writer.answer_limit and reader.rule == writer.rule
+            and reader.null.questions == writer.null.questions)

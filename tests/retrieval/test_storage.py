@@ -1,4 +1,5 @@
-"""An index at an address: file:// and a server of the S3 protocol on this machine, several writers, and what a store can refuse."""
+"""An index at an address: file:// and a server of the S3 protocol on this machine, several writers, and what a store
+can refuse."""
 import http.server
 import json
 import logging
@@ -16,12 +17,10 @@ import pytest
 import ragcun.retrieval.stores
 from ragcun.cli.commands import main
 from ragcun.core import UserError
-from ragcun.retrieval.stores import is_free, read_manifest
-from ragcun.retrieval.retriever import GaussianRetriever
-from ragcun.retrieval.storage import as_place, RemotePath
 from ragcun.retrieval.hits import Batch
-from ragcun.retrieval.stores import LanceStore
-
+from ragcun.retrieval.retriever import GaussianRetriever
+from ragcun.retrieval.storage import RemotePath, as_place
+from ragcun.retrieval.stores import LanceStore, is_free, read_manifest
 from tiny_encoder import TinyEncoder
 
 WORDS = "ice sea bee heart blood light gene cell star moon tree rock wind fire code disk node key lock page".split()
@@ -38,8 +37,10 @@ def texts(n):
 @pytest.fixture()
 def clean(monkeypatch):
     "No settings of a store from outside."
-    for name in NAMES: monkeypatch.delenv(name, raising=False)
-    for name, value in OURS.items(): monkeypatch.setenv(name, value)
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in OURS.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="module")
@@ -69,44 +70,61 @@ def place(request, tmp_path, clean):
 
 
 def test_the_whole_life_of_an_index(place, tmp_path):
-    model, docs = TinyEncoder(), texts(120)
-    memory, remote = GaussianRetriever(model), GaussianRetriever(model, place)
-    for index in (memory, remote): assert index.add(docs, block_size=50) == 120 and index.add(docs) == 0
+    model = TinyEncoder()
+    docs = texts(120)
+    memory = GaussianRetriever(model)
+    remote = GaussianRetriever(model, place)
+    for index in (memory, remote):
+        assert index.add(docs, block_size=50) == 120 and index.add(docs) == 0
     assert isinstance(remote.index_dir, RemotePath) and "120 documents" in repr(remote) and "an index" in repr(remote)
     reader = GaussianRetriever.open(place, model)
     asked = ["ice sea bee", "code disk n3"]
-    same = lambda *indexes: len({json.dumps([r.to_json() for r in i.search(asked, top_k=6)]) for i in indexes}) == 1  # noqa: E731
+    def same(*indexes): # noqa: E731
+        return len({json.dumps([r.to_json() for r in i.search(asked, top_k=6)]) for i in indexes}) == 1
     assert same(memory, remote, reader)
-    for index in (memory, remote): index.calibrate([" ".join(t.split()[:6]) for t in docs.values()], [[i] for i in docs], alpha=.1)
+    for index in (memory, remote):
+        index.calibrate([" ".join(t.split()[:6]) for t in docs.values()], [[i] for i in docs], alpha=.1)
     assert reader.rule is None
-    assert same(memory, remote, reader) and reader.rule == memory.rule and reader.answer_limit == memory.answer_limit     # search looks at the manifest
+    # search looks at the manifest
+    assert same(memory, remote, reader) and reader.rule == memory.rule and reader.answer_limit == memory.answer_limit
     for index in (memory, remote):
         assert index.update({"d3": "new words", "d200": "more words"}) == 2 and index.delete(["d4", "d5", "none"]) == 2
     assert same(memory, remote, reader) and len(reader) == 119
-    copy, home = remote.save(place + " copy"), reader.save(tmp_path/"home")
-    assert same(memory, copy, home) and copy.store.ids() == home.store.ids() == memory.store.ids() and home.index_dir == tmp_path/"home"
-    assert sum(p.name.startswith("null-") for p in remote.index_dir.iterdir()) == 1     # what the manifest no longer names is gone
-    with pytest.raises(UserError, match="in use"): memory.save(place)
+    copy = remote.save(place + " copy")
+    home = reader.save(tmp_path/"home")
+    assert (same(memory, copy, home) and copy.store.ids() == home.store.ids() == memory.store.ids()
+            and home.index_dir == tmp_path/"home")
+    # what the manifest no longer names is gone
+    assert sum(p.name.startswith("null-") for p in remote.index_dir.iterdir()) == 1
+    with pytest.raises(UserError, match="in use"):
+        memory.save(place)
 
 
 def test_what_is_no_index_of_this_model_is_refused(place):
-    with pytest.raises(UserError, match="no such index folder"): GaussianRetriever.open(place)
+    with pytest.raises(UserError, match="no such index folder"):
+        GaussianRetriever.open(place)
     GaussianRetriever(TinyEncoder(), place).add(["one text"])
-    with pytest.raises(UserError, match="another model"): GaussianRetriever(TinyEncoder(name="other"), place)
-    with pytest.raises(UserError, match="16 dimensions"): GaussianRetriever(TinyEncoder(8), place)
+    with pytest.raises(UserError, match="another model"):
+        GaussianRetriever(TinyEncoder(name="other"), place)
+    with pytest.raises(UserError, match="16 dimensions"):
+        GaussianRetriever(TinyEncoder(8), place)
     manifest = as_place(place)/"manifest.json"
     manifest.unlink()
-    with pytest.raises(UserError, match="no manifest|holds documents"): GaussianRetriever(TinyEncoder(), place)
+    with pytest.raises(UserError, match="no manifest|holds documents"):
+        GaussianRetriever(TinyEncoder(), place)
     folder = as_place(place + " of letters")
     (folder/"dear.txt").upload(Path(__file__))
-    with pytest.raises(UserError, match="not a ragcun index"): GaussianRetriever(TinyEncoder(), str(folder))
+    with pytest.raises(UserError, match="not a ragcun index"):
+        GaussianRetriever(TinyEncoder(), str(folder))
     (folder/"manifest.json").upload(Path(__file__))
-    with pytest.raises(UserError, match="broken JSON") as e: read_manifest(folder)
+    with pytest.raises(UserError, match="broken JSON") as e:
+        read_manifest(folder)
     assert f"{folder}/manifest.json, line 1" in str(e.value)
 
 
 def test_the_manifest_is_written_last_and_half_a_creation_is_repeated(place, monkeypatch):
-    put, real = [], RemotePath.upload
+    put = []
+    real = RemotePath.upload
     monkeypatch.setattr(RemotePath, "upload", lambda self, source: (real(self, source), put.append(self.name))[0])
     index = GaussianRetriever(TinyEncoder(), place)
     index.add(texts(30))
@@ -114,19 +132,24 @@ def test_the_manifest_is_written_last_and_half_a_creation_is_repeated(place, mon
     assert put[:3] == ["tiny.json", "model", "manifest.json"] and put[-1] == "manifest.json"
     assert all(after.startswith(("null", "answer", "manifest")) for after in put[2:]) and put[3].startswith("null")
 
-    class Killed(Exception): pass
+    class Killed(Exception):
+        pass
     def killed(self, source):
-        if self.name == "manifest.json": raise Killed
+        if self.name == "manifest.json":
+            raise Killed
         real(self, source)
     monkeypatch.setattr(RemotePath, "upload", killed)
-    with pytest.raises(Killed): GaussianRetriever(TinyEncoder(), place + "2")
+    with pytest.raises(Killed):
+        GaussianRetriever(TinyEncoder(), place + "2")
     monkeypatch.setattr(RemotePath, "upload", real)
     assert is_free(place + "2") and GaussianRetriever(TinyEncoder(), place + "2").add(["one"]) == 1
 
 
 def write_at_once(place, writers=3, rounds=3):
     "Rows and different ids after several writers have added the same blocks at the same time."
-    stores, start, faults = [LanceStore(place, 4) for _ in range(writers)], threading.Barrier(writers), []
+    stores = [LanceStore(place, 4) for _ in range(writers)]
+    start = threading.Barrier(writers)
+    faults = []
     def work(store):
         try:
             for r in range(rounds):
@@ -138,8 +161,10 @@ def write_at_once(place, writers=3, rounds=3):
             faults.append(e)
             start.abort()
     threads = [threading.Thread(target=work, args=(s,)) for s in stores]
-    for t in threads: t.start()
-    for t in threads: t.join()
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
     assert not faults
     names = [i for b in stores[0].blocks() for i in b.ids]
     return len(names), len(set(names))
@@ -153,17 +178,21 @@ def test_writers_at_the_same_time_add_each_document_once(place, monkeypatch):
 
 
 def test_ids_are_known_also_after_another_writer(place):
-    a, b = LanceStore(place, 4), LanceStore(place, 4)
-    batch = lambda *ids: Batch(list(ids), list(ids), [{}] * len(ids), np.ones((len(ids), 4), np.float32))  # noqa: E731
+    a = LanceStore(place, 4)
+    b = LanceStore(place, 4)
+    def batch(*ids): # noqa: E731
+        return Batch(list(ids), list(ids), [{}] * len(ids), np.ones((len(ids), 4), np.float32))
     a.add(batch("1", "2"))
     b.add(batch("2", "3"))
     a.add(batch("3", "4", "1"))
     a.replace(batch("4"))
-    assert a.ids() == b.ids() == {"1", "2", "3", "4"} and len(a) == len(b) == 4 and b.delete(["1", "9"]) == 1 and len(a) == 3
+    assert (a.ids() == b.ids() == {"1", "2", "3", "4"} and len(a) == len(b) == 4 and b.delete(["1", "9"]) == 1
+            and len(a) == 3)
 
 
 def test_an_approximate_index_and_compacting(place):
-    store, rng = LanceStore(place, 16), np.random.default_rng(0)
+    store = LanceStore(place, 16)
+    rng = np.random.default_rng(0)
     for start in (0, 700):
         ids = [f"d{i}" for i in range(start, start + 700)]
         store.add(Batch(ids, ids, [{}] * 700, rng.standard_normal((700, 16)).astype(np.float32)))
@@ -180,7 +209,8 @@ def test_a_table_copied_from_a_disk_is_added_to(tmp_path, clean):
     local = GaussianRetriever(TinyEncoder(), tmp_path/"index")
     local.add(texts(20))
     remote = GaussianRetriever.open((tmp_path/"index").as_uri(), local.model)
-    assert remote.add(texts(25)) == 5 and len(local) == 25 and local.add(texts(30)) == 5 and remote.store.ids() == set(texts(30))
+    assert (remote.add(texts(25)) == 5 and len(local) == 25 and local.add(texts(30)) == 5
+            and remote.store.ids() == set(texts(30)))
 
 
 SHARD = """
@@ -193,8 +223,10 @@ index_corpus(TinyEncoder(), {{f"d{{i}}": f"text {{i}}" for i in range(60)}}, {pl
 
 def test_two_processes_share_the_work(bucket):
     code = SHARD.format(tests=str(Path(__file__).parents[1]), place=bucket)
-    both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=os.environ | {"RANK": str(r), "WORLD_SIZE": "2"}) for r in range(2)]
-    for p in both: assert p.wait(120) == 0, p.stderr.read()[-800:]
+    both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True,
+                             env=os.environ | {"RANK": str(r), "WORLD_SIZE": "2"}) for r in range(2)]
+    for p in both:
+        assert p.wait(120) == 0, p.stderr.read()[-800:]
     names = [i for b in GaussianRetriever(TinyEncoder(), bucket).store.blocks() for i in b.ids]
     assert sorted(names) == sorted(f"d{i}" for i in range(60))
 
@@ -202,15 +234,16 @@ def test_two_processes_share_the_work(bucket):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     "A real model folder, small."
-    from small import small_base
     from ragcun.models.encoder import GaussianEncoder
+    from small import small_base
     folder = tmp_path_factory.mktemp("model")
     return GaussianEncoder.from_base(str(small_base(folder)), 8, "cpu", "no").save(folder/"model")
 
 
 def test_the_command_and_a_model_that_is_downloaded_once(place, saved, tmp_path, own_cache, capsys, monkeypatch):
     (tmp_path/"docs.jsonl").write_text("".join(json.dumps({"id": i, "text": t}) + "\n" for i, t in texts(40).items()))
-    flags = ["--model_path", str(saved), "--documents", str(tmp_path/"docs.jsonl"), "--index_dir", place, "--device", "cpu"]
+    flags = ["--model_path", str(saved), "--documents", str(tmp_path/"docs.jsonl"), "--index_dir", place,
+             "--device", "cpu"]
     assert main(["index", *flags]) == 0 and f"40 documents in {place} (40 new)" in capsys.readouterr().out
     assert main(["index", *flags]) == 0 and "(0 new)" in capsys.readouterr().out
     ask = ["search", "--index_dir", place, "--json", "--device", "cpu", "--top_k", "2"]
@@ -248,19 +281,24 @@ def commands(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("place", ["ftp://host/folder", "s3://", "s3://bucket/a/../b", "https://host/x"])
 def test_other_addresses_are_refused(place, commands, capsys):
-    for argv in commands(place): refused(argv, "address" if place[:2] == "s3" else "nothing can be kept", capsys, 60)
+    for argv in commands(place):
+        refused(argv, "address" if place[:2] == "s3" else "nothing can be kept", capsys, 60)
 
 
 def test_a_bucket_that_is_not_there(server, clean, monkeypatch, commands, capsys):
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    for argv in commands("s3://nobucket/folder"): refused(argv, "there is no such bucket (s3://nobucket/folder", capsys)
-    with pytest.raises(UserError, match="no such bucket"): LanceStore("s3://nobucket/folder", 4)
+    for argv in commands("s3://nobucket/folder"):
+        refused(argv, "there is no such bucket (s3://nobucket/folder", capsys)
+    with pytest.raises(UserError, match="no such bucket"):
+        LanceStore("s3://nobucket/folder", 4)
 
 
 def test_no_credentials(server, clean, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"): monkeypatch.delenv(name)
-    with pytest.raises(UserError, match="access is refused.*AWS_ACCESS_KEY_ID"): GaussianRetriever(TinyEncoder(), "s3://bucket/nobody")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(UserError, match="access is refused.*AWS_ACCESS_KEY_ID"):
+        GaussianRetriever(TinyEncoder(), "s3://bucket/nobody")
 
 
 def test_access_denied(clean, monkeypatch, commands, capsys):
@@ -271,19 +309,23 @@ def test_access_denied(clean, monkeypatch, commands, capsys):
             self.send_header("Content-Length", "0")
             self.end_headers()
         do_HEAD = do_PUT = do_POST = do_GET
-        def log_message(self, *args): pass
+        def log_message(self, *args):
+            pass
     closed = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Closed)
     threading.Thread(target=closed.serve_forever, daemon=True).start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.server_port}")
-    for argv in commands("s3://bucket/folder"): refused(argv, "access is refused", capsys)
-    with pytest.raises(UserError, match="access is refused"): LanceStore("s3://bucket/folder", 4)
+    for argv in commands("s3://bucket/folder"):
+        refused(argv, "access is refused", capsys)
+    with pytest.raises(UserError, match="access is refused"):
+        LanceStore("s3://bucket/folder", 4)
     closed.shutdown()
     closed.server_close()
 
 
 def test_no_server(clean, monkeypatch, commands, capsys):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    for argv in commands("s3://bucket/folder"): refused(argv, "the store cannot be reached", capsys)
+    for argv in commands("s3://bucket/folder"):
+        refused(argv, "the store cannot be reached", capsys)
 
 
 def test_names_in_a_bucket_cannot_leave_the_cache(server, clean, monkeypatch, own_cache, tmp_path):
@@ -292,6 +334,8 @@ def test_names_in_a_bucket_cannot_leave_the_cache(server, clean, monkeypatch, ow
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
     folder = as_place("s3://bucket/evil/model")
     (folder/"good.txt").upload(Path(__file__))
-    urllib.request.urlopen(urllib.request.Request(f"{server}/bucket/evil/model/%2E%2E/%2E%2E/escaped.txt", b"x", method="PUT"))
-    with pytest.raises(UserError, match="unsafe name"): local_copy(folder, "key")
+    urllib.request.urlopen(urllib.request.Request(f"{server}/bucket/evil/model/%2E%2E/%2E%2E/escaped.txt", b"x",
+                                                  method="PUT"))
+    with pytest.raises(UserError, match="unsafe name"):
+        local_copy(folder, "key")
     assert not list(tmp_path.rglob("escaped.txt")) and not list((tmp_path/"cache"/"models").iterdir())

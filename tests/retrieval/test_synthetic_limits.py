@@ -4,21 +4,23 @@ import json
 import numpy as np
 import pytest
 
-from ragcun.retrieval.null import EmpiricalNull
 from ragcun.data.documents import Document
 from ragcun.data.generation import generate_pairs
-from ragcun.retrieval.retriever import GaussianRetriever, MADE
-
+from ragcun.retrieval.null import EmpiricalNull
+from ragcun.retrieval.retriever import MADE, GaussianRetriever
 from tiny_encoder import TinyEncoder
 
-WORDS = [f"{a}{b}" for a in "ba de fi go lu ma ne pi ro su ta vi wo xe zu".split() for b in "la mer nos pit rak sel tun".split()]
+WORDS = [f"{a}{b}" for a in "ba de fi go lu ma ne pi ro su ta vi wo xe zu".split()
+         for b in "la mer nos pit rak sel tun".split()]
 
 
 def documents(n, seed=0, start=0):
     "Texts of three sentences on one of twenty subjects each."
     rng = np.random.default_rng(seed)
     subject = rng.permutation(len(WORDS))[:100].reshape(20, 5)
-    def sentence(s): return " ".join(WORDS[w] for w in rng.permutation(np.r_[rng.choice(subject[s], 3, replace=False), rng.choice(len(WORDS), 5)])).capitalize() + "."
+    def sentence(s):
+        return " ".join(WORDS[w] for w in rng.permutation(np.r_[rng.choice(subject[s], 3, replace=False),
+                                                                rng.choice(len(WORDS), 5)])).capitalize() + "."
     return {f"d{start + i}": " ".join(sentence(rng.integers(20)) for _ in range(3)) for i in range(n)}
 
 
@@ -43,19 +45,23 @@ def test_made_questions_are_asked_without_their_own_document():
     index, docs = filled(120)
     assert index.search("any words at all").chance is None and not len(index._ensure_null().made)
     limit = index.calibrate(alpha=.1)
-    made, n = index.null.made, len(docs)
+    made = index.null.made
+    n = len(docs)
     assert len(made) <= min(MADE, n) and len(made) > .9 * n
     np.testing.assert_allclose(made, made_by_hand(index, docs), rtol=1e-6)
     found = n * np.exp(made)
-    assert (found <= limit).sum() == int(.1 * (len(made) + 1) + 1e-9) - 1 and index.alpha == .1        # strictly below the k-th
+    # strictly below the k-th
+    assert (found <= limit).sum() == int(.1 * (len(made) + 1) + 1e-9) - 1 and index.alpha == .1
     result = index.search(next(iter(docs.values())))
-    assert result.answered and result.chance == pytest.approx(1 / (1 + len(made))) and result.to_json()["chance"] == result.chance
+    assert (result.answered and result.chance == pytest.approx(1 / (1 + len(made)))
+            and result.to_json()["chance"] == result.chance)
     assert "of questions without an answer" in repr(result)
     assert (result.chance <= .1) == result.answered and result.value is None and result.limit == limit
 
 
 def test_the_rate_holds_for_new_made_questions():
-    "Questions of documents that the index does not hold are exchangeable with the made ones; a limit ten times as large is noticed."
+    """Questions of documents that the index does not hold are exchangeable with the made ones; a limit ten times as
+    large is noticed."""
     index, _ = filled(400)
     limit = index.calibrate(alpha=.2)
     new = generate_pairs(documents(900, 0)  # the first 400 are those of the index
@@ -80,7 +86,8 @@ def test_a_corpus_that_grows_is_asked_again(tmp_path):
     assert len(index.null.made) > 250 and index.answer_limit != first
     assert again.search(docs["d3"]).limit == index.answer_limit and len(again.null.made) == len(index.null.made)
     copy = index.save(tmp_path/"copy")
-    assert (copy.alpha, copy.answer_limit, len(copy.null.made)) == (index.alpha, index.answer_limit, len(index.null.made))
+    assert (copy.alpha, copy.answer_limit, len(copy.null.made)) == (index.alpha, index.answer_limit,
+                                                                    len(index.null.made))
 
 
 def test_other_ways_to_set_the_limit_end_it():
@@ -93,7 +100,8 @@ def test_other_ways_to_set_the_limit_end_it():
     assert index.rule is None and index.alpha == 0 and (index.answer_values(odd) <= limit).mean() <= .1
     index.calibrate(alpha=None)                                                 # only measured: the limit stays
     assert index.answer_limit == limit and index.search("any words").chance > 0
-    with pytest.raises(ValueError, match="0 lists"): index.calibrate(["a question"])
+    with pytest.raises(ValueError, match="0 lists"):
+        index.calibrate(["a question"])
 
 
 def test_too_few_and_none(caplog):

@@ -1,18 +1,19 @@
-"""BM25 and evidence together: the fitted sum against known weights, fusion by hand, and the retriever on words a dense model cannot know."""
+"""BM25 and evidence together: the fitted sum against known weights, fusion by hand, and the retriever on words a
+dense model cannot know."""
 
 import numpy as np
 import pytest
 
 from ragcun.core import UserError
-from ragcun.retrieval.words import diversify, fit_sum, HybridRetriever, reciprocal_rank_fusion
 from ragcun.retrieval.retriever import GaussianRetriever
-
+from ragcun.retrieval.words import HybridRetriever, diversify, fit_sum, reciprocal_rank_fusion
 from tiny_encoder import TinyEncoder
 
 
 class Blind(TinyEncoder):
     "Sees only the first two words."
-    def _one(self, text): return super()._one(" ".join(text.split()[:2]))
+    def _one(self, text):
+        return super()._one(" ".join(text.split()[:2]))
 
 
 @pytest.fixture(params=["memory", "lance"])
@@ -43,15 +44,19 @@ def test_words_help_where_the_model_is_blind(index):
     got = both.search("topic1 part2 code134", top_k=3)
     assert got[0].id == f"d{134}" and got[0].evidence > got[1].evidence and got[0].e_value >= 0
     dense = {h.id: h.raw_evidence for h in index.search("topic1 part2 code134", top_k=150)}
-    assert all(np.isclose(h.raw_evidence, dense[h.id], atol=1e-3) for h in got)      # candidates from words get their true evidence
+    # candidates from words get their true evidence
+    assert all(np.isclose(h.raw_evidence, dense[h.id], atol=1e-3) for h in got)
     assert len(both.search("unknownword", top_k=3)) == 3
 
 
 def test_empty_index_and_no_relevant_candidates(index):
-    with pytest.raises(UserError, match="empty"): HybridRetriever(GaussianRetriever(TinyEncoder()))
-    with pytest.raises(UserError, match="no relevant"): HybridRetriever(index).fit(["topic1"], [["nobody"]])
+    with pytest.raises(UserError, match="empty"):
+        HybridRetriever(GaussianRetriever(TinyEncoder()))
+    with pytest.raises(UserError, match="no relevant"):
+        HybridRetriever(index).fit(["topic1"], [["nobody"]])
 
 
 def test_diversity_trades_score_for_difference():
     v = np.array([[1., 0], [.99, .01], [0, 1.]])
-    assert diversify(v, np.array([3., 2.9, 1.]), 2, .6) == [0, 2] and diversify(v, np.array([3., 2.9, 1.]), 2, 0) == [0, 1]
+    assert (diversify(v, np.array([3., 2.9, 1.]), 2, .6) == [0, 2]
+            and diversify(v, np.array([3., 2.9, 1.]), 2, 0) == [0, 1])

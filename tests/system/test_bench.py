@@ -32,12 +32,14 @@ def bench(tmp_path, monkeypatch):
     return module
 
 
-def calls(folder, name): return json.loads((folder/f"{name}.json").read_text())
+def calls(folder, name):
+    return json.loads((folder/f"{name}.json").read_text())
 
 
 def test_done_is_left_alone_and_recorded(bench, tmp_path):
     assert bench.main() == 0 and bench.main() == 0
-    assert calls(tmp_path, "short") == [[]] and calls(tmp_path, "long") == [["--again"]]  # what its file held before is measured anew
+    # what its file held before is measured anew
+    assert calls(tmp_path, "short") == [[]] and calls(tmp_path, "long") == [["--again"]]
     recorded = json.loads((tmp_path/"data"/"results"/"bench.json").read_text())
     assert list(recorded["seconds"]) == ["short", "long"] and recorded["command"] == "make bench"
 
@@ -54,9 +56,11 @@ def test_what_was_stopped_goes_on(bench, tmp_path, capsys):
 
 def test_what_failed_before_its_first_row_does_not_go_on_from_old_ones(bench, tmp_path):
     (tmp_path/"data"/"results"/"table.json").write_text("rows of another machine")
-    for name in ("long.json.fails", "long.json.early"): (tmp_path/name).touch()
+    for name in ("long.json.fails", "long.json.early"):
+        (tmp_path/name).touch()
     assert bench.main() == 1
-    for name in ("long.json.fails", "long.json.early"): (tmp_path/name).unlink()
+    for name in ("long.json.fails", "long.json.early"):
+        (tmp_path/name).unlink()
     assert bench.main() == 0
     assert calls(tmp_path, "long") == [["--again"], ["--again"]]
 

@@ -1,4 +1,5 @@
-"""Several processes give the numbers of one: gradients to 1e-10 in float64, losses of whole runs, clear ends when one dies."""
+"""Several processes give the numbers of one: gradients to 1e-10 in float64, losses of whole runs, clear ends when
+one dies."""
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from small import free_port, json_lines, processed, small_base, together
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory): return tmp_path_factory.mktemp("distributed")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("distributed")
 
 
 @pytest.fixture(scope="module")
-def base(place): return str(small_base(place/"small", dropout=0.0))
+def base(place):
+    return str(small_base(place/"small", dropout=0.0))
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +40,13 @@ def distance(a, b):
     "Largest difference of two sets of gradients, in units of the largest gradient."
     assert set(a["grad"]) == set(b["grad"])
     scale = max(float(g.abs().max()) for g in a["grad"].values())
-    return max(float((a["grad"][k] - b["grad"][k]).abs().max()) for k in a["grad"])/scale, abs(float(a["loss"] - b["loss"]))
+    return max(float((a["grad"][k] - b["grad"][k]).abs().max())
+               for k in a["grad"])/scale, abs(float(a["loss"] - b["loss"]))
 
 
-@pytest.mark.parametrize("kind,world,batch", [("accumulated", 1, 12), ("cached", 1, 12), ("plain", 2, 12), ("accumulated", 2, 12),
-                                              ("cached", 2, 12), ("plain", 4, 12), ("cached", 4, 12), ("plain", 4, 1)])
+@pytest.mark.parametrize("kind,world,batch",
+                         [("accumulated", 1, 12), ("cached", 1, 12), ("plain", 2, 12), ("accumulated", 2, 12),
+                          ("cached", 2, 12), ("plain", 4, 12), ("cached", 4, 12), ("plain", 4, 1)])
 def test_gradients_equal_one_process(base, place, reference, kind, world, batch):
     "Also with fewer texts than processes."
     out = place/f"{kind}{world}_{batch}.pt"
@@ -56,7 +61,8 @@ def test_the_comparison_can_fail(reference):
     assert max(distance(a, b)) > 1e-10
 
 
-def losses(folder): return [r["loss"] for r in json_lines(folder/"metrics.jsonl") if r["kind"] == "step"]
+def losses(folder):
+    return [r["loss"] for r in json_lines(folder/"metrics.jsonl") if r["kind"] == "step"]
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +89,16 @@ def test_runs_equal_one_process(base, place, alone, mode, world):
 
 def test_bf16_in_two_processes(base, place):
     folder = place/"bf16"
-    codes, texts = together(jobs.train_together, 2, base, str(folder), "full", place=place, last=({"mixed_precision": "bf16", "epochs": 1},))
+    codes, texts = together(jobs.train_together, 2, base, str(folder), "full", place=place,
+                            last=({"mixed_precision": "bf16", "epochs": 1},))
     assert codes == [0, 0], texts
 
 
 def test_one_of_two_is_killed(base, place, alone):
     "The other ends in one line within a minute; one process goes on with the right data to the same losses."
     alone("head")
-    folder, started = place/"killed", time.time()
+    folder = place/"killed"
+    started = time.time()
     codes, texts = together(jobs.train_together, 2, base, str(folder), "head", place=place, last=(None, 5))
     assert codes == [2, -signal.SIGKILL] and time.time() - started < 60, texts
     assert "another process of this run has ended" in texts[0] and "Traceback" not in texts[0]
@@ -116,9 +124,11 @@ def test_not_finite_ends_all(base, place):
 def test_torchrun_equals_one_process(base, place):
     "The command under torchrun with two processes: losses, best model and report of one."
     def run(name, *launcher):
-        flags = ["train", "--train_data", processed("train.json"), "--val_data", processed("val.json"), "--base_model", base, "--freeze_base", "--epochs", "2",
-                 "--batch_size", "12", "--mixed_precision", "no", "--device", "cpu", "--output_dir", str(place/name)]
-        done = subprocess.run([sys.executable, *launcher, "-m", "ragcun.cli.commands", *flags], capture_output=True, text=True, timeout=300)
+        flags = ["train", "--train_data", processed("train.json"), "--val_data", processed("val.json"), "--base_model",
+                 base, "--freeze_base", "--epochs", "2", "--batch_size", "12", "--mixed_precision", "no", "--device",
+                 "cpu", "--output_dir", str(place/name)]
+        done = subprocess.run([sys.executable, *launcher, "-m", "ragcun.cli.commands", *flags], capture_output=True,
+                              text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-2000:]
         return losses(place/name)
     two = run("torchrun", "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port", str(free_port()))

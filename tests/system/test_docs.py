@@ -44,7 +44,8 @@ def code(source, *outputs):
 
 
 def page(name, *cells, title="A page", url=None):
-    front = f"---\ntitle: {title}\ndescription: What it is for\noutput-file: {(url or name.split('/')[-1] + '.html')}\n---\n"
+    front = (f"---\ntitle: {title}\ndescription: What it is for\n"
+             f"output-file: {(url or name.split('/')[-1] + '.html')}\n---\n")
     return docs.Page(name, "Tutorials", {"cells": [{"cell_type": "raw", "source": front}, *cells]})
 
 
@@ -78,14 +79,17 @@ def test_quarto_settings_agree_with_settings_ini():
     config = yaml.safe_load((ROOT / "_quarto.yml").read_text())
     assert (ROOT / "nbs" / "_quarto.yml").resolve() == ROOT / "_quarto.yml"
     assert config["format"]["html"]["html-math-method"] == "mathml"
-    site, mine = yaml.safe_load((ROOT / "nbs" / "nbdev.yml").read_text()), docs.settings()
+    site = yaml.safe_load((ROOT / "nbs" / "nbdev.yml").read_text())
+    mine = docs.settings()
     assert site["website"]["title"] == mine["title"] and site["website"]["repo-url"] == mine["git_url"]
-    assert site["website"]["site-url"] == mine["doc_host"] + mine["doc_baseurl"] and site["project"]["output-dir"] == mine["doc_path"]
+    assert (site["website"]["site-url"] == mine["doc_host"] + mine["doc_baseurl"]
+            and site["project"]["output-dir"] == mine["doc_path"])
     assert site["website"]["description"] == mine["description"]
 
 
 def test_links_between_pages_and_doclinks_become_relative():
-    a = page("tutorials/a", markdown("## Start here\n\n[b](../explain/b.ipynb#part), [doc](https://host.example/base/explain/b.html#part), "
+    a = page("tutorials/a", markdown("## Start here\n\n[b](../explain/b.ipynb#part), "
+                                     "[doc](https://host.example/base/explain/b.html#part), "
                                      "[out](https://other.example/x.html), [numbered](../03_losses.html)"))
     b = page("explain/b", markdown("## Part\n\n[back](../tutorials/a.ipynb) and [up](#part)"))
     c = page("03_losses", markdown("text"), url="losses.html")
@@ -95,9 +99,10 @@ def test_links_between_pages_and_doclinks_become_relative():
 
 
 @pytest.mark.parametrize("text, said", [
-    ("[x](nowhere.ipynb)", "no page"), ("[x](#nothing)", "no anchor"), ("[x](b.ipynb#nothing)", "no anchor"),
-    ("[x](https://host.example/base/gone.html)", "no page"), ("![x](gone.png)", "is not in the notebook"),
-    ("![x](https://other.example/x.png)", "is not in the notebook"), ("```{=html}\n<script src='https://cdn.example/x.js'></script>\n```", "loads"),
+    ("[x](nowhere.ipynb)", "no page"), ("[x](#nothing)", "no anchor"),
+    ("[x](b.ipynb#nothing)", "no anchor"), ("[x](https://host.example/base/gone.html)", "no page"),
+    ("![x](gone.png)", "is not in the notebook"), ("![x](https://other.example/x.png)", "is not in the notebook"),
+    ("```{=html}\n<script src='https://cdn.example/x.js'></script>\n```", "loads"),
     ("[x](b.ipynb#part.method)", "no anchor"), ("## Same {#one}\n\n## Other {#one}", "two places"),
 ])
 def test_what_is_dead_is_found(text, said):
@@ -107,23 +112,29 @@ def test_what_is_dead_is_found(text, said):
 
 def test_a_dataclass_shows_its_fields_with_what_they_mean_and_a_class_is_called_one():
     shown = SHOWN.replace("set_seed", "Difference").replace("core", "paired").replace("seed:int, #", "mean:float, #")
-    one = page("03c_paired", code("#| echo: false\n#| output: asis\nshow_doc(Difference)", {"output_type": "display_data", "data": {"text/markdown": shown}}))
-    other = page("02_model", code("#| echo: false\n#| output: asis\nshow_doc(UserError)", {"output_type": "display_data", "data": {"text/markdown": SHOWN.replace("set_seed", "UserError")}}))
+    one = page("03c_paired", code("#| echo: false\n#| output: asis\nshow_doc(Difference)",
+                                  {"output_type": "display_data", "data": {"text/markdown": shown}}))
+    other = page("02_model", code("#| echo: false\n#| output: asis\nshow_doc(UserError)", {
+        "output_type": "display_data", "data": {"text/markdown": SHOWN.replace("set_seed", "UserError")}}))
     built(one, other)
     lines = one.body.select_one(".symbol pre").get_text().splitlines()
-    assert lines[0] == "class Difference:" and re.fullmatch(r"    mean: float +# mean of a − b", lines[1]) and "def" not in "".join(lines)
+    assert (lines[0] == "class Difference:" and re.fullmatch(r"    mean: float +# mean of a − b", lines[1])
+            and "def" not in "".join(lines))
     assert other.body.select_one(".symbol pre").get_text().startswith("class UserError(")
     twins = [docs.fields()[file, "Moments"] for file in ("head.py", "null.py")]  # of one name, in two modules
     assert "skewness" in twins[1] and "skewness" not in twins[0]
     assert docs.fields()["hits.py", "SearchResult"].splitlines()[0] == "class SearchResult(Sequence):"
-    assert docs.fields()["files.py", "RowError"].startswith("class RowError(") and ("core.py", "UserError") not in docs.fields()
+    assert (docs.fields()["files.py", "RowError"].startswith("class RowError(")
+            and ("core.py", "UserError") not in docs.fields())
 
 
 def test_columns_of_a_table_are_sized_by_what_they_hold():
     text = "long " * 20
-    one = page("a", markdown(f"| name | formula | text |\n|:--|:--|:--|\n| `embedding_std` | $\\frac{{1}}{{2}}$ | {text}|\n| b | a term of middle length, wrapped | c |"))
+    one = page("a", markdown(f"| name | formula | text |\n|:--|:--|:--|\n| `embedding_std` | $\\frac{{1}}{{2}}$ | "
+                             f"{text}|\n| b | a term of middle length, wrapped | c |"))
     built(one)
-    kinds = [[("short" in c.get("class", []), "long" in c.get("class", [])) for c in row.find_all(["td", "th"])] for row in one.body.find_all("tr")]
+    kinds = [[("short" in c.get("class", []), "long" in c.get("class", [])) for c in row.find_all(["td", "th"])]
+             for row in one.body.find_all("tr")]
     assert kinds == [[(True, False), (False, False), (False, True)]]*3
     assert not one.body.find("col")
     ids = page("a", markdown("| E-value | id |\n|:--|:--|\n| 0.1 | cda007691eb31051 |"))
@@ -133,9 +144,11 @@ def test_columns_of_a_table_are_sized_by_what_they_hold():
 
 def test_results_show_their_code_behind_a_button_and_tutorials_in_the_open():
     cell = code("print(1)", {"output_type": "stream", "name": "stdout", "text": "1\n"})
-    folded, opened = docs.Page("results/a", "Results", page("results/a", cell).notebook), page("b", cell)
+    folded = docs.Page("results/a", "Results", page("results/a", cell).notebook)
+    opened = page("b", cell)
     built(folded, opened)
-    assert folded.body.select_one("details summary").get_text() == "Code" and folded.body.select_one("details pre") and not opened.body.select("details")
+    assert (folded.body.select_one("details summary").get_text() == "Code" and folded.body.select_one("details pre")
+            and not opened.body.select("details"))
     assert folded.body.select_one("pre.output").find_parent("details") is None
 
 
@@ -154,7 +167,8 @@ def test_a_method_without_an_entry_leads_to_its_class():
 
 
 def test_a_symbol_has_anchor_source_and_plain_signature():
-    one = page("00_core", code("#| echo: false\n#| output: asis\nshow_doc(set_seed)", {"output_type": "display_data", "data": {"text/markdown": SHOWN}}),
+    one = page("00_core", code("#| echo: false\n#| output: asis\nshow_doc(set_seed)",
+                               {"output_type": "display_data", "data": {"text/markdown": SHOWN}}),
                markdown("### pick_device"), url="core.html")
     assert built(one) == []
     box = one.body.select_one(".symbol")
@@ -162,8 +176,11 @@ def test_a_symbol_has_anchor_source_and_plain_signature():
     assert "# As `pick_device` says" in box.select_one("pre").get_text() and "show_doc" not in one.body.get_text()
     assert box.select_one("em a")["href"] == "core.html#pick_device"
     for told in ("# noqa: B008  Words", "# noqa: B008\n    x:int, # Words"):  # what a linter is told is not for readers
-        assert "# Words" in (seen := docs.symbol(SHOWN.replace("# As", told), set())) and "noqa" not in seen and "# \n" not in seen
-    formula = page("b", markdown("Text and $\\rho_i$ here"), code("#| output: asis\nshow_doc(x)", {"output_type": "display_data", "data": {"text/markdown": SHOWN}}))
+        assert ("# Words" in (seen := docs.symbol(SHOWN.replace("# As", told), set())) and "noqa" not in seen
+                and "# \n" not in seen)
+    formula = page("b", markdown("Text and $\\rho_i$ here"),
+                   code("#| output: asis\nshow_doc(x)",
+                        {"output_type": "display_data", "data": {"text/markdown": SHOWN}}))
     docs.render([formula])
     found = " ".join(e["t"] for e in docs.search_entries(formula))
     assert "Text and" in found and "\\rho" not in found and "source" not in found
@@ -173,27 +190,34 @@ def test_a_symbol_has_anchor_source_and_plain_signature():
 def test_methods_of_a_class_have_anchors():
     (file, name), members = next((where, m) for where, m in docs.methods().items() if where[1] == "PairSet")
     shown = SHOWN.replace("set_seed", name).replace("core.py", file)
-    assert "####" not in docs.symbol(SHOWN.replace("set_seed", name), set())  # a class of this name in another file is another class
+    # a class of this name in another file is another class
+    assert "####" not in docs.symbol(SHOWN.replace("set_seed", name), set())
     assert f"#### {name}.{members[0][0]}" in docs.symbol(shown, set())
     assert f"#### {name}.{members[0][0]}\n" not in docs.symbol(shown, {f"{name}.{members[0][0]}"})
 
 
 def test_a_symbol_is_that_of_the_page_where_two_modules_have_its_name():
     shown = SHOWN.replace("set_seed", "Moments").replace("core.py#L19", "head.py#L20")  # nbdev found the other one
-    one = page("07a_null", code("#| echo: false\n#| output: asis\nshow_doc(Moments)", {"output_type": "display_data", "data": {"text/markdown": shown}}), url="null.html")
+    one = page("07a_null", code("#| echo: false\n#| output: asis\nshow_doc(Moments)",
+                                {"output_type": "display_data", "data": {"text/markdown": shown}}), url="null.html")
     docs.render([one])
-    assert re.search(r"/null\.py#L\d+$", one.body.select_one("a.source")["href"]) and "skewness" in one.body.select_one(".symbol pre").get_text()
+    assert (re.search(r"/null\.py#L\d+$", one.body.select_one("a.source")["href"])
+            and "skewness" in one.body.select_one(".symbol pre").get_text())
     assert docs.own_source(shown, "head") == docs.own_source(shown, "core") == shown
-    special = page("01_data", code("#| output: asis\nshow_doc(__getattr__)", {"output_type": "display_data", "data": {"text/markdown": SHOWN.replace("set_seed", "__getattr__")}}))
+    special = page("01_data", code("#| output: asis\nshow_doc(__getattr__)", {
+        "output_type": "display_data", "data": {"text/markdown": SHOWN.replace("set_seed", "__getattr__")}}))
     docs.render([special])
-    assert docs.heading_text(special.body.select_one(".symbol h3")) == special.body.select_one(".symbol h3")["id"] == "__getattr__"
+    assert (docs.heading_text(special.body.select_one(".symbol h3")) == special.body.select_one(".symbol h3")["id"]
+            == "__getattr__")
 
 
 def test_texts_are_not_taken_for_addresses_or_broken_in_the_middle():
-    one = page("a", markdown("NDCG@10 and <who@host.example>; ($x = 1$), $y$ and `python some/longer/script.py --flag value`"))
+    one = page("a", markdown("NDCG@10 and <who@host.example>; ($x = 1$), "
+                             "$y$ and `python some/longer/script.py --flag value`"))
     docs.render([one])
     assert [a["href"] for a in one.body.find_all("a")] == ["mailto:who@host.example"]
-    assert [s.get_text()[-2:] for s in one.body.select("span.short:has(math)")] == ["),"] and len(one.body.find_all("math")) == 2
+    assert ([s.get_text()[-2:] for s in one.body.select("span.short:has(math)")] == ["),"]
+            and len(one.body.find_all("math")) == 2)
     assert [s.get_text() for s in one.body.select("code span.short")] == ["--flag"]
     assert one.body.code.get_text() == "python some/longer/script.py --flag value"
 
@@ -203,18 +227,20 @@ def test_a_figure_has_its_size_and_says_what_it_shows():
     with headless():
         pictures = [figure_png(new_axes(width, 2), dpi=100) for width in (4, 8)]
     outputs = [{"output_type": "display_data", "data": {"image/png": base64.b64encode(p).decode()}} for p in pictures]
-    one = page("a", markdown("## Part"), *(code('ax = dress(ax, "Up", "time", "cost")', o) for o in outputs), code("plot()", outputs[0]))
+    one = page("a", markdown("## Part"), *(code('ax = dress(ax, "Up", "time", "cost")', o) for o in outputs),
+               code("plot()", outputs[0]))
     docs.render([one])
     assert [i["alt"] for i in one.body.find_all("img")] == ["Figure: Up (cost against time)"]*2 + ["Figure: Part"]
     assert ["wide" in f["class"] for f in one.body.find_all("figure")] == [False, True, False]
-    assert [(int(i["width"]) > 560, int(i["height"]) < 300) for i in one.body.find_all("img")] == [(False, True), (True, True), (False, True)]
+    assert [(int(i["width"]) > 560, int(i["height"]) < 300)
+            for i in one.body.find_all("img")] == [(False, True), (True, True), (False, True)]
 
 
 def test_only_imports_are_run_of_a_cell_that_also_computes():
     assert docs.lone_imports("from math import pi\nx = y + pi", {}) == "from math import pi"
     assert docs.lone_imports("def f():\n    import os\nf(x)", {"hide": []}) == "pass"
-    assert docs.lone_imports("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import B", {"export": []}) == \
-        "from typing import TYPE_CHECKING\nfrom a import B"
+    assert docs.lone_imports("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import B",
+                             {"export": []}) ==           "from typing import TYPE_CHECKING\nfrom a import B"
     for whole in ("import os", "x = 1", "not python"):
         assert docs.lone_imports(whole, {}) == ""
     for exported in ("def f():\n    import os", "import os\nx = 1"):
@@ -238,14 +264,16 @@ def test_cells_are_shown_as_their_flags_say():
 
 
 def test_maths_tables_and_boxes():
-    one = page("a", markdown("$\\rho^2$ and $$\\sum_i x_i$$\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n:::{.callout-warning}\nMind.\n:::"))
+    one = page("a", markdown("$\\rho^2$ and $$\\sum_i x_i$$\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n"
+                             ":::{.callout-warning}\nMind.\n:::"))
     assert built(one) == []
     assert len(one.body.find_all("math")) == 2 and one.body.select_one("div.table > table")
     assert one.body.select_one(".callout.warning .callout-title").get_text() == "Warning"
 
 
 def test_a_page_is_whole_and_needs_no_network():
-    a, b = page("index", markdown("## One\n\ntext\n\n## Two"), title="ragcun"), page("tutorials/b", markdown("## Part\n\nwords to find"))
+    a = page("index", markdown("## One\n\ntext\n\n## Two"), title="ragcun")
+    b = page("tutorials/b", markdown("## Part\n\nwords to find"))
     built(a, b)
     groups = {"Get started": [a], "Tutorials": [b]}
     text = docs.compose(b, [a, b], groups, CFG)
@@ -253,7 +281,8 @@ def test_a_page_is_whole_and_needs_no_network():
     soup = BeautifulSoup(text, "html.parser")
     loaded = [t.get("src") or t.get("href") for t in soup.select("script[src], link[href], img[src]")]
     assert all(u.startswith("../") or u.startswith("data:") for u in loaded)
-    assert soup.select_one(".side [aria-current]").get_text() == "A page" and soup.select_one("meta[property='og:image']")
+    assert (soup.select_one(".side [aria-current]").get_text() == "A page"
+            and soup.select_one("meta[property='og:image']"))
     entries = docs.search_entries(b)
     assert {"u": "tutorials/b.html#part", "p": "A page", "h": "Part", "s": "Tutorials", "t": "words to find"} in entries
     assert json.dumps(entries) and "tutorials/b.html" in docs.compose(a, [a, b], groups, CFG)
@@ -261,7 +290,8 @@ def test_a_page_is_whole_and_needs_no_network():
 
 def test_style_sheet_uses_only_colours_that_are_defined():
     sheet = (ROOT / ".ci" / "site" / "site.css").read_text()
-    light, dark = sheet.split("@media (prefers-color-scheme: dark)")[0], sheet.split(":root[data-theme=dark]")[1].split("}")[0]
+    light = sheet.split("@media (prefers-color-scheme: dark)")[0]
+    dark = sheet.split(":root[data-theme=dark]")[1].split("}")[0]
     used = set(re.findall(r"var\((--[\w-]+)\)", sheet))
     defined = set(re.findall(r"(--[\w-]+):", light))
     assert used <= defined

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ragcun.cli.commands import main
-from ragcun.core import logger, UserError
+from ragcun.core import UserError, logger
 from ragcun.data.pairs import load_pairs
 from ragcun.models.encoder import GaussianEncoder
 from ragcun.retrieval.retriever import GaussianRetriever
@@ -29,7 +29,8 @@ def here(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model.save("m")
     yield tmp_path
-    for handler in list(logger.handlers): logger.removeHandler(handler)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
     logger.propagate = True
 
 
@@ -42,7 +43,8 @@ def test_a_changed_document_is_named_before_a_model_is_loaded_and_replaced_when_
     Path("notes/a.md").write_text("# Bread\n\nRye bread keeps for a week.")
     Path("notes/b.md").write_text("# Cheese\n\nSoft cheese keeps for three days.")
     assert index("notes") == 0
-    assert "2 documents in i (2 new), " in (said := capsys.readouterr().out) and "next:  ragcun search --index_dir i" in said
+    assert ("2 documents in i (2 new), " in (said := capsys.readouterr().out)
+            and "next:  ragcun search --index_dir i" in said)
     Path("notes/a.md").write_text("# Bread\n\nRye bread keeps for two weeks.")
     with monkeypatch.context() as m:
         m.setattr("ragcun.models.encoder.GaussianEncoder.load", lambda *a, **k: pytest.fail("a model was loaded"))
@@ -55,7 +57,8 @@ def test_a_changed_document_is_named_before_a_model_is_loaded_and_replaced_when_
 
 
 def test_columns_of_a_file_become_metadata_of_the_hits(here, capsys):
-    Path("d.csv").write_text("id;text;year\n1;Rye bread keeps for a week, more or less.;1956\n2;Soft cheese keeps for three days.;1957\n")
+    Path("d.csv").write_text("id;text;year\n1;Rye bread keeps for a week, more or less.;1956\n"
+                             "2;Soft cheese keeps for three days.;1957\n")
     assert index("d.csv") == 0 and main(["search", "--index_dir", "i", "cheese", "--json", "--device", "cpu"]) == 0
     hits = json.loads(capsys.readouterr().out.splitlines()[-1])["hits"]
     assert {h["id"]: h["metadata"] for h in hits} == {"1": {"year": "1956"}, "2": {"year": "1957"}}
@@ -67,11 +70,13 @@ def test_a_collection_with_gaps_is_indexed_trained_on_and_evaluated(here, capsys
     corpus = [{"_id": i, "title": "", "text": r["positive"]} for i, r in enumerate(rows)]
     corpus += [{"_id": "title only", "title": "Soft cheese", "text": ""}, {"_id": "nothing", "title": "", "text": ""}]
     Path("c/corpus.jsonl").write_text("".join(json.dumps(r) + "\n" for r in corpus))
-    Path("c/queries.jsonl").write_text("".join(json.dumps({"_id": i, "text": r["query"]}) + "\n" for i, r in enumerate(rows)))
+    Path("c/queries.jsonl").write_text("".join(json.dumps({"_id": i, "text": r["query"]}) + "\n"
+                                               for i, r in enumerate(rows)))
     judged = [f"{i}\t{i}\t1\n" for i in range(len(rows))] + ["0\tnothing\t1\n"]
     Path("c/qrels/train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
     Path("c/qrels/validation.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged[:9]))
-    with caplog.at_level(logging.WARNING, "ragcun"): assert len(load_pairs("c")) == len(rows)
+    with caplog.at_level(logging.WARNING, "ragcun"):
+        assert len(load_pairs("c")) == len(rows)
     assert f"1 of {len(rows) + 1} relevant pairs of c left out: positive is empty" in caplog.text
     assert index("c") == 0 and f"{len(rows) + 1} documents in i" in capsys.readouterr().out
     assert main(["evaluate", "--model_path", "m", "--test_data", "c", "--split_name", "dev", "--device", "cpu"]) == 0
@@ -86,7 +91,8 @@ def test_whoever_reads_the_folder_reads_the_model(here):
 def test_a_model_does_not_replace_a_folder_of_other_files(here, model):
     Path("work").mkdir()
     Path("work/thesis.txt").write_text("years")
-    with pytest.raises(UserError, match="other files than a model"): model.save("work")
+    with pytest.raises(UserError, match="other files than a model"):
+        model.save("work")
     assert Path("work/thesis.txt").read_text() == "years"
     assert model.save("m") == Path("m")      # an earlier model is replaced
 
@@ -94,13 +100,15 @@ def test_a_model_does_not_replace_a_folder_of_other_files(here, model):
 def test_the_code_of_the_model_card_runs(here, capsys):
     blocks = (Path("m")/"README.md").read_text().split("```python\n")[1:]
     assert len(blocks) == 2
-    for block in blocks: exec(block.split("```")[0].replace("path/to/this/folder", "m"), {})
+    for block in blocks:
+        exec(block.split("```")[0].replace("path/to/this/folder", "m"), {})
     assert "tensor([[-" in (said := capsys.readouterr().out) and "'a question': " in said
 
 
 def test_a_number_that_was_added_as_an_id_can_be_deleted(model):
     index = GaussianRetriever(model)
-    index.add([{"id": 1, "text": "Rye bread keeps for a week."}, {"id": 2, "text": "Soft cheese keeps for three days."}])
+    index.add([{"id": 1, "text": "Rye bread keeps for a week."},
+               {"id": 2, "text": "Soft cheese keeps for three days."}])
     assert index.delete(1) == 1 and index.delete([2, 3]) == 1 and len(index) == 0
 
 
@@ -112,29 +120,36 @@ def test_pairs_too_few_to_set_some_aside_are_refused_before_anything_is_made(her
 
 
 def test_a_strategy_or_a_row_that_cannot_be_used_is_named():
-    from ragcun.data.generation import check_strategy
     from ragcun.data.documents import row_document
-    for good in ("auto", "mix", ["title"]): check_strategy(good)
-    with pytest.raises(UserError, match="unknown strategy foo.*--strategy"): check_strategy("foo")
+    from ragcun.data.generation import check_strategy
+    for good in ("auto", "mix", ["title"]):
+        check_strategy(good)
+    with pytest.raises(UserError, match="unknown strategy foo.*--strategy"):
+        check_strategy("foo")
     document = row_document({"text": "A text.", "title": None, "_id": 0}, "rows.jsonl, row 1")
     assert (document.text, document.title, document.document_id) == ("A text.", "", "0")  # an id of 0 is an id
     assert row_document("A text.", "").text == "A text."
     for bad in ({"body": "x"}, 7, {"text": "   "}, {"text": None}):
-        with pytest.raises(UserError, match="rows.jsonl, row 2"): row_document(bad, "rows.jsonl, row 2")
+        with pytest.raises(UserError, match="rows.jsonl, row 2"):
+            row_document(bad, "rows.jsonl, row 2")
 
 
 def test_an_unknown_flag_is_one_line_that_says_which_was_meant_and_where_to_look(capsys):
-    for argv, line in ((["train", "--trian_data", "x.json"], "ragcun train: unknown: --trian_data x.json (did you mean --train_data?). See ragcun train --help."),
-                       (["train", "--learning-rat=1"], "ragcun train: unknown: --learning-rat=1 (did you mean --learning_rate?). See ragcun train --help."),
-                       (["search", "--zzz", "a question"], "ragcun search: unknown: --zzz. See ragcun search --help."), (["-x"], "ragcun: unknown: -x. See ragcun --help.")):
-        with pytest.raises(SystemExit) as stopped: main(argv)
+    for argv, line in ((["train", "--trian_data", "x.json"], "ragcun train: unknown: --trian_data "
+                        "x.json (did you mean --train_data?). See ragcun train --help."),
+                       (["train", "--learning-rat=1"], "ragcun train: unknown: --learning-rat=1 "
+                        "(did you mean --learning_rate?). See ragcun train --help."),
+                       (["search", "--zzz", "a question"], "ragcun search: unknown: --zzz. See ragcun search --help."),
+                       (["-x"], "ragcun: unknown: -x. See ragcun --help.")):
+        with pytest.raises(SystemExit) as stopped:
+            main(argv)
         assert stopped.value.code == 2 and capsys.readouterr().err == line + "\n"
 
 
 def test_every_command_with_a_model_has_its_flags_in_both_spellings():
-    from ragcun.cli.flags import Parser
-    from ragcun.cli.flags import model_flags
+    from ragcun.cli.flags import Parser, model_flags
     parser = Parser(prog="ragcun")
     model_flags(parser)
-    for name in ("model_path", "model-path"): assert parser.parse_args([f"--{name}", "m", "--mixed-precision"]).model_path == "m"
+    for name in ("model_path", "model-path"):
+        assert parser.parse_args([f"--{name}", "m", "--mixed-precision"]).model_path == "m"
     assert (parser.parse_args([]).device, parser.parse_args([]).mixed_precision) == ("auto", "auto")

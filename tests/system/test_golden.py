@@ -1,4 +1,5 @@
-"""What version 0.1.0 left on a disk opens in this one, with the same hits and numbers: see make_golden.py for what lies there.
+"""What version 0.1.0 left on a disk opens in this one, with the same hits and numbers: see make_golden.py for what
+lies there.
 
 Only public names, the command, and the files themselves are used, so that nothing here follows where modules move.
 """
@@ -17,7 +18,8 @@ from ragcun import GaussianEncoder, GaussianRetriever, TrainConfig, evaluate, fi
 from small import small_base
 
 GOLDEN = Path(__file__).parent/"golden"
-if not GOLDEN.exists(): GOLDEN = GOLDEN.parent.parent/"golden"  # from a folder below tests/
+if not GOLDEN.exists():
+    GOLDEN = GOLDEN.parent.parent/"golden"  # from a folder below tests/
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}          # a vector, a hit: forward passes in float32
 NEAR = {"rtol": 2e-3, "atol": 2e-3}           # after steps of an optimiser
 RUN_FILES = ("checkpoint_epoch_1.pt", "checkpoint_epoch_1.json", "metrics.jsonl")
@@ -28,7 +30,8 @@ def of_0_1_0(name):
     return GOLDEN/f"{Path(name).stem}_0_1_0{Path(name).suffix}"
 
 
-def said(name): return json.loads(of_0_1_0(name).read_text())
+def said(name):
+    return json.loads(of_0_1_0(name).read_text())
 
 
 @pytest.fixture()
@@ -37,12 +40,15 @@ def here(tmp_path, monkeypatch):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path/"cache"))
-    for name in ("base", "model", "index", "index_alone"): shutil.copytree(of_0_1_0(name), tmp_path/name)
-    for file in of_0_1_0("data").iterdir(): shutil.copy(file, tmp_path)
+    for name in ("base", "model", "index", "index_alone"):
+        shutil.copytree(of_0_1_0(name), tmp_path/name)
+    for file in of_0_1_0("data").iterdir():
+        shutil.copy(file, tmp_path)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     logger = logging.getLogger("ragcun")
-    for handler in list(logger.handlers): logger.removeHandler(handler)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
     logger.propagate = True
 
 
@@ -56,33 +62,41 @@ def same_numbers(got, want, tolerance, where=""):
     "Everything that is wanted is there and alike; what is new may stand beside it."
     if isinstance(want, dict):
         assert not set(want) - set(got), where
-        for k in want: same_numbers(got[k], want[k], tolerance, f"{where}/{k}")
+        for k in want:
+            same_numbers(got[k], want[k], tolerance, f"{where}/{k}")
     elif isinstance(want, list):
         assert len(got) == len(want), where
-        for i, (g, w) in enumerate(zip(got, want, strict=True)): same_numbers(g, w, tolerance, f"{where}/{i}")
-    elif isinstance(want, float): np.testing.assert_allclose(got, want, **tolerance, err_msg=where)
-    else: assert got == want, where
+        for i, (g, w) in enumerate(zip(got, want, strict=True)):
+            same_numbers(g, w, tolerance, f"{where}/{i}")
+    elif isinstance(want, float):
+        np.testing.assert_allclose(got, want, **tolerance, err_msg=where)
+    else:
+        assert got == want, where
 
 
 def test_same_numbers_can_fail():
     same_numbers({"a": [1., {"b": "x"}], "new": 1}, {"a": [1. + 1e-7, {"b": "x"}]}, CLOSE)
     for got in ({"a": [1.1]}, {"a": [1., 1.]}, {}, {"a": ["1"]}):
-        with pytest.raises((AssertionError, TypeError)): same_numbers(got, {"a": [1.]}, CLOSE)
+        with pytest.raises((AssertionError, TypeError)):
+            same_numbers(got, {"a": [1.]}, CLOSE)
 
 
 # ---- model
 
 def evidence(folder, u, v):
     "Calibrated evidence from the numbers of a model folder: what they mean does not change."
-    info, rho = json.loads((folder/"ragcun.json").read_text()), load_file(folder/"ragcun.safetensors")["rho"].astype(float)
+    info = json.loads((folder/"ragcun.json").read_text())
+    rho = load_file(folder/"ragcun.safetensors")["rho"].astype(float)
     z = np.square(u*np.sqrt(1 - rho**2)).sum(1)
     raw = -.5*np.log1p(-rho**2).sum() + .5*z[:, None] - .5*np.square(u[:, None] - v[None]).sum(-1)
     return info["a"] + info["tau"]*raw
 
 
 def test_model_gives_the_same_vectors_and_evidence(here):
-    want, model = said("model.json"), GaussianEncoder.load(here/"model", "cpu", "no")
-    u, v = model.encode_query(want["texts"]), model.encode_document(want["texts"])
+    want = said("model.json")
+    model = GaussianEncoder.load(here/"model", "cpu", "no")
+    u = model.encode_query(want["texts"])
+    v = model.encode_document(want["texts"])
     np.testing.assert_allclose(u, want["query"], **CLOSE)
     np.testing.assert_allclose(v, want["document"], **CLOSE)
     np.testing.assert_allclose(evidence(here/"model", u, v), want["evidence"], **CLOSE)
@@ -90,7 +104,8 @@ def test_model_gives_the_same_vectors_and_evidence(here):
 
 def test_model_opens_without_ragcun(here):
     from sentence_transformers import SentenceTransformer
-    want, model = said("model.json"), SentenceTransformer(str(here/"model"), device="cpu")
+    want = said("model.json")
+    model = SentenceTransformer(str(here/"model"), device="cpu")
     np.testing.assert_allclose(model.encode_query(want["texts"]), want["query"], **CLOSE)
     np.testing.assert_allclose(model.encode_document(want["texts"]), want["document"], **CLOSE)
 
@@ -101,12 +116,15 @@ def test_model_saved_again_is_the_same_model(here):
     old, new = (json.loads((here/name/"ragcun.json").read_text()) for name in ("model", "again"))
     same_numbers(new, {k: v for k, v in old.items() if k != "versions"}, {"rtol": 0, "atol": 0})
     want = said("model.json")
-    np.testing.assert_array_equal(GaussianEncoder.load(here/"again", "cpu", "no").encode_query(want["texts"]), model.encode_query(want["texts"]))
+    np.testing.assert_array_equal(GaussianEncoder.load(here/"again", "cpu", "no").encode_query(want["texts"]),
+                                  model.encode_query(want["texts"]))
 
 
 def test_model_evaluates_the_same(here):
-    command("evaluate", "--model_path", "model", "--test_data", "val.jsonl", "--output_file", "e.json", "--device", "cpu", "--mixed_precision", "no")
-    found, want = json.loads((here/"e.json").read_text()), said("model.json")
+    command("evaluate", "--model_path", "model", "--test_data", "val.jsonl", "--output_file", "e.json", "--device",
+            "cpu", "--mixed_precision", "no")
+    found = json.loads((here/"e.json").read_text())
+    want = said("model.json")
     same_numbers(found, {"metrics": want["metrics"], "base": want["base"]}, CLOSE)
     report = evaluate(GaussianEncoder.load(here/"model", "cpu", "no"), load_retrieval(here/"val.jsonl"))
     report.save(here/"f.json")
@@ -114,7 +132,8 @@ def test_model_evaluates_the_same(here):
 
 
 def test_older_model_in_one_file():
-    want, model = json.loads((GOLDEN/"vectors.json").read_text()), GaussianEncoder.load(GOLDEN/"best_model.pt", "cpu", "no")
+    want = json.loads((GOLDEN/"vectors.json").read_text())
+    model = GaussianEncoder.load(GOLDEN/"best_model.pt", "cpu", "no")
     np.testing.assert_allclose(model.encode_query(want["texts"]), want["query"], **CLOSE)
     np.testing.assert_allclose(model.encode_document(want["texts"]), want["document"], **CLOSE)
 
@@ -127,7 +146,8 @@ def searched(index, questions, **options):
 
 @pytest.mark.parametrize("name", ["index", "index_alone"])
 def test_index_gives_the_same_hits(here, name):
-    want, index = said(f"{name}.json"), GaussianRetriever.open(here/name, device="cpu")
+    want = said(f"{name}.json")
+    index = GaussianRetriever.open(here/name, device="cpu")
     assert len(index) == want["documents"]
     same_numbers(searched(index, want["questions"]), want["results"], CLOSE)
     same_numbers(searched(index, want["questions"], filter={"kind": "kitchen"}), want["in the kitchen"], CLOSE)
@@ -144,18 +164,22 @@ def test_index_answers_the_command(here, name, capsys):
 
 
 def test_index_goes_on_growing(here):
-    want, index = said("index.json"), GaussianRetriever.open(here/"index", device="cpu")
+    want = said("index.json")
+    index = GaussianRetriever.open(here/"index", device="cpu")
     assert index.add([{"id": "chess", "text": "who won the chess game on friday", "metadata": {"kind": "game"}}]) == 1
     again = GaussianRetriever.open(here/"index", device="cpu")
     assert "chess" in [h.id for h in again.search("who won the chess game on friday", top_k=3)]
     assert again.delete("chess") == 1
-    same_numbers(searched(GaussianRetriever.open(here/"index", device="cpu"), want["questions"]), want["results"], CLOSE)
+    same_numbers(searched(GaussianRetriever.open(here/"index", device="cpu"), want["questions"]),
+                 want["results"], CLOSE)
 
 
 def test_index_extended_by_the_command(here, capsys):
-    rows = (here/"documents.jsonl").read_text() + json.dumps({"id": "chess", "text": "the king is taken and the game ends"}) + "\n"
+    rows = ((here/"documents.jsonl").read_text()
+            + json.dumps({"id": "chess", "text": "the king is taken and the game ends"}) + "\n")
     (here/"more.jsonl").write_text(rows)
-    command("index", "--model_path", "index/model", "--documents", "more.jsonl", "--index_dir", "index", "--device", "cpu", "--mixed_precision", "no")
+    command("index", "--model_path", "index/model", "--documents", "more.jsonl", "--index_dir", "index", "--device",
+            "cpu", "--mixed_precision", "no")
     assert len(GaussianRetriever.open(here/"index", device="cpu")) == said("index.json")["documents"] + 1
 
 
@@ -179,7 +203,8 @@ def test_run_goes_on_from_its_checkpoint_to_the_same_end(here, name, caplog):
     assert (here/"out"/"metrics.jsonl").read_bytes().startswith(first)
     same_numbers(end_of_run(here/"out", said(f"{name}.json")), said(f"{name}.json"), NEAR)
     same_numbers(json.loads((here/"out"/"train_config.json").read_text()),
-                 {k: v for k, v in json.loads((here/"settings.json").read_text()).items() if k not in ("config", "resume_from")}, CLOSE)
+                 {k: v for k, v in json.loads((here/"settings.json").read_text()).items()
+                  if k not in ("config", "resume_from")}, CLOSE)
 
 
 def test_checkpoint_of_another_setting_is_still_refused(here, capsys):
@@ -193,20 +218,22 @@ def test_checkpoint_of_another_setting_is_still_refused(here, capsys):
 def test_older_checkpoint_goes_on(here):
     "One that names fewer settings than 0.1.0 had: `fit` takes it where changes are allowed."
     (here/"old").mkdir()
-    for name in RUN_FILES: shutil.copy(GOLDEN/name, here/"old")
+    for name in RUN_FILES:
+        shutil.copy(GOLDEN/name, here/"old")
     state = torch.load(here/"old"/"checkpoint_epoch_1.pt", weights_only=True)
     assert (state["epoch"], "positives_per_query" in state["facts"]) == (1, False)
     processed = GOLDEN.parent.parent/"data"/"processed"
     pairs = load_pairs(processed/"train.json")
     model = GaussianEncoder.from_base(str(small_base(here/"tiny", width=16, layers=1)), 8, "cpu", "no")
-    config = TrainConfig(freeze_base=True, epochs=2, batch_size=22, mixed_precision="no", n_slices=4, keep_last=1, residual=False,
-                         resume_from="auto", allow_changes=True)
+    config = TrainConfig(freeze_base=True, epochs=2, batch_size=22, mixed_precision="no", n_slices=4, keep_last=1,
+                         residual=False, resume_from="auto", allow_changes=True)
     result = fit(model, pairs, load_retrieval(processed/"val.json"), config, here/"old")
     want = [json.loads(line) for line in (GOLDEN/"metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in result.rows if r["kind"] == "step"] == [1, 2, 3, 4]
     same_numbers(result.rows[:len(want)], want, CLOSE)
     end = json.loads((GOLDEN/"end.json").read_text())
-    np.testing.assert_allclose(max(r["val_ndcg@10"] for r in result.rows if r["kind"] == "epoch"), end["ndcg@10"], atol=1e-4)
+    np.testing.assert_allclose(max(r["val_ndcg@10"] for r in result.rows if r["kind"] == "epoch"),
+                               end["ndcg@10"], atol=1e-4)
 
 
 # ---- settings
@@ -215,12 +242,14 @@ def test_config_file_means_the_same(here):
     "A --config file of 0.1.0, the command line before it; the train_config.json that comes of it stays flat."
     shutil.copy(of_0_1_0("config.yaml"), here/"config.yaml")
     command("train", "--config", "config.yaml", "--epochs", 1)
-    written, want = json.loads((here/"from_config"/"train_config.json").read_text()), said("train_config.json")
+    written = json.loads((here/"from_config"/"train_config.json").read_text())
+    want = said("train_config.json")
     same_numbers(written, want, CLOSE)
 
 
 def test_train_config_takes_its_fields_flat():
-    flags = ("train_data", "split_name", "val_data", "base_model", "output_dir", "device", "trust_remote_code", "config")
+    flags = ("train_data", "split_name", "val_data", "base_model", "output_dir", "device",
+             "trust_remote_code", "config")
     given = {k: v for k, v in said("train_config.json").items() if k not in flags}
     config = TrainConfig(**given)
     assert len(given) == 39 and {k: getattr(config, k) for k in given} == given
@@ -237,20 +266,26 @@ def test_haystack_pipeline_from_a_file(here):
     pipeline = haystack.Pipeline.loads(text, allowed_modules=["ragcun.haystack_adapter"])
     for _ in range(2):
         run_pipeline(pipeline)
-        pipeline = haystack.Pipeline.loads(pipeline.dumps(), allowed_modules=["ragcun"])  # and what this version writes of it
+        # and what this version writes of it
+        pipeline = haystack.Pipeline.loads(pipeline.dumps(), allowed_modules=["ragcun"])
 
 
 def run_pipeline(pipeline):
     "The hits of the index, their vectors, and the vector of a question."
-    want, vectors, model = said("index.json"), said("model.json"), GaussianEncoder.load("model", "cpu", "no")
+    want = said("index.json")
+    vectors = said("model.json")
+    model = GaussianEncoder.load("model", "cpu", "no")
     for question, result in zip(want["questions"], want["results"], strict=True):
         out = pipeline.run({"retriever": {"query": question}, "question": {"text": vectors["texts"][0]}})
-        found, hits = out["documents"]["documents"], result["hits"][:3]
+        found = out["documents"]["documents"]
+        hits = result["hits"][:3]
         meta = [{**h["metadata"], **{k: h[k] for k in ("evidence", "e_value", "p_value")}} for h in hits]
         same_numbers([d.meta for d in found], meta, CLOSE)
         assert [(d.id, d.content) for d in found] == [(h["id"], h["text"]) for h in hits]
-        np.testing.assert_allclose([d.score for d in found], [1/(1 + want["documents"]*np.exp(-h["evidence"])) for h in hits], **CLOSE)
-        np.testing.assert_allclose([d.embedding for d in found], model.encode_document([d.content for d in found]), **CLOSE)
+        np.testing.assert_allclose([d.score for d in found],
+                                   [1/(1 + want["documents"]*np.exp(-h["evidence"])) for h in hits], **CLOSE)
+        np.testing.assert_allclose([d.embedding for d in found],
+                                   model.encode_document([d.content for d in found]), **CLOSE)
         np.testing.assert_allclose(out["question"]["embedding"], vectors["query"][0], **CLOSE)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"])), None)
+CHROMIUM = next(filter(None, map(shutil.which,
+                                 ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"])), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 TUTORIALS = sorted(p.relative_to(ROOT / "nbs").as_posix() for p in (ROOT / "nbs" / "tutorials").glob("*.ipynb")
@@ -22,7 +23,8 @@ TUTORIALS = sorted(p.relative_to(ROOT / "nbs").as_posix() for p in (ROOT / "nbs"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="needs playwright (pip install playwright==1.65.2)"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None,
+                       reason="needs playwright (pip install playwright==1.65.2)"),
 ]
 
 # what the notebook's model holds after a run: the number of code cells, how many ran, errors, pictures
@@ -73,8 +75,9 @@ def server(tmp_path_factory):
     env.pop("TQDM_DISABLE", None)
     env.update({f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")})
     port = free_port()
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-               "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={home / 'work'}", "--allow-root"]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+               "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True",
+               f"--ServerApp.root_dir={home / 'work'}", "--allow-root"]
     with (home / "log").open("w") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
     try:
@@ -97,10 +100,12 @@ def browser():
 def run_all(page, address, name, seconds=900):
     "Open a notebook, run all its cells, and return what its model then holds."
     page.goto(f"{address}/lab/tree/nbs/{name}?reset")
-    page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell.currentWidget && window.jupyterapp.shell.currentWidget.sessionContext"
+    page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell.currentWidget "
+                           "&& window.jupyterapp.shell.currentWidget.sessionContext"
                            " && window.jupyterapp.shell.currentWidget.content.model"
                            " && window.jupyterapp.shell.currentWidget.sessionContext.session"
-                           " && window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'", timeout=300_000)
+                           " && window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'",
+                           timeout=300_000)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
     for _ in range(seconds):
         page.wait_for_timeout(1000)
@@ -133,7 +138,8 @@ def test_tutorial_runs_in_jupyterlab(server, browser, name):
 def test_a_cell_that_fails_is_seen(server, browser):
     "The test above can fail: a notebook with an error and no figure does not pass for a good one."
     import nbformat
-    made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "python3",
+                                                             "language": "python"}})
     made.cells = [nbformat.v4.new_code_cell("1 + 1"), nbformat.v4.new_code_cell("1 / 0")]
     nbformat.write(made, server[1] / "nbs" / "broken.ipynb")
     page = browser.new_page()

@@ -29,7 +29,8 @@ check, style, readme = tool("check"), tool("style"), tool("readme")
 
 def notebook(*cells):
     "A notebook from (source, outputs) of code cells and plain strings of markdown."
-    made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "python3",
+                                                             "language": "python"}})
     for cell in cells:
         source, outputs = cell if isinstance(cell, tuple) else (cell, None)
         made.cells.append(nbformat.v4.new_markdown_cell(source) if outputs is None else
@@ -94,18 +95,21 @@ for name in ragcun.__all__:
 
 def test_tally_reads_closing_lines():
     tally = check.Tally()
-    assert tally.add("x\n== 3 failed, 12 passed, 2 skipped, 1 error in 4.2s ==\n") == "3 failed, 12 passed, 2 skipped, 1 error in 4.2s"
+    assert tally.add("x\n== 3 failed, 12 passed, 2 skipped, "
+                     "1 error in 4.2s ==\n") == "3 failed, 12 passed, 2 skipped, 1 error in 4.2s"
     tally.add("5 passed in 1s\n")
     assert (tally.passed, tally.failed, tally.skipped) == (17, 4, 2)
 
 
-@pytest.mark.parametrize("text", ["/hom" + "e/ann/x", "at /roo" + "t/.cache", "/tm" + "p/tmpab1", "lib/site-package" + "s/torch"])
+@pytest.mark.parametrize("text", ["/hom" + "e/ann/x", "at /roo" + "t/.cache", "/tm" + "p/tmpab1",
+                                  "lib/site-package" + "s/torch"])
 def test_leaks_are_seen(text):
     assert check.LEAK.search(text)
 
 
 def test_ordinary_paths_are_no_leak():
-    assert not any(map(check.LEAK.search, ["../data/x.json", "https://a.org/home/", "tmp/x", "a /tmp folder", "site packages"]))
+    assert not any(map(check.LEAK.search,
+                       ["../data/x.json", "https://a.org/home/", "tmp/x", "a /tmp folder", "site packages"]))
 
 
 def test_a_failing_stage_fails_the_run_and_the_others_still_run(capsys, monkeypatch):
@@ -185,12 +189,13 @@ def test_length_counts_code_only(tmp_path):
 
 
 def test_mixed_cells_are_found_and_mended():
-    cells = json.loads(nbformat.writes(notebook(("#| export\nimport os", []), ("#| hide\nimport re", []), ("from math import pi\nround(pi, 2)", []),
-                                                ("import json; x = 1", []))))["cells"]
+    cells = json.loads(nbformat.writes(notebook(("#| export\nimport os", []), ("#| hide\nimport re", []), (
+        "from math import pi\nround(pi, 2)", []), ("import json; x = 1", []))))["cells"]
     assert [style.mixed("".join(c["source"])) for c in cells] == [False, False, True, True]
     assert style.hoist(cells)
     text = ["".join(c["source"]) for c in cells]
-    assert text[1] == "#| hide\nimport re\nfrom math import pi\nimport json" and text[2] == "round(pi, 2)" and text[3].strip() == "x = 1"
+    assert (text[1] == "#| hide\nimport re\nfrom math import pi\nimport json" and text[2] == "round(pi, 2)"
+            and text[3].strip() == "x = 1")
     assert not any(map(style.mixed, text)) and not style.hoist(cells)
     assert all(ast.parse(t) for t in text)
 
@@ -199,8 +204,9 @@ def test_mixed_cells_are_found_and_mended():
 
 def test_readme_shows_text_code_outputs_and_pictures(tmp_path, monkeypatch):
     picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
-    made = notebook("# Name\n\nSee [the tour](tutorials/quickstart.ipynb#start) and [other](https://a.org/b.html).", ("#| hide\nimport os", []),
-                    ("#| eval: false\nprint(1)", [printed("1\n")]), ("#| echo: false\n#| fig-alt: \"What it shows\"\nax = plot()", [picture]))
+    made = notebook("# Name\n\nSee [the tour](tutorials/quickstart.ipynb#start) and [other](https://a.org/b.html).",
+                    ("#| hide\nimport os", []), ("#| eval: false\nprint(1)", [printed("1\n")]),
+                    ("#| echo: false\n#| fig-alt: \"What it shows\"\nax = plot()", [picture]))
     nbformat.write(made, tmp_path / "index.ipynb")
     text, images = readme.render(tmp_path / "index.ipynb")
     assert "(nbs/tutorials/quickstart.ipynb#start)" in text and "(https://a.org/b.html)" in text
@@ -229,7 +235,8 @@ def run_nbval(folder, made):
 
 def test_cleaned_notebooks_are_compared_and_flagged_cells_left_alone(nbval_project):
     cells = [("1 + 1", [nbformat.v4.new_output("execute_result", {"text/plain": "2"})]), ("object()", [
-        nbformat.v4.new_output("execute_result", {"text/plain": "<object>"})]), ("#| eval: false\n1 / 0", []), ("#| cuda\n1 / 0", [])]
+        nbformat.v4.new_output("execute_result", {"text/plain": "<object>"})]), ("#| eval: false\n1 / 0", []),
+             ("#| cuda\n1 / 0", [])]
     code, said = run_nbval(nbval_project, notebook(*cells))
     assert code == 0 and "2 passed, 2 skipped" in said, said
 

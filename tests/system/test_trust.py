@@ -1,4 +1,5 @@
-"""Training that can be killed at any moment: processes are really killed, files really damaged, disks really full; the end state is the same to the bit."""
+"""Training that can be killed at any moment: processes are really killed, files really damaged, disks really full;
+the end state is the same to the bit."""
 import os
 import random
 import shutil
@@ -11,8 +12,8 @@ import pytest
 import torch
 
 import jobs
-from ragcun.training.record import find_checkpoint, list_checkpoints, load_checkpoint
 from ragcun.core import read_json, write_json
+from ragcun.training.record import find_checkpoint, list_checkpoints, load_checkpoint
 from small import Job, json_lines, processed, record, same, small_base
 
 RECORD = os.environ.get("RAGCUN_RECORD")  # where the slow sweep writes its figures
@@ -26,7 +27,8 @@ def place():
 
 
 @pytest.fixture(scope="module")
-def base(place): return str(small_base(place/"small"))
+def base(place):
+    return str(small_base(place/"small"))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,8 @@ def whole(base, place):
     made = {}
     def run(mode):
         if mode not in made:
-            assert Job(jobs.train, base, str(place/f"whole_{mode}"), mode, log=place/f"whole_{mode}.log").wait() == 0, (place/f"whole_{mode}.log").read_text()
+            assert Job(jobs.train, base, str(place/f"whole_{mode}"), mode,
+                       log=place/f"whole_{mode}.log").wait() == 0, (place/f"whole_{mode}.log").read_text()
             made[mode] = torch.load(place/f"whole_{mode}"/"final.pt", weights_only=True)
         return made[mode]
     return run
@@ -48,10 +51,12 @@ def resume(base, folder, mode, whole, more=None):
     if code: return f"exit code {code}: {log.read_text()[-1500:]}"
     final = torch.load(folder/"final.pt", weights_only=True)
     undisturbed = folder.parent/f"whole_{mode}"
-    if (folder/"metrics.jsonl").read_bytes() != (undisturbed/"metrics.jsonl").read_bytes(): return "metrics.jsonl differs"
+    if (folder/"metrics.jsonl").read_bytes() != (undisturbed/"metrics.jsonl").read_bytes():
+        return "metrics.jsonl differs"
     left = sorted(p.name for p in folder.iterdir() if p.name.startswith(".") or p.suffix == ".tmp")
     if left: return f"left behind: {left}"
-    return same({k: v for k, v in final.items() if k != "events"}, {k: v for k, v in whole(mode).items() if k != "events"})
+    return same({k: v for k, v in final.items() if k != "events"},
+                {k: v for k, v in whole(mode).items() if k != "events"})
 
 
 def killed(base, folder, mode, at):
@@ -64,8 +69,10 @@ def sweep(base, place, whole, mode, events):
     bad = []
     for at in events:
         folder = place/f"killed_{mode}_{at}"
-        if not killed(base, folder, mode, at): bad.append((at, "was not killed"))
-        elif fault := resume(base, folder, mode, whole): bad.append((at, fault))
+        if not killed(base, folder, mode, at):
+            bad.append((at, "was not killed"))
+        elif fault := resume(base, folder, mode, whole):
+            bad.append((at, fault))
         shutil.rmtree(folder, ignore_errors=True)
     return bad
 
@@ -97,14 +104,22 @@ def test_full_training_draws_random_numbers(whole):
 def half_way(base, place, mode="head", name="half"):
     "A run killed in its second epoch, with two checkpoints."
     folder = place/f"{name}_{mode}"
-    if not folder.exists(): assert killed(base, folder, mode, -7)
+    if not folder.exists():
+        assert killed(base, folder, mode, -7)
     assert len(list_checkpoints(folder)) == 2
     return folder
 
 
-def truncate(path): os.truncate(path, path.stat().st_size//2)
-def empty(path): os.truncate(path, 0)
-def delete(path): path.unlink()
+def truncate(path):
+    os.truncate(path, path.stat().st_size//2)
+
+
+def empty(path):
+    os.truncate(path, 0)
+
+
+def delete(path):
+    path.unlink()
 
 
 def flip(path):
@@ -125,8 +140,10 @@ def test_damaged_checkpoint_falls_back(base, place, whole, damage, suffix):
     damage(newest.with_suffix(suffix))
     assert resume(base, folder, "head", whole) == ""
     log = (folder/"training.log").read_text()
-    harmless = suffix == ".json" and damage is flip and newest.name not in log.split("resumed")[0]  # a flipped space or digit of `epoch`
-    assert harmless or damage is delete and suffix == ".pt" or newest.stem in log.split("is not usable")[0].splitlines()[-1]
+    # a flipped space or digit of `epoch`
+    harmless = suffix == ".json" and damage is flip and newest.name not in log.split("resumed")[0]
+    assert (harmless or damage is delete and suffix == ".pt"
+            or newest.stem in log.split("is not usable")[0].splitlines()[-1])
     shutil.rmtree(folder)
 
 
@@ -134,7 +151,8 @@ def test_all_checkpoints_damaged_starts_anew(base, place, whole):
     whole("head")
     folder = place/"all_damaged"
     shutil.copytree(half_way(base, place), folder)
-    for p in list_checkpoints(folder): truncate(p)
+    for p in list_checkpoints(folder):
+        truncate(p)
     assert resume(base, folder, "head", whole) == ""
 
 
@@ -179,9 +197,10 @@ def test_disk_full(base, place, whole):
 def test_disk_full_anywhere_in_the_command(base, place, size):
     "Features, base.json, model, best_model.pt: one line, exit code 2, no half of a file."
     out = place/f"little_{size}"
-    argv = ["train", "--train_data", processed("train.json"), "--val_data", processed("val.json"), "--base_model", base, "--device", "cpu",
-            "--closed_form", "--output_dir", str(out)]
-    job = Job(jobs.command_with_little_disk, argv, size, log=place/f"little_{size}.log", env={"RAGCUN_CACHE": str(place/f"cache_{size}")})
+    argv = ["train", "--train_data", processed("train.json"), "--val_data", processed("val.json"), "--base_model", base,
+            "--device", "cpu", "--closed_form", "--output_dir", str(out)]
+    job = Job(jobs.command_with_little_disk, argv, size, log=place/f"little_{size}.log",
+              env={"RAGCUN_CACHE": str(place/f"cache_{size}")})
     code = job.wait()
     lines = [line for line in job.text().splitlines() if line.startswith("ragcun")]
     assert code == 2 and "Traceback" not in job.text() and len(lines) == 1, job.text()
@@ -192,15 +211,20 @@ def test_no_permission(base, place, whole):
     whole("head")
     folder = place/"not_mine"
     shutil.copytree(half_way(base, place), folder)
-    for p in (place, *place.rglob("*")): os.chmod(p, 0o755 if p.is_dir() else 0o644)
-    for p in (place/"cache").rglob("*"): os.chmod(p, 0o777)
+    for p in (place, *place.rglob("*")):
+        os.chmod(p, 0o755 if p.is_dir() else 0o644)
+    for p in (place/"cache").rglob("*"):
+        os.chmod(p, 0o777)
     os.chmod(place/"cache", 0o777)
     os.chmod(folder/"training.log", 0o666)
     os.chmod(folder/"metrics.jsonl", 0o666)
     os.chmod(folder, 0o555)
     (place/"perm.log").touch()
-    try: job = Job(jobs.train_without_rights, base, str(folder), "head", log=place/"perm.log"); code = job.wait()
-    finally: os.chmod(folder, 0o755)
+    try:
+        job = Job(jobs.train_without_rights, base, str(folder), "head", log=place/"perm.log")
+        code = job.wait()
+    finally:
+        os.chmod(folder, 0o755)
     assert code == 2 and "Traceback" not in job.text() and "ermission" in job.text(), job.text()
     assert find_checkpoint(folder, "auto") is not None
 
@@ -249,17 +273,21 @@ def test_changed_settings_data_or_base_are_refused(base, place, whole):
     run_in(jobs.check_refusals, base, str(half_way(base, place)), str(place), place=place)
 
 
-def test_interrupted_learner_stays_usable(base, place): run_in(jobs.check_interrupt, base, place=place)
+def test_interrupted_learner_stays_usable(base, place):
+    run_in(jobs.check_interrupt, base, place=place)
 
 
-def test_not_finite_loss_names_the_rows(base, place): run_in(jobs.check_not_finite, base, str(place/"nan"), place=place)
+def test_not_finite_loss_names_the_rows(base, place):
+    run_in(jobs.check_not_finite, base, str(place/"nan"), place=place)
 
 
-def test_out_of_memory_goes_on_at_the_same_loss(base, place): run_in(jobs.check_out_of_memory, base, place=place)
+def test_out_of_memory_goes_on_at_the_same_loss(base, place):
+    run_in(jobs.check_out_of_memory, base, place=place)
 
 
 def test_retention(base, place, whole):
-    "keep_last 1 keeps the newest; a newest one that is damaged does not cost the last good one; the best state is in each."
+    """keep_last 1 keeps the newest; a newest one that is damaged does not cost the last good one; the best state is
+    in each."""
     whole("head")
     folder = place/"retention"
     assert resume(base, folder, "head", whole, {"keep_last": 1}) == ""
@@ -286,7 +314,8 @@ def test_same_seed_same_result_and_seed_0_counts(base, place, whole):
 def test_logs_hold_no_times(place, whole):
     whole("head")
     rows = json_lines(place/"whole_head"/"metrics.jsonl")
-    assert [r["kind"] for r in rows].count("epoch") == 2 and not any("time" in k or "second" in k for r in rows for k in r)
+    assert ([r["kind"] for r in rows].count("epoch") == 2
+            and not any("time" in k or "second" in k for r in rows for k in r))
 
 
 @pytest.mark.slow
@@ -302,11 +331,15 @@ def test_kill_everywhere(base, place, whole, mode):
 @pytest.mark.slow
 def test_kill_again_and_again(base, place, whole):
     "Killed at a random event up to six times in one run."
-    rng, kills, bad = random.Random(7), 0, []
+    rng = random.Random(7)
+    kills = 0
+    bad = []
     for i in range(12):
         folder = place/f"again_{i}"
-        for _ in range(6): kills += killed(base, folder, "full", rng.randrange(whole("full")["events"]))
-        if fault := resume(base, folder, "full", whole): bad.append((i, fault))
+        for _ in range(6):
+            kills += killed(base, folder, "full", rng.randrange(whole("full")["events"]))
+        if fault := resume(base, folder, "full", whole):
+            bad.append((i, fault))
     record("kills", "repeated", {"tried": kills, "survived": kills - len(bad)})
     assert bad == []
 
@@ -315,17 +348,22 @@ def test_kill_again_and_again(base, place, whole):
 def test_corrupt_everywhere(base, place, whole):
     "Bytes flipped and files cut at 40 random places of the newest checkpoint."
     whole("full")
-    source, rng, bad = half_way(base, place, "full"), random.Random(5), []
+    source = half_way(base, place, "full")
+    rng = random.Random(5)
+    bad = []
     for i in range(40):
         folder = place/"corrupt"
         shutil.copytree(source, folder)
         path = list_checkpoints(folder)[-1].with_suffix(rng.choice([".pt", ".pt", ".json"]))
         data = bytearray(path.read_bytes())
         at = rng.randrange(len(data))
-        if i % 2: data[at] ^= 1 << rng.randrange(8)
-        else: del data[at:]
+        if i % 2:
+            data[at] ^= 1 << rng.randrange(8)
+        else:
+            del data[at:]
         path.write_bytes(data)
-        if fault := resume(base, folder, "full", whole): bad.append((i, path.name, fault))
+        if fault := resume(base, folder, "full", whole):
+            bad.append((i, path.name, fault))
         shutil.rmtree(folder)
     record("corruptions", "checkpoint", {"tried": 40, "recovered": 40 - len(bad)})
     assert bad == []

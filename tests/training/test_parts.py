@@ -6,20 +6,18 @@ import pytest
 import torch
 
 import distributed_jobs
-from ragcun.models.base import encode_features, feature_dim, load_base, with_modules
-from ragcun.training.record import remove_leftovers
-from ragcun.training.closed_form import (
-    apply_head, best_head, held_out_pairs, Moments, one_standard_error, PairFeatures, ShrinkagePoint, SHRINKAGES,
-    solve_head, validation_splits,
-)
-from ragcun.training.config import resolve_defaults, TrainConfig
-from ragcun.core import read_json, UserError
-from ragcun.data.pairs import load_pairs, Pair, pairs_to_retrieval, PairSet
-from ragcun.training.learner import Learner
-from ragcun.training.step import lay_out, Layout, Processes
-from ragcun.models.encoder import GaussianEncoder
+from ragcun.core import UserError, read_json
+from ragcun.data.pairs import Pair, PairSet, load_pairs, pairs_to_retrieval
 from ragcun.measures.paired import Difference
+from ragcun.models.base import encode_features, feature_dim, load_base, with_modules
+from ragcun.models.encoder import GaussianEncoder
+from ragcun.training.closed_form import (SHRINKAGES, Moments, PairFeatures, ShrinkagePoint, apply_head, best_head,
+                                         held_out_pairs, one_standard_error, solve_head, validation_splits)
+from ragcun.training.config import TrainConfig, resolve_defaults
+from ragcun.training.learner import Learner
+from ragcun.training.record import remove_leftovers
 from ragcun.training.run import fit, save_result
+from ragcun.training.step import Layout, Processes, lay_out
 from small import processed, small_base, together
 
 WIDTH = 32
@@ -71,7 +69,8 @@ def toy(n=240, d=WIDTH, rho=.8, seed=0):
 
 
 class TestClosedForm:
-    pairs = PairFeatures(np.arange(8.).reshape(4, 2), -np.arange(8.).reshape(4, 2), ["a", "a", "b", "c"], ["1", "2", "2", "3"])
+    pairs = PairFeatures(np.arange(8.).reshape(4, 2), -np.arange(8.).reshape(4, 2), ["a", "a", "b", "c"],
+                         ["1", "2", "2", "3"])
 
     def test_a_subset_by_mask_is_the_subset_by_position(self):
         by_mask = self.pairs.subset(np.array([True, False, False, True]))
@@ -100,7 +99,8 @@ class TestClosedForm:
 
     def test_the_best_point_is_chosen_only_where_it_is_clearly_ahead_of_the_base(self):
         base = self.point(1., .70, 0., 0., 0.)
-        clear, luck = self.point(.3, .80, .1, .08, .12), self.point(.3, .71, .01, -.2, .22)
+        clear = self.point(.3, .80, .1, .08, .12)
+        luck = self.point(.3, .71, .01, -.2, .22)
         assert one_standard_error([clear, base]) is clear
         assert one_standard_error([luck, base]) is base
         assert one_standard_error([luck, clear, base]) is clear
@@ -135,7 +135,8 @@ class TestClosedForm:
         assert (said["pairs"], [p["s"] for p in said["points"]]) == (240, list(SHRINKAGES))
         chosen = next(p for p in said["points"] if p["s"] == said["s"])
         assert said["s"] < 1 and chosen["ndcg@10"] > said["points"][-1]["ndcg@10"] + .05
-        again = apply_head(model, solve_head(Moments.of(features.q, features.x), said["s"], WIDTH), validation_splits(features))
+        again = apply_head(model, solve_head(Moments.of(features.q, features.x), said["s"], WIDTH),
+                           validation_splits(features))
         assert torch.equal(fitted.head.weight, again.head.weight)
         assert "closed_form" not in model.extra
 
@@ -158,7 +159,8 @@ class TestLoop:
         assert lay_out(pairs, [1]).split(torch.zeros(2, 4))[2] is None
 
     def test_one_process_gathers_what_it_has_in_the_order_of_the_batch(self):
-        alone, whole = Processes(), torch.arange(6.).reshape(3, 2)
+        alone = Processes()
+        whole = torch.arange(6.).reshape(3, 2)
         z, own = alone.gather(whole[[2, 0, 1]], [2, 0, 1])
         assert torch.equal(z, whole) and own == [2, 0, 1]
         assert alone.gather_objects("mine") == ["mine"] and alone.barrier() is None
@@ -183,12 +185,14 @@ def val():
 def learner(model, pairs, val, **more):
     mine = model.clone_head()
     mine.base = copy.deepcopy(model.base)
-    return Learner(mine, pairs, val, resolve_defaults(TrainConfig(**dict(epochs=2, batch_size=16, mixed_precision="no", n_slices=4) | more), len(pairs)))
+    return Learner(mine, pairs, val, resolve_defaults(
+        TrainConfig(**dict(epochs=2, batch_size=16, mixed_precision="no", n_slices=4) | more), len(pairs)))
 
 
 class TestLearner:
     def test_a_restored_learner_takes_the_same_next_step(self, model, pairs, val):
-        one, rows = learner(model, pairs, val), np.arange(16)
+        one = learner(model, pairs, val)
+        rows = np.arange(16)
         one.step(rows)
         state = copy.deepcopy(one.state())
         one.step(rows)
@@ -197,25 +201,32 @@ class TestLearner:
         assert other.at.step == state["step"] and not torch.equal(other.model.head.weight, one.model.head.weight)
         other.step(rows)
         for kind, tensors in one.trained_state().items():
-            for name, value in tensors.items(): assert torch.equal(value, other.trained_state()[kind][name]), (kind, name)
+            for name, value in tensors.items():
+                assert torch.equal(value, other.trained_state()[kind][name]), (kind, name)
 
     def test_what_cannot_be_restored_is_refused_in_a_sentence(self, model, pairs, val):
         state = learner(model, pairs, val).state()
         without = {k: v for k, v in state.items() if k != "scheduler"}
-        with pytest.raises(UserError, match="lacks scheduler"): learner(model, pairs, val).restore(without)
-        with pytest.raises(UserError, match="learning_rate"): learner(model, pairs, val, base_learning_rate=1e-3).restore(state)
+        with pytest.raises(UserError, match="lacks scheduler"):
+            learner(model, pairs, val).restore(without)
+        with pytest.raises(UserError, match="learning_rate"):
+            learner(model, pairs, val, base_learning_rate=1e-3).restore(state)
         state["trained"]["head"]["weight"] = state["trained"]["head"]["weight"][:5]
-        with pytest.raises(UserError, match="other shapes"): learner(model, pairs, val).restore(state)
+        with pytest.raises(UserError, match="other shapes"):
+            learner(model, pairs, val).restore(state)
 
     def test_the_best_epoch_comes_back_sorted_by_what_its_coordinates_tell(self, model, pairs, val):
         run = learner(model, pairs, val)
-        with torch.no_grad(): run.critic.logit[3:6] += torch.tensor([2., 1., 3.])
+        with torch.no_grad():
+            run.critic.logit[3:6] += torch.tensor([2., 1., 3.])
         best = run.best_state = run.trained_state()
         rho = run.critic.rho.detach().clone()
         weight = run.model.head.weight.detach().clone()
-        for _ in range(2): run.step(np.arange(16))
+        for _ in range(2):
+            run.step(np.arange(16))
         assert not torch.equal(run.model.head.weight, weight)                # training has gone on
-        kept, order = run.use_best(), rho.argsort(descending=True)
+        kept = run.use_best()
+        order = rho.argsort(descending=True)
         assert torch.allclose(kept.rho, rho[order], atol=1e-6) and (kept.rho.diff() <= 1e-7).all()
         assert torch.equal(kept.head.weight, weight[order]) and kept.base_changed
         assert torch.equal(kept.base.state_dict()[next(iter(best["base"]))], best["base"][next(iter(best["base"]))])
@@ -224,7 +235,8 @@ class TestLearner:
 def test_a_result_is_saved_as_a_folder_one_file_a_report_and_a_picture(model, pairs, val, tmp_path):
     result = fit(model, pairs, val, TrainConfig(freeze_base=True, closed_form=True, mixed_precision="no", seed=0))
     for rows, names in (([], ["best_model.pt", "model", "report.json"]),
-                        ([{"kind": "step", "step": 1, "pos_dist": 1.}], ["best_model.pt", "curves.png", "model", "report.json"])):
+                        ([{"kind": "step", "step": 1, "pos_dist": 1.}],
+                         ["best_model.pt", "curves.png", "model", "report.json"])):
         out = tmp_path/f"rows_{len(rows)}"
         out.mkdir()
         result.rows[:] = rows
@@ -232,4 +244,5 @@ def test_a_result_is_saved_as_a_folder_one_file_a_report_and_a_picture(model, pa
         assert sorted(p.name for p in out.iterdir()) == names
         assert read_json(out/"report.json")["kept"] == result.report["kept"]
         folder, packed = (GaussianEncoder.load(out/n, device="cpu", precision="no") for n in ("model", "best_model.pt"))
-        assert torch.equal(folder.head.weight, result.model.head.weight) and torch.equal(packed.head.weight, folder.head.weight)
+        assert (torch.equal(folder.head.weight, result.model.head.weight)
+                and torch.equal(packed.head.weight, folder.head.weight))

@@ -6,26 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from ragcun.models.cache import cache_for
-from ragcun.training.closed_form import (
-    encode_held_out, evidence_samples, few_of_each, fit_calibration, Head, HeldOut, Moments, solve_head,
-)
-from ragcun.training.config import resolve_defaults, TrainConfig
 from ragcun.core import UserError
 from ragcun.data.pairs import load_pairs, pairs_to_retrieval
-from ragcun.models.evidence import evidence
-from ragcun.training.record import describe_epoch
-from ragcun.training.learner import Learner, Progress
-from ragcun.training.learner import loss_row
 from ragcun.losses.total import LossParts
 from ragcun.measures.ranking import evaluate_vectors
 from ragcun.models.base import hash_state
+from ragcun.models.cache import cache_for
 from ragcun.models.encoder import GaussianEncoder
-from ragcun.training.closed_form import fit_closed_form
-from ragcun.training.run import (
-    Candidate, candidate_report, final_refit, fit, FitResult, whiten, line_search, refit,
-    start_candidates, trained_features, unit_spread, z_moments,
-)
+from ragcun.models.evidence import evidence
+from ragcun.training.closed_form import (Head, HeldOut, Moments, encode_held_out, evidence_samples, few_of_each,
+                                         fit_calibration, fit_closed_form, solve_head)
+from ragcun.training.config import TrainConfig, resolve_defaults
+from ragcun.training.learner import Learner, Progress, loss_row
+from ragcun.training.record import describe_epoch
+from ragcun.training.run import (Candidate, FitResult, candidate_report, final_refit, fit, line_search, refit,
+                                 start_candidates, trained_features, unit_spread, whiten, z_moments)
 from small import processed, small_base
 
 FULL = dict(epochs=2, batch_size=16, mixed_precision="no", n_slices=4, base_learning_rate=1e-3)
@@ -58,29 +53,38 @@ def test_full_training_leaves_the_given_base_alone_and_saves_what_it_trained(mod
     before = hash_state(model.base.state_dict())
     result = fit(model, pairs, val, TrainConfig(**FULL), tmp_path/"run")
     assert isinstance(result, FitResult) and hash_state(model.base.state_dict()) == before
-    assert set(result.report["candidates"]) == {"base", "closed form", "trained", "trained, refitted", "trained, then the head"}
+    assert set(result.report["candidates"]) == {"base", "closed form", "trained", "trained, refitted",
+                                                "trained, then the head"}
     assert result.report["update_scale"] in (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
     texts = list(val.queries.values())
     again = GaussianEncoder.load(tmp_path/"run"/"model", "cpu", "no")
     np.testing.assert_array_equal(again.embed(texts, "query"), result.model.embed(texts, "query"))
 
 
-def test_a_head_goes_on_where_the_base_was_trained_and_leaves_no_features_behind(model, pairs, val, tmp_path, monkeypatch):
-    monkeypatch.setattr("ragcun.training.run.decide", lambda scores: len(scores) - 1)  # keep the last one, whatever it is worth
+def test_a_head_goes_on_where_the_base_was_trained_and_leaves_no_features_behind(model, pairs, val,
+                                                                                 tmp_path, monkeypatch):
+    # keep the last one, whatever it is worth
+    monkeypatch.setattr("ragcun.training.run.decide", lambda scores: len(scores) - 1)
     result = fit(model, pairs, val, TrainConfig(**FULL), tmp_path/"run")
-    kept, texts = result.model, list(val.corpus.values())
-    assert result.report["kept"] == "trained, then the head" and kept.base_changed and float(kept.residual.linear.weight.detach().abs().max()) > 0
+    kept = result.model
+    texts = list(val.corpus.values())
+    assert (result.report["kept"] == "trained, then the head" and kept.base_changed
+            and float(kept.residual.linear.weight.detach().abs().max()) > 0)
     assert hash_state(kept.base.state_dict()) != hash_state(model.base.state_dict())
     folders = [cache_for(m, "query") for m in (model, kept)]
     assert len(folders[0]) and not len(folders[1])  # the base is met again, this trained one is not
     from sentence_transformers import SentenceTransformer
     plain = SentenceTransformer(str(tmp_path/"run"/"model"), device="cpu")
-    np.testing.assert_allclose(plain.encode_document(texts, show_progress_bar=False), kept.encode_document(texts), atol=1e-3)
-    np.testing.assert_array_equal(GaussianEncoder.load(tmp_path/"run"/"best_model.pt", "cpu", "no").embed(texts), kept.embed(texts))
+    np.testing.assert_allclose(plain.encode_document(texts, show_progress_bar=False),
+                               kept.encode_document(texts), atol=1e-3)
+    np.testing.assert_array_equal(GaussianEncoder.load(tmp_path/"run"/"best_model.pt", "cpu", "no").embed(texts),
+                                  kept.embed(texts))
     without = fit(model, pairs, val, TrainConfig(**FULL, finish_head=False), tmp_path/"later")
     assert set(result.report["candidates"]) - set(without.report["candidates"]) == {"trained, then the head"}
-    for name, row in without.report["candidates"].items(): assert row == result.report["candidates"][name]  # the others are what they were
-    later = fit(model, pairs, val, TrainConfig(**FULL, resume_from="auto"), tmp_path/"later")  # a finished run is given its head
+    for name, row in without.report["candidates"].items():
+        assert row == result.report["candidates"][name]  # the others are what they were
+    # a finished run is given its head
+    later = fit(model, pairs, val, TrainConfig(**FULL, resume_from="auto"), tmp_path/"later")
     assert later.report["candidates"] == result.report["candidates"] and later.model.fingerprint == kept.fingerprint
 
 
@@ -93,14 +97,18 @@ def test_features_of_a_base_that_no_step_has_moved_stay(model, pairs, val, monke
 
 def test_a_residual_layer_is_in_the_calibration_too(model, pairs, val, monkeypatch):
     monkeypatch.setattr("ragcun.training.run.decide", lambda scores: 2)
-    kept = fit(model, pairs, val, TrainConfig(freeze_base=True, epochs=8, batch_size=16, mixed_precision="no", n_slices=4, projection_learning_rate=.02)).model
-    h, head = held(model, val), Head(*(t.detach().double().numpy() for t in (kept.head.weight, kept.head.bias, kept.rho)), 0.0)
+    kept = fit(model, pairs, val, TrainConfig(freeze_base=True, epochs=8, batch_size=16, mixed_precision="no",
+                                              n_slices=4, projection_learning_rate=.02)).model
+    h = held(model, val)
+    head = Head(*(t.detach().double().numpy() for t in (kept.head.weight, kept.head.bias, kept.rho)), 0.0)
     q, x = (torch.as_tensor(kept.project(side)).double() for side in (h.q, h.x))
     bent = HeldOut(kept.refined(h.q), kept.refined(h.x), h.data)
     related, others = evidence_samples(head, bent)
     rows = bent.related()
-    np.testing.assert_allclose(related, evidence(q, x, kept.rho.double()).numpy()[rows[:, 0], rows[:, 1]], atol=1e-3)  # what a search gives
-    right, wrong = fit_calibration(related, others), fit_calibration(*evidence_samples(head, h))
+    # what a search gives
+    np.testing.assert_allclose(related, evidence(q, x, kept.rho.double()).numpy()[rows[:, 0], rows[:, 1]], atol=1e-3)
+    right = fit_calibration(related, others)
+    wrong = fit_calibration(*evidence_samples(head, h))
     assert (kept.calibration.a, kept.calibration.tau) == pytest.approx((right.a, right.tau), rel=1e-6)
     assert abs(wrong.a - right.a) > .05  # of the features as they were before the layer
 
@@ -108,21 +116,28 @@ def test_a_residual_layer_is_in_the_calibration_too(model, pairs, val, monkeypat
 def test_fewer_coordinates_are_compared_with_the_whole_base_too(model, pairs, val):
     result = fit(model, pairs, val, TrainConfig(closed_form=True, output_dim=4, mixed_precision="no"))
     held = encode_held_out(model, val)
-    base, kept = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"].mean(), result.report["kept"]
-    assert result.report["against_whole_base"]["mean"] == pytest.approx(result.report["candidates"][kept]["ndcg@10"] - base)
+    base = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"].mean()
+    kept = result.report["kept"]
+    assert (result.report["against_whole_base"]["mean"]
+            == pytest.approx(result.report["candidates"][kept]["ndcg@10"] - base))
     assert f"In 4 coordinates; against the base with all {model.output_dim} of its own: " in result.sentence
-    assert fit(model, pairs, val, TrainConfig(closed_form=True, mixed_precision="no")).report["against_whole_base"] is None
+    assert fit(model, pairs, val,
+               TrainConfig(closed_form=True, mixed_precision="no")).report["against_whole_base"] is None
 
 
 def test_pairs_that_all_hang_together_cannot_be_set_aside_and_that_is_said(model, pairs):
     one_question = load_pairs([{"query": "the same question", "positive": p.positive} for p in pairs])
-    with pytest.raises(UserError, match="all share questions or documents.*--val_data"): fit(model, one_question, None, TrainConfig(closed_form=True))
-    with pytest.raises(UserError, match="none can be held out"): fit_closed_form(model, one_question)
+    with pytest.raises(UserError, match="all share questions or documents.*--val_data"):
+        fit(model, one_question, None, TrainConfig(closed_form=True))
+    with pytest.raises(UserError, match="none can be held out"):
+        fit_closed_form(model, one_question)
 
 
 def test_no_more_parameters_are_trained_than_there_are(model, pairs, val, caplog):
-    with caplog.at_level("INFO", "ragcun"): fit(model, pairs, val, TrainConfig(**FULL))
-    total, trained = (int(n.replace(",", "")) for n in re.search(r"parameters: ([\d,]+) in all, ([\d,]+) trainable", caplog.text).groups())
+    with caplog.at_level("INFO", "ragcun"):
+        fit(model, pairs, val, TrainConfig(**FULL))
+    total, trained = (int(n.replace(",", ""))
+                      for n in re.search(r"parameters: ([\d,]+) in all, ([\d,]+) trainable", caplog.text).groups())
     assert trained == total
 
 
@@ -134,8 +149,10 @@ def test_low_rank_updates_are_merged_and_leave_an_ordinary_base(model, pairs, va
     assert result.report["kept"] == "trained" and [n for n, _ in result.model.base.named_parameters()] == names
     assert hash_state(result.model.base.state_dict()) != hash_state(model.base.state_dict())
     from sentence_transformers import SentenceTransformer
-    plain, texts = SentenceTransformer(str(tmp_path/"run"/"model"), device="cpu"), list(val.queries.values())
-    np.testing.assert_allclose(plain.encode_query(texts, show_progress_bar=False), result.model.encode_query(texts), atol=1e-3)
+    plain = SentenceTransformer(str(tmp_path/"run"/"model"), device="cpu")
+    texts = list(val.queries.values())
+    np.testing.assert_allclose(plain.encode_query(texts, show_progress_bar=False),
+                               result.model.encode_query(texts), atol=1e-3)
 
 
 def test_a_run_with_low_rank_updates_resumes_bit_for_bit(model, pairs, val, tmp_path):
@@ -144,7 +161,8 @@ def test_a_run_with_low_rank_updates_resumes_bit_for_bit(model, pairs, val, tmp_
     def make(folder, **more):
         mine = model.clone_head()
         mine.base = copy.deepcopy(model.base)
-        return Learner(add_lora(mine, 2, seed=42), pairs, val, resolve_defaults(TrainConfig(**FULL, lora_rank=2, **more), len(pairs)), folder)
+        return Learner(add_lora(mine, 2, seed=42), pairs, val,
+                       resolve_defaults(TrainConfig(**FULL, lora_rank=2, **more), len(pairs)), folder)
     whole = make(tmp_path/"a")
     whole.train()
     first = make(tmp_path/"b")
@@ -162,10 +180,12 @@ def test_the_residual_layer_is_trained_saved_and_can_be_left_out(model, pairs, v
     run.train()
     assert float(run.model.residual.linear.weight.detach().abs().max()) > 0
     run.model.save(tmp_path/"model")
-    again, texts = GaussianEncoder.load(tmp_path/"model", "cpu", "no"), list(val.queries.values())
+    again = GaussianEncoder.load(tmp_path/"model", "cpu", "no")
+    texts = list(val.queries.values())
     np.testing.assert_array_equal(again.embed(texts), run.model.embed(texts))
     assert learner(model, pairs, val, freeze_base=True, residual=False, mixed_precision="no").model.residual is None
-    assert learner(model, pairs, val, mixed_precision="no").model.residual is None  # full training has the base itself to bend
+    # full training has the base itself to bend
+    assert learner(model, pairs, val, mixed_precision="no").model.residual is None
 
 
 def test_state_of_a_residual_run_can_be_put_back(model, pairs, val):
@@ -181,17 +201,21 @@ def test_state_of_a_residual_run_can_be_put_back(model, pairs, val):
 def test_the_cosine_part_trains_the_base_and_nothing_else(model, pairs, val):
     only = dict(lambda_contrastive=0.0, lambda_isotropy=0.0, lambda_reg=0.0)
     run = learner(model, pairs, val, **FULL, **only, lambda_cosine=1.0)
-    base, head = hash_state(run.model.base.state_dict()), run.model.head.weight.detach().clone()
+    base = hash_state(run.model.base.state_dict())
+    head = run.model.head.weight.detach().clone()
     row = run.step(np.arange(16))
     assert row["cosine"] > 0 and row["loss"] == pytest.approx(row["cosine"])
     assert hash_state(run.model.base.state_dict()) != base and torch.equal(run.model.head.weight, head)
-    with pytest.raises(UserError, match="nothing to learn"): TrainConfig(**only, lambda_cosine=0.0)
+    with pytest.raises(UserError, match="nothing to learn"):
+        TrainConfig(**only, lambda_cosine=0.0)
 
 
 def test_with_a_frozen_base_the_cosine_part_trains_the_residual_layer(model, pairs, val):
-    only = dict(lambda_contrastive=0.0, lambda_isotropy=0.0, lambda_reg=0.0, freeze_base=True, mixed_precision="no", batch_size=16)
+    only = dict(lambda_contrastive=0.0, lambda_isotropy=0.0, lambda_reg=0.0, freeze_base=True, mixed_precision="no",
+                batch_size=16)
     run = learner(model, pairs, val, **only)
-    base, head = hash_state(run.model.base.state_dict()), run.model.head.weight.detach().clone()
+    base = hash_state(run.model.base.state_dict())
+    head = run.model.head.weight.detach().clone()
     losses = [run.step(np.arange(16)) for _ in range(8)]
     assert losses[0]["loss"] == pytest.approx(10*losses[0]["cosine"]) and losses[-1]["cosine"] < losses[0]["cosine"]
     assert hash_state(run.model.base.state_dict()) == base and torch.equal(run.model.head.weight, head)
@@ -199,13 +223,15 @@ def test_with_a_frozen_base_the_cosine_part_trains_the_residual_layer(model, pai
     bent = run.model.refine(h).detach().numpy()
     assert np.abs(bent - h.numpy()).max() > 1e-3
     np.testing.assert_allclose(run.model.refined(h.numpy()), bent, atol=1e-6)
-    with pytest.raises(UserError, match="without a residual layer"): TrainConfig(freeze_base=True, residual=False, lambda_cosine=1.0)
+    with pytest.raises(UserError, match="without a residual layer"):
+        TrainConfig(freeze_base=True, residual=False, lambda_cosine=1.0)
 
 
 def test_a_refit_starts_from_what_the_residual_layer_was_trained_to(model, pairs, val):
     config = resolve_defaults(TrainConfig(freeze_base=True), len(pairs))
     trained = model.clone_head().add_residual()
-    with torch.no_grad(): trained.residual.linear.weight.normal_(std=.3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        trained.residual.linear.weight.normal_(std=.3, generator=torch.Generator().manual_seed(0))
     features, data = trained_features(trained, pairs), held(trained, val)
     chosen = refit(trained, features, data, config)
     bent = HeldOut(trained.refined(data.q), trained.refined(data.x), data.data)
@@ -232,16 +258,19 @@ def moved(model, seed=0, size=0.3):
     other.base = copy.deepcopy(model.base)
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for p in other.base.parameters(): p.add_(size*p.std().nan_to_num(0)*torch.randn(p.shape, generator=g))
+        for p in other.base.parameters():
+            p.add_(size*p.std().nan_to_num(0)*torch.randn(p.shape, generator=g))
     return other
 
 
 def test_the_line_search_puts_the_weights_where_it_says(model, val):
     trained = moved(model)
-    before, after = model.base.state_dict(), {k: t.clone() for k, t in trained.base.state_dict().items()}
+    before = model.base.state_dict()
+    after = {k: t.clone() for k, t in trained.base.state_dict().items()}
     a = line_search(model, trained, val)
     for k, t in trained.base.state_dict().items():
-        if t.is_floating_point(): torch.testing.assert_close(t, before[k] + a*(after[k] - before[k]))
+        if t.is_floating_point():
+            torch.testing.assert_close(t, before[k] + a*(after[k] - before[k]))
     nothing = moved(model, size=0.0)
     assert line_search(model, nothing, val) == 1.0
     assert hash_state(nothing.base.state_dict()) == hash_state(model.base.state_dict())
@@ -265,16 +294,22 @@ def test_unit_spread_changes_the_spread_and_no_order(model, val):
     before = Candidate("trained", model, held(model, val))
     after = unit_spread(before)
     std, residual = (after.health()[k] for k in ("embedding_std", "pos_residual"))
-    assert before.health()["embedding_std"] != pytest.approx(1, abs=.01) and abs(std - 1) < .0501  # the spread comes first
+    # the spread comes first
+    assert before.health()["embedding_std"] != pytest.approx(1, abs=.01) and abs(std - 1) < .0501
     assert std**2*residual == pytest.approx(1, abs=1e-4) or abs(std - 1) > .047
-    order = [[c.model.to_query(c.model.project(c.held.q)), c.model.to_document(c.model.project(c.held.x))] for c in (before, after)]
+    order = [[c.model.to_query(c.model.project(c.held.q)), c.model.to_document(c.model.project(c.held.x))]
+             for c in (before, after)]
     ranks = [((q[:, None] - x[None])**2).sum(2).argsort(1) for q, x in order]
     np.testing.assert_array_equal(*ranks)
     q, x = (after.model.project(f) for f in (after.held.q, after.held.x))
     rows = after.held.related()
-    assert np.concatenate([q[rows[:, 0]], x[rows[:, 1]]]).var(0, ddof=1).mean()**.5 == pytest.approx(std, rel=1e-5)  # of the pairs, not of the corpus
-    broken = model.clone_head().set_head(model.head.weight.detach().numpy()/3, model.head.bias.detach().numpy(), model.rho_numpy)  # forgets the bias
-    q, x = broken.to_query(broken.project(before.held.q)), broken.to_document(broken.project(before.held.x))
+    # of the pairs, not of the corpus
+    assert np.concatenate([q[rows[:, 0]], x[rows[:, 1]]]).var(0, ddof=1).mean()**.5 == pytest.approx(std, rel=1e-5)
+    # forgets the bias
+    broken = model.clone_head().set_head(model.head.weight.detach().numpy()/3, model.head.bias.detach().numpy(),
+                                         model.rho_numpy)
+    q = broken.to_query(broken.project(before.held.q))
+    x = broken.to_document(broken.project(before.held.x))
     assert (((q[:, None] - x[None])**2).sum(2).argsort(1) != ranks[0]).any()
 
 
@@ -285,7 +320,8 @@ def test_round_coordinates_keep_the_score_and_are_refused_where_they_cost_qualit
     monkeypatch.setattr("ragcun.training.run.clearly_better", lambda gain: False)
     after = whiten(before, features)
     weights = [c.model.head.weight.detach().double().numpy() for c in (before, after)]
-    scores = [(w.T*(r/(1 - r**2))) @ w for w, r in zip(weights, (before.model.rho_numpy, after.model.rho_numpy), strict=True)]
+    scores = [(w.T*(r/(1 - r**2))) @ w for w, r in zip(weights,
+                                                       (before.model.rho_numpy, after.model.rho_numpy), strict=True)]
     assert np.abs(scores[0] - scores[1]).max() < .05*np.abs(scores[0]).max()  # but for ρ at the ends of its range
     ball, egg = (np.linalg.eigvalsh(z_moments(c.model, features).solve_for()[1]) for c in (after, before))
     assert ball[-1]/ball.mean() < .9*egg[-1]/egg.mean()
@@ -318,15 +354,18 @@ def test_candidates_are_compared_with_the_base_and_refitted_on_everything(model,
 
 def test_the_dial_can_be_set(model, pairs, val):
     features = encode_held_out(model, val)
-    closed = lambda **more: start_candidates(model, pairs, features, TrainConfig(closed_form=True, **more))[1]
-    narrow, wide = closed(shrinkage=.05), closed(shrinkage=.05, isotropic_corpus=True)
+    def closed(**more):
+        return start_candidates(model, pairs, features, TrainConfig(closed_form=True, **more))[1]
+    narrow = closed(shrinkage=.05)
+    wide = closed(shrinkage=.05, isotropic_corpus=True)
     assert narrow.model.extra["closed_form"]["s"] == wide.model.extra["closed_form"]["s"] == .05
     assert wide.health()["participation_ratio"] > narrow.health()["participation_ratio"] + .05  # the corpus is rounder
     assert closed(shrinkage=.8).health()["participation_ratio"] < narrow.health()["participation_ratio"]
     final = final_refit(model, pairs, wide, features.x)
     assert final.health()["participation_ratio"] > final_refit(model, pairs, narrow).health()["participation_ratio"]
     for s in (0, 1.5, float("nan")):
-        with pytest.raises(UserError, match="shrinkage"): TrainConfig(shrinkage=s)
+        with pytest.raises(UserError, match="shrinkage"):
+            TrainConfig(shrinkage=s)
 
 
 def test_an_epoch_is_described_in_words(caplog):
@@ -334,9 +373,12 @@ def test_an_epoch_is_described_in_words(caplog):
     row = {f"{side}_{k}": v for side in ("train", "val") for k, v in loss_row(parts).items()}
     row |= {f"{side}_{k}": 1.0 for side in ("train", "val") for k in ("pos_dist", "embedding_std")}
     row |= {"val_ndcg@10": .5, "val_recall@10": .6, "val_participation_ratio": .7}
-    with caplog.at_level("INFO", "ragcun"): describe_epoch(row, 1, 3)
+    with caplog.at_level("INFO", "ragcun"):
+        describe_epoch(row, 1, 3)
     text = caplog.text
     assert "epoch 1 of 3" in text and "cosine 5.0000" in text and "NDCG@10 0.5000" in text and "far from 1" not in text
     narrow = row | {"val_embedding_std": .2, "val_pos_dist": .3}
-    for before in (row, narrow): describe_epoch(narrow, 2, 3, before)
-    assert caplog.text.count("far from 1") == 1 and caplog.text.count("nothing was learned") == 1  # said when it begins, and not again
+    for before in (row, narrow):
+        describe_epoch(narrow, 2, 3, before)
+    # said when it begins, and not again
+    assert caplog.text.count("far from 1") == 1 and caplog.text.count("nothing was learned") == 1
