@@ -30,9 +30,8 @@ check:             ## the fast part of test, for daily use: in sync, clean, leak
 docs: .venv/.dev   ## the documentation site in _docs/ (pandoc, no Quarto needed), links checked
 	@$(PY) .ci/docs.py
 
-sync: .venv/.dev   ## write what is generated: clean notebooks, ragcun/, README.md, the sidebar
+sync: .venv/.dev   ## write what is generated: clean notebooks, ragcun/, README.md
 	@cd nbs && ../.venv/bin/nbdev_clean && ../.venv/bin/nbdev_export
-	@$(PY) .ci/docs.py --sidebar
 	@$(PY) .ci/readme.py
 
 lab: .venv/.dev    ## open the notebooks in JupyterLab
@@ -48,7 +47,7 @@ env: .venv/.dev    ## only make the development environment
 
 clean:             ## remove what the other targets made, except .venv and results/
 	@rm -rf _proc _docs _site build dist *.egg-info .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find nbs ragcun tests .ci -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	@find nbs ragcun tests benchmarks .ci -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 .venv/bin/python:
 	@echo "making .venv with $$($(PYTHON) --version)"

@@ -257,7 +257,7 @@ def entry(module: str, name: str, node: ast.stmt, code: str) -> str:
     url = f"{cfg['git_url']}/blob/{cfg['branch']}/ragcun/{module.replace('.', '/')}.py#L{node.lineno}"
     # the link comes first: pandoc would make a section of a div that opens with its heading, and take its anchor away
     heading = f"`{name}`{{=html}} {{#{name}}}" if name.startswith("__") else name  # underscores are not emphasis
-    first, gap, rest = NbdevLookup().linkify(ast.get_docstring(node) or "").partition("\n\n")
+    first, gap, rest = (NbdevLookup().linkify(ast.get_docstring(node) or " ") or "").strip().partition("\n\n")
     words = f"*{first}*{gap}{rest}" if first else ""
     return (f"\n::::: {{.symbol{' .method' * method}}}\n[source]({url}){{.source}}\n\n###{'#' * method} {heading}\n\n"
             f"```python\n{code}\n```\n\n{words}\n:::::\n")
@@ -283,7 +283,7 @@ def class_signature(node: ast.ClassDef, lines: list[str]) -> str:
 
 def told(code: str) -> str:
     "A signature without what is said to tools only."
-    code = re.sub(r" *# type: ignore.*", "", code)
+    code = re.sub(r"(\S) {2,}# ", r"\1 # ", re.sub(r" *# type: ignore.*", "", code))
     return re.sub(r"# noqa: *[A-Z]+[0-9]+ *", "# ", re.sub(r" *# noqa: *[A-Z]+[0-9]+ *$", "", code, flags=re.MULTILINE))
 
 
@@ -453,7 +453,8 @@ def heading_text(tag) -> str:
 
 def contents(page: Page) -> list[dict[str, str]]:
     "The sections and symbols of a page, for the list beside it."
-    return [{"id": tag["id"], "level": tag.name, "text": heading_text(tag), "code": "symbol" in tag.parent.get("class", [])}
+    return [{"id": tag["id"], "level": tag.name, "text": heading_text(tag),
+             "code": "symbol" in tag.parent.get("class", [])}
             for tag in page.body.select("h2[id], h3[id], h4[id]")
             if tag.name != "h4" or "method" in tag.parent.get("class", [])]
 
@@ -480,8 +481,9 @@ def sections(pages: list[Page]) -> dict[str, dict[str, list[Page]]]:
 
 
 def template(name: str) -> jinja2.Template:
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(SITE), trim_blocks=True, lstrip_blocks=True,
-                              undefined=jinja2.StrictUndefined, autoescape=jinja2.select_autoescape()).get_template(name)
+    where = jinja2.Environment(loader=jinja2.FileSystemLoader(SITE), trim_blocks=True, lstrip_blocks=True,
+                               undefined=jinja2.StrictUndefined, autoescape=jinja2.select_autoescape())
+    return where.get_template(name)
 
 
 def compose(page: Page, pages: list[Page], cfg: dict[str, str]) -> str:

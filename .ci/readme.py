@@ -82,7 +82,8 @@ def main() -> int:
     text, images = render(index)
     wanted = {ROOT / "README.md": text.encode(), **{NBS / name: data for name, data in images.items()}}
     if args.check:
-        wrong = [p.relative_to(ROOT).as_posix() for p, data in wanted.items() if not p.exists() or p.read_bytes() != data]
+        wrong = [p.relative_to(ROOT).as_posix() for p, data in wanted.items()
+                 if not p.exists() or p.read_bytes() != data]
         print(f"not what nbs/index.ipynb gives: {', '.join(wrong)}; run `make sync` and commit" if wrong else
               f"README.md is what nbs/index.ipynb gives ({len(text.split())} words, {len(images)} figures)")
         return bool(wrong)

@@ -89,8 +89,8 @@ def note(path: Path, name: str, entry: dict) -> None:
 
 def sources() -> str:
     "What decides the numbers: the tree of package and benchmarks at this commit, and whether it was edited since."
-    trees = git("rev-parse", "HEAD:ragcun", "HEAD:tests").split()
-    edited = git("diff", "HEAD", "--", "ragcun", "tests")
+    trees = git("rev-parse", "HEAD:ragcun", "HEAD:benchmarks").split()
+    edited = git("diff", "HEAD", "--", "ragcun", "benchmarks")
     return "-".join(t[:10] for t in trees) + (f"-{hashlib.sha256(edited.encode()).hexdigest()[:10]}" if edited else "")
 
 

@@ -16,8 +16,8 @@ from ..data.collections import RetrievalData
 from ..data.pairs import PairSet, pairs_to_retrieval
 
 # %% auto #0
-__all__ = ['ANSWERABLE', 'UNANSWERABLE', 'STYLE', 'DemoConfig', 'DemoData', 'demo_data', 'Stages', 'warm_up', 'run_demo',
-           'make_index', 'ask', 'write_report', 'report_page', 'say_goodbye']
+__all__ = ['ANSWERABLE', 'UNANSWERABLE', 'DemoConfig', 'DemoData', 'demo_data', 'Stages', 'warm_up', 'run_demo', 'make_index',
+           'ask_questions', 'write_report', 'report_page', 'say_goodbye']
 
 # %% ../../nbs/9_cli/02_demonstration.ipynb #6781dd96
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def run_demo(
     stages.done("test")
     logger.info("5 of 5: index and questions")
     index = make_index(fitted.model, data, out/"index")
-    answers = ask(index)
+    answers = ask_questions(index)
     stages.done("index and questions")
     write_report(out, config, fitted, test, answers, stages)
     say_goodbye(out, test, answers, stages)
@@ -147,7 +147,7 @@ def make_index(
     index.calibrate(list(data.val.queries.values()), [list(data.val.qrels[q]) for q in data.val.queries], alpha=None)
     return index
 
-def ask(
+def ask_questions(
     index: Any, # GaussianRetriever
 ) -> list[Any]: # Three SearchResults
     "The two of eight questions with the strongest evidence, and one that no Python package answers."
@@ -157,7 +157,7 @@ def ask(
     return [*sorted(answers[:-1], key=lambda a: a.hits[0].e_value)[:2], answers[-1]]
 
 # %% ../../nbs/9_cli/02_demonstration.ipynb #e1aa988e
-STYLE = """body{font:16px/1.55 system-ui,sans-serif;max-width:58rem;margin:2rem auto;
+_STYLE = """body{font:16px/1.55 system-ui,sans-serif;max-width:58rem;margin:2rem auto;
 padding:0 1rem;color:#1b1f23;background:#fff}
 h1{font-size:1.7rem}h2{margin-top:2.2rem;font-size:1.25rem}table{border-collapse:collapse;width:100%;font-size:.93rem}
 td,th{padding:.35rem .6rem;border-bottom:1px solid #d0d7de;text-align:left;vertical-align:top}
@@ -212,7 +212,7 @@ def report_page(
              "<h2>Questions</h2>", "".join(_answer(a) for a in answers),
              "<h2>What happened to the embedding space</h2>", _figures(fitted)]
     return ("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-            f"<title>ragcun demo</title><style>{STYLE}</style>{''.join(parts)}</html>\n")
+            f"<title>ragcun demo</title><style>{_STYLE}</style>{''.join(parts)}</html>\n")
 
 def _candidate_table(report: dict[str, Any]) -> str:
     def row(name: str, c: dict[str, Any]) -> str:

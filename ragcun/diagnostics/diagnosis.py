@@ -20,8 +20,8 @@ from ..figures import (figure_base64, headless, new_axes, plot_before_after, plo
                             plot_qq, plot_spectrum, save_figure)
 
 # %% auto #0
-__all__ = ['ROWS', 'Features', 'STYLE', 'CAPTIONS', 'Diagnosis', 'compare_spaces', 'diagnose', 'diagnosis_figures',
-           'diagnosis_page', 'write_diagnosis']
+__all__ = ['Features', 'CAPTIONS', 'Diagnosis', 'compare_spaces', 'diagnose', 'diagnosis_figures', 'diagnosis_page',
+           'write_diagnosis']
 
 # %% ../../nbs/6_diagnostics/04_diagnosis.ipynb #74c8413d
 def _get(numbers: dict, path: str) -> Any:
@@ -81,7 +81,7 @@ def _information(numbers: dict) -> str:
     return f"{known['coordinates_90']} of {known['coordinates']} coordinates hold 90 % of {known['nats']:.0f} nats"
 
 
-ROWS: list[tuple[str, Callable[[dict], str], Callable[[dict], str]]] = [
+_ROWS: list[tuple[str, Callable[[dict], str], Callable[[dict], str]]] = [
     ("90 % of the variance lies in", _ninety, _ninety_gaussian),
     ("share of directions in use (participation ratio, sample size corrected)", _num("documents.participation_ratio"),
      lambda n: "1.00"),
@@ -115,7 +115,7 @@ class Diagnosis:
         "The rows in plain words."
         b = self.base.numbers
         m = self.model.numbers
-        return [(what, say(b), say(m), healthy(m)) for what, say, healthy in ROWS]
+        return [(what, say(b), say(m), healthy(m)) for what, say, healthy in _ROWS]
 
     def headline(self) -> str:  # one sentence
         "The finding in one sentence."
@@ -202,7 +202,7 @@ def diagnose(
     return compare_spaces(model, sample, h, config, getattr(data, "name", ""))
 
 # %% ../../nbs/6_diagnostics/04_diagnosis.ipynb #04875f6e
-STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
 body{color:#1b1f23;background:#fff}
 table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;border-bottom:1px solid #d0d7de;text-align:right}
 td:first-child{text-align:left}img{max-width:100%;background:#fff;border-radius:6px;margin:.5rem 0}
@@ -252,7 +252,7 @@ def diagnosis_page(
              f"<figcaption>{said[name]}</figcaption></figure>" for name, axes in figures.items()]
     title = html.escape(f"Diagnosis{': ' + diagnosis.name if diagnosis.name else ''}")
     head = "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-    return (f"{head}<title>{title}</title><style>{STYLE}</style>"
+    return (f"{head}<title>{title}</title><style>{_STYLE}</style>"
             f"<h1>{title}</h1>{diagnosis._repr_html_()}{''.join(parts)}</html>\n")
 
 

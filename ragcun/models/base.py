@@ -261,15 +261,22 @@ class Encoder(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def compute_features(self, texts: Sequence[str], side: str = "document") -> np.ndarray:
+    def compute_features(self,
+        texts: Sequence[str],   # texts to encode
+        side: str = "document", # "query" or "document"
+    ) -> np.ndarray: # [n, d_base] float32
         "Features of texts, computed."
         ...
 
-    def set_head(self, weight: np.ndarray, bias: np.ndarray, rho: np.ndarray) -> Encoder:
+    def set_head(self,
+        weight: np.ndarray, # [d, d_base]
+        bias: np.ndarray,   # [d]
+        rho: np.ndarray,    # [d]
+    ) -> Encoder: # itself
         "Replace the head."
         ...
 
-    def add_residual(self) -> Encoder:
+    def add_residual(self) -> Encoder: # itself
         "Put a residual layer before the head."
         ...
 

@@ -172,7 +172,10 @@ class GaussianEncoder(torch.nn.Module):
         "Embeddings z of texts."
         return self.project(self.features(texts, side, batch_tokens))
 
-    def encode(self, *args: Any, **kwargs: Any) -> np.ndarray: # Never returns
+    def encode(self,
+        *args: Any,    # what another library would encode
+        **kwargs: Any, # and how
+    ) -> np.ndarray: # Never returns
         "Refused: one vector for both sides would rank wrongly in silence."
         raise UserError("`encode` does not say which side a text is on", "GaussianEncoder",
                         "Use encode_query, encode_document, or embed for z.")

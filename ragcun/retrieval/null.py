@@ -16,8 +16,8 @@ from ..core import UserError
 from ..models.evidence import document_vector, evidence_at_zero, inverse_deviation, query_vector
 
 # %% auto #0
-__all__ = ['IDENTITY', 'Moments', 'GaussianNull', 'theoretical_null', 'tail_bound', 'corpus_null', 'TailMap', 'fit_tail_map',
-           'EmpiricalNull', 'fit_null', 'e_value', 'posterior', 'answer_limit', 'plot_null']
+__all__ = ['IDENTITY', 'EvidenceMoments', 'GaussianNull', 'theoretical_null', 'tail_bound', 'corpus_null', 'TailMap',
+           'fit_tail_map', 'EmpiricalNull', 'fit_null', 'e_value', 'posterior', 'answer_limit', 'plot_null']
 
 # %% ../../nbs/7_retrieval/01_null.ipynb #725b97b8
 def _cumulants(t: np.ndarray, a2: np.ndarray, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -57,7 +57,7 @@ def _signed_root(s: np.ndarray, a2: np.ndarray, lam: np.ndarray) -> np.ndarray:
 
 # %% ../../nbs/7_retrieval/01_null.ipynb #fbe066a5
 @dataclass(frozen=True)
-class Moments:
+class EvidenceMoments:
     "Exact moments of raw evidence under a null, one value per query."
     mean: np.ndarray      # [n] nats
     sd: np.ndarray        # [n] nats
@@ -76,14 +76,14 @@ class GaussianNull:
 
     def moments(self,
         q: np.ndarray, # [n, d] query embeddings
-    ) -> Moments:
+    ) -> EvidenceMoments:
         "Mean, standard deviation and skewness of E given each query."
         a2 = self._a2(q)[:, 0]
         lam = self.variances
         k1 = (lam + a2).sum(-1)
         k2 = (2 * lam ** 2 + 4 * lam * a2).sum(-1)
         k3 = (8 * lam ** 3 + 24 * lam ** 2 * a2).sum(-1)
-        return Moments(evidence_at_zero(q, self.rho) - .5 * k1, .5 * np.sqrt(k2), -k3 / k2 ** 1.5)
+        return EvidenceMoments(evidence_at_zero(q, self.rho) - .5 * k1, .5 * np.sqrt(k2), -k3 / k2 ** 1.5)
 
     def normal_score(self,
         evidence: np.ndarray, # [n, k] raw evidence of k documents for each query

@@ -20,14 +20,14 @@ from .hits import Batch, Found, dump_metadata
 from .storage import RemotePath, as_place, fetched, plain_errors, sent
 
 # %% auto #0
-__all__ = ['TABLE', 'FORMAT', 'COLUMNS', 'KEY', 'Manifest', 'read_manifest', 'write_manifest', 'is_free', 'MemoryStore',
+__all__ = ['TABLE', 'INDEX_FORMAT', 'COLUMNS', 'KEY', 'Manifest', 'read_manifest', 'write_manifest', 'is_free', 'MemoryStore',
            'writer_lock', 'LanceStore']
 
 # %% ../../nbs/7_retrieval/05_stores.ipynb #4f6e5322
 TABLE = "documents"
 "Name of the table in an index folder."
 
-FORMAT = 1
+INDEX_FORMAT = 1
 "Version of the index folder's layout."
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Manifest:
     null: str = ""              # file with null parameters, empty until fitted
     null_documents: int = 0     # documents in the index when they were fitted
     metric: str = "l2"          # of the search: distance between u and v
-    format: int = FORMAT        # version of the folder's layout
+    format: int = INDEX_FORMAT        # version of the folder's layout
     rule: str = ""              # file with the no-answer rule, empty until calibrated
     alpha: float = 0.0          # false-answer rate among synthetic questions; 0: the limit has another origin
 
@@ -59,9 +59,9 @@ def read_manifest(
                         "Give the folder that `ragcun index` made")
     with fetched(path) as file:
         raw = read_json(file)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+    if not isinstance(raw, dict) or raw.get("format") != INDEX_FORMAT:
         got = raw.get("format") if isinstance(raw, dict) else "none"
-        raise UserError(f"the index has format {got}, this version reads {FORMAT}", str(folder),
+        raise UserError(f"the index has format {got}, this version reads {INDEX_FORMAT}", str(folder),
                         "Index the documents again")
     if raw.get("metric") != "l2":
         raise UserError(f"the index uses metric {raw.get('metric')!r}, only 'l2' carries evidence", str(folder),

@@ -19,7 +19,7 @@ sys.exit(Path(sys.argv[1] + ".fails").exists())
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("bench_runner", ROOT/".ci"/"bench.py")
+    spec = importlib.util.spec_from_file_location("bench_runner", ROOT/"benchmarks"/"run.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     (tmp_path/"work.py").write_text(WORK)
@@ -28,7 +28,7 @@ def bench(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "RESUMING", {"long": "table"})
     monkeypatch.setattr(module, "BENCHES", {n: ["work.py", f"{n}.json"] for n in ("short", "long")})
     (tmp_path/"data"/"results").mkdir(parents=True)
-    monkeypatch.setattr("sys.argv", ["bench.py"])
+    monkeypatch.setattr("sys.argv", ["run.py"])
     return module
 
 
@@ -69,12 +69,12 @@ def test_another_version_begins_anew(bench, tmp_path, monkeypatch):
     assert bench.main() == 0
     (tmp_path/"data"/"results"/"bench.json").unlink()
     monkeypatch.setattr(bench, "sources", lambda: "another version")
-    monkeypatch.setattr("sys.argv", ["bench.py", "long"])
+    monkeypatch.setattr("sys.argv", ["run.py", "long"])
     assert bench.main() == 0
     assert calls(tmp_path, "long") == [["--again"], ["--again"]]
     assert not (tmp_path/"data"/"results"/"bench.json").exists()  # two versions are not one run
 
 
 def test_unknown_name(bench, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["bench.py", "shorter"])
+    monkeypatch.setattr("sys.argv", ["run.py", "shorter"])
     assert bench.main() == 2 and "unknown benchmark: shorter. Use: short, long" in capsys.readouterr().err

@@ -17,24 +17,6 @@ sys.modules[spec.name] = docs
 spec.loader.exec_module(docs)
 
 CFG = {**docs.settings(), "doc_host": "https://host.example", "doc_baseurl": "/base"}
-SHOWN = """---
-
-[source](https://git.example/blob/main/ragcun/core.py#L19){target="_blank" style="float:right; font-size:smaller"}
-
-### set_seed
-
-```python
-
-def set_seed(
-    seed:int, # As [`pick_device`](https://host.example/base/core.html#pick_device) says
-)->None:
-
-
-```
-
-*Seed everything; see [`pick_device`](https://host.example/base/core.html#pick_device).*"""
-
-
 def markdown(text):
     return {"cell_type": "markdown", "source": text}
 
@@ -43,36 +25,62 @@ def code(source, *outputs):
     return {"cell_type": "code", "source": source, "outputs": list(outputs)}
 
 
-def page(name, *cells, title="A page", url=None):
-    front = (f"---\ntitle: {title}\ndescription: What it is for\n"
-             f"output-file: {(url or name.split('/')[-1] + '.html')}\n---\n")
-    return docs.Page(name, "Tutorials", {"cells": [{"cell_type": "raw", "source": front}, *cells]})
+def page(name, *cells, title="A page", url=None, section="Tutorials", module=""):
+    front = {"title": title, "description": "What it is for", "output-file": url or name.split("/")[-1] + ".html"}
+    return docs.Page(name, section, "", list(cells), front, module)
 
 
 def built(*pages):
     docs.render(list(pages))
-    for one in pages:
-        docs.fix_links(one, list(pages), CFG)
-    docs.settle_methods(list(pages))
+    docs.fix_links(list(pages), CFG)
     return docs.dead_links(list(pages))
 
 
-def test_every_notebook_is_in_the_navigation_once():
-    names = [n for group in docs.navigation().values() for n in group]
-    assert sorted(names) == docs.page_names() and len(set(names)) == len(names)
+def test_every_notebook_is_in_the_sidebar_once():
+    listed = [name for _, _, name in docs.navigation()]
+    assert docs.misplaced(listed, docs.page_names()) == [] and len(listed) >= 80
 
 
-def test_order_names_no_page_twice_and_known_folders_only():
-    named = [n for group in docs.ORDER.values() for n in group] + docs.LAST
-    assert len(set(named)) == len(named)
-    assert {n.split("/")[0] for n in named if "/" in n} <= set(docs.FOLDERS)
+def test_a_sidebar_that_forgets_repeats_or_invents_a_page_is_refused():
+    assert docs.misplaced(["a", "b"], ["a", "b"]) == []
+    assert docs.misplaced(["a"], ["a", "b"]) == ["nbs/sidebar.yml lacks b.ipynb"]
+    assert docs.misplaced(["a", "b", "a"], ["a", "b"]) == ["nbs/sidebar.yml names a.ipynb twice"]
+    assert docs.misplaced(["a", "c"], ["a"]) == ["nbs/sidebar.yml names c.ipynb, which does not exist"]
 
 
-def test_sidebar_is_what_quarto_reads():
-    def files(items):
-        return [f for item in items for f in ([item] if isinstance(item, str) else files(item["contents"]))]
-    side = yaml.safe_load(docs.sidebar())["website"]["sidebar"]["contents"]
-    assert sorted(files(side)) == [f"{n}.ipynb" for n in docs.page_names()]
+def test_the_reference_has_a_section_a_chapter_and_its_pages_in_order():
+    reference = [(part, name) for section, part, name in docs.navigation() if section == "Reference"]
+    folders = dict.fromkeys((name.split("/")[0], part) for part, name in reference)
+    assert [folder[0] for folder, _ in folders] == list("0123456789") and len({part for _, part in folders}) == 10
+    assert [name for _, name in reference] == sorted(name for _, name in reference)
+    first = [section for section, _, _ in docs.navigation()]
+    assert list(dict.fromkeys(first)) == ["Get started", "Tutorials", "Explanations", "Results", "Reference"]
+
+
+@pytest.fixture(scope="module")
+def pairs_page():
+    return docs.read("1_data/03_pairs", "Reference", "Data")
+
+
+def test_a_page_keeps_its_folder_and_loses_its_number(pairs_page):
+    assert (pairs_page.url, pairs_page.root, pairs_page.module) == ("1_data/pairs.html", "../", "data.pairs")
+    assert docs.read("index", "Get started", "").url == "index.html"
+    assert pairs_page.title == "Pairs" and pairs_page.description
+
+
+def test_every_page_of_the_first_version_leads_to_one_of_this_one(pairs_page):
+    pages = [docs.read(name, section, "") for section, _, name in docs.navigation() if name[0].isdigit()]
+    moved = docs.redirects(pages)
+    assert moved["data.html"] == "1_data/pairs.html" and moved["train.html"] == "4_training/run.html"
+    assert len(moved) >= 68 and set(moved.values()) <= {one.url for one in pages}
+    assert not set(moved) & {one.url for one in pages}
+    text = docs.template("redirect.html").render(url=moved["data.html"], home="https://host.example/base")
+    made = BeautifulSoup(text, "html.parser")
+    assert made.select_one("meta[http-equiv=refresh]")["content"].endswith("url=1_data/pairs.html")
+    assert made.select_one("link[rel=canonical]")["href"] == "https://host.example/base/1_data/pairs.html"
+    assert made.a["href"] == "1_data/pairs.html" and "location.hash" in made.script.string
+    with pytest.raises(KeyError):
+        docs.redirects([])
 
 
 def test_quarto_settings_agree_with_settings_ini():
@@ -90,12 +98,12 @@ def test_quarto_settings_agree_with_settings_ini():
 def test_links_between_pages_and_doclinks_become_relative():
     a = page("tutorials/a", markdown("## Start here\n\n[b](../explain/b.ipynb#part), "
                                      "[doc](https://host.example/base/explain/b.html#part), "
-                                     "[out](https://other.example/x.html), [numbered](../03_losses.html)"))
+                                     "[out](https://other.example/x.html), [numbered](../3_losses/04_total.html)"))
     b = page("explain/b", markdown("## Part\n\n[back](../tutorials/a.ipynb) and [up](#part)"))
-    c = page("03_losses", markdown("text"), url="losses.html")
+    c = page("3_losses/04_total", markdown("text"), url="total.html")
     assert built(a, b, c) == []
     assert [x["href"] for x in a.body.find_all("a") if "anchor" not in x.get("class", [])] == \
-        ["../explain/b.html#part", "../explain/b.html#part", "https://other.example/x.html", "../losses.html"]
+        ["../explain/b.html#part", "../explain/b.html#part", "https://other.example/x.html", "../3_losses/total.html"]
 
 
 @pytest.mark.parametrize("text, said", [
@@ -110,22 +118,93 @@ def test_what_is_dead_is_found(text, said):
     assert len(problems) == 1 and said in problems[0], problems
 
 
-def test_a_dataclass_shows_its_fields_with_what_they_mean_and_a_class_is_called_one():
-    shown = SHOWN.replace("set_seed", "Difference").replace("core", "paired").replace("seed:int, #", "mean:float, #")
-    one = page("03c_paired", code("#| echo: false\n#| output: asis\nshow_doc(Difference)",
-                                  {"output_type": "display_data", "data": {"text/markdown": shown}}))
-    other = page("02_model", code("#| echo: false\n#| output: asis\nshow_doc(UserError)", {
-        "output_type": "display_data", "data": {"text/markdown": SHOWN.replace("set_seed", "UserError")}}))
-    built(one, other)
-    lines = one.body.select_one(".symbol pre").get_text().splitlines()
-    assert (lines[0] == "class Difference:" and re.fullmatch(r"    mean: float +# mean of a − b", lines[1])
-            and "def" not in "".join(lines))
-    assert other.body.select_one(".symbol pre").get_text().startswith("class UserError(")
-    twins = [docs.fields()[file, "Moments"] for file in ("head.py", "null.py")]  # of one name, in two modules
-    assert "skewness" in twins[1] and "skewness" not in twins[0]
-    assert docs.fields()["hits.py", "SearchResult"].splitlines()[0] == "class SearchResult(Sequence):"
-    assert (docs.fields()["files.py", "RowError"].startswith("class RowError(")
-            and ("core.py", "UserError") not in docs.fields())
+MODULE = """
+class Plain(Exception):
+    "Made of `b`."
+    def __init__(self,
+                 what: str,   # what is wrong
+    ):  # noqa: B008
+        self.what = what
+
+    def told(self) -> str:
+        "Say it.\\n\\nMore."
+        return self.what
+
+    def quiet(self): return 1
+
+
+@dataclass
+class Row(Sequence):
+    "A row."
+    n: int              # how many
+    name: str = "x"     # what it is called  # type: ignore[misc]
+    def copy(self): return self
+
+    @property
+    def size(self) -> int: "How large."; return 3
+
+
+def short(a): return a
+
+
+def __getattr__(name: str):
+    "Find it."
+"""
+
+
+@pytest.fixture
+def module(monkeypatch, tmp_path):
+    "A module of its own, as pages find it."
+    (tmp_path / "ragcun" / "data").mkdir(parents=True)
+    (tmp_path / "ragcun" / "data" / "made.py").write_text(MODULE)
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    monkeypatch.setattr(docs, "settings", lambda: CFG)
+    docs.source_of.cache_clear()
+    yield "data.made"
+    docs.source_of.cache_clear()
+
+
+def documented(module, name):
+    one = page("1_data/01_made", code(f"#| output: asis\n#| echo: false\nshow_doc({name})"), module=module)
+    docs.render([one])
+    return one
+
+
+def test_a_class_shows_how_it_is_made_or_its_fields_and_its_methods(module):
+    one = documented(module, "Plain")
+    shown = [box.select_one("pre").get_text() for box in one.body.select(".symbol")]
+    assert shown == ["class Plain(\n    what: str, # what is wrong\n):", "def told(self) -> str:"]
+    assert [tag["id"] for tag in one.body.select(".symbol > :is(h3, h4)")] == ["plain", "plain.told"]
+    assert [tag.get_text() for tag in one.body.select(".symbol em")] == ["Made of b.", "Say it."]
+    assert "More." in one.body.get_text() and "quiet" not in one.body.get_text() and "noqa" not in one.body.get_text()
+    row = documented(module, "Row").body.select(".symbol pre")
+    assert row[0].get_text().splitlines() == ["class Row(Sequence):", "    n: int # how many",
+                                              '    name: str = "x" # what it is called']
+    assert row[1].get_text() == "@property\ndef size(self) -> int:" and len(row) == 2
+
+
+def test_a_symbol_has_a_source_link_of_its_own_module_and_an_anchor(module):
+    one = documented(module, "short")
+    line = 1 + MODULE.splitlines().index("def short(a): return a")
+    assert one.body.select_one("a.source")["href"] == f"{CFG['git_url']}/blob/main/ragcun/data/made.py#L{line}"
+    assert one.body.select_one("pre").get_text() == "def short(a):" and "show_doc" not in one.body.get_text()
+    assert [item for item in docs.contents(one)] == [{"id": "short", "level": "h3", "text": "short", "code": True}]
+    special = documented(module, "__getattr__").body.select_one(".symbol h3")
+    assert docs.heading_text(special) == special["id"] == "__getattr__"
+
+
+def test_names_that_two_modules_share_are_told_apart():
+    assert docs.source_of("data.pairs")[1].keys() != docs.source_of("models.encoder")[1].keys()
+    assert "/ragcun/models/encoder.py#L" in docs.symbol("models.encoder", "GaussianEncoder")
+    with pytest.raises(KeyError):
+        docs.symbol("data.pairs", "GaussianEncoder")
+
+
+def test_exports_get_an_entry_each_and_texts_link_to_them(pairs_page):
+    text = pairs_page.markdown()
+    assert "### load_pairs {" not in text and "### load_pairs\n" in text and "#### PairSet.queries" in text
+    assert "# %%" not in text and "default_exp" not in text and "#| export" not in text
+    assert f"{docs.settings()['doc_host']}{docs.settings()['doc_baseurl']}/1_data/pairs.html#pair" in text
 
 
 def test_columns_of_a_table_are_sized_by_what_they_hold():
@@ -144,7 +223,7 @@ def test_columns_of_a_table_are_sized_by_what_they_hold():
 
 def test_results_show_their_code_behind_a_button_and_tutorials_in_the_open():
     cell = code("print(1)", {"output_type": "stream", "name": "stdout", "text": "1\n"})
-    folded = docs.Page("results/a", "Results", page("results/a", cell).notebook)
+    folded = page("results/a", cell, section="Results")
     opened = page("b", cell)
     built(folded, opened)
     assert (folded.body.select_one("details summary").get_text() == "Code" and folded.body.select_one("details pre")
@@ -152,12 +231,10 @@ def test_results_show_their_code_behind_a_button_and_tutorials_in_the_open():
     assert folded.body.select_one("pre.output").find_parent("details") is None
 
 
-def test_the_card_of_a_shared_link_is_a_file_that_both_sites_have(tmp_path):
+def test_the_card_of_a_shared_link_is_a_file_that_both_sites_have():
     from PIL import Image
     assert Image.open(docs.CARD).size == (1200, 630)
     assert (ROOT / "nbs" / yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["image"]).samefile(docs.CARD)
-    docs.card(tmp_path / "card.png", docs.settings())
-    assert Image.open(tmp_path / "card.png").size == (1200, 630)
 
 
 def test_a_method_without_an_entry_leads_to_its_class():
@@ -166,49 +243,13 @@ def test_a_method_without_an_entry_leads_to_its_class():
     assert [x["href"] for x in one.body.find_all("a")] == ["b.html#encoder", "b.html#encoder.load"]
 
 
-def test_a_symbol_has_anchor_source_and_plain_signature():
-    one = page("00_core", code("#| echo: false\n#| output: asis\nshow_doc(set_seed)",
-                               {"output_type": "display_data", "data": {"text/markdown": SHOWN}}),
-               markdown("### pick_device"), url="core.html")
-    assert built(one) == []
-    box = one.body.select_one(".symbol")
-    assert box.select_one("h3")["id"] == "set_seed" and box.select_one("a.source")["href"].endswith("core.py#L19")
-    assert "# As `pick_device` says" in box.select_one("pre").get_text() and "show_doc" not in one.body.get_text()
-    assert box.select_one("em a")["href"] == "core.html#pick_device"
-    for told in ("# noqa: B008  Words", "# noqa: B008\n    x:int, # Words"):  # what a linter is told is not for readers
-        assert ("# Words" in (seen := docs.symbol(SHOWN.replace("# As", told), set())) and "noqa" not in seen
-                and "# \n" not in seen)
-    formula = page("b", markdown("Text and $\\rho_i$ here"),
-                   code("#| output: asis\nshow_doc(x)",
-                        {"output_type": "display_data", "data": {"text/markdown": SHOWN}}))
-    docs.render([formula])
-    found = " ".join(e["t"] for e in docs.search_entries(formula))
-    assert "Text and" in found and "\\rho" not in found and "source" not in found
-    assert 'href="#set_seed"' in docs.contents(one)
-
-
-def test_methods_of_a_class_have_anchors():
-    (file, name), members = next((where, m) for where, m in docs.methods().items() if where[1] == "PairSet")
-    shown = SHOWN.replace("set_seed", name).replace("core.py", file)
-    # a class of this name in another file is another class
-    assert "####" not in docs.symbol(SHOWN.replace("set_seed", name), set())
-    assert f"#### {name}.{members[0][0]}" in docs.symbol(shown, set())
-    assert f"#### {name}.{members[0][0]}\n" not in docs.symbol(shown, {f"{name}.{members[0][0]}"})
-
-
-def test_a_symbol_is_that_of_the_page_where_two_modules_have_its_name():
-    shown = SHOWN.replace("set_seed", "Moments").replace("core.py#L19", "head.py#L20")  # nbdev found the other one
-    one = page("07a_null", code("#| echo: false\n#| output: asis\nshow_doc(Moments)",
-                                {"output_type": "display_data", "data": {"text/markdown": shown}}), url="null.html")
+def test_search_finds_texts_without_formulas_and_code(module):
+    one = page("b", markdown("Text and $\\rho_i$ here"), code("show_doc(short)"), module=module)
     docs.render([one])
-    assert (re.search(r"/null\.py#L\d+$", one.body.select_one("a.source")["href"])
-            and "skewness" in one.body.select_one(".symbol pre").get_text())
-    assert docs.own_source(shown, "head") == docs.own_source(shown, "core") == shown
-    special = page("01_data", code("#| output: asis\nshow_doc(__getattr__)", {
-        "output_type": "display_data", "data": {"text/markdown": SHOWN.replace("set_seed", "__getattr__")}}))
-    docs.render([special])
-    assert (docs.heading_text(special.body.select_one(".symbol h3")) == special.body.select_one(".symbol h3")["id"]
-            == "__getattr__")
+    found = docs.search_entries(one)
+    said = " ".join(entry["t"] for entry in found)
+    assert "Text and" in said and "\\rho" not in said and "source" not in said
+    assert [entry["h"] for entry in found if entry.get("k") == "symbol"] == ["short"]
 
 
 def test_texts_are_not_taken_for_addresses_or_broken_in_the_middle():
@@ -236,24 +277,12 @@ def test_a_figure_has_its_size_and_says_what_it_shows():
             for i in one.body.find_all("img")] == [(False, True), (True, True), (False, True)]
 
 
-def test_only_imports_are_run_of_a_cell_that_also_computes():
-    assert docs.lone_imports("from math import pi\nx = y + pi", {}) == "from math import pi"
-    assert docs.lone_imports("def f():\n    import os\nf(x)", {"hide": []}) == "pass"
-    assert docs.lone_imports("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import B",
-                             {"export": []}) ==           "from typing import TYPE_CHECKING\nfrom a import B"
-    for whole in ("import os", "x = 1", "not python"):
-        assert docs.lone_imports(whole, {}) == ""
-    for exported in ("def f():\n    import os", "import os\nx = 1"):
-        assert docs.lone_imports(exported, {"export": []}) == ""
-    assert docs.lone_imports("import os\nx = 1", {"eval:": ["false"]}) == ""
-
-
 def test_cells_are_shown_as_their_flags_say():
     stream = {"output_type": "stream", "name": "stdout", "text": ["a\n", "```b\n"]}
-    shown = docs.show_cell(code("#| eval: false\nprint(1)", stream), "", set())
+    shown = docs.show_code(code("#| eval: false\nprint(1)", stream), "")
     assert "#|" not in shown and "{.python}\nprint(1)" in shown and "````" in shown
-    assert docs.show_cell(code("#| echo: false\nprint(1)", stream), "", set()).count("print(1)") == 0
-    assert docs.show_cell(code("#| include: false\nprint(1)", stream), "", set()) == ""
+    assert docs.show_code(code("#| echo: false\nprint(1)", stream), "").count("print(1)") == 0
+    assert docs.show_code(code("#| include: false\nprint(1)", stream), "") == ""
     picture = {"output_type": "display_data", "data": {"image/png": "QUJD\n", "text/plain": "<Figure>"}}
     rich = {"output_type": "execute_result", "data": {"text/html": "<b>x</b>", "text/plain": "x"}}
     one = page("a", code("#| fig-alt: A curve\nplot()", picture), code("#| code-fold: true\nx", rich))
@@ -272,11 +301,10 @@ def test_maths_tables_and_boxes():
 
 
 def test_a_page_is_whole_and_needs_no_network():
-    a = page("index", markdown("## One\n\ntext\n\n## Two"), title="ragcun")
+    a = page("index", markdown("## One\n\ntext\n\n## Two"), title="ragcun", section="Get started")
     b = page("tutorials/b", markdown("## Part\n\nwords to find"))
     built(a, b)
-    groups = {"Get started": [a], "Tutorials": [b]}
-    text = docs.compose(b, [a, b], groups, CFG)
+    text = docs.compose(b, [a, b], CFG)
     assert "{{" not in text
     soup = BeautifulSoup(text, "html.parser")
     loaded = [t.get("src") or t.get("href") for t in soup.select("script[src], link[href], img[src]")]
@@ -285,7 +313,7 @@ def test_a_page_is_whole_and_needs_no_network():
             and soup.select_one("meta[property='og:image']"))
     entries = docs.search_entries(b)
     assert {"u": "tutorials/b.html#part", "p": "A page", "h": "Part", "s": "Tutorials", "t": "words to find"} in entries
-    assert json.dumps(entries) and "tutorials/b.html" in docs.compose(a, [a, b], groups, CFG)
+    assert json.dumps(entries) and "tutorials/b.html" in docs.compose(a, [a, b], CFG)
 
 
 def test_style_sheet_uses_only_colours_that_are_defined():

@@ -29,7 +29,8 @@ pytestmark = [
 
 # what the notebook's model holds after a run: the number of code cells, how many ran, errors, pictures
 STATE = """() => {
-  const panel = window.jupyterapp.shell.currentWidget, cells = panel.content.model.cells, found = {code: 0, ran: 0, errors: [], pictures: 0};
+  const panel = window.jupyterapp.shell.currentWidget, cells = panel.content.model.cells;
+  const found = {code: 0, ran: 0, errors: [], pictures: 0};
   for (let i = 0; i < cells.length; i++) {
     const cell = cells.get(i).toJSON();
     if (cell.cell_type !== 'code') continue;
@@ -37,10 +38,12 @@ STATE = """() => {
     found.ran += cell.execution_count !== null || !cell.source.length;
     for (const o of cell.outputs) {
       if (o.output_type === 'error') found.errors.push(o.ename + ': ' + o.evalue);
-      if (o.data && (o.data['image/png'] || o.data['image/svg+xml'] || String(o.data['text/html'] || '').includes('<img'))) found.pictures += 1;
+      const data = o.data || {}, drawn = data['image/png'] || data['image/svg+xml'];
+      if (drawn || String(data['text/html'] || '').includes('<img')) found.pictures += 1;
     }
   }
-  found.status = panel.sessionContext.session && panel.sessionContext.session.kernel && panel.sessionContext.session.kernel.status;
+  const session = panel.sessionContext.session;
+  found.status = session && session.kernel && session.kernel.status;
   return found;
 }"""
 

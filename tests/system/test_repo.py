@@ -1,5 +1,4 @@
 """The repository's own machinery: each check must pass what is right and reject what is broken."""
-import ast
 import importlib.util
 import json
 import re
@@ -142,6 +141,25 @@ def test_a_failing_command_is_a_failed_stage():
     assert check.call([sys.executable, "-c", "print('out')"]) == "out\n"
 
 
+def test_fewer_pages_or_tests_than_before_fail():
+    least = check.FLOORS["tests"]
+    assert check.floor(tests=least, pages=10**4) == f"{least} tests, 10000 pages"
+    with pytest.raises(check.Failed, match=f"{least - 1} tests, at least {least} expected"):
+        check.floor(tests=least - 1)
+
+
+def test_a_page_without_a_module_fails(monkeypatch):
+    assert re.fullmatch(r"(\d+) pages, \1 modules", check.counted())
+    pages = check.sources()
+    monkeypatch.setattr(check, "sources", lambda: pages[1:])
+    with pytest.raises(check.Failed, match="numbered notebooks, but"):
+        check.counted()
+    monkeypatch.setattr(check, "sources", list)
+    monkeypatch.setattr(check, "generated", lambda root: set())
+    with pytest.raises(check.Failed, match="fewer than before"):
+        check.counted()
+
+
 # --- style.py
 
 def symbols_of(tmp_path, source):
@@ -188,16 +206,43 @@ def test_length_counts_code_only(tmp_path):
     assert lengths == [("module.f", 2)]
 
 
-def test_mixed_cells_are_found_and_mended():
+def test_only_long_exported_cells_are_refused_and_the_list_of_exceptions_shrinks(tmp_path, monkeypatch):
+    (tmp_path / "nbs" / "1_data").mkdir(parents=True)
+    monkeypatch.setattr(style, "ROOT", tmp_path)
+    path, body = tmp_path / "nbs" / "1_data" / "01_a.ipynb", "\n".join(["x = 1"]*style.CELL)
+
+    def broken(source):
+        nbformat.write(notebook((source, [])), path)
+        return style.long_cells([style.measure(path)])
+    monkeypatch.setattr(style, "LONG_CELLS", {})
+    for good in (f"#| export\n{body}", f"{body}\nx = 2"):
+        assert broken(good) == ([], [])
+    hard, soft = broken(f"#| export\n{body}\nx = 2")
+    assert hard == [f"1_data/01_a.ipynb: exported cell 0 has {style.CELL + 1} lines ({style.CELL} at most)"]
+    assert not soft
+    monkeypatch.setattr(style, "LONG_CELLS", {"1_data/01_a.ipynb": 1, "gone.ipynb": 1})
+    hard, soft = broken(f"#| export\n{body}\nx = 2")
+    assert not hard and len(soft) == 2 and "no page" in soft[1]
+    assert "shorten the list" in broken("x = 1")[1][0]
+
+
+def test_large_notebooks_and_long_functions_are_broken():
+    book = style.Notebook(Path("x"))
+    assert style.hard_ones([], [("m.f", 40)], []) == []
+    assert style.hard_ones([], [("m.f", 41)], []) == ["m.f has 41 lines (40 at most)"]
+    assert book.long == [] and style.LONG_CELLS.keys() <= {p.relative_to(ROOT / "nbs").as_posix()
+                                                           for p in (ROOT / "nbs").rglob("*.ipynb")}
+
+
+def test_style_walks_every_chapter():
+    assert len(style.package_modules()) == len(check.sources()) == len(check.generated(ROOT)) >= check.FLOORS["pages"]
+    assert {p.parent.name for p in style.package_modules()} >= {"ragcun", "data", "models", "cli", "measures"}
+
+
+def test_mixed_cells_are_found():
     cells = json.loads(nbformat.writes(notebook(("#| export\nimport os", []), ("#| hide\nimport re", []), (
         "from math import pi\nround(pi, 2)", []), ("import json; x = 1", []))))["cells"]
     assert [style.mixed("".join(c["source"])) for c in cells] == [False, False, True, True]
-    assert style.hoist(cells)
-    text = ["".join(c["source"]) for c in cells]
-    assert (text[1] == "#| hide\nimport re\nfrom math import pi\nimport json" and text[2] == "round(pi, 2)"
-            and text[3].strip() == "x = 1")
-    assert not any(map(style.mixed, text)) and not style.hoist(cells)
-    assert all(ast.parse(t) for t in text)
 
 
 # --- readme.py
