@@ -247,6 +247,7 @@ class Encoder(Protocol):
     head: torch.nn.Linear               # z = W h + b
     rho: torch.Tensor                   # [d] correlation of query and document
     residual: Any                       # None, or the layer before the head
+    query_head: Any                     # None, or the head of queries where they have their own
     calibration: Calibration            # evidence in nats is a + tau·E
     extra: dict[str, Any]               # what a fit wrote down
 
@@ -265,8 +266,12 @@ class Encoder(Protocol):
         "Features of texts, computed."
         ...
 
-    def set_head(self, weight: np.ndarray, bias: np.ndarray, rho: np.ndarray) -> Encoder:
-        "Replace the head."
+    def set_head(self, weight: np.ndarray, bias: np.ndarray, rho: np.ndarray, query: Any = None) -> Encoder:
+        "Replace the head, and that of queries where they have their own."
+        ...
+
+    def head_for(self, side: str) -> torch.nn.Linear:
+        "The head of a side."
         ...
 
     def add_residual(self) -> Encoder:

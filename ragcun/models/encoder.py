@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 __all__ = ['identity_head', 'GaussianEncoder']
 
 # %% ../../nbs/2_models/03_encoder.ipynb #62840281
+def _linear(weight: np.ndarray, bias: np.ndarray, device: torch.device) -> torch.nn.Linear:
+    "An affine layer with these numbers."
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], device=device)
+    with torch.no_grad():
+        layer.weight.copy_(torch.as_tensor(np.asarray(weight, np.float32)))
+        layer.bias.copy_(torch.as_tensor(np.asarray(bias, np.float32)))
+    return layer
+
 def identity_head(
     d: int, # Coordinates of z
     d_base: int, # Coordinates of the feature
@@ -57,8 +65,10 @@ class GaussianEncoder(torch.nn.Module):
         self.precision = precision
         self.register_buffer("rho", rho.detach().clone().float())
         self.register_module("residual", None)
+        self.register_module("query_head", None)
         self.rho: torch.Tensor
         self.residual: Any  # None, or the Dense module of `add_residual`
+        self.query_head: Any  # None where both sides share `head`, or the Linear of queries
         self.calibration = Calibration()
         self.base_changed = False
         self.cached = False
@@ -119,8 +129,9 @@ class GaussianEncoder(torch.nn.Module):
         if self._fingerprint is None:
             settings = [self.prompts, self.normalise, self.base.max_seq_length]
             state = {"head": self.head.state_dict(), "rho": self.rho}
-            if self.residual is not None:
-                state["residual"] = self.residual.state_dict()
+            for part in ("residual", "query_head"):
+                if getattr(self, part) is not None:
+                    state[part] = getattr(self, part).state_dict()
             self._fingerprint = hash_state(self.base.state_dict(), json.dumps(settings) + hash_state(state))
         return self._fingerprint
 
@@ -144,14 +155,26 @@ class GaussianEncoder(torch.nn.Module):
         prompt = self.prompts[check_side(side)]
         return encode_features(self.base, check_texts(texts), prompt, self.precision, self.normalise, batch_tokens)
 
+    def head_for(self,
+        side: str | None, # "query" or "document"; None will do where both share a head
+    ) -> torch.nn.Linear: # z = W h + b
+        "The head that a side goes through."
+        if self.query_head is None: return self.head
+        if side is None:
+            raise UserError("this model has a head for queries and one for documents", "project",
+                            'Say which side the features are of: "query" or "document".')
+        return self.query_head if check_side(side) == "query" else self.head
+
     def project(self,
         features: np.ndarray, # [n, d_base]
+        side: str | None = None, # "query" or "document"; must be given where each side has its own head
     ) -> np.ndarray: # [n, d] float32
         "z = W h + b in float32, of h after the residual layer where there is one."
         if features.ndim != 2 or features.shape[1] != self.head.in_features:
             raise UserError(f"features have shape {features.shape}, the head takes [n, {self.head.in_features}]",
                             "project", "Use this model's features.")
-        weight, bias = (t.detach().cpu().numpy() for t in (self.head.weight, self.head.bias))
+        head = self.head_for(side)
+        weight, bias = (t.detach().cpu().numpy() for t in (head.weight, head.bias))
         return self.refined(features) @ weight.T + bias
 
     def refined(self,
@@ -170,7 +193,7 @@ class GaussianEncoder(torch.nn.Module):
         batch_tokens: int | None = None, # Padded tokens a batch; None chooses by device
     ) -> np.ndarray: # [n, d] float32, never normalised
         "Embeddings z of texts."
-        return self.project(self.features(texts, side, batch_tokens))
+        return self.project(self.features(texts, side, batch_tokens), side)
 
     def encode(self, *args: Any, **kwargs: Any) -> np.ndarray: # Never returns
         "Refused: one vector for both sides would rank wrongly in silence."
@@ -219,9 +242,10 @@ class GaussianEncoder(torch.nn.Module):
 
     def project_tensor(self,
         h: torch.Tensor, # [n, d_base] features
+        side: str | None = None, # "query" or "document"; must be given where each side has its own head
     ) -> torch.Tensor: # [n, d] with gradient
         "z of features, as `project`, for training."
-        return self.head(self.refine(h))
+        return self.head_for(side)(self.refine(h))
 
     def refine(self,
         h: torch.Tensor, # [n, d_base] features
@@ -244,13 +268,12 @@ class GaussianEncoder(torch.nn.Module):
         weight: np.ndarray, # [d, d_base]
         bias: np.ndarray, # [d]
         rho: np.ndarray, # [d]
+        query: tuple[np.ndarray, np.ndarray] | None = None, # (weight, bias) of queries; None: as documents
     ) -> GaussianEncoder: # This encoder
         "Replace the head and ρ."
-        head = torch.nn.Linear(weight.shape[1], weight.shape[0], device=self.device)
-        with torch.no_grad():
-            head.weight.copy_(torch.as_tensor(np.asarray(weight, np.float32)))
-            head.bias.copy_(torch.as_tensor(np.asarray(bias, np.float32)))
-        self.head = head
+        device = self.device
+        self.head = _linear(weight, bias, device)
+        self.query_head = None if query is None else _linear(*query, device)
         self.rho = torch.as_tensor(np.asarray(rho, np.float32), device=self.device)
         self._fingerprint = None
         return self
@@ -265,7 +288,20 @@ class GaussianEncoder(torch.nn.Module):
         small._modules = dict(self._modules)
         small._buffers = dict(self._buffers)
         small.residual = copy.deepcopy(self.residual)
-        return small.set_head(*(t.detach().cpu().numpy()[:m] for t in (self.head.weight, self.head.bias, self.rho)))
+        return small.set_head(*(a[:m] for a in self.head_arrays()), query=self.query_arrays(m))
+
+    def head_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # W [d, d_base], b [d], ρ [d]
+        "The head of documents, and ρ, as arrays for `set_head`."
+        weight, bias, rho = (t.detach().cpu().numpy() for t in (self.head.weight, self.head.bias, self.rho))
+        return weight, bias, rho
+
+    def query_arrays(self,
+        m: int | None = None, # The first m coordinates; None: all
+    ) -> tuple[np.ndarray, np.ndarray] | None: # (W [m, d_base], b [m]), or None
+        "The head of queries as arrays; None where it is that of documents."
+        if self.query_head is None: return None
+        weight, bias = (t.detach().cpu().numpy()[:m] for t in (self.query_head.weight, self.query_head.bias))
+        return weight, bias
 
     def clone_head(self) -> GaussianEncoder: # A new encoder over the same base
         "A copy whose head can be changed without touching this one."
@@ -291,7 +327,8 @@ class GaussianEncoder(torch.nn.Module):
     def __repr__(self) -> str:
         return (f"GaussianEncoder({self.base_id}, {self.head.in_features} → {self.output_dim}, "
                 f"{self.information.sum():.1f} nats, {'base trained' if self.base_changed else 'base untouched'}"
-                f"{', residual layer' if self.residual is not None else ''})")
+                f"{', residual layer' if self.residual is not None else ''}"
+                f"{', a head for each side' if self.query_head is not None else ''})")
 
     def _repr_markdown_(self) -> str:
         rows = {"base": f"`{self.base_id}`" + (" (trained)" if self.base_changed else " (untouched)"),
