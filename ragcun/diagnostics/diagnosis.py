@@ -184,7 +184,7 @@ def compare_spaces(
     (base_q, base_x), base_name = _base_features(model, sample, features)
     unit = np.sqrt(2 / ((base_q**2).mean() + (base_x**2).mean()))
     base = measure_space(base_q * unit, base_x * unit, sample, None, config)
-    q, x = (model.project(h) for h in features)
+    q, x = (model.project(h, side) for h, side in zip(features, ("query", "document"), strict=True))
     rho = np.asarray(model.rho_numpy, dtype=np.float64)
     return Diagnosis(name, base_name, base, measure_space(q, x, sample, rho, config), config)
 

@@ -182,7 +182,7 @@ def encode_collection(
     if base and model.base_changed:
         _check_original(model)
     h = _features(model, data)
-    own = Vectors(model.to_query(model.project(h.u)), model.to_document(model.project(h.v)), "l2")
+    own = Vectors(model.to_query(model.project(h.u, "query")), model.to_document(model.project(h.v, "document")), "l2")
     if not base: return own, None
     return own, _original(model, data) if model.base_changed else h
 

@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock
 
 from ..core import UserError, cache_dir, logger, sha256_text, write_json
-from .base import Encoder, hash_state
+from .base import Cacheable, hash_state
 
 
 # %% auto #0
@@ -100,7 +100,7 @@ def _append(path: Path, data: bytes) -> None:
 
 # %% ../../nbs/2_models/04_cache.ipynb #225b1602
 def cache_for(
-    model: Encoder, # Its base decides
+    model: Cacheable, # Its base decides
     side: str, # "query" or "document"
 ) -> FeatureCache: # The cache of this base and side
     "The cache folder of a base, prompt and precision; both sides share one where the base has no prompts."
@@ -114,7 +114,7 @@ def cache_for(
     return cache
 
 def cached_features(
-    model: Encoder, # Its base encodes
+    model: Cacheable, # Its base encodes
     texts: Sequence[str], # Texts to encode
     side: str = "document", # "query" or "document": decides the prompt
 ) -> np.ndarray: # [n, d_base] float32
@@ -130,7 +130,7 @@ def cached_features(
     return cache.get(texts)
 
 def drop_features(
-    model: Encoder, # Its base decides
+    model: Cacheable, # Its base decides
 ) -> None:
     "Remove what was kept for this base, prompts and precision: a base in the middle of training is not met again."
     for side in ("query", "document"):

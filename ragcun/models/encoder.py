@@ -9,7 +9,7 @@ import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -23,9 +23,18 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% auto #0
-__all__ = ['identity_head', 'GaussianEncoder']
+__all__ = ['identity_head', 'EncoderParts', 'FeatureEncoder', 'HeadEncoder', 'SidedEncoder', 'ChangeableEncoder',
+           'GaussianEncoder']
 
 # %% ../../nbs/2_models/03_encoder.ipynb #62840281
+def _linear(weight: np.ndarray, bias: np.ndarray, device: torch.device) -> torch.nn.Linear:
+    "An affine layer with these numbers."
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], device=device)
+    with torch.no_grad():
+        layer.weight.copy_(torch.as_tensor(np.asarray(weight, np.float32)))
+        layer.bias.copy_(torch.as_tensor(np.asarray(bias, np.float32)))
+    return layer
+
 def identity_head(
     d: int, # Coordinates of z
     d_base: int, # Coordinates of the feature
@@ -39,8 +48,8 @@ def identity_head(
     return head, torch.full((d,), 0.5, device=device)
 
 # %% ../../nbs/2_models/03_encoder.ipynb #fbe066a5
-class GaussianEncoder(torch.nn.Module):
-    "Base encoder, affine head and per-coordinate correlation: text → z ~ N(0, I)."
+class EncoderParts(torch.nn.Module):
+    "The base, the head and ρ, and what can be read off them."
     def __init__(self,
         base: SentenceTransformer, # The base encoder, without Normalize
         head: torch.nn.Linear, # z = W h + b
@@ -57,34 +66,15 @@ class GaussianEncoder(torch.nn.Module):
         self.precision = precision
         self.register_buffer("rho", rho.detach().clone().float())
         self.register_module("residual", None)
+        self.register_module("query_head", None)
         self.rho: torch.Tensor
         self.residual: Any  # None, or the Dense module of `add_residual`
+        self.query_head: Any  # None where both sides share `head`, or the Linear of queries
         self.calibration = Calibration()
         self.base_changed = False
         self.cached = False
         self.extra: dict[str, Any] = {}
         self._fingerprint: str | None = None
-
-    @classmethod
-    def from_base(cls,
-        base_model: str | Path | None = None, # Folder or hub id; None is the default base
-        output_dim: int | None = None, # Coordinates of z; None keeps the base's dimension
-        device: str = "auto", # Where to run
-        precision: str = "auto", # "auto", "bf16", "fp16" or "no"
-        trust_remote_code: bool = False, # Run code that the model brings along
-    ) -> GaussianEncoder: # Ranks exactly as the base does until it is fitted
-        "An encoder whose head is the identity and whose evidence orders documents as the base's cosine does."
-        if output_dim is not None and output_dim < 1:
-            raise UserError(f"output_dim {output_dim} is below 1", "--output_dim", "Use 1 or more.")
-        device = pick_device(device)
-        base, normalise, base_id = load_base(base_model, device, trust_remote_code)
-        precision = check_precision(base, pick_precision(precision, device))
-        d_base = feature_dim(base)
-        d = min(output_dim or d_base, d_base)
-        if output_dim and output_dim > d_base:
-            logger.info("output_dim %d is above the base's %d features, "
-                        "where no embedding can be isotropic: %d is used", output_dim, d_base, d)
-        return cls(base, *identity_head(d, d_base, device), normalise, base_id, precision)
 
     @property
     def output_dim(self) -> int: # d
@@ -106,6 +96,9 @@ class GaussianEncoder(torch.nn.Module):
         "Information of each coordinate, −½ log(1 − ρ²)."
         return information(self.rho_numpy)
 
+# %% ../../nbs/2_models/03_encoder.ipynb #encfeat1
+class FeatureEncoder(EncoderParts):
+    "Text → feature h: the base with its prompts, looked up on the disk where that is allowed."
     @property
     def prompts(self) -> dict[str, str]: # {"query": …, "document": …}
         "The text that the base wants before a query and before a document."
@@ -119,8 +112,9 @@ class GaussianEncoder(torch.nn.Module):
         if self._fingerprint is None:
             settings = [self.prompts, self.normalise, self.base.max_seq_length]
             state = {"head": self.head.state_dict(), "rho": self.rho}
-            if self.residual is not None:
-                state["residual"] = self.residual.state_dict()
+            for part in ("residual", "query_head"):
+                if getattr(self, part) is not None:
+                    state[part] = getattr(self, part).state_dict()
             self._fingerprint = hash_state(self.base.state_dict(), json.dumps(settings) + hash_state(state))
         return self._fingerprint
 
@@ -144,14 +138,29 @@ class GaussianEncoder(torch.nn.Module):
         prompt = self.prompts[check_side(side)]
         return encode_features(self.base, check_texts(texts), prompt, self.precision, self.normalise, batch_tokens)
 
+# %% ../../nbs/2_models/03_encoder.ipynb #enchead1
+class HeadEncoder(FeatureEncoder):
+    "Feature h → embedding z, in numpy for use and as tensors with a gradient for training."
+    def head_for(self,
+        side: str | None, # "query" or "document"; None will do where both share a head
+    ) -> torch.nn.Linear: # z = W h + b
+        "The head that a side goes through."
+        if self.query_head is None: return self.head
+        if side is None:
+            raise UserError("this model has a head for queries and one for documents", "project",
+                            'Say which side the features are of: "query" or "document".')
+        return self.query_head if check_side(side) == "query" else self.head
+
     def project(self,
         features: np.ndarray, # [n, d_base]
+        side: str | None = None, # "query" or "document"; must be given where each side has its own head
     ) -> np.ndarray: # [n, d] float32
         "z = W h + b in float32, of h after the residual layer where there is one."
         if features.ndim != 2 or features.shape[1] != self.head.in_features:
             raise UserError(f"features have shape {features.shape}, the head takes [n, {self.head.in_features}]",
                             "project", "Use this model's features.")
-        weight, bias = (t.detach().cpu().numpy() for t in (self.head.weight, self.head.bias))
+        head = self.head_for(side)
+        weight, bias = (t.detach().cpu().numpy() for t in (head.weight, head.bias))
         return self.refined(features) @ weight.T + bias
 
     def refined(self,
@@ -164,13 +173,36 @@ class GaussianEncoder(torch.nn.Module):
                         for t in (self.residual.linear.weight, self.residual.linear.bias))
         return h + np.tanh(h @ weight.T + bias)
 
+    def forward(self,
+        inputs: dict[str, Any], # What `base.preprocess` returns
+    ) -> torch.Tensor: # [n, d_base] with gradient
+        "Features of one tokenised batch, for training."
+        h = self.base(inputs)["sentence_embedding"].to(self.head.weight.dtype)
+        return torch.nn.functional.normalize(h, dim=1) if self.normalise else h
+
+    def project_tensor(self,
+        h: torch.Tensor, # [n, d_base] features
+        side: str | None = None, # "query" or "document"; must be given where each side has its own head
+    ) -> torch.Tensor: # [n, d] with gradient
+        "z of features, as `project`, for training."
+        return self.head_for(side)(self.refine(h))
+
+    def refine(self,
+        h: torch.Tensor, # [n, d_base] features
+    ) -> torch.Tensor: # [n, d_base] with gradient
+        "As `refined`, for training."
+        return h if self.residual is None else self.residual({"sentence_embedding": h})["sentence_embedding"]
+
+# %% ../../nbs/2_models/03_encoder.ipynb #encside1
+class SidedEncoder(HeadEncoder):
+    "Text → u(q) for a query, v(x) for a document, and the evidence between them."
     def embed(self,
         texts: Sequence[str], # Texts to encode
         side: str = "document", # "query" or "document"
         batch_tokens: int | None = None, # Padded tokens a batch; None chooses by device
     ) -> np.ndarray: # [n, d] float32, never normalised
         "Embeddings z of texts."
-        return self.project(self.features(texts, side, batch_tokens))
+        return self.project(self.features(texts, side, batch_tokens), side)
 
     def encode(self,
         *args: Any,    # what another library would encode
@@ -213,26 +245,10 @@ class GaussianEncoder(torch.nn.Module):
         "v from z."
         return document_vector(np.asarray(z, np.float32), self.rho_numpy)
 
-    def forward(self,
-        inputs: dict[str, Any], # What `base.preprocess` returns
-    ) -> torch.Tensor: # [n, d_base] with gradient
-        "Features of one tokenised batch, for training."
-        h = self.base(inputs)["sentence_embedding"].to(self.head.weight.dtype)
-        return torch.nn.functional.normalize(h, dim=1) if self.normalise else h
-
-    def project_tensor(self,
-        h: torch.Tensor, # [n, d_base] features
-    ) -> torch.Tensor: # [n, d] with gradient
-        "z of features, as `project`, for training."
-        return self.head(self.refine(h))
-
-    def refine(self,
-        h: torch.Tensor, # [n, d_base] features
-    ) -> torch.Tensor: # [n, d_base] with gradient
-        "As `refined`, for training."
-        return h if self.residual is None else self.residual({"sentence_embedding": h})["sentence_embedding"]
-
-    def add_residual(self) -> GaussianEncoder: # This encoder
+# %% ../../nbs/2_models/03_encoder.ipynb #encchg1
+class ChangeableEncoder(SidedEncoder):
+    "The same base under another head: replaced, cut, copied, or with a bent layer before it."
+    def add_residual(self) -> Self: # This encoder
         """Put a layer h + tanh(A h + c) before the head. A and c start at 0, so that nothing changes before it is
         trained."""
         from sentence_transformers.sentence_transformer.modules import Dense
@@ -247,20 +263,19 @@ class GaussianEncoder(torch.nn.Module):
         weight: np.ndarray, # [d, d_base]
         bias: np.ndarray, # [d]
         rho: np.ndarray, # [d]
-    ) -> GaussianEncoder: # This encoder
+        query: tuple[np.ndarray, np.ndarray] | None = None, # (weight, bias) of queries; None: as documents
+    ) -> Self: # This encoder
         "Replace the head and ρ."
-        head = torch.nn.Linear(weight.shape[1], weight.shape[0], device=self.device)
-        with torch.no_grad():
-            head.weight.copy_(torch.as_tensor(np.asarray(weight, np.float32)))
-            head.bias.copy_(torch.as_tensor(np.asarray(bias, np.float32)))
-        self.head = head
+        device = self.device
+        self.head = _linear(weight, bias, device)
+        self.query_head = None if query is None else _linear(*query, device)
         self.rho = torch.as_tensor(np.asarray(rho, np.float32), device=self.device)
         self._fingerprint = None
         return self
 
     def truncate(self,
         m: int, # Coordinates to keep
-    ) -> GaussianEncoder: # A new encoder over the same base
+    ) -> Self: # A new encoder over the same base
         "Keep the first m coordinates: the most informative ones, since ρ is sorted."
         if not 1 <= m <= self.output_dim:
             raise UserError(f"cannot keep {m} of {self.output_dim} coordinates", "truncate", "Choose fewer.")
@@ -268,11 +283,49 @@ class GaussianEncoder(torch.nn.Module):
         small._modules = dict(self._modules)
         small._buffers = dict(self._buffers)
         small.residual = copy.deepcopy(self.residual)
-        return small.set_head(*(t.detach().cpu().numpy()[:m] for t in (self.head.weight, self.head.bias, self.rho)))
+        weight, bias, rho = self.head_arrays()
+        return small.set_head(weight[:m], bias[:m], rho[:m], query=self.query_arrays(m))
 
-    def clone_head(self) -> GaussianEncoder: # A new encoder over the same base
+    def clone_head(self) -> Self: # A new encoder over the same base
         "A copy whose head can be changed without touching this one."
         return self.truncate(self.output_dim)
+
+    def head_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # W [d, d_base], b [d], ρ [d]
+        "The head of documents, and ρ, as arrays for `set_head`."
+        weight, bias, rho = (t.detach().cpu().numpy() for t in (self.head.weight, self.head.bias, self.rho))
+        return weight, bias, rho
+
+    def query_arrays(self,
+        m: int | None = None, # The first m coordinates; None: all
+    ) -> tuple[np.ndarray, np.ndarray] | None: # (W [m, d_base], b [m]), or None
+        "The head of queries as arrays; None where it is that of documents."
+        if self.query_head is None: return None
+        weight, bias = (t.detach().cpu().numpy()[:m] for t in (self.query_head.weight, self.query_head.bias))
+        return weight, bias
+
+# %% ../../nbs/2_models/03_encoder.ipynb #encall1
+class GaussianEncoder(ChangeableEncoder):
+    "Base encoder, affine head and per-coordinate correlation: text → z ~ N(0, I)."
+    @classmethod
+    def from_base(cls,
+        base_model: str | Path | None = None, # Folder or hub id; None is the default base
+        output_dim: int | None = None, # Coordinates of z; None keeps the base's dimension
+        device: str = "auto", # Where to run
+        precision: str = "auto", # "auto", "bf16", "fp16" or "no"
+        trust_remote_code: bool = False, # Run code that the model brings along
+    ) -> GaussianEncoder: # Ranks exactly as the base does until it is fitted
+        "An encoder whose head is the identity and whose evidence orders documents as the base's cosine does."
+        if output_dim is not None and output_dim < 1:
+            raise UserError(f"output_dim {output_dim} is below 1", "--output_dim", "Use 1 or more.")
+        device = pick_device(device)
+        base, normalise, base_id = load_base(base_model, device, trust_remote_code)
+        precision = check_precision(base, pick_precision(precision, device))
+        d_base = feature_dim(base)
+        d = min(output_dim or d_base, d_base)
+        if output_dim and output_dim > d_base:
+            logger.info("output_dim %d is above the base's %d features, "
+                        "where no embedding can be isotropic: %d is used", output_dim, d_base, d)
+        return cls(base, *identity_head(d, d_base, device), normalise, base_id, precision)
 
     def save(self,
         folder: str | Path, # Folder to make or replace
@@ -294,7 +347,8 @@ class GaussianEncoder(torch.nn.Module):
     def __repr__(self) -> str:
         return (f"GaussianEncoder({self.base_id}, {self.head.in_features} → {self.output_dim}, "
                 f"{self.information.sum():.1f} nats, {'base trained' if self.base_changed else 'base untouched'}"
-                f"{', residual layer' if self.residual is not None else ''})")
+                f"{', residual layer' if self.residual is not None else ''}"
+                f"{', a head for each side' if self.query_head is not None else ''})")
 
     def _repr_markdown_(self) -> str:
         rows = {"base": f"`{self.base_id}`" + (" (trained)" if self.base_changed else " (untouched)"),
