@@ -235,7 +235,9 @@ def _answer(result: Any) -> str:
             f"<tr><th class=n>evidence (nats)</th><th class=n>E-value</th><th>document</th></tr>{rows}</table></div>")
 
 def _figures(fitted: Any) -> str:
-    from ragcun.figures import figure_base64, headless, plot_information, plot_quality_isotropy, plot_training
+    from ragcun.figures import figure_base64, headless
+    from ragcun.diagnostics.space import plot_information, plot_quality_isotropy
+    from ragcun.training.record import plot_training
     points = fitted.report["closed_form"]
     shown = []
     with headless():

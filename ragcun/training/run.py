@@ -372,7 +372,8 @@ def save_result(
     write_json(output_dir/"report.json", result.report)
     logger.info("saved: model/, best_model.pt, report.json in %s", output_dir.name)
     if not result.rows: return
-    from ragcun.figures import headless, plot_training, save_figure
+    from ragcun.figures import headless, save_figure
+    from ragcun.training.record import plot_training
     with headless():
         save_figure(plot_training(result.rows), output_dir/"curves.png")
 
