@@ -288,7 +288,8 @@ class GaussianEncoder(torch.nn.Module):
         small._modules = dict(self._modules)
         small._buffers = dict(self._buffers)
         small.residual = copy.deepcopy(self.residual)
-        return small.set_head(*(a[:m] for a in self.head_arrays()), query=self.query_arrays(m))
+        weight, bias, rho = self.head_arrays()
+        return small.set_head(weight[:m], bias[:m], rho[:m], self.query_arrays(m))
 
     def head_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # W [d, d_base], b [d], ρ [d]
         "The head of documents, and ρ, as arrays for `set_head`."

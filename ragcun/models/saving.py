@@ -240,7 +240,8 @@ def _load_head(model: Encoder, path: Path, info: dict[str, Any]) -> None:
         raise UserError(f"the base has hash {found[:12]}…, the head was fitted on {info['base_hash'][:12]}…", str(path),
                         "Files of two models were mixed, or one is damaged.")
     query = (tensors["query.weight"].numpy(), tensors["query.bias"].numpy()) if two else None
-    model.set_head(*(tensors[k].numpy() for k in ("weight", "bias", "rho")), query=query)
+    weight, bias, rho = (tensors[k].numpy() for k in ("weight", "bias", "rho"))
+    model.set_head(weight, bias, rho, query)
     if info.get("residual"):
         state = {k: tensors[f"residual.{k}"] for k in ("weight", "bias")}
         model.add_residual().residual.linear.load_state_dict(state)

@@ -20,7 +20,7 @@ __all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'T
 @dataclass(frozen=True)
 class TrainConfig:
     "Every choice of a training run; the same names as the flags of `ragcun train`."
-    epochs: int | None = None                  # Passes over the pairs; None: 3, or 40 for a frozen base
+    epochs: int | None = None  # Passes over the pairs; None: 3, or 40 for a frozen base (`finish_head` has its own)
     batch_size: int | None = None  # Rows whose losses are computed together; None: 32, or up to 1024 for a frozen base
     positives_per_query: int | None = None     # Pairs of a query in an epoch; 0: all; None: all, or 5 for a frozen base
     micro_batch_tokens: int | None = None # Padded tokens encoded at a time, at equal loss; None: as many as a batch has
@@ -37,7 +37,7 @@ class TrainConfig:
     lora_rank: int = 0  # Train updates of this rank to the base's matrices, not the matrices; 0: all weights
     residual: bool = True                      # A residual layer before the head of a frozen base
     line_search: bool = True  # After training the base: how much of the update to take, by the validation set
-    finish_head: bool = True                   # After training the base: a residual layer and the head on its features
+    finish_head: bool = True  # After training the base: a residual layer and the head on its features, up to 40 epochs
     lambda_contrastive: float | None = None  # Weight of InfoNCE with the critic below; None: .1, or 1 for a frozen base
     lambda_cosine: float | None = None         # Weight of InfoNCE on the cosine of features; None: 1, frozen: 10
     lambda_isotropy: float | None = None       # Weight of SIGReg; None: 1 (10 for a head alone)

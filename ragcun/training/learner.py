@@ -25,7 +25,7 @@ from ..core import UserError, logger, progress, set_seed, write_json
 from ..data.collections import RetrievalData
 from ..data.pairs import PairSet, pairs_to_retrieval
 from ..data.splitting import split_pairs
-from ..losses.contrastive import duplicate_mask
+from ..losses.contrastive import KnownPositives
 from ..losses.sigreg import sigreg_relative
 from ..losses.total import LossParts, total_loss
 from ..measures.isotropy import participation_ratio
@@ -34,11 +34,12 @@ from ..models.base import hash_state
 from ..models.cache import cached_features
 from ..models.encoder import GaussianEncoder
 from ..models.evidence import document_vector, pos_dist, query_vector
-from .closed_form import HeldOut, encode_held_out
+from .closed_form import HeldOut, encode_held_out, some_queries
 from .config import TrainConfig
 from .record import (Journal, describe_epoch, find_checkpoint, load_checkpoint, open_board,
                                     prune_checkpoints, random_states, refuse_differences, remove_leftovers,
                                     save_checkpoint, set_random_states, truncate_log)
+from .selection import halves
 from .step import (Critic, Layout, Processes, Rates, Stepper, batch_gradients, epoch_batches, lay_out,
                                   length_parts, make_optimizer, merge_lora, warmup_cosine)
 
@@ -127,14 +128,15 @@ class Validation:
         pairs = [(i, place[d]) for i, q in enumerate(self.data.queries)
                  for d, g in self.data.qrels.get(q, {}).items() if g > 0]
         self.pairs = np.array(pairs[:512])
+        self.known = KnownPositives([q for q, _ in pairs], [d for _, d in pairs])
 
     def embeddings(self) -> tuple[np.ndarray, np.ndarray]: # z of queries, z of documents
         "Embeddings of the validation set."
         if self.held is not None:
-            return self.model.project(self.held.q), self.model.project(self.held.x)
+            return self.model.project(self.held.q, "query"), self.model.project(self.held.x, "document")
         q = list(self.data.queries.values())
         x = list(self.data.corpus.values())
-        return self.model.embed(q, "query"), self.model.embed(x)
+        return self.model.embed(q, "query"), self.model.embed(x, "document")
 
     def measure(self,
         critic: Critic, # ρ and τ as they are now
@@ -155,7 +157,8 @@ class Validation:
                 "val_embedding_std": float(np.concatenate([zq, zx]).std(0).mean()), **spread}
 
     def _mask(self) -> Tensor:
-        return duplicate_mask(*(torch.as_tensor(self.pairs[:, i]) for i in (0, 1)))
+        queries, documents = self.pairs.T.tolist()
+        return self.known.mask(queries, documents)
 
 def _vectors(critic: str, q: np.ndarray, x: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "What is compared by Euclidean distance, so that the ranking is the critic's own."
@@ -219,7 +222,7 @@ def set_aside(
 # %% ../../nbs/4_training/06_learner.ipynb #628402811
 # options that older checkpoints do not name, as they were then
 LEGACY_DEFAULTS = {"lora_rank": 0, "residual": False, "lambda_cosine": 0.0, "shrinkage": None,
-                   "isotropic_corpus": False, "positives_per_query": 0}
+                   "isotropic_corpus": False, "positives_per_query": 0, "known positives": False}
 
 class Interrupted(Exception):
     "The run was asked to stop and has checkpointed; the process ends with 128 + the signal."
@@ -260,6 +263,7 @@ class Learner:
         if self.output_dir and not self.processes.rank:
             self.output_dir.mkdir(parents=True, exist_ok=True)
         self.query_ids = pairs.query_ids
+        self.known: KnownPositives | None = KnownPositives(pairs.queries, pairs.documents)
         self.steps_per_epoch = len(self.batches(0))
         set_seed(config.seed, config.deterministic)
         if config.residual and config.freeze_base and model.residual is None:
@@ -267,19 +271,25 @@ class Learner:
         self.critic = Critic(model.rho, config.tau or 0.5, 100.0 if config.critic == "cosine" else 1.0).to(model.device)
         self.source = (FeatureSource(model, pairs) if config.freeze_base
                        else TextSource(model, config.micro_batch_tokens))
-        self.validation = Validation(model, val, config)
-        rates = Rates(0.0 if config.freeze_base else config.base_learning_rate or 2e-5, config.projection_learning_rate
-                      or 5e-4, 10*(config.projection_learning_rate or 5e-4), config.weight_decay)
-        optimizer = make_optimizer(model, self.critic, rates)
+        val = val if config.freeze_base else limit_corpus(val, config.val_documents, config.seed)
+        self.validation = Validation(model, some_queries(val, halves(val.qrels)[0]), config)
+        self.stepper = self._stepper()
         if config.gradient_checkpointing:
             model.base.gradient_checkpointing_enable()
-        self.stepper = Stepper(optimizer, lambda i: warmup_cosine(i, self.total_steps, config.warmup_ratio),
-                               model.device.type, model.precision, config.max_grad_norm)
         self.at, self.best_state, self.stop_signal = Progress(), self.trained_state(), 0
-        self.given = {"training pairs": pairs.fingerprint(), "validation data": collection_hash(self.validation.data),
+        self.given = {"training pairs": pairs.fingerprint(), "validation data": collection_hash(val),
                       "base weights": hash_state(model.base.state_dict())[:16]}
         self.recompute = config.micro_batch_tokens is not None and not config.freeze_base
         self.journal = Journal(open_board(config, self.output_dir))
+
+    def _stepper(self) -> Stepper:
+        "Optimiser and schedule of all that is trained."
+        config = self.config
+        rates = Rates(0.0 if config.freeze_base else config.base_learning_rate or 2e-5, config.projection_learning_rate
+                      or 5e-4, 10*(config.projection_learning_rate or 5e-4), config.weight_decay)
+        optimizer = make_optimizer(self.model, self.critic, rates)
+        return Stepper(optimizer, lambda i: warmup_cosine(i, self.total_steps, config.warmup_ratio),
+                       self.model.device.type, self.model.precision, config.max_grad_norm)
 
     @property
     def rows(self) -> list[dict[str, Any]]: # Of metrics.jsonl
@@ -302,8 +312,9 @@ class Learner:
     def trained_state(self) -> dict[str, Any]: # Copies of the tensors that are trained
         "Head, critic and, unless it is frozen, the base."
         state = {"head": self.model.head.state_dict(), "critic": self.critic.state_dict()}
-        if self.model.residual is not None:
-            state["residual"] = self.model.residual.state_dict()
+        for part in ("residual", "query_head"):
+            if getattr(self.model, part) is not None:
+                state[part] = getattr(self.model, part).state_dict()
         if not self.config.freeze_base:
             state["base"] = self.model.base.state_dict()
         return {k: {n: t.detach().cpu().clone() for n, t in s.items()} for k, s in state.items()}
@@ -314,8 +325,9 @@ class Learner:
         "Put trained tensors back."
         self.model.head.load_state_dict(state["head"])
         self.critic.load_state_dict(state["critic"])
-        if "residual" in state:
-            self.model.residual.load_state_dict(state["residual"])
+        for part in ("residual", "query_head"):
+            if part in state:
+                getattr(self.model, part).load_state_dict(state[part])
         if "base" in state:
             self.model.base.load_state_dict(state["base"])
 
@@ -324,7 +336,7 @@ class Learner:
         free = {"resume_from", "allow_changes", "keep_last", "save_steps", "report_to", "micro_batch_tokens", "preset",
                 "deterministic", "line_search", "finish_head"}
         settings = {k: v for k, v in asdict(self.config).items() if k not in free}
-        return settings | {**self.given, "base": self.model.base_id, "precision": self.model.precision}
+        return settings | {**self.given, "known positives": self.known is not None, "base": self.model.base_id, "precision": self.model.precision}
 
     def state(self) -> dict[str, Any]: # Plain values and tensors
         "Everything a later number depends on."
@@ -341,7 +353,11 @@ class Learner:
         lacks = ", ".join(sorted(set(self.state()) - set(state)))
         if lacks:
             raise UserError(f"the checkpoint lacks {lacks}", "--resume_from", "Use another one.")
-        refuse_differences(LEGACY_DEFAULTS | state["facts"], self.facts(), self.config.allow_changes)
+        facts = LEGACY_DEFAULTS | state["facts"]
+        if not facts["known positives"]:
+            self.known = None  # a run of version 0.1.0 goes on as it began
+        refuse_differences(facts, self.facts(), self.config.allow_changes)
+        self._same_heads("query_head" in state["trained"])
         self.at = Progress(**{k: state[k] for k in Progress.__dataclass_fields__})
         try:
             self.set_trained_state(state["trained"])
@@ -355,6 +371,13 @@ class Learner:
         self.best_state = state["best_state"]
         self.stepper.skipped = state["skipped"]
         set_random_states(state["random"][self.processes.rank % len(state["random"])])
+
+    def _same_heads(self, two: bool) -> None:
+        "One head or a head for each side, as the checkpoint has it: a run of version 0.1.0 has one."
+        if two == (self.model.query_head is not None): return
+        weight, bias, rho = self.model.head_arrays()
+        self.model.set_head(weight, bias, rho, (weight, bias) if two else None)
+        self.stepper = self._stepper()
 
     def checkpoint(self,
         name: str, # "step_40" or "epoch_2"
@@ -402,12 +425,17 @@ class Learner:
         rows: np.ndarray, # Rows of the batch
     ) -> dict[str, float]: # Losses, distances, rates
         "One optimiser step on a batch; stops with the rows named when the loss is not a number."
-        layout = lay_out(self.pairs, rows.tolist())
+        layout = lay_out(self.pairs, rows.tolist(), self.known)
         layout = replace(layout, mask=layout.mask.to(self.model.device))
         seen: dict[str, float] = {}
         def loss_of(h: Tensor) -> LossParts:
             g = self.model.refine(h.float())
-            q, x, negatives = layout.split(self.model.head(g))
+            gq, gx, gn = layout.split(g)
+            q = self.model.head_for("query")(gq)
+            x = self.model.head(gx)
+            negatives = None if gn is None else self.model.head(gn)
+            if not bool(torch.isfinite(self.critic.rho).all() and torch.isfinite(x).all()):
+                self._not_finite(rows)
             seen.update(pos_dist=float(pos_dist(q.detach(), x.detach())),
                         embedding_std=float(torch.cat([q, x]).detach().std(0).mean()))
             parts = total_loss(q, x, self.critic.rho, self.critic.tau, self.config.weights, negatives=negatives,
@@ -456,7 +484,7 @@ class Learner:
             write_json(self.output_dir/where, bad)
             save_checkpoint(self.output_dir, f"step_{self.at.step}", state)
         named = ", ".join(str(int(i) + 1) for i in rows[:8]) + (" …" if len(rows) > 8 else "")
-        raise UserError(f"the loss is not a number at step {self.at.step}, training rows {named}", where,
+        raise UserError(f"training has diverged: the loss is not a number at step {self.at.step}, training rows {named}", where,
                         "Lower the learning rate, or use --mixed_precision no.")
 
     def run_epoch(self) -> dict[str, float]: # The epoch's row
@@ -535,9 +563,10 @@ class Learner:
         if self.config.lora_rank:
             merge_lora(self.model)
         order = self.critic.rho.detach().argsort(descending=True).cpu()
-        weight, bias, rho = (t.detach().cpu()[order].numpy()
-                             for t in (self.model.head.weight, self.model.head.bias, self.critic.rho))
-        self.model.set_head(weight, bias, rho)
+        weight, bias, _ = self.model.head_arrays()
+        query = self.model.query_arrays()
+        self.model.set_head(weight[order], bias[order], self.critic.rho.detach().cpu()[order].numpy(),
+                            None if query is None else (query[0][order], query[1][order]))
         self.model.base_changed |= not self.config.freeze_base
         return self.model
 
