@@ -30,6 +30,7 @@ def text_key(
     "Key of a text: the first half of its SHA-256."
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
 
+# %% ../../nbs/2_models/04_cache.ipynb #10911dc0
 class FeatureCache:
     "Features on disk, appended to and read through a memory map."
     def __init__(self,
@@ -92,6 +93,7 @@ class FeatureCache:
         rows = np.memmap(self._rows, np.float32, "r").reshape(-1, self.dim)
         return rows[[self._index[text_key(t)] for t in texts]]
 
+# %% ../../nbs/2_models/04_cache.ipynb #10911dc1
 def _append(path: Path, data: bytes) -> None:
     with open(path, "ab") as f:
         f.write(data)

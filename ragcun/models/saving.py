@@ -70,6 +70,7 @@ def _not_saved(path: str | Path, e: Exception) -> UserError:
     reason = e.strerror if isinstance(e, OSError) and e.strerror else (str(e).splitlines() or [""])[0][:120]
     return UserError(f"the model could not be saved: {reason}", str(path), "Free some space, or choose another place.")
 
+# %% ../../nbs/2_models/05_saving.ipynb #f8b10ac0
 def _as_sentence_transformer(model: Encoder) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Router
@@ -246,6 +247,7 @@ def _load_head(model: Encoder, path: Path, info: dict[str, Any]) -> None:
         state = {k: tensors[f"residual.{k}"] for k in ("weight", "bias")}
         model.add_residual().residual.linear.load_state_dict(state)
 
+# %% ../../nbs/2_models/05_saving.ipynb #314140c0
 def _rows(layer: torch.nn.Linear) -> np.ndarray:
     "Weight and bias of an affine layer side by side."
     return torch.cat([layer.weight, layer.bias[:, None]], 1).detach().cpu().double().numpy()

@@ -14,13 +14,13 @@ from ..losses.contrastive import CRITICS
 from ..losses.total import LossWeights
 
 # %% auto #0
-__all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'TrainConfig', 'resolve_defaults']
+__all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'TrainConfig', 'check_config', 'resolve_defaults']
 
 # %% ../../nbs/4_training/03_config.ipynb #62840281
 @dataclass(frozen=True)
 class TrainConfig:
     "Every choice of a training run; the same names as the flags of `ragcun train`."
-    epochs: int | None = None                  # Passes over the pairs; None: 3, or 40 for a frozen base
+    epochs: int | None = None  # Passes over the pairs; None: 3, or 40 for a frozen base (`finish_head` has its own)
     batch_size: int | None = None  # Rows whose losses are computed together; None: 32, or up to 1024 for a frozen base
     positives_per_query: int | None = None     # Pairs of a query in an epoch; 0: all; None: all, or 5 for a frozen base
     micro_batch_tokens: int | None = None # Padded tokens encoded at a time, at equal loss; None: as many as a batch has
@@ -37,7 +37,7 @@ class TrainConfig:
     lora_rank: int = 0  # Train updates of this rank to the base's matrices, not the matrices; 0: all weights
     residual: bool = True                      # A residual layer before the head of a frozen base
     line_search: bool = True  # After training the base: how much of the update to take, by the validation set
-    finish_head: bool = True                   # After training the base: a residual layer and the head on its features
+    finish_head: bool = True  # After training the base: a residual layer and the head on its features, up to 40 epochs
     lambda_contrastive: float | None = None  # Weight of InfoNCE with the critic below; None: .1, or 1 for a frozen base
     lambda_cosine: float | None = None         # Weight of InfoNCE on the cosine of features; None: 1, frozen: 10
     lambda_isotropy: float | None = None       # Weight of SIGReg; None: 1 (10 for a head alone)
@@ -61,31 +61,7 @@ class TrainConfig:
     seed: int = 42                             # Of everything random
 
     def __post_init__(self) -> None:
-        _check_ranges(self)
-        if self.preset not in (None, "small", "large"):
-            raise UserError(f"unknown preset {self.preset!r}", "--preset", "Use small or large.")
-        unknown = set(self.report_to.split(",")) - {"jsonl", "tensorboard", ""}
-        if unknown:
-            raise UserError(f"unknown log {', '.join(sorted(unknown))}", "--report_to",
-                            "Use tensorboard, jsonl or both.")
-        for name in ("base_learning_rate", "gradient_checkpointing", "lora_rank"):
-            if self.freeze_base and getattr(self, name):
-                raise UserError(f"{name} has no effect on a frozen base", f"--{name}",
-                                "Leave it out, or leave out --freeze_base.")
-        _check_idle(self)
-        for name in STEPS_ONLY if self.closed_form else ():
-            if getattr(self, name):
-                raise UserError(f"{name} has no effect on the closed form, which takes no steps", f"--{name}",
-                                "Leave it out, or leave out --closed_form.")
-        if self.critic not in CRITICS:
-            raise UserError(f"unknown critic {self.critic!r}", "--critic",
-                            f"Use {', '.join(CRITICS[:-1])} or {CRITICS[-1]}.")
-        if not any(w is None or w for w in (self.lambda_contrastive, self.lambda_cosine, self.lambda_isotropy,
-                                            self.lambda_reg, self.lambda_predictive)):
-            raise UserError("every weight of the loss is 0, so that there is nothing to learn", "--lambda_contrastive",
-                            "Give one of them a weight.")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed {self.seed} is outside 0 … 2**32 - 1", "--seed", "Choose another one.")
+        check_config(self)
 
     @property
     def weights(self) -> LossWeights: # Weights of the loss
@@ -95,6 +71,7 @@ class TrainConfig:
         return LossWeights(contrastive, isotropy, reg, self.lambda_predictive, self.critic, self.n_slices,
                            cosine=self.lambda_cosine or 0.0)
 
+# %% ../../nbs/4_training/03_config.ipynb #confchk1
 STEPS_ONLY = ("learning_rate", "base_learning_rate", "projection_learning_rate", "lambda_contrastive", "lambda_cosine",
               "lambda_isotropy", "lambda_reg", "lambda_predictive", "tau", "preset", "save_steps", "lora_rank",
               "gradient_checkpointing")
@@ -129,6 +106,37 @@ def _check_ranges(c: TrainConfig) -> None:
             value = getattr(c, name)
             if value is not None and not good(value):
                 raise UserError(f"{name} {value} {fault}", f"--{name}", todo)
+
+# %% ../../nbs/4_training/03_config.ipynb #confchk2
+def check_config(
+    c: TrainConfig, # As given
+) -> None:
+    "`UserError` for anything that is out of range, unknown, or without effect."
+    _check_ranges(c)
+    if c.preset not in (None, "small", "large"):
+        raise UserError(f"unknown preset {c.preset!r}", "--preset", "Use small or large.")
+    unknown = set(c.report_to.split(",")) - {"jsonl", "tensorboard", ""}
+    if unknown:
+        raise UserError(f"unknown log {', '.join(sorted(unknown))}", "--report_to",
+                        "Use tensorboard, jsonl or both.")
+    for name in ("base_learning_rate", "gradient_checkpointing", "lora_rank"):
+        if c.freeze_base and getattr(c, name):
+            raise UserError(f"{name} has no effect on a frozen base", f"--{name}",
+                            "Leave it out, or leave out --freeze_base.")
+    _check_idle(c)
+    for name in STEPS_ONLY if c.closed_form else ():
+        if getattr(c, name):
+            raise UserError(f"{name} has no effect on the closed form, which takes no steps", f"--{name}",
+                            "Leave it out, or leave out --closed_form.")
+    if c.critic not in CRITICS:
+        raise UserError(f"unknown critic {c.critic!r}", "--critic",
+                        f"Use {', '.join(CRITICS[:-1])} or {CRITICS[-1]}.")
+    if not any(w is None or w for w in (c.lambda_contrastive, c.lambda_cosine, c.lambda_isotropy,
+                                        c.lambda_reg, c.lambda_predictive)):
+        raise UserError("every weight of the loss is 0, so that there is nothing to learn", "--lambda_contrastive",
+                        "Give one of them a weight.")
+    if not 0 <= c.seed < 2**32:
+        raise UserError(f"seed {c.seed} is outside 0 … 2**32 - 1", "--seed", "Choose another one.")
 
 # %% ../../nbs/4_training/03_config.ipynb #74c8413d
 PRESETS: dict[str, dict[str, Any]] = {

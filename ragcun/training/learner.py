@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from ..core import UserError, logger, progress, set_seed, write_json
 from ..data.collections import RetrievalData
 from ..data.pairs import PairSet, pairs_to_retrieval
 from ..data.splitting import split_pairs
-from ..losses.contrastive import duplicate_mask
+from ..losses.contrastive import KnownPositives
 from ..losses.sigreg import sigreg_relative
 from ..losses.total import LossParts, total_loss
 from ..measures.isotropy import participation_ratio
@@ -34,11 +34,12 @@ from ..models.base import hash_state
 from ..models.cache import cached_features
 from ..models.encoder import GaussianEncoder
 from ..models.evidence import document_vector, pos_dist, query_vector
-from .closed_form import HeldOut, encode_held_out
+from .closed_form import HeldOut, encode_held_out, some_queries
 from .config import TrainConfig
 from .record import (Journal, describe_epoch, find_checkpoint, load_checkpoint, open_board,
                                     prune_checkpoints, random_states, refuse_differences, remove_leftovers,
                                     save_checkpoint, set_random_states, truncate_log)
+from .selection import halves
 from .step import (Critic, Layout, Processes, Rates, Stepper, batch_gradients, epoch_batches, lay_out,
                                   length_parts, make_optimizer, merge_lora, warmup_cosine)
 
@@ -210,6 +211,7 @@ class Validation:
         pairs = [(i, place[d]) for i, q in enumerate(self.data.queries)
                  for d, g in self.data.qrels.get(q, {}).items() if g > 0]
         self.pairs = np.array(pairs[:512])
+        self.known = KnownPositives([q for q, _ in pairs], [d for _, d in pairs])
 
     def features(self,
         model: GaussianEncoder, # A model on the same base
@@ -232,7 +234,7 @@ class Validation:
         i, j = self.pairs.T
         q, x = torch.as_tensor(zq[i]), torch.as_tensor(zx[j])
         h = torch.as_tensor(model.refined(hq[i])), torch.as_tensor(model.refined(hx[j]))
-        mask = duplicate_mask(torch.as_tensor(i), torch.as_tensor(j))
+        mask = self.known.mask(i.tolist(), j.tolist())
         with torch.no_grad():
             parts = total_loss(q, x, torch.as_tensor(rho), float(critic.tau.detach()), self.config.weights,
                                mask=mask, seed=0, features=h)
@@ -314,6 +316,7 @@ class StepSetup(TrainedModel):
         self.pairs = pairs
         self.processes = Processes()
         self.query_ids = pairs.query_ids
+        self.known: KnownPositives | None = KnownPositives(pairs.queries, pairs.documents)
         self.steps_per_epoch = len(self.batches(0))
         self.source = (FeatureSource(model, pairs) if config.freeze_base
                        else TextSource(model, config.micro_batch_tokens))
@@ -352,14 +355,18 @@ class BatchLearner(StepSetup):
         h: Tensor, # [texts, d_base] features of a batch
         layout: Layout, # Which of them are queries, documents, negatives
     ) -> tuple[LossParts, dict[str, float]]: # Losses with gradient, and what the log says of the batch
-        "Losses of the whole batch, in float32."
+        "Losses of the whole batch, in float32; FloatingPointError where they are not finite."
         model = self.model
         n = layout.rows
         g = model.refine(h.float())
         z = model.head(g) if model.query_head is None else torch.cat([model.query_head(g[:n]), model.head(g[n:])])
+        if not bool(torch.isfinite(z).all() and torch.isfinite(self.critic.rho).all()):
+            raise FloatingPointError("embeddings")
         q, x, negatives = layout.split(z)
         parts = total_loss(q, x, self.critic.rho, self.critic.tau, self.config.weights, negatives=negatives,
                            mask=layout.mask, seed=self.at.step, features=(g[:n], g[n:]))
+        if not torch.isfinite(parts.total):
+            raise FloatingPointError("loss")
         few_q = q.detach()[:512]
         few_x = x.detach()[:512]
         return parts, {"pos_dist": float(pos_dist(q.detach(), x.detach())),
@@ -370,10 +377,11 @@ class BatchLearner(StepSetup):
     def not_finite(self,
         rows: np.ndarray, # Rows of the batch
         where: str = "training step", # File with the details
-    ) -> None:
+    ) -> NoReturn:
         "Raise the `UserError` that names the rows, counted from 1."
         named = ", ".join(str(int(i) + 1) for i in rows[:8]) + (" …" if len(rows) > 8 else "")
-        raise UserError(f"the loss is not a number at step {self.at.step}, training rows {named}", where,
+        said = f"the loss is not a number at step {self.at.step}, training rows {named}"
+        raise UserError(f"training has diverged: {said}", where,
                         "Lower the learning rate, or use --mixed_precision no.")
 
 # %% ../../nbs/4_training/06_learner.ipynb #learnv21
@@ -399,14 +407,15 @@ class StepLearner(BatchLearner):
         rows: np.ndarray, # Rows of the batch
     ) -> dict[str, float]: # Losses, distances, rates
         "One optimiser step on a batch; stops with the rows named when the loss is not a number."
-        layout = lay_out(self.pairs, rows.tolist())
+        layout = lay_out(self.pairs, rows.tolist(), self.known)
         layout = replace(layout, mask=layout.mask.to(self.model.device))
         seen: dict[str, float] = {}
         def loss_of(h: Tensor) -> LossParts:
-            parts, numbers = self.losses(h, layout)
-            seen.update(numbers)
-            if not torch.isfinite(parts.total):
+            try:
+                parts, numbers = self.losses(h, layout)
+            except FloatingPointError:
                 self.not_finite(rows)
+            seen.update(numbers)
             return parts
         self.stepper.optimizer.zero_grad(set_to_none=True)  # an interrupted step may have left some
         parts = self._gradients(layout, loss_of)
@@ -438,7 +447,8 @@ class EpochSetup(StepLearner):
         config: TrainConfig, # Every choice, default values resolved
     ):
         super().__init__(model, pairs, config)
-        self.validation = Validation(model, val, config)
+        self.val = val if config.freeze_base else limit_corpus(val, config.val_documents, config.seed)
+        self.validation = Validation(model, some_queries(self.val, halves(self.val.qrels)[0]), config)
         most = 2048 if config.freeze_base else 256
         chosen = np.random.default_rng(config.seed).permutation(len(pairs))[:most]
         self.sample = [pairs[int(i)] for i in chosen]
@@ -563,7 +573,7 @@ class EpochLearner(EpochEnd):
 # %% ../../nbs/4_training/06_learner.ipynb #18e7bf671
 # options that older checkpoints do not name, as they were then
 LEGACY_DEFAULTS = {"lora_rank": 0, "residual": False, "lambda_cosine": 0.0, "shrinkage": None,
-                   "isotropic_corpus": False, "positives_per_query": 0}
+                   "isotropic_corpus": False, "positives_per_query": 0, "known positives": False}
 # options that change no number of the run
 FREE = {"resume_from", "allow_changes", "keep_last", "save_steps", "report_to", "micro_batch_tokens", "preset",
         "deterministic", "line_search", "finish_head"}
@@ -581,14 +591,15 @@ class SavedLearner(EpochLearner):
         self.output_dir = Path(output_dir) if output_dir else None
         if self.output_dir and not self.processes.rank:
             self.output_dir.mkdir(parents=True, exist_ok=True)
-        self.given = {"training pairs": pairs.fingerprint(), "validation data": collection_hash(self.validation.data),
+        self.given = {"training pairs": pairs.fingerprint(), "validation data": collection_hash(self.val),
                       "base weights": hash_state(model.base.state_dict())[:16]}
         self.journal = Journal(open_board(config, self.output_dir))
 
     def facts(self) -> dict[str, Any]: # What must be equal for a resume
         "Settings, data and base that decide the numbers of the run."
         settings = {k: v for k, v in asdict(self.config).items() if k not in FREE}
-        return settings | {**self.given, "base": self.model.base_id, "precision": self.model.precision}
+        return settings | {**self.given, "known positives": self.known is not None, "base": self.model.base_id,
+                           "precision": self.model.precision}
 
     def same_heads(self,
         two: bool, # Whether the checkpoint has a head of its own for queries
@@ -617,7 +628,10 @@ class RestoredLearner(SavedLearner):
         lacks = ", ".join(sorted(set(self.state()) - set(state)))
         if lacks:
             raise UserError(f"the checkpoint lacks {lacks}", "--resume_from", "Use another one.")
-        refuse_differences(LEGACY_DEFAULTS | state["facts"], self.facts(), self.config.allow_changes)
+        facts = LEGACY_DEFAULTS | state["facts"]
+        if not facts["known positives"]:
+            self.known = None  # a run of version 0.1.0 goes on as it began
+        refuse_differences(facts, self.facts(), self.config.allow_changes)
         self.same_heads("query_head" in state["trained"])
         self.at = Progress(**{k: state[k] for k in Progress.__dataclass_fields__})
         try:
@@ -680,7 +694,7 @@ class ResumableLearner(RestoredLearner):
     def not_finite(self,
         rows: np.ndarray, # Rows of the batch
         where: str = "training step", # File with the details
-    ) -> None:
+    ) -> NoReturn:
         "Keep the state before the step and the pairs, then raise: the next step would have destroyed both."
         state = self.state()
         if self.output_dir is not None and not self.processes.rank:

@@ -213,7 +213,8 @@ def test_figures_load_nothing_until_drawn_and_never_touch_pyplot(tmp_path):
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["kind", "step", "epoch", "pos_dist", "embedding_std",
-                                                 "val_pos_dist", "train_participation_ratio", "val_query_sigreg_relative"]),
+                                                 "val_pos_dist", "train_participation_ratio",
+                                                 "val_query_sigreg_relative"]),
                                 st.one_of(st.none(), st.integers(0, 99), st.floats(allow_nan=True, allow_infinity=True),
                                           st.text(max_size=3)), max_size=5), max_size=6))
 @settings(max_examples=15, deadline=None)
