@@ -83,9 +83,10 @@ def dress(
 def log_axis(
     ax: Any,  # the Axes
 ) -> None:
-    "A logarithmic vertical axis with plain numbers at the powers of ten."
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    "A logarithmic vertical axis with plain numbers at 1, 2, 5, 10, …"
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
     ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
 

@@ -128,7 +128,8 @@ pipeline_tag: sentence-similarity
 # Gaussian retriever
 
 Finds the documents that answer a question. {_origin(model)}
-A text becomes a vector of {model.output_dim} coordinates; of a long one, the first {model.base.max_seq_length} tokens are read.
+A text becomes a vector of {model.output_dim} coordinates; of a long one, \
+the first {model.base.max_seq_length} tokens are read.
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -141,7 +142,8 @@ print(model.similarity(queries, documents))   # minus the Euclidean distance: th
 Questions and documents have layers of their own, so use `encode_query` and `encode_document`. The vectors are not of
 length 1: compare them by Euclidean distance, not by cosine.
 
-With `ragcun` installed, a distance becomes evidence, {model.calibration.a:.3f} + {model.calibration.tau:.3f} · E in nats, with a p-value, an E-value, and "no answer":
+With `ragcun` installed, a distance becomes evidence, {model.calibration.a:.3f} + {model.calibration.tau:.3f} · E \
+in nats, with a p-value, an E-value, and "no answer":
 
 ```python
 from ragcun import GaussianEncoder, GaussianRetriever
@@ -210,7 +212,8 @@ def model_info(
     info = read_json(path/"ragcun.json")
     if not isinstance(info, dict) or info.get("format") not in (FORMAT, TWO_HEADS):
         found = info.get("format") if isinstance(info, dict) else type(info).__name__
-        raise UserError(f"model format {found!r}, this version reads {FORMAT!r} and {TWO_HEADS!r}", str(path/"ragcun.json"),
+        raise UserError(f"model format {found!r}, this version reads {FORMAT!r} and {TWO_HEADS!r}",
+                        str(path/"ragcun.json"),
                         "Use the ragcun that wrote it.")
     missing = {"base_id", "base_hash", "output_dim", "base_dim", "normalise", "a", "tau", "base_changed",
                "extra"} - set(info)

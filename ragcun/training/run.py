@@ -31,14 +31,14 @@ from .closed_form import (MANY, POOLS, Head, HeldOut, Moments, PairFeatures,
                                          limit_positives, pair_features, shrinkages_for, solve, solve_head, validation_splits,
                                          whiten_head, whiten_sides)
 from .config import TrainConfig, resolve_defaults
-from .learner import Learner, limit_corpus, set_aside
+from .learner import Learner, isotropy_row, limit_corpus, set_aside
 from .selection import ENOUGH, clearly_better, climb, decide
 from .step import Processes, add_lora
 
 # %% auto #0
 __all__ = ['NEAR', 'Candidate', 'embed_held', 'head_of', 'with_head', 'refit', 'trained_features', 'z_moments', 'whiten',
-           'unit_spread', 'compose', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'fit',
-           'start_candidates', 'head_on_top', 'final_refit', 'save_result', 'line_search']
+           'unit_spread', 'compose', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'kept_row',
+           'fit', 'start_candidates', 'head_on_top', 'final_refit', 'save_result', 'line_search']
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5
 @dataclass(frozen=True)
@@ -237,6 +237,20 @@ def against_whole_base(
     base = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"]
     return paired_test(kept.scores()["ndcg@10"], base)
 
+# %% ../../nbs/4_training/07_run.ipynb #keptrow1
+def kept_row(
+    chosen: Candidate, # What is kept
+    step: int, # Optimiser steps taken
+) -> dict[str, Any]: # A row of metrics.jsonl
+    "Quality and isotropy of the kept model on the validation set."
+    scores = chosen.scores()
+    health = chosen.health()
+    isotropy = isotropy_row(chosen.model.project(chosen.held.q, "query"),
+                            chosen.model.project(chosen.held.x, "document"))
+    found = {"ndcg@10": float(scores["ndcg@10"].mean()), "pos_dist": health["pos_dist"],
+             "embedding_std": health["embedding_std"], **isotropy}
+    return {"kind": "kept", "step": step, "model": chosen.name, **{f"val_{k}": v for k, v in found.items()}}
+
 # %% ../../nbs/4_training/07_run.ipynb #17704b69
 def fit(
     model: GaussianEncoder, # From `GaussianEncoder.from_base`; not changed
@@ -267,6 +281,8 @@ def fit(
     few = len(held.data.qrels) < ENOUGH
     kept, table = candidate_report(candidates, [1] if few and form["ahead"] else [])
     chosen = candidates[kept]
+    if learner:
+        learner.log(kept_row(chosen, learner.at.step))
     whole = against_whole_base(chosen, held)
     if source != "given" and kept < 2:
         chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
