@@ -297,7 +297,7 @@ class IndexNull(IndexQuestions):
         z = sample.v / np.maximum(self._gain, 1e-12)
         null = fit_null(z, self.rho)
         if self.weights is not None:
-            background = Background(z, self.rho, list(sample.words or []))
+            background = Background.of(z, self.rho, list(sample.words or []))
             self.joint = self._joint_from_made(background, sample)
         self._set_null(null, write)
 

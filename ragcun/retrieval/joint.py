@@ -66,6 +66,15 @@ class Background:
     rho: np.ndarray        # [d] correlations of the model
     words: list[str]       # words of each document, joined by spaces
 
+    @classmethod
+    def of(cls,
+        z: np.ndarray,       # [m, d] embeddings
+        rho: np.ndarray,     # [d] correlations of the model
+        words: list[str],    # words of each document, joined by spaces
+    ) -> Background: # with embeddings as precise as the file keeps them
+        "The sample as it will be read back, so that every process computes the same numbers."
+        return cls(np.asarray(z).astype(np.float16).astype(np.float64), np.asarray(rho), words)
+
     def __len__(self) -> int:
         return len(self.words)
 

@@ -22,7 +22,7 @@ from .filters import Filter, as_filter
 from .hits import Entry, Found, Hit, SearchResult, iter_entries
 from .index import BACKGROUND, MADE, DocumentIndex
 from .joint import FEW, Background, JointNull, calibrate_weights, fit_joint_null, fit_weights
-from .no_answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule
+from .no_answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule, word_weights
 from .null import EmpiricalNull, answer_limit, e_value, fit_null
 from .storage import RemotePath, as_place
 from .words import Question, diversify
@@ -111,14 +111,12 @@ class Proposer(QuestionEncoder):
     def _union(self, z: np.ndarray, near: list[Found], worded: list[Found], asked: Question, mean: float, sd: float,
                ) -> Proposed:
         have = {f.id for f in near}
-        more = [f for f in worded if f.id not in have]
-        if more:
-            u = query_vector(z[None], self.rho)
-            far = np.sqrt(np.square(u - np.stack([f.v for f in more])).sum(1))
-            more = [replace(f, distance=float(d)) for f, d in zip(more, far, strict=True)]
-        found = sorted([*near, *more], key=lambda f: f.row)
-        distance = np.array([[f.distance for f in found]])
-        raw = evidence_from_distance(distance, z[None], self.rho)[0]
+        both = sorted([*near, *(f for f in worded if f.id not in have)], key=lambda f: f.row)
+        if not both: return Proposed([], np.zeros(0), np.zeros(0), np.zeros((0, 2)))
+        u = query_vector(z[None], self.rho).astype(np.float32).astype(np.float64)
+        distance = np.sqrt(np.square(u - np.stack([f.v for f in both])).sum(1))  # the same numbers from every store
+        found = [replace(f, distance=float(d)) for f, d in zip(both, distance, strict=True)]
+        raw = evidence_from_distance(distance[None], z[None], self.rho)[0]
         return Proposed(found, raw, (raw - mean) / sd, asked.scores((f.words or "").split() for f in found))
 
     def _joint_hits(self,
@@ -199,8 +197,7 @@ class Judge(Searcher):
         "Whether the hits amount to an answer."
         if any(np.isnan(h.e_value) for h in hits): # words are weighted otherwise than the law of the evidence knows
             return SearchResult(query, hits, None, len(self), self.answer_limit)
-        law = self.joint if self.weights is not None else self.null
-        chance = float(law.chance(_best_log_p(hits))) if law is not None and len(law.made) else None
+        chance = self._chance(query, z, hits)
         if limit is not None:
             good = [h for h in hits if h.e_value <= limit]
             return SearchResult(query, good, bool(good), len(self), limit, None, chance)
@@ -214,16 +211,36 @@ class Judge(Searcher):
         return self.answer_limit if known or len(self) >= FEW or self.weights is None else STRICT
 
     def _needed(self, limit: float | None) -> int:
-        return CANDIDATES if self.rule and limit is None else 1
+        return CANDIDATES if (self.rule or self.alpha or len(self.joint.made if self.joint else ())) else 1
+
+    def _chance(self, query: str, z: np.ndarray, hits: list[Hit]) -> float | None:
+        "Share of questions without an answer that find as good a hit."
+        law = self.joint if self.weights is not None else self.null
+        if law is None or not len(law.made): return None
+        return float(law.chance(self._log_p(query, z, hits) if self.weights is not None else _best_log_p(hits)))
 
     def _value(self, query: str, z: np.ndarray, hits: list[Hit]) -> float:
         "Answer value of a question: N times the corrected p-value, or the smallest E-value where there is no rule."
-        if self.rule is None or not hits: return min((h.e_value for h in hits), default=np.inf)
-        return float(e_value(np.array(self.rule.log_p(self._candidates(query, z, hits))), len(self)))
+        decided = self.rule is not None or (self.alpha and self.weights is not None)
+        if not decided or not hits: return min((h.e_value for h in hits), default=np.inf)
+        return float(e_value(np.array(self._log_p(query, z, hits)), len(self)))
+
+    def _log_p(self, query: str, z: np.ndarray, hits: list[Hit]) -> float:
+        "Corrected p-value of the best hit: by the fitted rule, or by one that knows the corpus's words only."
+        if not hits: return 0.
+        if self.rule is None and (self._usual is None or self._usual[0] != self._fitted):
+            self._usual = (self._fitted, AnswerRule(*word_weights(self.store.sample(BACKGROUND).texts)))
+        rule = self.rule or self._usual[1]  # type: ignore[index]
+        return rule.log_p(self._candidates(query, z, hits))
+
+    _usual: tuple[tuple[int, int], AnswerRule] | None = None
 
     def _candidates(self, query: str, z: np.ndarray, hits: list[Hit]) -> Candidates:
+        "Hits as the rule sees them: how near they are in meaning, and their texts."
         few = hits[:CANDIDATES]
-        return Candidates(query, float(z @ z), [h.text for h in few], np.log([max(h.p_value, 1e-300) for h in few]))
+        raw = np.array([[h.raw_evidence for h in few]])
+        log_p = self._ensure_null().log_p(raw, z[None])[0] if few else np.zeros(0)
+        return Candidates(query, float(z @ z), [h.text for h in few], np.maximum(log_p, np.log(1e-300)))
 
     def answer_values(self,
         queries: Sequence[str],                          # questions
@@ -270,8 +287,10 @@ class SyntheticLimits(Judge):
         pairs = self._made_questions(self.store.sample(MADE))
         if not len(pairs): return np.zeros(0)
         own = [[p.document_id] for p in pairs]
-        hits = self._without(pairs.queries, own, self.encode_queries(pairs.queries))
-        return np.sort([_best_log_p(row) for row in hits])
+        z = self.encode_queries(pairs.queries)
+        hits = self._without(pairs.queries, own, z)
+        if self.weights is None: return np.sort([_best_log_p(row) for row in hits])
+        return np.sort([self._log_p(*row) for row in zip(pairs.queries, z, hits, strict=True)])
 
     def _ensure_null(self, write: bool = False) -> EmpiricalNull:
         before = self.null
@@ -292,7 +311,7 @@ class _WeightFit(SyntheticLimits):
         null = fit_null(background, self.rho, z, rows)
         if self.weights is not None and len(queries):
             self._fit_weights(queries, z, relevant)
-            law = Background(background, self.rho, list(sample.words or []))
+            law = Background.of(background, self.rho, list(sample.words or []))
             self.joint = fit_joint_null(law, self.weights, z, self.asked(queries), rows, real=True)
         self._set_null(null)
 
