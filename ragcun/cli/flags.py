@@ -172,7 +172,7 @@ def read_corpus(
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
     "Documents to encode or index; `UserError` if there are none."
     from ragcun.data.documents import BINARY_PARSERS, TEXT_PARSERS, read_documents, read_file, read_folder
-    from ragcun.data.files import READERS, text_id
+    from ragcun.data.files import READERS
     place = Path(path)
     kind = Path(path).suffix.lower()
     if not place.exists():
@@ -188,8 +188,12 @@ def read_corpus(
     else:
         documents = read_documents(place)
     known = [{k: v for k, v in (("title", d.title), ("heading", d.heading)) if v} for d in documents]
-    return [{"id": d.document_id or text_id(d.text), "text": d.text, "metadata": m}
+    return [_with_id(d.document_id, {"text": d.text, "metadata": getattr(d, "metadata", None) or m})
             for d, m in zip(documents, known, strict=True)]
+
+def _with_id(name: str | None, row: dict[str, Any]) -> dict[str, Any]:
+    "An id where one was given; the index makes one otherwise."
+    return {"id": name, **row} if name else row
 
 def _beir_documents(folder: Path) -> list[dict[str, Any]]:
     "Documents of a BEIR folder, the title a part of the text; one without any text is left out and counted."
@@ -197,7 +201,10 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
     rows, empty = [], 0
     for key, text, row in iter_corpus(folder):
         if text:
-            rows.append({"id": key, "text": text, "metadata": _metadata(row)})
+            title = str(row.get("title") or "")
+            body = text.removeprefix(title).strip() if title else text
+            named = {"title": title} if title and body else {}
+            rows.append({"id": key, "text": body if named else text, **named, "metadata": _metadata(row)})
         else:
             empty += 1
     if empty:
@@ -207,12 +214,11 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
 def _row_documents(path: Path) -> list[dict[str, Any]]:
     "Rows with a text; what else a row holds is metadata."
     from ragcun.data.documents import row_document
-    from ragcun.data.files import iter_rows, text_id
+    from ragcun.data.files import iter_rows
     rows = []
     for number, row in iter_rows(path):
         d = row_document(row, f"{path}, row {number}")
-        rows.append({"id": d.document_id or text_id(d.text), "text": d.text,
-                     "metadata": _metadata(row) if isinstance(row, dict) else {}})
+        rows.append(_with_id(d.document_id, {"text": d.text, "metadata": _metadata(row) if isinstance(row, dict) else {}}))
     if not rows:
         raise UserError("no documents", str(path), 'Write rows with a text: {"id": …, "text": …}.')
     return rows

@@ -47,7 +47,8 @@ def _holds(operator: str, value: Any, wanted: Any) -> bool:
 def _check(operator: str, wanted: Any, where: str) -> None:
     "`UserError` for what no document could satisfy by design."
     if operator not in OPERATORS:
-        raise UserError(f"unknown operator {operator!r}", where, f"Use one of {', '.join(OPERATORS)}, $and, $or, $not")
+        raise UserError(f"unknown operator {operator!r}", where,
+                        f"Use one of {', '.join(OPERATORS)}, $and, $or, $not")
     if operator in LISTS and not isinstance(wanted, (list, tuple, set)):
         raise UserError(f"{operator} wants a list, not a {type(wanted).__name__}", where, "Write {'$in': ['a', 'b']}")
     if operator == "$exists" and not isinstance(wanted, bool):
@@ -84,7 +85,7 @@ def _test(name: str, value: Any) -> Callable[[Mapping[str, Any]], bool]:
         return lambda metadata: not one(metadata)
     if str(name).startswith("$"):
         _check(name, value, "filter")
-        raise UserError(f"{name} stands where the name of a field is wanted", "filter", "Write {'year': {'$gte': 2003}}")
+        raise UserError(f"{name} stands where a field is wanted", "filter", "Write {'year': {'$gte': 2003}}")
     conditions = _conditions(name, value)
     return lambda metadata: all(_holds(o, metadata.get(name, MISSING), w) for o, w in conditions)
 
@@ -103,7 +104,8 @@ def _field(name: str) -> str:
 def _is(field: str, value: Any) -> str:
     "SQL for equality with a plain value."
     if _is_number(value): return f"TRY_CAST({field} AS DOUBLE) = {float(value)!r}"
-    if isinstance(value, (bool, str)) or value is None: return f"{field} = {_text(json.dumps(value, ensure_ascii=False))}"
+    if isinstance(value, (bool, str)) or value is None:
+        return f"{field} = {_text(json.dumps(value, ensure_ascii=False))}"
     raise _NotInSql
 
 def _clause(field: str, operator: str, wanted: Any) -> str:

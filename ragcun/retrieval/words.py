@@ -33,7 +33,8 @@ LETTER = r"[\w\u0300-\u036f\u0900-\u0963\u0966-\u0dff\u0e00-\u0eff\u1000-\u109f\
 "A letter or digit, or one of the vowel signs that Python's class of them leaves out."
 WORD = re.compile(rf"{LETTER}+(?:\.{LETTER}+)*")
 PIECE = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
-UNSPACED = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+)")
+UNSPACED = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf"
+                      "\u4e00-\u9fff\uf900-\ufaff]+)")
 "Scripts without spaces: Thai, Lao, Burmese, Khmer, Kana, Han."
 LONGEST = 40
 "Characters of a word; longer ones are no words, and a full-text index leaves them out."
@@ -140,8 +141,9 @@ class WordCounts:
         numbers = {"documents": self.documents, "words": self.words, **more}
         table = pa.table({"word": list(known), "documents": pa.array(known.values(), pa.int64())})
         table = table.replace_schema_metadata({k: str(v) for k, v in numbers.items()})
-        with atomic_write(path) as tmp, pa.OSFile(str(tmp), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
+        with atomic_write(path) as tmp, pa.OSFile(str(tmp), "wb") as sink:
+            with pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table)
 
     @classmethod
     def load(cls,
@@ -274,7 +276,7 @@ def diversify(
     k: int,             # how many to choose
     weight: float = .3, # 0: by score alone; 1: by difference alone
 ) -> list[int]: # positions, in the order chosen
-    "Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) on scores scaled to [0, 1] and cosines of vectors."
+    "Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): scores scaled to [0, 1], cosines of vectors."
     unit = v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12)
     gain = (score - score.min()) / max(float(np.ptp(score)), 1e-12)
     close = np.full(len(v), -1.)
