@@ -202,9 +202,7 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
     for key, text, row in iter_corpus(folder):
         if text:
             title = str(row.get("title") or "")
-            body = text.removeprefix(title).strip() if title else text
-            named = {"title": title} if title and body else {}
-            rows.append({"id": key, "text": body if named else text, **named, "metadata": _metadata(row)})
+            rows.append({"id": key, "text": text, **({"title": title} if title else {}), "metadata": _metadata(row)})
         else:
             empty += 1
     if empty:
@@ -218,7 +216,8 @@ def _row_documents(path: Path) -> list[dict[str, Any]]:
     rows = []
     for number, row in iter_rows(path):
         d = row_document(row, f"{path}, row {number}")
-        rows.append(_with_id(d.document_id, {"text": d.text, "metadata": _metadata(row) if isinstance(row, dict) else {}}))
+        rows.append(_with_id(d.document_id,
+                             {"text": d.text, "metadata": _metadata(row) if isinstance(row, dict) else {}}))
     if not rows:
         raise UserError("no documents", str(path), 'Write rows with a text: {"id": …, "text": …}.')
     return rows

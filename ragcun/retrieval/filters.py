@@ -54,7 +54,8 @@ def _check(operator: str, wanted: Any, where: str) -> None:
     if operator == "$exists" and not isinstance(wanted, bool):
         raise UserError(f"$exists wants true or false, not {wanted!r}", where, "Write {'$exists': true}")
     if operator in COMPARISONS and not (_is_number(wanted) or isinstance(wanted, str)):
-        raise UserError(f"{operator} wants a number or a text, not {wanted!r}", where, "Compare with a number or a text")
+        raise UserError(f"{operator} wants a number or a text, not {wanted!r}", where,
+                        "Compare with a number or a text")
 
 def _conditions(name: str, wanted: Any) -> list[tuple[str, Any]]:
     "Operators and their values for one field."

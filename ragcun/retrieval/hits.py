@@ -243,7 +243,8 @@ def as_entry(
     fault = text_fault(text)
     if fault:
         raise UserError(f"the text {fault}", where, "Give every document a text")
-    text = f"{title} {text}" if title else text
+    if title and not text.startswith(str(title)):  # a BEIR text holds its title already
+        text = f"{title} {text}"
     name = item.get("id", item.get("_id"))
     metadata = item.get("metadata") or {}
     if not isinstance(metadata, Mapping):

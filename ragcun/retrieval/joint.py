@@ -56,7 +56,7 @@ class JointWeights:
 PRIOR = JointWeights(dense=1., words=1.8, phrases=.54, constant=-2.25)
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0007
-FEW = 100     # with fewer documents no curve is measured, and the tail of an unrelated document's evidence is taken as long
+FEW = 100 # with fewer documents no curve is measured, and the tail of an unrelated document's evidence is taken as long
 HANDFUL = 20  # with fewer documents mean and spread come from the law of the embeddings
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Background:
 
     def dense(self,
         q: np.ndarray, # [n, d] embeddings of questions
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # [n, m] standardised scores, [n] mean and [n] deviation of raw evidence
+    # [n, m] standardised scores, [n] mean and [n] deviation of raw evidence
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         "Raw evidence of the sample for each question, in its own units."
         raw = evidence(np.asarray(q, np.float64), self.z, self.rho) if len(self) else np.zeros((len(q), 0))
         if len(self) >= HANDFUL:
@@ -156,7 +157,8 @@ class JointNull:
 
     def chance(self,
         log_p: Any, # natural log of the p-value of a question's best hit; number or array
-    ) -> Any: # share of synthetic questions that find as good a hit without their own document; NaN where there are none
+    # share of synthetic questions that find as good a hit without their own document; NaN where there are none
+    ) -> Any:
         "P-value of the hypothesis that the question has no answer here (conformal, never 0)."
         if not len(self.made): return np.full(np.shape(log_p), np.nan)[()]
         return (1 + np.searchsorted(self.made, log_p, "right")) / (1 + len(self.made))
@@ -191,8 +193,8 @@ def save_joint_null(
     w = null.weights
     c = null.curve
     with open(path, "wb") as f:
-        np.savez_compressed(f, z=b.z.astype(np.float16), rho=b.rho, words=np.array("\n".join(b.words)), y=c.y, logp=c.logp,
-                            numbers=np.array([c.scale, c.shape, null.questions, len(b)]), made=null.made,
+        np.savez_compressed(f, z=b.z.astype(np.float16), rho=b.rho, words=np.array("\n".join(b.words)), y=c.y,
+                            logp=c.logp, numbers=np.array([c.scale, c.shape, null.questions, len(b)]), made=null.made,
                             weights=np.array([w.dense, w.words, w.phrases, w.constant]))
 
 def load_joint_null(
@@ -254,7 +256,7 @@ def calibrate_weights(
     weights: JointWeights,     # from `fit_weights`
     related: np.ndarray,       # [n, 3] z, words, phrases of answers
     unrelated: np.ndarray,     # [m, 3] of random documents for the same questions
-    per_answer: float = 100.,  # unrelated documents that weigh as much as one answer: decisions fall where they are many
+    per_answer: float = 100., # unrelated documents that weigh as much as one answer: decisions fall where they are many
 ) -> JointWeights: # the same ranking; its evidence is a log-likelihood ratio
     "A logistic fit of scale and constant."
     from scipy.optimize import minimize

@@ -40,14 +40,16 @@ class SearchReport:
                 for name in self.lists]
         gains = [f"search against {name}: {d}" for name, d in self.difference.items()]
         queries = len(self.per_query["search"])
-        head = f"{queries:,} questions, {self.documents:,} documents\n{'':8}{'ndcg@10':>12}{'recall@100':>12}{'mrr@10':>12}"
+        head = (f"{queries:,} questions, {self.documents:,} documents\n"
+                f"{'':8}{'ndcg@10':>12}{'recall@100':>12}{'mrr@10':>12}")
         return "\n".join([head, *rows, *gains])
 
     def as_dict(self) -> dict[str, Any]: # as JSON holds it
         "The contract of `ragcun evaluate --index_dir`."
         return {**self.lists, "metrics": self.lists["search"],
                 "difference": {name: asdict(d) for name, d in self.difference.items()},
-                "queries": len(self.per_query["search"]), "documents": self.documents, "seconds": round(self.seconds, 1)}
+                "queries": len(self.per_query["search"]), "documents": self.documents,
+                "seconds": round(self.seconds, 1)}
 
     def save(self,
         path: str | Path, # of the JSON file

@@ -61,7 +61,8 @@ def _check_request(top_k: int, max_e_value: float | None, words: float) -> None:
     if max_e_value is not None and not (isinstance(max_e_value, (int, float)) and max_e_value >= 0):
         raise UserError(f"max_e_value is {max_e_value!r}", "search", "Give a number from 0 on, or leave it out")
     if not (isinstance(words, (int, float)) and 0 <= words < np.inf):
-        raise UserError(f"words is {words!r}", "search", "Give a number from 0 (meaning alone) on; 1 is the usual weight")
+        raise UserError(f"words is {words!r}", "search",
+                        "Give a number from 0 (meaning alone) on; 1 is the usual weight")
 
 class QuestionEncoder(DocumentIndex):
     "From questions to what both sides propose."
@@ -397,7 +398,7 @@ class GaussianRetriever(QuestionFit):
     def search(self,
         query: str | Sequence[str],                # a question or several
         top_k: int = 5,                            # hits per question, at most
-        max_e_value: float | None = None,          # keep hits up to this E-value; `answered` then says whether any is left
+        max_e_value: float | None = None,  # keep hits up to this E-value; `answered` then says whether any is left
         filter: Any = None,                        # dict of metadata conditions, or a function of the metadata
         rerank: Callable[[str, list[Hit]], Sequence[Hit]] | None = None, # has the last word on the hits
         exact: bool = False,                       # ignore an approximate index

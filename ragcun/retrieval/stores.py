@@ -51,7 +51,7 @@ class Manifest:
     null_row: int = -1          # last row of the table when the nulls were fitted
     weights: list[float] | None = None    # of meaning, words, phrases, and the constant; None: no words
     tokens: dict[str, Any] | None = None  # how texts become words; None: no words
-    id_rule: str = "text"       # ids that nobody gave: from the text ("text", 0.1.0), or from text and source ("source")
+    id_rule: str = "text"  # ids that nobody gave: from the text ("text", 0.1.0), or from text and source ("source")
     heading_rule: str = "none"  # embedded with a passage: nothing ("none", 0.1.0), or its headings ("headings")
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #44685207
@@ -105,7 +105,8 @@ def _words_of(batch: Batch) -> list[str]:
     return batch.words if batch.words is not None else [""] * len(batch)
 
 class MemoryRows:
-    "Documents in memory: what comes and goes. Each call sees the documents before or after another thread's, never between."
+    """Documents in memory: what comes and goes. Each call sees the documents before or after another thread's, never
+    between."""
     def __init__(self,
         dim: int, # d
     ):
