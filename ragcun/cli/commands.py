@@ -179,7 +179,8 @@ def run_search(
         raise UserError(f"top_k {args.top_k} is below 1", "--top_k", "Use 1 or more.")
     if args.max_e_value is not None and not args.max_e_value >= 0:
         raise UserError(f"max_e_value {args.max_e_value} is negative", "--max_e_value", "Use 0 or more.")
-    questions = [" ".join(args.question)] if args.question else [line.strip() for line in sys.stdin if line.strip()]
+    from ragcun.data.files import stream_lines
+    questions = [" ".join(args.question)] if args.question else stream_lines(sys.stdin)
     if not any(q.strip() for q in questions):
         raise UserError("no question", "search", 'Type: ragcun search --index_dir DIR "your question"')
     from ragcun.retrieval.stores import read_manifest

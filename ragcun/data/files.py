@@ -23,8 +23,8 @@ from ..core import UserError, atomic_write
 # %% auto #0
 __all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'GZIP_FAULTS', 'GZIP_MARK', 'UNCLOSED', 'READERS', 'normalise_text', 'text_id',
            'exact_id', 'word_tokens', 'RowError', 'text_fault', 'cell_fault', 'character_fault', 'shown_name',
-           'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines', 'parse_json', 'iter_json_lines',
-           'read_whole_json', 'file_format', 'iter_rows', 'write_text', 'write_rows']
+           'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines', 'stream_lines', 'parse_json',
+           'iter_json_lines', 'read_whole_json', 'file_format', 'iter_rows', 'write_text', 'write_rows']
 
 # %% ../../nbs/1_data/01_files.ipynb #0b7dc53a
 MAX_TEXT = 1_000_000     # characters in one text; more is a mistake in the file, not a document
@@ -200,6 +200,27 @@ def _decode(raw: bytes, path: Path | str, number: int) -> str:
         raise UserError(f"not UTF-8: byte 0x{raw[e.start]:02x} at position {e.start} of the row",
                         f"{shown_name(path)}, row {number}",
                         f"Convert it: iconv -f windows-1252 -t utf-8 {shown_name(path)}") from e
+
+# %% ../../nbs/1_data/01_files.ipynb #a1f00008
+def stream_lines(
+    stream: Any,                       # standard input or another open text stream; None: it is closed
+    name: str = "standard input",      # for messages
+) -> list[str]:                        # in order, without white space around them
+    "The lines of a stream that say something; a byte order mark is skipped."
+    if stream is None: return []
+    raw = stream.buffer.read() if hasattr(stream, "buffer") else stream.read().encode("utf-8", "surrogatepass")
+    lines = []
+    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError as e:
+            raise UserError(f"not UTF-8: byte 0x{line[e.start]:02x}", f"{name}, row {number}",
+                            "Convert it to UTF-8.") from e
+        if fault := character_fault(text):
+            raise UserError(f"the line {fault}", f"{name}, row {number}", "Mend this line.")
+        if text:
+            lines.append(text)
+    return lines
 
 # %% ../../nbs/1_data/01_files.ipynb #922cbdc2
 def parse_json(
