@@ -22,8 +22,8 @@ from ragcun.measures.isotropy import participation_ratio
 from ragcun.measures.paired import paired_test
 from ragcun.models.cache import cache_for
 from ragcun.models.encoder import GaussianEncoder
-from ragcun.training.closed_form import (SHRINKAGES, Moments, choose_shrinkage, encode_held_out, limit_positives,
-                                         one_standard_error, pair_features, solve_head, validation_splits)
+from ragcun.training.closed_form import (SHRINKAGES, Moments, choose_point, choose_shrinkage, encode_held_out,
+                                         limit_positives, pair_features, solve_head, validation_splits)
 
 SETS = ("demo", "squad-small", "nfcorpus-pre", "medquad")
 
@@ -66,7 +66,7 @@ def measure(model, folder):
     solve_head(moments, .3)
     seconds = time.perf_counter() - started
     points = choose_shrinkage(validation_splits(features))
-    chosen = one_standard_error(points)
+    chosen = choose_point(points)
     fresh = unseen_queries(test, every)
     base = held.ndcg(solve_head(moments, 1.))
     curves = {}

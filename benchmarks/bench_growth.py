@@ -50,12 +50,12 @@ def encode(n, folder, data):
 
 
 def closed_form(n, folder, data):
-    from ragcun.training.closed_form import (PairFeatures, choose_shrinkage, one_standard_error, solve_head,
+    from ragcun.training.closed_form import (PairFeatures, choose_point, choose_shrinkage, solve_head,
                                              validation_splits)
     features = PairFeatures(*synthetic(n, DIM), [f"q{i}" for i in range(n)], [f"d{i}" for i in range(n)])
     def job():
         mine = replace(features)  # remembers nothing of the last round
-        return solve_head(mine.moments, one_standard_error(choose_shrinkage(validation_splits(mine))).s)
+        return solve_head(mine.moments, choose_point(choose_shrinkage(validation_splits(mine))).s)
     return job
 
 

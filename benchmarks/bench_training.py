@@ -177,8 +177,8 @@ def closed_form(args, precision, env):
 
 def solve(answers):
     "Seconds to solve for one s, and to choose s among eight by three-fold cross-validation, solve and calibrate."
-    from ragcun.training.closed_form import (Moments, PairFeatures, choose_shrinkage, evidence_samples, fit_calibration,
-                                             one_standard_error, solve_head, validation_splits)
+    from ragcun.training.closed_form import (Moments, PairFeatures, choose_point, choose_shrinkage, evidence_samples,
+                                             fit_calibration, solve_head, validation_splits)
     out = {}
     for d in (384, 768):
         given = PairFeatures(*synthetic(10_000, d), [f"q{i}" for i in range(10_000)], [f"d{i}" for i in range(10_000)])
@@ -189,7 +189,7 @@ def solve(answers):
             solve_head(Moments.of(features.q, features.x), .3)
             times.append((time.perf_counter(), time.process_time()))
             splits = validation_splits(features)
-            final = solve_head(features.moments, one_standard_error(choose_shrinkage(splits)).s)
+            final = solve_head(features.moments, choose_point(choose_shrinkage(splits)).s)
             fit_calibration(*evidence_samples(final, splits[0][1]))
             times.append((time.perf_counter(), time.process_time()))
             if repeat:  # the first one imports

@@ -214,7 +214,8 @@ def run_search(
     if not 0 <= args.words < float("inf"):
         raise UserError(f"words {args.words} is no weight", "--words", "Use 1, more or less; 0 for meaning alone.")
     wanted = _filter_of(args.filter)
-    questions = [" ".join(args.question)] if args.question else [line.strip() for line in sys.stdin if line.strip()]
+    from ragcun.data.files import stream_lines
+    questions = [" ".join(args.question)] if args.question else stream_lines(sys.stdin)
     if not any(q.strip() for q in questions):
         raise UserError("no question", "search", 'Type: ragcun search --index_dir DIR "your question"')
     from ragcun.retrieval.stores import read_manifest

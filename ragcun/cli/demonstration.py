@@ -235,14 +235,16 @@ def _answer(result: Any) -> str:
             f"<tr><th class=n>evidence (nats)</th><th class=n>E-value</th><th>document</th></tr>{rows}</table></div>")
 
 def _figures(fitted: Any) -> str:
-    from ragcun.figures import figure_base64, headless, plot_information, plot_quality_isotropy, plot_training
+    from ragcun.figures import figure_base64, headless
+    from ragcun.diagnostics.space import plot_information, plot_quality_isotropy
+    from ragcun.training.record import plot_training
     points = fitted.report["closed_form"]
     shown = []
     with headless():
         if fitted.rows:
             shown += [(plot_training(fitted.rows), "Isotropy and positive distance over training. "
                        "√2 is the distance of unrelated texts.")]
-        shown += [(plot_quality_isotropy(points["points"], points["s"]), "What the closed form chose from: "
+        shown += [(plot_quality_isotropy(points["points"], None if points["pool"] else points["s"]), "What the closed form chose from: "
                    "heads that trust the pairs more or less (right), and the base in its own shape (left)."),
                   (plot_information(fitted.model.rho_numpy),
                    "What each coordinate is worth: the first ones are the ones to keep.")]

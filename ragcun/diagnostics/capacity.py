@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..core import UserError
-from ..figures import finite_array
+from ..figures import PALETTE, dress, finite_array, new_axes
 from ..models.evidence import information
 
 # %% auto #0
-__all__ = ['simulate_p_values', 'temper', 'predict_recall', 'measure_recall', 'fit_tau']
+__all__ = ['simulate_p_values', 'temper', 'predict_recall', 'measure_recall', 'fit_tau', 'plot_capacity']
 
 # %% ../../nbs/6_diagnostics/03_capacity.ipynb #0b7dc53a
 def _related_evidence(rho: np.ndarray, q: np.ndarray, documents: int, rng: np.random.Generator) -> np.ndarray:
@@ -107,3 +107,23 @@ def fit_tau(
         middle = (low + high) / 2
         low, high = (middle, high) if predict_recall(rho, [size], middle, seed)[0] < recall else (low, middle)
     return (low + high) / 2
+
+# %% ../../nbs/6_diagnostics/03_capacity.ipynb #capplot1
+def plot_capacity(
+    sizes: Any,  # [m], documents in the corpus
+    predicted: dict[str, Any],  # name → Recall@1 [m]
+    measured: dict[str, tuple] | None = None,  # name → (sizes, Recall@1)
+    ax: Any = None,  # axes to draw on
+) -> Any:  # the axes
+    "Recall@1 as the corpus grows: predicted as lines, measured as points."
+    ax = ax if ax is not None else new_axes()
+    sizes = finite_array(sizes, "sizes")
+    for style, (name, values) in zip(("-", "--", ":", "-."), predicted.items(), strict=False):
+        tint = PALETTE["model" if style == "-" else "theory"]
+        ax.plot(sizes, finite_array(values, name), style, color=tint, label=name)
+    tints = "related", "base", "model", "threshold"
+    for tint, (name, (at, values)) in zip(tints, (measured or {}).items(), strict=False):
+        ax.plot(at, values, "o", color=PALETTE[tint], markersize=5, label=name)
+    ax.set_xscale("log")
+    ax.set_ylim(0, 1.02)
+    return dress(ax, "Recall@1 as the corpus grows", "documents in the corpus", "Recall@1")

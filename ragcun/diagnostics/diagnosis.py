@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from ..core import UserError, atomic_write, logger, write_json
-from .space import DiagnoseConfig, Sample, Side, draw_sample, measure_space
-from ..figures import (figure_base64, headless, new_axes, plot_before_after, plot_information, plot_pair_distances,
-                            plot_qq, plot_spectrum, save_figure)
+from .gaussianity import plot_qq, plot_spectrum
+from .space import (DiagnoseConfig, Sample, Side, draw_sample, measure_space, plot_information,
+                                      plot_pair_distances)
+from ..figures import PALETTE, colour, dress, figure_base64, finite_array, headless, new_axes, save_figure
 
 # %% auto #0
-__all__ = ['Features', 'CAPTIONS', 'Diagnosis', 'compare_spaces', 'diagnose', 'diagnosis_figures', 'diagnosis_page',
-           'write_diagnosis']
+__all__ = ['Features', 'CAPTIONS', 'plot_before_after', 'Diagnosis', 'compare_spaces', 'diagnose', 'diagnosis_figures',
+           'diagnosis_page', 'write_diagnosis']
 
 # %% ../../nbs/6_diagnostics/04_diagnosis.ipynb #74c8413d
 def _get(numbers: dict, path: str) -> Any:
@@ -45,7 +46,7 @@ def _percent(path: str) -> Callable[[dict], str]:
     "Say a share in per cent."
     return lambda n: "–" if _get(n, path) is None else f"{100 * _get(n, path):.0f} %"
 
-
+# %% ../../nbs/6_diagnostics/04_diagnosis.ipynb #diagrow1
 def _use(side: dict) -> str:
     "Say how many equal directions would have this participation ratio."
     return f"{min(1.0, side['participation_ratio']) * side['dimension']:.0f} of {side['dimension']}"
@@ -80,7 +81,7 @@ def _information(numbers: dict) -> str:
     if not known: return "–"
     return f"{known['coordinates_90']} of {known['coordinates']} coordinates hold 90 % of {known['nats']:.0f} nats"
 
-
+# %% ../../nbs/6_diagnostics/04_diagnosis.ipynb #diagrow2
 _ROWS: list[tuple[str, Callable[[dict], str], Callable[[dict], str]]] = [
     ("90 % of the variance lies in", _ninety, _ninety_gaussian),
     ("share of directions in use (participation ratio, sample size corrected)", _num("documents.participation_ratio"),
@@ -100,6 +101,49 @@ _ROWS: list[tuple[str, Callable[[dict], str], Callable[[dict], str]]] = [
     ("documents in nobody's first hits", _percent("hubness.antihubs"), _percent("hubness.antihubs_by_chance")),
     ("information", _information, lambda n: "–"),
 ]
+
+# %% ../../nbs/6_diagnostics/04_diagnosis.ipynb #614e38ed
+def _panel_row(axes: Any, view: dict, name: str) -> None:
+    "Draw the four views of one space on four axes."
+    cloud = finite_array(view["cloud"], "cloud", 2)
+    axes[0].scatter(*cloud.T, s=3, color=colour(name), alpha=0.5, linewidths=0)
+    turn = np.linspace(0, 2 * np.pi, 100)
+    for radius in (1, 2, 3):
+        axes[0].plot(radius * np.cos(turn), radius * np.sin(turn), "--", color=PALETTE["theory"], linewidth=0.7)
+    axes[0].set_box_aspect(1)
+    dress(axes[0], f"{name}", "widest direction", "middle direction")
+    dress(plot_spectrum({name: view["spectrum"]}, view.get("expected"), axes[1]), "Spectrum", "direction, %", "", False)
+    dress(plot_qq({name: view["qq"]}, ax=axes[2]), "Against normal", "quantile", "", False)
+    pairs = plot_pair_distances(view["related"], view["unrelated"], None, axes[3])
+    dress(pairs, "Pairs", "distance (green: related)", "", False)
+
+
+def _same_limits(columns: Any) -> None:
+    "Give all axes of each column the widest limits among them, so that rows can be compared."
+    for column in columns:
+        x = np.array([ax.get_xlim() for ax in column])
+        y = np.array([ax.get_ylim() for ax in column])
+        for ax in column:
+            ax.set(xlim=(x[:, 0].min(), x[:, 1].max()), ylim=(y[:, 0].min(), y[:, 1].max()))
+
+
+def plot_before_after(
+    views: dict[str, dict],  # name → {"cloud" [n, 2], "spectrum" [d], "expected" [d], "qq", "related", "unrelated"}
+) -> np.ndarray:  # axes [len(views), 4]
+    "Four views of each space, one row a space: the base above, the trained model below."
+    axes = np.atleast_2d(new_axes(8, 2 * len(views), rows=len(views), columns=4))
+    for row, (name, view) in zip(axes, views.items(), strict=True):
+        _panel_row(row, view, name)
+    for ax in axes.flat:
+        legend = ax.get_legend()
+        if legend is not None:
+            legend.remove()
+        ax.tick_params(labelsize=7)
+    reach = np.clip(max(float(np.quantile(np.abs(view["cloud"]), 0.99)) for view in views.values()), 3.6, 6)
+    for ax in axes[:, 0]:
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
+    _same_limits(axes[:, 1:].T)
+    return axes
 
 # %% ../../nbs/6_diagnostics/04_diagnosis.ipynb #b4f4c709
 @dataclass
@@ -184,7 +228,7 @@ def compare_spaces(
     (base_q, base_x), base_name = _base_features(model, sample, features)
     unit = np.sqrt(2 / ((base_q**2).mean() + (base_x**2).mean()))
     base = measure_space(base_q * unit, base_x * unit, sample, None, config)
-    q, x = (model.project(h) for h in features)
+    q, x = (model.project(h, side) for h, side in zip(features, ("query", "document"), strict=True))
     rho = np.asarray(model.rho_numpy, dtype=np.float64)
     return Diagnosis(name, base_name, base, measure_space(q, x, sample, rho, config), config)
 
@@ -229,7 +273,7 @@ def diagnosis_figures(
                 "norms": plot_qq({"base": b["norms"], "model": m["norms"]}, "Squared lengths / d against χ²"),
                 "information": plot_information(numbers["information"]["rho"])}
 
-
+# %% ../../nbs/6_diagnostics/04_diagnosis.ipynb #diagdsk1
 CAPTIONS = {
     "before_after": "The base above, the model below. Isotropic: a round cloud, the spectrum on the dashed line, "
                     "points on the diagonal.",
@@ -255,7 +299,7 @@ def diagnosis_page(
     return (f"{head}<title>{title}</title><style>{_STYLE}</style>"
             f"<h1>{title}</h1>{diagnosis._repr_html_()}{''.join(parts)}</html>\n")
 
-
+# %% ../../nbs/6_diagnostics/04_diagnosis.ipynb #diagdsk2
 def write_diagnosis(
     diagnosis: Diagnosis,  # what to write
     output_dir: str | Path,  # folder, made if missing

@@ -15,16 +15,17 @@ from ..data.collections import RetrievalData
 from ..data.pairs import pairs_to_retrieval
 from .gaussianity import (gaussian_tests, norm_law, qq_coordinates, qq_norms, related_law, spectrum,
                                             unrelated_law)
-from ..figures import finite_array
+from ..figures import PALETTE, dress, finite_array, new_axes
 from ..measures.isotropy import (as_cloud, directions_for, effective_rank, isoscore, mean_cosine, mean_length,
                                       participation_ratio)
 from ..measures.ranking import top_k
 from ..models.evidence import document_vector, evidence_pairs, information, pos_residual, query_vector
 
 # %% auto #0
-__all__ = ['alignment', 'uniformity', 'Separation', 'separation', 'Hubness', 'hubness', 'information_share',
-           'information_summary', 'sigreg', 'space_numbers', 'DiagnoseConfig', 'Sample', 'draw_sample',
-           'unrelated_pairs', 'pair_numbers', 'Side', 'measure_space']
+__all__ = ['alignment', 'uniformity', 'Separation', 'separation', 'plot_pair_distances', 'Hubness', 'hubness',
+           'information_share', 'information_summary', 'plot_information', 'plot_quality_isotropy', 'sigreg',
+           'space_numbers', 'DiagnoseConfig', 'Sample', 'draw_sample', 'unrelated_pairs', 'pair_numbers', 'Side',
+           'measure_space']
 
 # %% ../../nbs/6_diagnostics/02_space.ipynb #56d4aca5
 def _units(z: Any, what: str) -> np.ndarray:
@@ -77,6 +78,26 @@ def separation(
     threshold = float(np.quantile(bad, 1 - false_rate))
     auc = float((below + upto).mean() / (2 * len(bad)))
     return Separation(auc, float((good > threshold).mean()), threshold, false_rate)
+
+# %% ../../nbs/6_diagnostics/02_space.ipynb #17704b69
+def plot_pair_distances(
+    related: Any,  # [n], distances of queries to their own documents
+    unrelated: Any,  # [m], distances of random pairs
+    threshold: float | None = None,  # where hits are cut off, in the same unit
+    ax: Any = None,  # axes to draw on
+    legend: bool = True,  # name the two groups
+) -> Any:  # the axes
+    "Histograms of related and unrelated pairs, with the threshold."
+    ax = ax if ax is not None else new_axes()
+    related = finite_array(related, "related")
+    unrelated = finite_array(unrelated, "unrelated")
+    bins = np.linspace(min(related.min(), unrelated.min()), max(related.max(), unrelated.max()) + 1e-9, 40).tolist()
+    for name, values in (("unrelated", unrelated), ("related", related)):
+        ax.hist(values, bins=bins, density=True, color=PALETTE[name], alpha=0.65, label=f"{name} pairs")
+    if threshold is not None:
+        ax.axvline(threshold, color=PALETTE["threshold"], linewidth=1.5, label=f"threshold {threshold:.2f}")
+    ax.set_yticks([])
+    return dress(ax, "Related and unrelated pairs", "distance per coordinate", "density", legend)
 
 # %% ../../nbs/6_diagnostics/02_space.ipynb #75ea117a
 @dataclass(frozen=True)
@@ -131,6 +152,46 @@ def information_summary(
             "coordinates_50": directions_for(nats, 0.5) if nats.sum() else 0,
             "coordinates_90": directions_for(nats, 0.9) if nats.sum() else 0,
             "share_of_first": {str(m): information_share(rho, m) for m in prefixes}}
+
+# %% ../../nbs/6_diagnostics/02_space.ipynb #c3c5b5b7
+def plot_information(
+    rho: Any,  # [d], correlation of query and document per coordinate
+    ax: Any = None,  # axes to draw on
+) -> Any:  # the axes
+    "Information per coordinate, with the number of coordinates that hold 50 and 90 % of it."
+    ax = ax if ax is not None else new_axes()
+    rho = np.sort(finite_array(rho, "rho"))[::-1]
+    nats = -0.5 * np.log1p(-np.clip(rho, 0, 1 - 1e-9) ** 2)
+    ax.fill_between(np.arange(1, len(nats) + 1), nats, color=PALETTE["model"], alpha=0.75, linewidth=0)
+    held = np.cumsum(nats) / max(nats.sum(), 1e-12)
+    for share in (0.5, 0.9):
+        m = int(np.searchsorted(held, share)) + 1
+        ax.axvline(m, color=PALETTE["theory"], linestyle="--", linewidth=1)
+        ax.text(m, nats.max(), f" {share:.0%} in {m}", fontsize=8, va="top")
+    ax.set_ylim(0)
+    return dress(ax, f"Information: {nats.sum():.1f} nats", "coordinate, strongest first", "nats")
+
+# %% ../../nbs/6_diagnostics/02_space.ipynb #2844a2e5
+def plot_quality_isotropy(
+    points: list[dict],  # each with "s", "ndcg@10", "participation_ratio"
+    chosen: float | None = None,  # the s that was kept
+    ax: Any = None,  # axes to draw on
+) -> Any:  # the axes
+    "What the choice of s does: quality against isotropy, one point for each s; the ends and the chosen one are named."
+    ax = ax if ax is not None else new_axes()
+    points = sorted(points, key=lambda p: p["s"])
+    x = finite_array([p["participation_ratio"] for p in points], "participation_ratio")
+    y = finite_array([p["ndcg@10"] for p in points], "ndcg@10")
+    ax.plot(x, y, "-o", color=PALETTE["model"], markersize=4, linewidth=1.2)
+    for p, a, b in zip(points, x, y, strict=True):
+        kept = chosen is not None and np.isclose(p["s"], chosen)
+        if kept or p is points[0] or p is points[-1]:
+            ax.annotate(f"s = {p['s']:g}", (a, b), xytext=(-6, 5), textcoords="offset points", fontsize=8,
+                        ha="right" if a > x.mean() else "left")
+        if kept:
+            ax.plot(a, b, "o", markersize=9, markerfacecolor="none", color=PALETTE["threshold"], label="chosen")
+    ax.margins(0.12)
+    return dress(ax, "Quality and isotropy", "participation ratio (1: isotropic)", "NDCG@10")
 
 # %% ../../nbs/6_diagnostics/02_space.ipynb #0b7dc53a1
 def sigreg(

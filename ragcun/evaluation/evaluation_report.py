@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from ..measures.paired import Difference, paired_tests
 from ..measures.ranking import KS, PerQuery, Ranking, check_collection, rank_vectors, ranking_metrics
 
 # %% auto #0
-__all__ = ['HEADLINE', 'EvaluationReport', 'make_notes', 'Vectors', 'encode_collection', 'EvaluateConfig', 'evaluate']
+__all__ = ['HEADLINE', 'EvaluationReport', 'per_query_rows', 'make_notes', 'Vectors', 'encode_collection', 'EvaluateConfig',
+           'evaluate']
 
 # %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #62840281
 HEADLINE = ("ndcg@10", "recall@1", "recall@5", "recall@10", "recall@20", "recall@100", "mrr@10", "map@100")
@@ -56,11 +57,7 @@ class EvaluationReport:
         path: str | Path,   # the JSONL file to write
     ) -> None:
         "Write one JSON line per query: its id, number of relevant documents, and each metric of model and base."
-        sides = {"model": self.per_query, "base": self.base_per_query}
-        def scores(i: int) -> dict[str, Any]:
-            return {s: {k: float(v[i]) for k, v in p.values.items()} for s, p in sides.items() if p is not None}
-        write_jsonl(path, ({"query_id": q, "relevant": int(self.per_query.relevant[i]), **scores(i)}
-                           for i, q in enumerate(self.per_query.query_ids)))
+        write_jsonl(path, per_query_rows(self.per_query, self.base_per_query))
 
     def rows(self) -> list[list[str]]: # cells, the header first
         "Header and one row per headline metric."
@@ -87,6 +84,17 @@ class EvaluationReport:
         from html import escape
         notes = "".join(f"<li>{escape(n)}</li>" for n in self.notes)
         return f"<p><b>{escape(self.title())}</b></p>{html_table(self.rows())}" + (f"<ul>{notes}</ul>" if notes else "")
+
+# %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #evalpq01
+def per_query_rows(
+    model: PerQuery, # Scores of the model
+    base: PerQuery | None, # Those of the base; None where it was not evaluated
+) -> Iterator[dict[str, Any]]: # Id, number of relevant documents, and each metric of model and base
+    "The lines of `save_per_query`."
+    sides = {name: scores for name, scores in (("model", model), ("base", base)) if scores is not None}
+    for i, query in enumerate(model.query_ids):
+        yield {"query_id": query, "relevant": int(model.relevant[i]),
+               **{name: {k: float(v[i]) for k, v in scores.values.items()} for name, scores in sides.items()}}
 
 # %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #18e7bf67
 def _names(items: Sequence[str]) -> str:
@@ -182,7 +190,7 @@ def encode_collection(
     if base and model.base_changed:
         _check_original(model)
     h = _features(model, data)
-    own = Vectors(model.to_query(model.project(h.u)), model.to_document(model.project(h.v)), "l2")
+    own = Vectors(model.to_query(model.project(h.u, "query")), model.to_document(model.project(h.v, "document")), "l2")
     if not base: return own, None
     return own, _original(model, data) if model.base_changed else h
 

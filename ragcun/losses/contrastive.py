@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from ..core import UserError
 from ..models.evidence import evidence, full_precision
 
 # %% auto #0
-__all__ = ['CRITICS', 'duplicate_mask', 'critic_scores', 'info_nce_loss']
+__all__ = ['CRITICS', 'duplicate_mask', 'KnownPositives', 'critic_scores', 'info_nce_loss']
 
 # %% ../../nbs/3_losses/02_contrastive.ipynb #18e7bf67
 def duplicate_mask(
@@ -33,6 +34,31 @@ def duplicate_mask(
     mask = relevant[qi][:, di]
     mask[torch.arange(n), torch.arange(n)] = False
     return mask
+
+# %% ../../nbs/3_losses/02_contrastive.ipynb #known001
+class KnownPositives:
+    "Which documents answer a query anywhere in the training pairs: they are never its negatives."
+    def __init__(self,
+        queries: Sequence[Hashable], # [n] query of each pair, by its text or id
+        documents: Sequence[Hashable], # [n] document of each pair, by its text or id
+    ):
+        self.of: dict[Hashable, set[Hashable]] = {}
+        for q, x in zip(queries, documents, strict=True):
+            self.of.setdefault(q, set()).add(x)
+
+    def mask(self,
+        queries: Sequence[Hashable], # [n] query of each row
+        columns: Sequence[Hashable], # [n + m] documents of the rows, then explicit negatives
+    ) -> Tensor: # [n, n + m] True: known to be relevant, the own positive excepted
+        "What must not count as a negative, by as many look-ups as these queries have known documents."
+        place: dict[Hashable, list[int]] = {}
+        for j, text in enumerate(columns):
+            place.setdefault(text, []).append(j)
+        hits = [(i, j) for i, q in enumerate(queries) for x in self.of.get(q, ()) for j in place.get(x, ())]
+        mask = torch.zeros(len(queries), len(columns), dtype=torch.bool)
+        if hits:
+            mask[tuple(torch.tensor(hits).T)] = True
+        return mask.fill_diagonal_(False)
 
 # %% ../../nbs/3_losses/02_contrastive.ipynb #fbe066a5
 CRITICS = ("evidence", "euclidean", "cosine")
@@ -69,7 +95,7 @@ def info_nce_loss(
     if mask is not None:
         if mask.shape != scores.shape:
             raise UserError(f"mask is {tuple(mask.shape)}, scores are {tuple(scores.shape)}", "info_nce_loss",
-                            "build it with duplicate_mask")
+                            "build it with KnownPositives or duplicate_mask")
         scores = scores.masked_fill(mask, -math.inf)
     n = len(q)
     target = torch.arange(n, device=q.device)

@@ -124,6 +124,7 @@ def _waves(p: Tensor) -> Any:
         if i < POINTS - 1:
             c, s = c*c1 - s*s1, s*c1 + c*s1
 
+# %% ../../nbs/3_losses/01_sigreg.ipynb #a20189c0
 @full_precision
 def characteristic_function_sums(
     z: Tensor, # [n, d]

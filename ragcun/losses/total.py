@@ -40,6 +40,7 @@ class LossWeights:
         if self.critic not in CRITICS:
             raise UserError(f"unknown critic {self.critic!r}", "critic", f"use one of {', '.join(CRITICS)}")
 
+# %% ../../nbs/3_losses/04_total.ipynb #562ae4c0
 class LossParts(NamedTuple):
     "The total and its parts before weighting, as scalars with a graph."
     total: Tensor # weighted sum
@@ -62,6 +63,7 @@ def cosine_loss(
     return info_nce_loss(q, x[:len(q)], none, COSINE_TAU, negatives=x[len(q):] if len(x) > len(q) else None, mask=mask,
                          critic="cosine", symmetric=False)
 
+# %% ../../nbs/3_losses/04_total.ipynb #562ae4c1
 def total_loss(
     q: Tensor, # [n, d], embeddings of queries
     x: Tensor, # [n, d], embeddings of their documents

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['DEFAULT_BASE', 'OFFLINE_SHA256', 'FP16_OVERFLOWS', 'find_base', 'load_base', 'load_folder', 'with_modules', 'quiet',
-           'check_precision', 'check_side', 'check_texts', 'token_batches', 'encode_features', 'feature_dim', 'Encoder',
-           'hash_state']
+           'check_precision', 'check_side', 'check_texts', 'token_batches', 'encode_features', 'feature_dim',
+           'Cacheable', 'Encoder', 'hash_state']
 
 # %% ../../nbs/2_models/02_base.ipynb #62840281
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -237,16 +237,31 @@ def feature_dim(
     return int(base.get_embedding_dimension() or 0)
 
 # %% ../../nbs/2_models/02_base.ipynb #encproto2
-class Encoder(Protocol):
-    "What the feature cache and the saved folder need to know of an encoder."
+class Cacheable(Protocol):
+    "What the feature cache needs to know of an encoder."
     base: SentenceTransformer           # the pretrained encoder, without Normalize
     base_id: str                        # where it came from
     base_changed: bool                  # whether its weights were trained
     normalise: bool                     # whether features are L2-normalised
     precision: str                      # autocast precision of encoding
     head: torch.nn.Linear               # z = W h + b
+
+    @property
+    def prompts(self) -> dict[str, str]: ...
+
+    def compute_features(self,
+        texts: Sequence[str],   # texts to encode
+        side: str = "document", # "query" or "document"
+    ) -> np.ndarray: # [n, d_base] float32
+        "Features of texts, computed."
+        ...
+
+
+class Encoder(Cacheable, Protocol):
+    "What the saved folder needs to know of an encoder."
     rho: torch.Tensor                   # [d] correlation of query and document
     residual: Any                       # None, or the layer before the head
+    query_head: Any                     # None, or the head of queries where they have their own
     calibration: Calibration            # evidence in nats is a + tau·E
     extra: dict[str, Any]               # what a fit wrote down
 
@@ -257,23 +272,21 @@ class Encoder(Protocol):
     @property
     def rho_numpy(self) -> np.ndarray: ...
     @property
-    def prompts(self) -> dict[str, str]: ...
-    @property
     def fingerprint(self) -> str: ...
-
-    def compute_features(self,
-        texts: Sequence[str],   # texts to encode
-        side: str = "document", # "query" or "document"
-    ) -> np.ndarray: # [n, d_base] float32
-        "Features of texts, computed."
-        ...
 
     def set_head(self,
         weight: np.ndarray, # [d, d_base]
         bias: np.ndarray,   # [d]
         rho: np.ndarray,    # [d]
+        query: Any = None,  # (weight, bias) of queries; None: as documents
     ) -> Encoder: # itself
-        "Replace the head."
+        "Replace the head, and that of queries where they have their own."
+        ...
+
+    def head_for(self,
+        side: str, # "query" or "document"
+    ) -> torch.nn.Linear: # z = W h + b
+        "The head of a side."
         ...
 
     def add_residual(self) -> Encoder: # itself

@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock
 
 from ..core import UserError, cache_dir, logger, sha256_text, write_json
-from .base import Encoder, hash_state
+from .base import Cacheable, hash_state
 
 
 # %% auto #0
@@ -30,6 +30,7 @@ def text_key(
     "Key of a text: the first half of its SHA-256."
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
 
+# %% ../../nbs/2_models/04_cache.ipynb #10911dc0
 class FeatureCache:
     "Features on disk, appended to and read through a memory map."
     def __init__(self,
@@ -92,6 +93,7 @@ class FeatureCache:
         rows = np.memmap(self._rows, np.float32, "r").reshape(-1, self.dim)
         return rows[[self._index[text_key(t)] for t in texts]]
 
+# %% ../../nbs/2_models/04_cache.ipynb #10911dc1
 def _append(path: Path, data: bytes) -> None:
     with open(path, "ab") as f:
         f.write(data)
@@ -100,7 +102,7 @@ def _append(path: Path, data: bytes) -> None:
 
 # %% ../../nbs/2_models/04_cache.ipynb #225b1602
 def cache_for(
-    model: Encoder, # Its base decides
+    model: Cacheable, # Its base decides
     side: str, # "query" or "document"
 ) -> FeatureCache: # The cache of this base and side
     "The cache folder of a base, prompt and precision; both sides share one where the base has no prompts."
@@ -114,7 +116,7 @@ def cache_for(
     return cache
 
 def cached_features(
-    model: Encoder, # Its base encodes
+    model: Cacheable, # Its base encodes
     texts: Sequence[str], # Texts to encode
     side: str = "document", # "query" or "document": decides the prompt
 ) -> np.ndarray: # [n, d_base] float32
@@ -130,7 +132,7 @@ def cached_features(
     return cache.get(texts)
 
 def drop_features(
-    model: Encoder, # Its base decides
+    model: Cacheable, # Its base decides
 ) -> None:
     "Remove what was kept for this base, prompts and precision: a base in the middle of training is not met again."
     for side in ("query", "document"):

@@ -58,6 +58,9 @@ def information(
 ) -> Any: # [d], nats that each coordinate tells about the other side: -log(1 - rho²)/2
     "Mutual information of query and document, coordinate by coordinate."
     rho = rho if is_tensor(rho) else np.asarray(rho, np.float64)
+    if bool((rho != rho).any()):
+        raise UserError("a correlation is not a number: training has diverged", "rho",
+                        "Lower the learning rate, or use --mixed_precision no.")
     if not bool(((rho >= 0) & (rho < 1)).all()):
         raise UserError("a correlation is outside 0 ≤ ρ < 1", "rho", "clip it to [.02, .97]")
     return -.5*(rho*-rho).log1p() if is_tensor(rho) else -.5*np.log1p(rho*-rho)

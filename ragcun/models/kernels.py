@@ -79,6 +79,7 @@ class Pieces(torch.autograd.Function):
             torch.matmul(ds.transpose(2, 3), q[c], out=dk[c])
         return dq, dk, dv, None, None
 
+# %% ../../nbs/2_models/06_kernels.ipynb #74c841c0
 def _pieces(shape: torch.Size) -> list[slice]:
     step = max(1, CACHED//max(1, shape[1:].numel()))
     return [slice(i, i + step) for i in range(0, shape[0], step)]

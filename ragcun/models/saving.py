@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% auto #0
-__all__ = ['FORMAT', 'E', 'save_model', 'model_card', 'load_model', 'model_info', 'pack_model', 'unpacked_model', 'load_pt']
+__all__ = ['FORMAT', 'TWO_HEADS', 'E', 'save_model', 'model_card', 'load_model', 'model_info', 'pack_model', 'unpacked_model',
+           'load_pt']
 
 # %% ../../nbs/2_models/05_saving.ipynb #f8b10a6e
 FORMAT = "ragcun-1"
+TWO_HEADS = "ragcun-2"  # a head for each side: what knows only the first format must refuse it
 E = TypeVar("E", bound=Encoder)
 
 def save_model(
@@ -68,12 +70,13 @@ def _not_saved(path: str | Path, e: Exception) -> UserError:
     reason = e.strerror if isinstance(e, OSError) and e.strerror else (str(e).splitlines() or [""])[0][:120]
     return UserError(f"the model could not be saved: {reason}", str(path), "Free some space, or choose another place.")
 
+# %% ../../nbs/2_models/05_saving.ipynb #f8b10ac0
 def _as_sentence_transformer(model: Encoder) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Router
     rho = model.rho_numpy
-    query: Any = _dense(model, inverse_deviation(rho))
-    document: Any = _dense(model, rho*inverse_deviation(rho))
+    query: Any = _dense(model, "query", inverse_deviation(rho))
+    document: Any = _dense(model, "document", rho*inverse_deviation(rho))
     router = Router.for_query_document(query_modules=[query], document_modules=[document], default_route="document")
     between = [Normalize()]*model.normalise + [model.residual]*(model.residual is not None)
     modules: list[Any] = [*model.base, *between, router]
@@ -82,10 +85,11 @@ def _as_sentence_transformer(model: Encoder) -> SentenceTransformer:
         return SentenceTransformer(modules=modules, device=str(model.device), prompts=prompts,
                                    similarity_fn_name="euclidean")
 
-def _dense(model: Encoder, scale: np.ndarray) -> torch.nn.Module:
-    "The head with its rows scaled, as a sentence-transformers module."
+def _dense(model: Encoder, side: str, scale: np.ndarray) -> torch.nn.Module:
+    "The head of a side with its rows scaled, as a sentence-transformers module."
     from sentence_transformers.sentence_transformer.modules import Dense
-    weight, bias = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias))
+    head = model.head_for(side)
+    weight, bias = (t.detach().cpu().double().numpy() for t in (head.weight, head.bias))
     return Dense(model.head.in_features, model.output_dim, activation_function=None,
                  init_weight=torch.as_tensor(weight*scale[:, None], dtype=torch.float32).contiguous(),
                  init_bias=torch.as_tensor(bias*scale, dtype=torch.float32))
@@ -95,9 +99,12 @@ def _save_head(model: Encoder, folder: Path) -> None:
     tensors = {"weight": model.head.weight, "bias": model.head.bias, "rho": model.rho}
     if model.residual is not None:
         tensors |= {f"residual.{k}": t for k, t in model.residual.linear.state_dict().items()}
+    two = model.query_head is not None
+    if two:
+        tensors |= {f"query.{k}": t for k, t in model.query_head.state_dict().items()}
     save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, str(folder/"ragcun.safetensors"))
     write_json(folder/"ragcun.json", {
-        "format": FORMAT, "base_id": model.base_id, "base_changed": model.base_changed,
+        "format": TWO_HEADS if two else FORMAT, "base_id": model.base_id, "base_changed": model.base_changed,
         "base_hash": hash_state(model.base.state_dict()), "output_dim": model.output_dim,
         "base_dim": model.head.in_features, "normalise": model.normalise, "prompts": model.prompts,
         "residual": model.residual is not None, "rho": model.rho_numpy.round(6), "a": model.calibration.a,
@@ -121,7 +128,8 @@ pipeline_tag: sentence-similarity
 # Gaussian retriever
 
 Finds the documents that answer a question. {_origin(model)}
-A text becomes a vector of {model.output_dim} coordinates; of a long one, the first {model.base.max_seq_length} tokens are read.
+A text becomes a vector of {model.output_dim} coordinates; of a long one, \
+the first {model.base.max_seq_length} tokens are read.
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -134,7 +142,8 @@ print(model.similarity(queries, documents))   # minus the Euclidean distance: th
 Questions and documents have layers of their own, so use `encode_query` and `encode_document`. The vectors are not of
 length 1: compare them by Euclidean distance, not by cosine.
 
-With `ragcun` installed, a distance becomes evidence, {model.calibration.a:.3f} + {model.calibration.tau:.3f} · E in nats, with a p-value, an E-value, and "no answer":
+With `ragcun` installed, a distance becomes evidence, {model.calibration.a:.3f} + {model.calibration.tau:.3f} · E \
+in nats, with a p-value, an E-value, and "no answer":
 
 ```python
 from ragcun import GaussianEncoder, GaussianRetriever
@@ -201,9 +210,10 @@ def model_info(
         raise UserError("this folder is not a ragcun model (no ragcun.json)", str(path),
                         "Give a model/ folder or a best_model.pt.")
     info = read_json(path/"ragcun.json")
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
+    if not isinstance(info, dict) or info.get("format") not in (FORMAT, TWO_HEADS):
         found = info.get("format") if isinstance(info, dict) else type(info).__name__
-        raise UserError(f"model format {found!r}, this version reads {FORMAT!r}", str(path/"ragcun.json"),
+        raise UserError(f"model format {found!r}, this version reads {FORMAT!r} and {TWO_HEADS!r}",
+                        str(path/"ragcun.json"),
                         "Use the ragcun that wrote it.")
     missing = {"base_id", "base_hash", "output_dim", "base_dim", "normalise", "a", "tau", "base_changed",
                "extra"} - set(info)
@@ -222,6 +232,9 @@ def _load_head(model: Encoder, path: Path, info: dict[str, Any]) -> None:
     want = {"weight": (d, d_base), "bias": (d,), "rho": (d,)}
     if info.get("residual"):
         want |= {"residual.weight": (d_base, d_base), "residual.bias": (d_base,)}
+    two = info["format"] == TWO_HEADS
+    if two:
+        want |= {"query.weight": (d, d_base), "query.bias": (d,)}
     got = {k: tuple(t.shape) for k, t in tensors.items()}
     if got != want:
         raise UserError(f"the head has shapes {got}, ragcun.json says {want}", str(path),
@@ -230,17 +243,24 @@ def _load_head(model: Encoder, path: Path, info: dict[str, Any]) -> None:
     if found != info["base_hash"]:
         raise UserError(f"the base has hash {found[:12]}…, the head was fitted on {info['base_hash'][:12]}…", str(path),
                         "Files of two models were mixed, or one is damaged.")
-    model.set_head(*(tensors[k].numpy() for k in ("weight", "bias", "rho")))
+    query = (tensors["query.weight"].numpy(), tensors["query.bias"].numpy()) if two else None
+    weight, bias, rho = (tensors[k].numpy() for k in ("weight", "bias", "rho"))
+    model.set_head(weight, bias, rho, query=query)
     if info.get("residual"):
         state = {k: tensors[f"residual.{k}"] for k in ("weight", "bias")}
         model.add_residual().residual.linear.load_state_dict(state)
 
+# %% ../../nbs/2_models/05_saving.ipynb #314140c0
+def _rows(layer: torch.nn.Linear) -> np.ndarray:
+    "Weight and bias of an affine layer side by side."
+    return torch.cat([layer.weight, layer.bias[:, None]], 1).detach().cpu().double().numpy()
+
 def _check_router(model: Encoder, router: torch.nn.Module, path: Path) -> None:
     rho = model.rho_numpy
     for route, scale in (("query", inverse_deviation(rho)), ("document", rho*inverse_deviation(rho))):
-        dense = router.sub_modules[route][0].linear.weight.detach().cpu().double().numpy()  # type: ignore
-        expected = model.head.weight.detach().cpu().double().numpy()*scale[:, None]
-        if dense.shape != expected.shape or not np.allclose(dense, expected, rtol=1e-5, atol=1e-6):
+        dense = _rows(router.sub_modules[route][0].linear)  # type: ignore
+        expected = _rows(model.head_for(route))*scale[:, None]
+        if dense.shape != expected.shape or not np.allclose(dense, expected, rtol=1e-5, atol=1e-5):
             raise UserError(f"the {route} layer does not agree with ragcun.safetensors", str(path),
                             "Files of two models were mixed.")
 

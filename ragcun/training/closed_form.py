@@ -5,8 +5,8 @@
 # %% ../../nbs/4_training/02_closed_form.ipynb #imports0
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,46 +16,53 @@ from ..core import UserError, logger
 from ..data.collections import RetrievalData
 from ..data.pairs import PairSet, pairs_to_retrieval
 from ..measures.isotropy import participation_ratio
-from ..measures.paired import Difference, paired_tests
+from ..measures.paired import Difference, paired_test, paired_tests
 from ..measures.ranking import counted_ndcg
 from ..models.cache import cached_features
 from ..models.encoder import GaussianEncoder
 from ..models.evidence import Calibration, document_vector, evidence_at_zero, query_vector
-from .selection import clearly_better
+from .selection import beyond_chance, clearly_better, fold_ids, halves
 
 # %% auto #0
-__all__ = ['RHO_RANGE', 'SHRINKAGES', 'MIN_PAIRS', 'Moments', 'Head', 'solve_head', 'whiten_head', 'ShrinkagePoint', 'fold_ids',
-           'one_standard_error', 'PairFeatures', 'HeldOut', 'held_out_pairs', 'choose_shrinkage', 'fit_calibration',
-           'evidence_samples', 'limit_positives', 'few_of_each', 'fit_closed_form', 'best_head', 'apply_head',
-           'pair_features', 'validation_splits', 'encode_held_out']
+__all__ = ['RHO_RANGE', 'POOLS', 'PRIOR_RHO', 'SHRINKAGES', 'MANY', 'MIN_PAIRS', 'Moments', 'Head', 'solve_head', 'whiten_head',
+           'solve_two_sided', 'whiten_sides', 'solve', 'shrinkages_for', 'ShrinkagePoint', 'choose_point',
+           'ahead_of_base', 'PairFeatures', 'HeldOut', 'some_queries', 'held_out_pairs', 'choose_shrinkage',
+           'choose_two_sided', 'fit_calibration', 'evidence_samples', 'limit_positives', 'few_of_each',
+           'fit_closed_form', 'best_head', 'apply_head', 'pair_features', 'validation_splits', 'encode_held_out']
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #18e7bf67
 @dataclass(frozen=True)
 class Moments:
-    "Sums over pairs: all that the closed form needs from the data."
-    n: float           # Pairs
-    total: np.ndarray  # [2, d] sum of each side
-    second: np.ndarray # [d, d] sum of q qᵀ + x xᵀ
-    apart: np.ndarray  # [d, d] sum of (q − x)(q − x)ᵀ
+    "Sums over pairs, a side at a time: all that a closed form needs from the data."
+    n: float             # Pairs
+    total: np.ndarray    # [2, d] sum of each side: queries, documents
+    within: np.ndarray   # [2, d, d] sum of q qᵀ, sum of x xᵀ
+    across: np.ndarray   # [d, d] sum of q xᵀ
+    apart: np.ndarray    # [d, d] sum of (q − x)(q − x)ᵀ
+    distinct: np.ndarray # [2] different queries, different documents
 
     @classmethod
     def of(cls,
         q: np.ndarray, # [n, d] features of queries
         x: np.ndarray, # [n, d] features of their documents
+        distinct: tuple[int, int] | None = None, # Different queries, different documents; None: all differ
     ) -> Moments: # Sums in float64
-        "Moments of pairs, summed up in blocks; 2(qqᵀ + xxᵀ) is (q + x)(q + x)ᵀ + (q − x)(q − x)ᵀ, one product less."
-        total, both, apart = np.zeros((2, q.shape[1])), *np.zeros((2, q.shape[1], q.shape[1]))
+        "Moments of pairs, summed up in blocks."
+        d = q.shape[1]
+        total, within, across = np.zeros((2, d)), np.zeros((2, d, d)), np.zeros((d, d))
         for i in range(0, len(q), 16384):
             a = np.asarray(q[i:i + 16384], np.float64)
             b = np.asarray(x[i:i + 16384], np.float64)
             total += [a.sum(0), b.sum(0)]
-            a, b = a + b, a - b
-            both += a.T @ a
-            apart += b.T @ b
-        return cls(len(q), total, (both + apart)/2, apart)
+            within += [a.T @ a, b.T @ b]
+            across += a.T @ b
+        return cls(len(q), total, within, across, within.sum(0) - across - across.T,
+                   np.array(distinct or (len(q), len(q)), float))
 
     def __sub__(self, other: Moments) -> Moments:
-        return Moments(self.n - other.n, self.total - other.total, self.second - other.second, self.apart - other.apart)
+        return Moments(self.n - other.n, self.total - other.total, self.within - other.within,
+                       self.across - other.across, self.apart - other.apart,
+                       (self.distinct - other.distinct).clip(1))
 
     def mixed(self,
         x: np.ndarray, # [m, d] features of documents, with or without a question
@@ -63,9 +70,10 @@ class Moments:
     ) -> Moments: # M is that of the pairs alone
         "Let the documents that will be searched have a say in what counts as spread."
         x = np.asarray(x, np.float64)
-        total = self.n*np.stack([x.mean(0)]*2)
-        second = 2*self.n*(x.T @ x)/len(x)
-        return Moments(self.n, (1 - share)*self.total + share*total, (1 - share)*self.second + share*second, self.apart)
+        total = self.n*x.mean(0)
+        within = self.n*(x.T @ x)/len(x)
+        return replace(self, total=(1 - share)*self.total + share*total,
+                       within=(1 - share)*self.within + share*within)
 
     @cached_property
     def spectrum(
@@ -83,57 +91,102 @@ class Moments:
         """How far C has to be pulled towards a ball, given as many pairs (oracle approximating shrinkage, Chen et
         al. 2010, eq. 23)."""
         values = self.spectrum[1]
-        d = len(self.spectrum[0])
-        n = self.n
-        square = float((values**2).sum())
-        trace2 = float(values.sum())**2
-        return min(1.0, ((1 - 2/d)*square + trace2)/max((n + 1 - 2/d)*(square - trace2/d), 1e-12*trace2))
+        return _ridge(values, self.n)
 
     def solve_for(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # (μ [d], C [d, d], M [d, d])
         "Mean of both sides, their average covariance about it, and half the second moment of the difference."
         mean = self.total.sum(0)/(2*self.n)
-        return mean, self.second/(2*self.n) - np.outer(mean, mean), self.apart/(2*self.n)
+        return mean, self.within.sum(0)/(2*self.n) - np.outer(mean, mean), self.apart/(2*self.n)
+
+    @cached_property
+    def covariances(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # C_qq, C_xx, C_qx, [d, d] each
+        "About the own mean of each side."
+        mean = self.total/self.n
+        C_qq, C_xx = (w/self.n - np.outer(m, m) for w, m in zip(self.within, mean, strict=True))
+        if not np.isfinite(C_xx).all() or np.trace(C_qq) + np.trace(C_xx) <= 1e-12*len(C_xx):
+            raise UserError("all features are equal or not finite", "closed form", "Check the texts and the base.")
+        return C_qq, C_xx, self.across/self.n - np.outer(*mean)
+
+    def axes(self,
+        pool: float, # Share of the average of both covariances in each
+    ) -> list[Any]: # (λ [d], U [d, d]) of queries and of documents
+        "Principal axes of both sides, kept: every s uses the same ones."
+        known = self.__dict__.setdefault("_axes", {})
+        if pool not in known:
+            sides = self.covariances[:2]
+            both = pool*(sides[0] + sides[1])/2
+            spectra = [np.linalg.eigh((1 - pool)*C + both) for C in sides]
+            known[pool] = [(values.clip(0), U) for values, U in spectra]
+        return known[pool]
+
+def _ridge(values: np.ndarray, n: float) -> float:
+    "Oracle approximating shrinkage of a covariance with these eigenvalues, from n samples."
+    d = len(values)
+    square = float((values**2).sum())
+    trace2 = float(values.sum())**2
+    return min(1.0, ((1 - 2/d)*square + trace2)/max((n + 1 - 2/d)*(square - trace2/d), 1e-12*trace2))
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #74c8413d
 RHO_RANGE = (0.02, 0.97)
 
 @dataclass(frozen=True)
 class Head:
-    "A solved head: z = W h + b with correlation ρ."
+    "A solved head: z = W h + b with correlation ρ; queries may have a map of their own."
     weight: np.ndarray # [d, d_base]
     bias: np.ndarray   # [d]
     rho: np.ndarray    # [d], largest first
     shrinkage: float   # s in [0, 1]; 1 is the base
+    query: tuple[np.ndarray, np.ndarray] | None = None # W [d, d_base] and b [d] of queries; None: as documents
+    pool: float | None = None # Of a two-sided solution: how much the covariances of both sides have in common
+
+    def map_of(self,
+        side: str | None, # "query" or "document"; None will do where both share the map
+    ) -> tuple[np.ndarray, np.ndarray]: # W [d, d_base], b [d]
+        "The affine map of a side."
+        if self.query is None: return self.weight, self.bias
+        if side is None: raise UserError("this head has two maps", "project", "Say which side the features are of.")
+        return self.query if side == "query" else (self.weight, self.bias)
+
+    def mapped(self,
+        change: Callable[[np.ndarray], np.ndarray], # What is done to each weight and bias
+        rho: np.ndarray | None = None, # [d] correlations that go with it; None: as before
+    ) -> Head: # The other head
+        "The same change of both maps."
+        query = None if self.query is None else (change(self.query[0]), change(self.query[1]))
+        return replace(self, weight=change(self.weight), bias=change(self.bias), query=query,
+                       rho=self.rho if rho is None else rho)
 
     def scaled(self,
         factor: float, # Common factor of all coordinates
     ) -> Head: # Orders documents as this one does
         "z times a number: the order of every ranking stays, the spread changes."
-        return replace(self, weight=self.weight*factor, bias=self.bias*factor)
+        return self.mapped(lambda a: a*factor)
 
     def first(self,
         m: int, # Coordinates to keep
     ) -> Head: # The most informative ones
         "A shorter head."
-        return self if m >= len(self.rho) else Head(self.weight[:m], self.bias[:m], self.rho[:m], self.shrinkage)
+        return self if m >= len(self.rho) else self.mapped(lambda a: a[:m], self.rho[:m])
 
     def fixed(self) -> Head: # Equal data give equal vectors
         "Fix the sign of every coordinate, which an eigenproblem leaves open."
         sign = np.sign(self.weight[np.arange(len(self.rho)), np.abs(self.weight).argmax(1)])
-        return replace(self, weight=self.weight*sign[:, None], bias=self.bias*sign)
+        return self.mapped(lambda a: (a.T*sign).T)
 
     def project(self,
         h: np.ndarray, # [n, d_base] features
+        side: str | None = None, # "query" or "document"; must be given where each side has its own map
     ) -> np.ndarray: # [n, d] float32
         "Embeddings z."
-        return h.astype(np.float32) @ self.weight.T.astype(np.float32) + self.bias.astype(np.float32)
+        weight, bias = self.map_of(side)
+        return h.astype(np.float32) @ weight.T.astype(np.float32) + bias.astype(np.float32)
 
     def search_vectors(self,
         q: np.ndarray, # [n, d_base] features of queries
         x: np.ndarray, # [m, d_base] features of documents
     ) -> tuple[np.ndarray, np.ndarray]: # (u [n, d], v [m, d])
         "The vectors whose Euclidean distance orders documents by evidence."
-        return self.scale(self.project(q), self.project(x))
+        return self.scale(self.project(q, "query"), self.project(x, "document"))
 
     def scale(self,
         zq: np.ndarray, # [n, d] embeddings of queries
@@ -183,8 +236,65 @@ def _whitened(V: np.ndarray, rho: np.ndarray, moments: Moments, ridge: float, sh
     W = ((U/root) @ Q[:, ::-1]).T
     return Head(W, -(W @ mean), np.clip(2*a/(1 + np.sqrt(1 + 4*a*a)), *RHO_RANGE), shrinkage).fixed()
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #twoside2
+POOLS = (0.25, 0.0, 0.5, 0.75)  # the first is the one that s is chosen with
+PRIOR_RHO = 0.35                # correlation of both sides under the base; chosen on validation questions
+
+def solve_two_sided(
+    moments: Moments, # From training pairs
+    shrinkage: float, # s in (0, 1]
+    dim: int | None = None, # Coordinates to keep; None keeps all
+    pool: float = POOLS[0], # Share of the average of both covariances in each; 1 whitens both sides alike
+) -> Head: # Never NaN
+    "Regularised canonical correlations, shrunk towards the base: a mean and a map for each side."
+    C_qq, C_xx, C_qx = moments.covariances
+    d_base = len(C_qq)
+    if shrinkage >= 1 and (dim or d_base) >= d_base: return solve_head(moments, 1.0)
+    s = min(shrinkage, .98)
+    m = float(np.trace(C_qq) + np.trace(C_xx))/(2*d_base)
+    (a, P), (b, Q) = moments.axes(pool)
+    w_q, w_x = (1/np.sqrt((1 - s)*values + s*m) for values in (a, b))
+    inner = P.T @ ((1 - s)*C_qx + s*PRIOR_RHO*m*np.eye(d_base)) @ Q
+    U, rho, Vt = np.linalg.svd(w_q[:, None]*inner*w_x)
+    rho = rho.clip(*RHO_RANGE)
+    form = P @ ((w_q[:, None]*U*(rho/(1 - rho**2))) @ Vt*w_x) @ Q.T
+    return replace(whiten_sides(form, moments, s), shrinkage=shrinkage, pool=pool).first(min(dim or d_base, d_base))
+
+def whiten_sides(
+    form: np.ndarray, # [d_base, d_base], the A of q'Ax
+    moments: Moments, # Of the features
+    most: float = 1.0, # No more of a ball than this in either covariance
+) -> Head: # q'Ax as before, up to ρ at the edges of its range
+    "A bilinear score in coordinates in which each side has covariance I."
+    (a, P), (b, Q) = moments.axes(0.0)
+    ridges = [min(most, _ridge(values, n)) for values, n in zip((a, b), moments.distinct, strict=True)]
+    root_q, root_x = (np.sqrt((1 - r)*values + r*values.mean()).clip(1e-9)
+                      for r, values in zip(ridges, (a, b), strict=True))
+    U, score, Vt = np.linalg.svd(root_q[:, None]*(P.T @ form @ Q)*root_x)
+    rho = np.clip(2*score/(1 + np.sqrt(1 + 4*score*score)), *RHO_RANGE)
+    W_q, W_x = U.T/root_q @ P.T, Vt/root_x @ Q.T
+    mean_q, mean_x = moments.total/moments.n
+    return Head(W_x, -(W_x @ mean_x), rho, most, (W_q, -(W_q @ mean_q))).fixed()
+
+def solve(
+    moments: Moments, # From training pairs
+    shrinkage: float, # s in (0, 1]
+    pool: float | None, # Of a two-sided solution; None: one map for both sides
+    dim: int | None = None, # Coordinates to keep; None keeps all
+) -> Head: # Never NaN
+    "The one-sided or the two-sided solution."
+    if pool is None: return solve_head(moments, shrinkage, dim)
+    return solve_two_sided(moments, shrinkage, dim, pool)
+
 # %% ../../nbs/4_training/02_closed_form.ipynb #f34f19fe
 SHRINKAGES = (0.03, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
+MANY = 200  # pairs: fewer cannot tell finer values of s apart, and say too little about two covariances
+
+def shrinkages_for(
+    pairs: int, # Training pairs
+) -> tuple[float, ...]: # Candidates for s; the last is the base
+    "Finer values next to the base, where there are enough pairs to choose between them."
+    return (*SHRINKAGES[:-1], .9, .95, 1.) if pairs >= MANY else SHRINKAGES
 
 @dataclass(frozen=True)
 class ShrinkagePoint:
@@ -193,33 +303,38 @@ class ShrinkagePoint:
     ndcg: float                # Mean NDCG@10 on held-out pairs
     gain: Difference           # NDCG@10 against the base, paired by query
     participation_ratio: float # Of held-out documents, corrected
+    pool: float | None = None  # Of the two-sided solution; None: one map for both sides
+    gains: np.ndarray | None = field(default=None, repr=False, compare=False) # [queries] NDCG@10 above the base
 
-def fold_ids(
-    query_ids: list[str], # Of each pair
-    document_ids: list[str], # Of each pair
-    folds: int = 3, # Number of folds
-    seed: int = 0, # Of the assignment
-) -> np.ndarray: # [n] fold of each pair
-    "Folds that keep pairs with a common query or document together (by query alone where all pairs hang together)."
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-    q = np.unique(query_ids, return_inverse=True)[1]
-    x = np.unique(document_ids, return_inverse=True)[1]
-    n = q.max() + 1
-    graph = coo_matrix((np.ones(len(q)), (q, n + x)), shape=(n + x.max() + 1,)*2)
-    group = connected_components(graph, directed=False)[1][q]
-    if np.bincount(group).max() > len(q)/2:
-        group = q
-    return np.random.default_rng(seed).permutation(np.arange(group.max() + 1) % folds)[group]
-
-def one_standard_error(
-    points: list[ShrinkagePoint], # Candidates, the base (s = 1) last
+def choose_point(
+    points: list[ShrinkagePoint], # Candidates; the base (s = 1, one map) among them, where it may be chosen
+    gated: bool = True, # The base where no candidate is ahead beyond chance; False: whoever asks decides that later
 ) -> ShrinkagePoint: # The chosen one
-    """The best candidate, of near equals the one that trusts the base most; the base where none is ahead by one
-    standard error."""
+    """The best candidate; of near equals the one that trusts the base most, and one map where two are not clearly
+    better."""
+    base = next((p for p in points if p.s >= 1 and p.pool is None), None)
+    if gated and base is not None and not ahead_of_base(points).any(): return base
+    one, two = ([p for p in points if (p.pool is None) == shared] for shared in (True, False))
+    if not one or not two: return _near_best(points)
+    chosen = _near_best(one)
+    other = _near_best(two)
+    return other if clearly_better(paired_test(_gains(other), _gains(chosen))) else chosen
+
+def ahead_of_base(
+    points: list[ShrinkagePoint], # Candidates
+) -> np.ndarray: # [points] whether each is ahead of the base by more than the best of so many would be by chance
+    "The look at all candidates at once."
+    return beyond_chance(np.stack([_gains(p) for p in points]))
+
+def _gains(point: ShrinkagePoint) -> np.ndarray:
+    "Gains query by query."
+    assert point.gains is not None
+    return point.gains
+
+def _near_best(points: list[ShrinkagePoint]) -> ShrinkagePoint:
+    "Of those within a quarter of a standard error of the best, the one with the largest s."
     best = max(points, key=lambda p: (p.ndcg, p.s))
-    if not clearly_better(best.gain): return points[-1]
-    near = best.ndcg - (best.gain.high - best.gain.low)/3.92/4  # a quarter of a standard error
+    near = best.ndcg - (best.gain.high - best.gain.low)/3.92/4
     return max((p for p in points if p.ndcg >= near and p.s < 1), key=lambda p: p.s, default=best)
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #04875f6e
@@ -237,7 +352,14 @@ class PairFeatures:
     @cached_property
     def moments(self) -> Moments: # Of all pairs
         "Summed up once, whoever asks."
-        return Moments.of(self.q, self.x)
+        return self.sums(np.arange(len(self)))
+
+    def sums(self,
+        rows: np.ndarray, # Positions or a mask
+    ) -> Moments: # Of these pairs
+        "Moments of some of the pairs; texts that are there twice count once as evidence about a covariance."
+        some = self.subset(rows)
+        return Moments.of(some.q, some.x, (len(set(some.query_ids)), len(set(some.document_ids))))
 
     def subset(self,
         rows: np.ndarray, # Positions or a mask
@@ -265,10 +387,24 @@ class HeldOut:
         most: int = 2000, # Documents whose isotropy is measured; 0 leaves it out
     ) -> tuple[np.ndarray, float]: # ([queries] NDCG@10, corrected participation ratio)
         "Quality and isotropy of a head, every feature projected once."
-        zq = head.project(self.q)
-        zx = head.project(self.x)
+        zq = head.project(self.q, "query")
+        zx = head.project(self.x, "document")
         ndcg = counted_ndcg(*head.scale(zq, zx), self.data)
         return ndcg, participation_ratio(zx[:most]) if most else float("nan")
+
+    def some(self,
+        queries: Collection[str], # Ids of the queries to keep
+    ) -> HeldOut: # Those, against the same documents
+        "A part of the questions."
+        wanted = set(queries)
+        rows = [i for i, q in enumerate(self.data.queries) if q in wanted]
+        return HeldOut(self.q[rows], self.x, some_queries(self.data, wanted))
+
+    @cached_property
+    def parts(self) -> tuple[HeldOut, HeldOut]: # (for choosing, for deciding)
+        "Questions to choose with and others to decide and calibrate with; all for both where there are few."
+        choosing, deciding = halves(self.data.qrels)
+        return (self, self) if choosing == deciding else (self.some(choosing), self.some(deciding))
 
     def related(self) -> np.ndarray: # [pairs, 2] row of the query, row of the document
         "Which query and which document belong together."
@@ -295,6 +431,15 @@ class HeldOut:
         variance, residual = self.fit_of(zq, zx, rho)
         return float(variance**-.5*np.clip((variance/residual)**.25, 1/1.05, 1.05))
 
+def some_queries(
+    data: RetrievalData, # Any collection
+    queries: Collection[str], # Ids of the queries to keep
+) -> RetrievalData: # Those, with the same documents
+    "A part of the questions, in the order they have."
+    wanted = set(queries)
+    return replace(data, queries={q: t for q, t in data.queries.items() if q in wanted},
+                   qrels={q: grades for q, grades in data.qrels.items() if q in wanted})
+
 def held_out_pairs(
     pairs: PairFeatures, # All pairs
     mask: np.ndarray, # [n] True: held out
@@ -315,23 +460,41 @@ def held_out_pairs(
     data = RetrievalData(dict.fromkeys(kept, ""), dict.fromkeys(chosen, ""), qrels)
     return HeldOut(pairs.q[[where[q] for q in chosen]], pairs.x[[first[d] for d in kept]], data)
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #candid01
 def choose_shrinkage(
     splits: list[tuple[Moments, HeldOut]], # Fit on the one, compare on the other
     dim: int | None = None, # Coordinates to keep
     shrinkages: tuple[float, ...] = SHRINKAGES, # Candidates; the last is the base
 ) -> list[ShrinkagePoint]: # One for each candidate, in order
-    "Held-out quality and isotropy of every s."
-    untouched = [held.judge(solve_head(m, 1.0)) for m, held in splits]
-    base = np.concatenate([e[0] for e in untouched])
+    "Held-out quality and isotropy of every s, with one map for both sides."
+    base = _judge(splits, 1.0, None, None)
+    return [_point(splits, base, s, None, dim) for s in shrinkages]
+
+def choose_two_sided(
+    splits: list[tuple[Moments, HeldOut]], # Fit on the one, compare on the other
+    dim: int | None = None, # Coordinates to keep
+    shrinkages: tuple[float, ...] = SHRINKAGES, # Candidates
+) -> list[ShrinkagePoint]: # One for each s, then one for each other pool at the best s
+    "Held-out quality and isotropy with a map for each side: first along s, then along pool."
+    base = _judge(splits, 1.0, None, None)
+    points = [_point(splits, base, s, POOLS[0], dim) for s in shrinkages if s < 1]
+    if not points: return []
+    best = max(points, key=lambda p: (p.ndcg, p.s)).s
+    return points + [_point(splits, base, best, pool, dim) for pool in POOLS[1:]]
+
+def _judge(splits: list[tuple[Moments, HeldOut]], s: float, pool: float | None, dim: int | None
+           ) -> tuple[np.ndarray, float]:
+    "NDCG@10 of every held-out query, and the participation ratio."
+    each = [held.judge(solve(m, s, pool, dim)) for m, held in splits]
+    return np.concatenate([e[0] for e in each]), float(np.mean([e[1] for e in each]))
+
+def _point(splits: list[tuple[Moments, HeldOut]], base: tuple[np.ndarray, float], s: float, pool: float | None,
+           dim: int | None) -> ShrinkagePoint:
+    "One candidate, compared with the base."
     whole = dim is None or dim >= splits[0][1].q.shape[1]
-    points = []
-    for s in shrinkages:
-        each = untouched if whole and s >= 1 else [held.judge(solve_head(m, s, dim)) for m, held in splits]
-        ndcg = np.concatenate([e[0] for e in each])
-        spread = np.mean([e[1] for e in each])
-        gain = paired_tests({"ndcg@10": ndcg}, {"ndcg@10": base}, draws=1000)["ndcg@10"]
-        points.append(ShrinkagePoint(s, float(ndcg.mean()), gain, float(spread)))
-    return points
+    ndcg, spread = base if whole and s >= 1 and pool is None else _judge(splits, s, pool, dim)
+    gain = paired_tests({"ndcg@10": ndcg}, {"ndcg@10": base[0]}, draws=1000)["ndcg@10"]
+    return ShrinkagePoint(s, float(ndcg.mean()), gain, spread, pool, ndcg - base[0])
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #c3c5b5b7
 def fit_calibration(
@@ -394,7 +557,7 @@ def fit_closed_form(
     pairs: PairSet, # Training pairs
     val: RetrievalData | None = None, # Choose s on these; None cross-validates on the pairs
     output_dim: int | None = None, # Coordinates to keep; None keeps the model's
-    shrinkages: tuple[float, ...] = SHRINKAGES, # Candidates for s; the last must be 1, the base
+    shrinkages: tuple[float, ...] | None = None, # Candidates for s, the last 1, the base; None: by the number of pairs
     documents: Sequence[str] | None = None, # Of the corpus: half of the covariance is theirs, for more isotropy
 ) -> GaussianEncoder: # A new encoder over the same base, with head, ρ and calibration
     "Encode, choose s on held-out pairs, solve on all of them."
@@ -412,20 +575,29 @@ def best_head(
     features: PairFeatures, # Training pairs
     splits: list[tuple[Moments, HeldOut]], # Fit on the one, compare on the other
     dim: int, # Coordinates to keep
-    shrinkages: tuple[float, ...] = SHRINKAGES, # Candidates for s; the last must be 1, the base
+    shrinkages: tuple[float, ...] | None = None, # Candidates for s, the last 1, the base; None: by the number of pairs
     corpus: np.ndarray | None = None, # [m, d_base] features of documents whose covariance counts half
+    gated: bool = True, # The base where no candidate is ahead beyond chance; False: whoever asks decides that later
 ) -> GaussianEncoder: # A new encoder over the same base
     "Choose s on the splits, solve on all pairs, calibrate."
     moments = features.moments
     if corpus is not None:
         moments = moments.mixed(corpus)
         splits = [(m.mixed(corpus), held) for m, held in splits]
-    points = choose_shrinkage(splits, dim, shrinkages)
-    best = one_standard_error(points)
-    fitted = apply_head(model, solve_head(moments, best.s, dim), splits)
-    fitted.extra = {**model.extra,
-                    "closed_form": {"s": best.s, "pairs": len(features), "points": [_row(p) for p in points]}}
-    logger.info("closed form: s = %g, NDCG@10 %.3f held out, %+.3f against the base", best.s, best.ndcg, best.gain.mean)
+    shrinkages = shrinkages or shrinkages_for(len(features))
+    choosing = [(m, held.parts[0]) for m, held in splits]
+    points = choose_shrinkage(choosing, dim, shrinkages)
+    two = corpus is None and len(features) >= MANY
+    sides = choose_two_sided(choosing, dim, shrinkages) if two else []
+    best = choose_point(points + sides, gated)
+    fitted = apply_head(model, solve(moments, best.s, best.pool, dim), [(m, held.parts[1]) for m, held in splits])
+    fitted.extra = {**model.extra, "closed_form": {
+        "s": best.s, "pool": best.pool, "pairs": len(features), "points": [_row(p) for p in points],
+        "two_sided": [_row(p) for p in sides], "gain": _row(best)["gain"],
+        "ahead": bool(ahead_of_base(points + sides).any()) and best.s < 1}}
+    logger.info("closed form: s = %g%s, NDCG@10 %.3f on the questions it was chosen with, %+.3f against the base",
+                best.s, "" if best.pool is None else f", a map for each side (pool {best.pool:g})", best.ndcg,
+                best.gain.mean)
     return fitted
 
 def apply_head(
@@ -434,12 +606,12 @@ def apply_head(
     splits: list[tuple[Moments, HeldOut]], # For the calibration: heads of the same s, on pairs they have not seen
 ) -> GaussianEncoder: # A new encoder over the same base
     "An encoder with this head: its spread and its calibration are those of held-out pairs."
-    heads = [solve_head(m, head.shrinkage, len(head.rho)) for m, _ in splits]
-    unit = float(np.mean([held.unit(h.project(held.q), h.project(held.x), h.rho)
+    heads = [solve(m, head.shrinkage, head.pool, len(head.rho)) for m, _ in splits]
+    unit = float(np.mean([held.unit(h.project(held.q, "query"), h.project(held.x, "document"), h.rho)
                           for h, (_, held) in zip(heads, splits, strict=True)]))
     head = head.scaled(unit)
     samples = [evidence_samples(h.scaled(unit), held) for h, (_, held) in zip(heads, splits, strict=True)]
-    fitted = model.clone_head().set_head(head.weight, head.bias, head.rho)
+    fitted = model.clone_head().set_head(head.weight, head.bias, head.rho, head.query)
     fitted.calibration = fit_calibration(*(np.concatenate(side) for side in zip(*samples, strict=True)))
     return fitted
 
@@ -463,7 +635,7 @@ def validation_splits(
     if len(masks) < 2:
         raise UserError("all pairs share questions or documents, so that none can be held out", "closed form",
                         "Give pairs of several questions.")
-    return [(every - Moments.of(features.q[m], features.x[m]), held_out_pairs(features, m)) for m in masks]
+    return [(every - features.sums(m), held_out_pairs(features, m)) for m in masks]
 
 def encode_held_out(
     model: GaussianEncoder, # Its base gives the features
@@ -478,4 +650,6 @@ def encode_held_out(
 
 def _row(p: ShrinkagePoint) -> dict[str, Any]:
     gain = {k: round(getattr(p.gain, k), 5) for k in ("mean", "low", "high", "p")}
-    return {"s": p.s, "ndcg@10": round(p.ndcg, 5), "gain": gain, "participation_ratio": round(p.participation_ratio, 4)}
+    pool = {} if p.pool is None else {"pool": p.pool}
+    return {"s": p.s, **pool, "ndcg@10": round(p.ndcg, 5), "gain": gain,
+            "participation_ratio": round(p.participation_ratio, 4)}

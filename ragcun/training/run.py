@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,18 +26,19 @@ from ..models.base import check_precision, hash_state
 from ..models.cache import drop_features
 from ..models.encoder import GaussianEncoder
 from ..models.saving import pack_model
-from .closed_form import (SHRINKAGES, Head, HeldOut, Moments, PairFeatures, apply_head, best_head,
-                                         encode_held_out, evidence_samples, fit_calibration, limit_positives,
-                                         pair_features, solve_head, validation_splits, whiten_head)
+from .closed_form import (MANY, POOLS, Head, HeldOut, Moments, PairFeatures,
+                                         apply_head, best_head, encode_held_out, evidence_samples, fit_calibration,
+                                         limit_positives, pair_features, shrinkages_for, solve, solve_head, validation_splits,
+                                         whiten_head, whiten_sides)
 from .config import TrainConfig, resolve_defaults
-from .learner import Learner, limit_corpus, set_aside
-from .selection import clearly_better, climb, decide
+from .learner import Learner, isotropy_row, limit_corpus, set_aside
+from .selection import ENOUGH, clearly_better, climb, decide
 from .step import Processes, add_lora
 
 # %% auto #0
-__all__ = ['NEAR', 'Candidate', 'refit', 'trained_features', 'z_moments', 'whiten', 'unit_spread', 'compose', 'FitResult',
-           'candidate_report', 'sentence', 'against_whole_base', 'fit', 'start_candidates', 'head_on_top',
-           'final_refit', 'save_result', 'line_search']
+__all__ = ['NEAR', 'Candidate', 'embed_held', 'head_of', 'with_head', 'refit', 'trained_features', 'z_moments', 'whiten',
+           'unit_spread', 'compose', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'kept_row',
+           'fit', 'start_candidates', 'head_on_top', 'final_refit', 'save_result', 'line_search']
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5
 @dataclass(frozen=True)
@@ -47,20 +48,44 @@ class Candidate:
     model: GaussianEncoder  # The model
     held: HeldOut           # Validation features of this model's base
 
-    def scores(self) -> PerQuery: # Per-query metrics
+    def scores(self,
+        choosing: bool = False, # On the questions that choose, not on those that decide
+    ) -> PerQuery: # Per-query metrics
         "Quality on the validation set."
-        q = self.model.project(self.held.q)
-        x = self.model.project(self.held.x)
-        return evaluate_vectors(self.model.to_query(q), self.model.to_document(x), self.held.data, "l2", 100)
+        held = self.held.parts[0 if choosing else 1]
+        q, x = embed_held(self.model, held)
+        return evaluate_vectors(self.model.to_query(q), self.model.to_document(x), held.data, "l2", 100)
 
     def health(self) -> dict[str, float]: # Isotropy and fit on the validation set
         "Spread, isotropy and how well ρ predicts."
-        q = self.model.project(self.held.q)
-        x = self.model.project(self.held.x)
-        rows = self.held.related()
-        variance, residual = self.held.fit_of(q, x, self.model.rho_numpy)
+        held = self.held.parts[1]
+        q, x = embed_held(self.model, held)
+        rows = held.related()
+        variance, residual = held.fit_of(q, x, self.model.rho_numpy)
         return {"participation_ratio": participation_ratio(x), "embedding_std": variance**.5, "pos_residual": residual,
                 "pos_dist": float(np.sqrt(((x[rows[:, 1]] - q[rows[:, 0]])**2).mean()))}
+
+def embed_held(
+    model: GaussianEncoder, # Any model
+    held: HeldOut, # Features by its base
+) -> tuple[np.ndarray, np.ndarray]: # z of queries [queries, d], z of documents [documents, d]
+    "Embeddings of held-out questions and documents."
+    return model.project(held.q, "query"), model.project(held.x, "document")
+
+def head_of(
+    model: GaussianEncoder, # Any model
+) -> Head: # In float64
+    "The head of a model, for arithmetic."
+    weight, bias, rho = (a.astype(np.float64) for a in model.head_arrays())
+    query = model.query_arrays()
+    return Head(weight, bias, rho, 0.0, None if query is None else (query[0].astype(float), query[1].astype(float)))
+
+def with_head(
+    model: GaussianEncoder, # Gives base and residual layer
+    head: Head, # The other head
+) -> GaussianEncoder: # A new encoder over the same base
+    "The model with this head in place of its own."
+    return model.clone_head().set_head(head.weight, head.bias, head.rho, head.query)
 
 NEAR = (.9, .95, .98)  # shrinkages next to 1: what a residual layer was trained to may be the geometry that serves
 
@@ -73,16 +98,21 @@ def refit(
     """Closed form on what was trained: on the features of a trained base or residual layer, or on the embeddings of
     a head that was trained alone."""
     alone = config.freeze_base and model.residual is None
-    moments = z_moments(model, features) if alone else Moments.of(model.refined(features.q), model.refined(features.x))
+    moments = (z_moments(model, features) if alone
+               else replace(features, q=model.refined(features.q), x=model.refined(features.x)).moments)
+    shrinkages = sorted({*shrinkages_for(len(features))[:-1], *(NEAR if config.freeze_base else ())})
+    if config.shrinkage is not None:
+        shrinkages = [config.shrinkage]
+    forms: list[tuple[float, float | None]] = [(s, None) for s in shrinkages]
+    if len(features) >= MANY:
+        forms += [(s, POOLS[0]) for s in shrinkages if s < 1]
     options = []
-    for s in ((*SHRINKAGES[:-1], *(NEAR if config.freeze_base else ())) if config.shrinkage is None
-              else (config.shrinkage,)):
-        head = solve_head(moments, s, model.output_dim)
+    for s, pool in forms:
+        head = solve(moments, s, pool, model.output_dim)
         if alone:
             head = compose(head, model)
-        options.append(Candidate("trained, refitted",
-                                 model.clone_head().set_head(head.weight, head.bias, head.rho), held))
-    return max(options, key=lambda c: float(c.scores()["ndcg@10"].mean()))
+        options.append(Candidate("trained, refitted", with_head(model, head), held))
+    return max(options, key=lambda c: float(c.scores(choosing=True)["ndcg@10"].mean()))
 
 def trained_features(
     model: GaussianEncoder, # A trained model
@@ -96,7 +126,7 @@ def z_moments(
     features: PairFeatures, # Of pairs, by its base
 ) -> Moments: # Of the embeddings z
     "Sums over the embeddings of pairs."
-    return Moments.of(model.project(features.q), model.project(features.x))
+    return replace(features, q=model.project(features.q, "query"), x=model.project(features.x, "document")).moments
 
 def whiten(
     candidate: Candidate, # A trained model
@@ -105,10 +135,12 @@ def whiten(
     "Give back the isotropy that training costs."
     model = candidate.model
     d = candidate.model.output_dim
-    turned = whiten_head(Head(np.eye(d), np.zeros(d), model.rho_numpy, 0.0), z_moments(model, features))
-    head = compose(turned, model)
-    ball = replace(candidate, model=model.clone_head().set_head(head.weight, head.bias, head.rho))
-    before, after = (c.scores()["ndcg@10"] for c in (candidate, ball))
+    rho = model.rho_numpy
+    moments = z_moments(model, features)
+    turned = (whiten_head(Head(np.eye(d), np.zeros(d), rho, 0.0), moments) if model.query_head is None
+              else whiten_sides(np.diag(rho/(1 - rho**2)), moments))
+    ball = replace(candidate, model=with_head(model, compose(turned, model)))
+    before, after = (c.scores(choosing=True)["ndcg@10"] for c in (candidate, ball))
     return candidate if clearly_better(paired_test(before, after)) else ball
 
 def unit_spread(
@@ -116,18 +148,22 @@ def unit_spread(
 ) -> Candidate: # It ranks as before
     "Scale all coordinates alike, so that spread and residual of validation pairs come out near 1."
     model = candidate.model
-    held = candidate.held
-    unit = held.unit(model.project(held.q), model.project(held.x), model.rho_numpy)
-    weight, bias, rho = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias, model.rho))
-    return replace(candidate, model=model.clone_head().set_head(weight*unit, bias*unit, rho))
+    held = candidate.held.parts[1]
+    unit = held.unit(*embed_held(model, held), model.rho_numpy)
+    return replace(candidate, model=with_head(model, head_of(model).scaled(unit)))
 
 def compose(
     head: Head, # On the embeddings of `model`
     model: GaussianEncoder, # Its head comes first
 ) -> Head: # On the features
     "Two affine maps as one."
-    weight, bias = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias))
-    return replace(head, weight=head.weight @ weight, bias=head.weight @ bias + head.bias)
+    first = head_of(model)
+    def chained(side: str) -> tuple[np.ndarray, np.ndarray]:
+        (weight, bias), (W, b) = head.map_of(side), first.map_of(side)
+        return weight @ W, weight @ b + bias
+    weight, bias = chained("document")
+    one = head.query is None and first.query is None
+    return replace(head, weight=weight, bias=bias, query=None if one else chained("query"))
 
 # %% ../../nbs/4_training/07_run.ipynb #8e970e98
 @dataclass
@@ -157,6 +193,7 @@ def _words(gain: dict[str, float]) -> str:
 
 def candidate_report(
     candidates: list[Candidate], # Simplest first
+    trusted: Sequence[int] = (), # Those that other questions have shown to be ahead of the base
 ) -> tuple[int, dict[str, Any]]: # (index of the kept one, table)
     "Metrics of every candidate, each compared with the base query by query."
     scores = [c.scores() for c in candidates]
@@ -165,21 +202,30 @@ def candidate_report(
         gain: Difference = paired_test(s["ndcg@10"], scores[0]["ndcg@10"])
         means = {k: float(s[k].mean()) for k in ("ndcg@10", "recall@10", "recall@100", "mrr@10")}
         table[c.name] = {**means, "against_base": asdict(gain), **c.health()}
-    return decide([s["ndcg@10"] for s in scores]), table
+    return decide([s["ndcg@10"] for s in scores], trusted), table
 
 def sentence(
     kept: str, # Name of the kept candidate
     table: dict[str, Any], # From `candidate_report`
-    queries: int, # Validation queries
+    queries: int, # Validation queries that decided
 ) -> str: # The outcome in words
-    "One sentence for the end of the log."
+    "What is kept and why, for the end of the log."
     if kept != "base":
         return (f"Kept: {kept}. NDCG@10 {table[kept]['ndcg@10']:.3f} against {table['base']['ndcg@10']:.3f} of the "
-                f"base, {_words(table[kept]['against_base'])}, on {queries} validation queries.")
+                f"base, {_words(table[kept]['against_base'])}, on {queries} validation queries."
+                + _how_little(table, queries))
     others = {n: c["against_base"] for n, c in table.items() if n != "base"}
     name = max(others, key=lambda n: others[n]["mean"])
-    return (f"Kept the base: no model was ahead of it by more than one standard error on {queries} validation queries "
-            f"(the best, {name}: {_words(others[name])}).")
+    return (f"Kept the base: no model was ahead of it by more than chance allows on {queries} validation queries "
+            f"(the best, {name}: {_words(others[name])}).{_how_little(table, queries)}")
+
+def _how_little(table: dict[str, Any], queries: int) -> str:
+    "What so few questions can show, where they are few."
+    if queries >= 100: return ""
+    gains = [c["against_base"] for n, c in table.items() if n != "base"]
+    width = max([.5/queries, *((g["high"] - g["low"])/2 for g in gains)])
+    return (f" {queries} queries show little: a difference of less than about {width:.2f} may be chance. "
+            "More validation queries would tell.")
 
 def against_whole_base(
     kept: Candidate, # The model that is kept
@@ -187,8 +233,23 @@ def against_whole_base(
 ) -> Difference | None: # Of NDCG@10; None where no coordinate was dropped
     "What fewer coordinates cost or did not: the candidates all have the same number, so their comparison cannot say."
     if kept.model.output_dim == kept.model.head.in_features: return None
+    held = held.parts[1]
     base = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"]
     return paired_test(kept.scores()["ndcg@10"], base)
+
+# %% ../../nbs/4_training/07_run.ipynb #keptrow1
+def kept_row(
+    chosen: Candidate, # What is kept
+    step: int, # Optimiser steps taken
+) -> dict[str, Any]: # A row of metrics.jsonl
+    "Quality and isotropy of the kept model on the validation set."
+    scores = chosen.scores()
+    health = chosen.health()
+    isotropy = isotropy_row(chosen.model.project(chosen.held.q, "query"),
+                            chosen.model.project(chosen.held.x, "document"))
+    found = {"ndcg@10": float(scores["ndcg@10"].mean()), "pos_dist": health["pos_dist"],
+             "embedding_std": health["embedding_std"], **isotropy}
+    return {"kind": "kept", "step": step, "model": chosen.name, **{f"val_{k}": v for k, v in found.items()}}
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69
 def fit(
@@ -216,19 +277,27 @@ def fit(
     if not config.closed_form:
         learner = Learner(_to_train(candidates[1].model, config), train_pairs, val_data, config, output_dir)
         candidates += _train(learner, model, train_pairs, held)
-    kept, table = candidate_report(candidates)
+    form = candidates[1].model.extra["closed_form"]
+    few = len(held.data.qrels) < ENOUGH
+    kept, table = candidate_report(candidates, [1] if few and form["ahead"] else [])
     chosen = candidates[kept]
+    if learner:
+        learner.log(kept_row(chosen, learner.at.step))
     whole = against_whole_base(chosen, held)
     if source != "given" and kept < 2:
         chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
-    said = sentence(chosen.name, table, len(val_data.qrels))
+    deciding = len(held.parts[1].data.qrels)
+    said = sentence(chosen.name, table, deciding)
+    if few and form["ahead"] and chosen.name == "closed form":
+        said += f" Cross-validation on the training pairs had found it ahead: {_words(form['gain'])}."
     if whole:
         said += (f" In {model.output_dim} coordinates; against the base with all {model.head.in_features} of its own: "
                  f"{_words(asdict(whole))}.")
     result = FitResult(_calibrated(chosen, kept), {
         "kept": chosen.name, "sentence": said, "candidates": table, "against_whole_base": asdict(whole) if whole
-        else None, "validation": {"queries": len(val_data.qrels), "documents": len(val_data.corpus), "source": source},
-        "training_pairs": len(train_pairs), "closed_form": candidates[1].model.extra.get("closed_form"),
+        else None, "validation": {"queries": len(val_data.qrels), "deciding": deciding,
+                                  "documents": len(val_data.corpus), "source": source},
+        "training_pairs": len(train_pairs), "closed_form": form,
         "update_scale": candidates[-1].model.extra.get("update_scale"), "config": asdict(config),
         "seconds": time.perf_counter() - started}, learner.rows if learner else [])
     if output_dir and lead:
@@ -253,14 +322,15 @@ def start_candidates(
     held: HeldOut, # Validation features
     config: TrainConfig, # May say what s is, and whose covariance counts
 ) -> list[Candidate]: # Base and closed form
-    "What there is before any step. Few validation queries do not choose s: cross-validation does."
+    "What there is before any step. Few validation queries do not choose the form: cross-validation does."
     features = pair_features(model, limit_positives(pairs))
-    few = len(held.data.qrels) < 100
+    few = len(held.data.qrels) < ENOUGH
     splits = validation_splits(features) if few else [(features.moments, held)]
-    shrinkages = SHRINKAGES if config.shrinkage is None else (config.shrinkage,)
+    shrinkages = None if config.shrinkage is None else (config.shrinkage,)
     closed = best_head(model, features, splits, model.output_dim, shrinkages,
-                       held.x if config.isotropic_corpus else None)
-    base = apply_head(model, solve_head(features.moments, 1.0, model.output_dim), splits)
+                       held.x if config.isotropic_corpus else None, gated=False)
+    base = apply_head(model, solve_head(features.moments, 1.0, model.output_dim),
+                      [(m, h.parts[1]) for m, h in splits])
     base.extra = {"closed_form": closed.extra["closed_form"]}
     return [Candidate("base", base, held), Candidate("closed form", closed, held)]
 
@@ -282,12 +352,15 @@ def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: H
                 (4*total + 12*trainable)/2**30)
     logger.info("precision %s, %d epochs, batches of %s, %d steps", learner.model.precision, learner.config.epochs,
                 learner.config.batch_size, learner.total_steps)
+    if learner.config.finish_head and not learner.config.freeze_base:
+        logger.info("after them: a residual layer and the head on the features of the trained base, epochs of seconds; "
+                    "--no-finish_head leaves them out")
     learner.resume()
     trained = learner.train()
     config = learner.config
     if config.freeze_base: return _after_steps(trained, pairs, held, config)
     if config.line_search:
-        _note_scale(trained, line_search(untouched, trained, held.data, config.seed))
+        _note_scale(trained, line_search(untouched, trained, held.parts[0].data, config.seed))
     with _features_for_now(trained, untouched, learner.processes):
         found = _after_steps(trained, pairs, encode_held_out(trained, held.data), config)
         return [*found, head_on_top(found[-1], pairs, config)] if config.finish_head else found
@@ -321,8 +394,9 @@ def head_on_top(
     mine = resolve_defaults(TrainConfig(freeze_base=True, critic=config.critic, n_slices=config.n_slices,
                                         patience=config.patience, deterministic=config.deterministic, seed=config.seed),
                             len(pairs))
-    logger.info("the base is trained; a residual layer and the head go on, on its features, in batches of %s",
-                mine.batch_size)
+    logger.info("the base is trained; a residual layer and the head go on, on its features, in batches of %s: up to %d "
+                "epochs of seconds each, whatever --epochs says (--no-finish_head leaves them out)", mine.batch_size,
+                mine.epochs)
     trained = Learner(_to_train(start.model, mine), pairs, start.held.data, mine).train()
     return unit_spread(whiten(replace(start, name="trained, then the head", model=trained),
                               trained_features(trained, pairs)))
@@ -338,27 +412,27 @@ def final_refit(
     pairs: PairSet, # All pairs, those set aside included
     chosen: Candidate, # Base or closed form
     corpus: np.ndarray | None = None, # [m, d_base] features of documents whose covariance counts half
-) -> Candidate: # The same s on all pairs
-    "Fit the chosen s once more, now on all pairs."
+) -> Candidate: # The same s and form on all pairs
+    "Fit the chosen form once more, now on all pairs."
     features = pair_features(model, limit_positives(pairs))
-    s = chosen.model.extra["closed_form"]["s"] if chosen.name == "closed form" else 1.0
+    form = chosen.model.extra["closed_form"]
+    s, pool = (form["s"], form["pool"]) if chosen.name == "closed form" else (1.0, None)
     moments = features.moments
     splits = validation_splits(features)
     if corpus is not None and s < 1:
         moments = moments.mixed(corpus)
         splits = [(m.mixed(corpus), h) for m, h in splits]
-    final = apply_head(model, solve_head(moments, s, chosen.model.output_dim), splits)
+    final = apply_head(model, solve(moments, s, pool, chosen.model.output_dim), splits)
     final.extra = chosen.model.extra
     return replace(chosen, model=final)
 
 def _calibrated(chosen: Candidate, kept: int) -> GaussianEncoder:
     "A trained model is calibrated on the validation set; the others were by cross-validation."
     model = chosen.model
-    held = chosen.held
+    held = chosen.held.parts[1]
     if kept >= 2:
-        weight, bias, rho = (t.detach().cpu().double().numpy() for t in (model.head.weight, model.head.bias, model.rho))
         refined = replace(held, q=model.refined(held.q), x=model.refined(held.x))  # what the head is applied to
-        model.calibration = fit_calibration(*evidence_samples(Head(weight, bias, rho, 0.0), refined))
+        model.calibration = fit_calibration(*evidence_samples(head_of(model), refined))
     model.extra = {**model.extra, "kept": chosen.name}
     return model
 
@@ -372,7 +446,8 @@ def save_result(
     write_json(output_dir/"report.json", result.report)
     logger.info("saved: model/, best_model.pt, report.json in %s", output_dir.name)
     if not result.rows: return
-    from ragcun.figures import headless, plot_training, save_figure
+    from ragcun.figures import headless, save_figure
+    from ragcun.training.record import plot_training
     with headless():
         save_figure(plot_training(result.rows), output_dir/"curves.png")
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..core import UserError, logger
 from ..data.pairs import PairSet
-from ..losses.contrastive import duplicate_mask
+from ..losses.contrastive import KnownPositives
 from ..losses.total import LossParts
 from ..models.base import token_batches
 from ..models.encoder import GaussianEncoder
@@ -71,19 +72,16 @@ class Layout:
 def lay_out(
     pairs: PairSet, # Training pairs
     rows: Sequence[int], # Which of them
+    known: KnownPositives | None = None, # Of all training pairs; None: what the batch itself shows
 ) -> Layout: # Texts and mask of the batch
     "Texts of a batch; what is known to be relevant is masked out of the negatives."
     chosen = [pairs[int(i)] for i in rows]
     negatives = list(dict.fromkeys(t for p in chosen for t in p.negatives))
     texts = [p.query for p in chosen] + [p.positive for p in chosen] + negatives
     n = len(chosen)
-    documents = _same(texts[len(chosen):])
-    mask = duplicate_mask(_same(texts[:n]), documents[:n], documents[n:] if negatives else None)
+    known = known or KnownPositives(texts[:n], texts[n:2*n])
+    mask = known.mask(texts[:n], texts[n:])
     return Layout(["query"]*n + ["document"]*(len(texts) - n), texts, n, mask)
-
-def _same(keys: Sequence[str]) -> Tensor:
-    number = {k: i for i, k in enumerate(dict.fromkeys(keys))}
-    return torch.tensor([number[k] for k in keys])
 
 # %% ../../nbs/4_training/04_step.ipynb #c5c71844
 def batch_gradients(
@@ -129,7 +127,6 @@ def _set_random_state(state: tuple[Tensor, list[Tensor]]) -> None:
 class Processes:
     "The processes that train together; one when torch.distributed is not running."
     def __init__(self) -> None:
-        import torch.distributed as dist
         self.on = dist.is_available() and dist.is_initialized()
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if self.on else (0, 1)
 
@@ -160,7 +157,6 @@ class Processes:
         value: Any, # Any picklable value of this process
     ) -> list[Any]: # One of each process
         "What every process has."
-        import torch.distributed as dist
         if not self.on: return [value]
         out: list[Any] = [None]*self.world
         with _one_line():
@@ -171,7 +167,6 @@ class Processes:
         parameters: Sequence[nn.Parameter], # Those whose gradient is a share
     ) -> None:
         "Add up gradients over the processes, in place."
-        import torch.distributed as dist
         if not self.on: return
         used = self.gather_objects([p.grad is not None for p in parameters])
         for p, anywhere in zip(parameters, map(any, zip(*used, strict=True)), strict=True):
@@ -184,11 +179,11 @@ class Processes:
 
     def barrier(self) -> None:
         "Wait for all processes."
-        import torch.distributed as dist
         if not self.on: return
         with _one_line():
             dist.barrier()
 
+# %% ../../nbs/4_training/04_step.ipynb #8e970ec0
 @contextmanager
 def _one_line() -> Iterator[None]:
     "Say in one line that another process is gone, instead of what the network library says."
@@ -215,7 +210,7 @@ def warmup_cosine(
 class Rates:
     "Peak learning rates by module."
     base: float = 2e-5     # Of the base encoder; 0 freezes it
-    head: float = 5e-4     # Of W and b, and of the residual layer where there is one
+    head: float = 5e-4     # Of W and b, of both sides where each has its own, and of the residual layer if any
     critic: float = 5e-3   # Of ρ and τ
     weight_decay: float = 0.01 # Of the base's matrices
 
@@ -225,7 +220,8 @@ def make_optimizer(
     rates: Rates, # Peak rates; base = 0 means frozen
 ) -> torch.optim.AdamW: # Groups named base, base_plain, head, critic
     "AdamW with one group per module; weight decay only on the base's matrices."
-    head = [*model.head.parameters(), *(model.residual.parameters() if model.residual is not None else ())]
+    layers = [part for part in (model.head, model.query_head, model.residual) if part is not None]
+    head = [p for layer in layers for p in layer.parameters()]
     groups = [{"params": head, "lr": rates.head, "name": "head", "weight_decay": 0.0},
               {"params": list(critic.parameters()), "lr": rates.critic, "name": "critic", "weight_decay": 0.0}]
     for p in model.base.parameters():

@@ -20,8 +20,9 @@ from ragcun.diagnostics.gaussianity import (ChiSquareLaw, Drift, GaussianTests, 
                                             related_law, spectrum, unrelated_law)
 from ragcun.diagnostics.space import (Hubness, Separation, Side, draw_sample, hubness, measure_space, separation,
                                       sigreg, space_numbers, uniformity)
-from ragcun.figures import (figure_of, figure_png, headless, metric_rows, plot_positive_distance, plot_spectrum,
-                            plot_training)
+from ragcun.figures import figure_of, figure_png, headless
+from ragcun.training.record import metric_rows, plot_positive_distance, plot_training
+from ragcun.diagnostics.gaussianity import plot_spectrum
 from ragcun.measures.isotropy import as_cloud, effective_rank, isoscore, mean_cosine, participation_ratio, trace_square
 from ragcun.models.cache import cached_features
 from ragcun.models.encoder import GaussianEncoder
@@ -202,7 +203,9 @@ def test_figures_load_nothing_until_drawn_and_never_touch_pyplot(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
     code = ("import sys\nimport ragcun.figures as f\n"
             "assert 'matplotlib' not in sys.modules and 'torch' not in sys.modules\n"
-            "f.save_figure(f.plot_training('metrics.jsonl'), 'curves.png')\n"
+            "from ragcun.training.record import plot_training\n"
+            "assert 'matplotlib' not in sys.modules\n"
+            "f.save_figure(plot_training('metrics.jsonl'), 'curves.png')\n"
             "assert 'matplotlib.pyplot' not in sys.modules\n")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -210,13 +213,14 @@ def test_figures_load_nothing_until_drawn_and_never_touch_pyplot(tmp_path):
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["kind", "step", "epoch", "pos_dist", "embedding_std",
-                                                 "val_pos_dist", "train_participation_ratio"]),
+                                                 "val_pos_dist", "train_participation_ratio",
+                                                 "val_query_sigreg_relative"]),
                                 st.one_of(st.none(), st.integers(0, 99), st.floats(allow_nan=True, allow_infinity=True),
                                           st.text(max_size=3)), max_size=5), max_size=6))
 @settings(max_examples=15, deadline=None)
 def test_training_curves_survive_any_rows(rows):
     with headless():
-        assert plot_training(rows).shape == (2,)
+        assert plot_training(rows).shape == (2, 3)
 
 
 def test_figures_name_bad_numbers():

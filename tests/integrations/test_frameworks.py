@@ -117,11 +117,13 @@ def test_haystack_retriever_brings_nothing_where_there_is_no_answer(haystack, in
 @pytest.mark.parametrize("filters, wanted", [
     ({"field": "meta.n", "operator": "==", "value": 8}, lambda n: n == 8),
     ({"field": "meta.n", "operator": "in", "value": [3, 5, 500]}, lambda n: n in (3, 5)),
-    ({"operator": "AND", "conditions": [{"field": "meta.n", "operator": ">=", "value": 190},
-                                        {"operator": "NOT", "conditions": [{"field": "meta.n", "operator": "==", "value": 195}]}]},
+    ({"operator": "AND", "conditions": [
+        {"field": "meta.n", "operator": ">=", "value": 190},
+        {"operator": "NOT", "conditions": [{"field": "meta.n", "operator": "==", "value": 195}]}]},
      lambda n: n >= 190 and n != 195),
     ({"operator": "OR", "conditions": [{"field": "meta.n", "operator": "<", "value": 2},
-                                       {"field": "meta.n", "operator": ">", "value": 197}]}, lambda n: n < 2 or n > 197),
+                                       {"field": "meta.n", "operator": ">", "value": 197}]},
+     lambda n: n < 2 or n > 197),
     (None, lambda n: True), ({}, lambda n: True)])
 def test_haystack_filters(haystack, index, filters, wanted):
     found = haystack_retriever(index, top_k=200, max_e_value=None).run("alpha7 beta7", filters)["documents"]

@@ -11,8 +11,8 @@ from ragcun.data.pairs import Pair, PairSet, load_pairs, pairs_to_retrieval
 from ragcun.measures.paired import Difference
 from ragcun.models.base import encode_features, feature_dim, load_base, with_modules
 from ragcun.models.encoder import GaussianEncoder
-from ragcun.training.closed_form import (SHRINKAGES, Moments, PairFeatures, ShrinkagePoint, apply_head, best_head,
-                                         held_out_pairs, one_standard_error, solve_head, validation_splits)
+from ragcun.training.closed_form import (Moments, PairFeatures, ShrinkagePoint, apply_head, best_head,
+                                         held_out_pairs, choose_point, shrinkages_for, solve_head, validation_splits)
 from ragcun.training.config import TrainConfig, resolve_defaults
 from ragcun.training.learner import Learner
 from ragcun.training.record import remove_leftovers
@@ -95,17 +95,20 @@ class TestClosedForm:
         assert (list(held.data.queries), set(held.data.corpus)) == (["a"], {"1", "2"})
 
     def point(self, s, ndcg, mean, low, high):
-        return ShrinkagePoint(s, ndcg, Difference(mean, low, high, .5, 100), .5)
+        "A point whose gains have this mean and about this standard error."
+        noise = np.random.default_rng(int(1000*ndcg)).standard_normal(100)
+        gains = mean + (noise - noise.mean())/noise.std()*10*(high - low)/3.92
+        return ShrinkagePoint(s, ndcg, Difference(mean, low, high, .5, 100), .5, None, gains)
 
     def test_the_best_point_is_chosen_only_where_it_is_clearly_ahead_of_the_base(self):
         base = self.point(1., .70, 0., 0., 0.)
         clear = self.point(.3, .80, .1, .08, .12)
         luck = self.point(.3, .71, .01, -.2, .22)
-        assert one_standard_error([clear, base]) is clear
-        assert one_standard_error([luck, base]) is base
-        assert one_standard_error([luck, clear, base]) is clear
+        assert choose_point([clear, base]) is clear
+        assert choose_point([luck, base]) is base
+        assert choose_point([luck, clear, base]) is clear
         tie = self.point(.6, .80, .1, .08, .12)
-        assert one_standard_error([clear, tie, base]) is tie                 # of equals, the one nearest to the base
+        assert choose_point([clear, tie, base]) is tie                 # of equals, the one nearest to the base
 
     def test_a_solved_head_is_scaled_by_pairs_it_has_not_seen(self, model):
         features = toy()
@@ -132,7 +135,7 @@ class TestClosedForm:
         features = toy()
         fitted = best_head(model, features, validation_splits(features), WIDTH)
         said = fitted.extra["closed_form"]
-        assert (said["pairs"], [p["s"] for p in said["points"]]) == (240, list(SHRINKAGES))
+        assert (said["pairs"], [p["s"] for p in said["points"]]) == (240, list(shrinkages_for(240)))
         chosen = next(p for p in said["points"] if p["s"] == said["s"])
         assert said["s"] < 1 and chosen["ndcg@10"] > said["points"][-1]["ndcg@10"] + .05
         again = apply_head(model, solve_head(Moments.of(features.q, features.x), said["s"], WIDTH),

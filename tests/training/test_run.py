@@ -64,7 +64,7 @@ def test_full_training_leaves_the_given_base_alone_and_saves_what_it_trained(mod
 def test_a_head_goes_on_where_the_base_was_trained_and_leaves_no_features_behind(model, pairs, val,
                                                                                  tmp_path, monkeypatch):
     # keep the last one, whatever it is worth
-    monkeypatch.setattr("ragcun.training.run.decide", lambda scores: len(scores) - 1)
+    monkeypatch.setattr("ragcun.training.run.decide", lambda scores, *_: len(scores) - 1)
     result = fit(model, pairs, val, TrainConfig(**FULL), tmp_path/"run")
     kept = result.model
     texts = list(val.corpus.values())
@@ -96,7 +96,7 @@ def test_features_of_a_base_that_no_step_has_moved_stay(model, pairs, val, monke
 
 
 def test_a_residual_layer_is_in_the_calibration_too(model, pairs, val, monkeypatch):
-    monkeypatch.setattr("ragcun.training.run.decide", lambda scores: 2)
+    monkeypatch.setattr("ragcun.training.run.decide", lambda *_: 2)
     kept = fit(model, pairs, val, TrainConfig(freeze_base=True, epochs=8, batch_size=16, mixed_precision="no",
                                               n_slices=4, projection_learning_rate=.02)).model
     h = held(model, val)
@@ -143,7 +143,7 @@ def test_no_more_parameters_are_trained_than_there_are(model, pairs, val, caplog
 
 def test_low_rank_updates_are_merged_and_leave_an_ordinary_base(model, pairs, val, tmp_path, monkeypatch):
     pytest.importorskip("peft")
-    monkeypatch.setattr("ragcun.training.run.decide", lambda scores: 2)  # keep the trained model, whatever it is worth
+    monkeypatch.setattr("ragcun.training.run.decide", lambda *_: 2)  # keep the trained model, whatever it is worth
     names = [n for n, _ in model.base.named_parameters()]
     result = fit(model, pairs, val, TrainConfig(**FULL, lora_rank=2), tmp_path/"run")
     assert result.report["kept"] == "trained" and [n for n, _ in result.model.base.named_parameters()] == names
