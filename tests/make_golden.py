@@ -153,7 +153,8 @@ def end_of_run(folder):
     report = json.loads((folder/"report.json").read_text())
     rows = [json.loads(line) for line in (folder/"metrics.jsonl").read_text().splitlines()]
     names = ("ndcg@10", "recall@10", "mrr@10", "participation_ratio", "embedding_std")
-    return {"rows": [r for r in rows if r["epoch"] == rows[-1]["epoch"]], "kept": report["kept"],
+    last = [r for r in rows if r["epoch"] == rows[-1]["epoch"] and r["kind"] != "kept"]
+    return {"rows": last, "kept": report["kept"],
             "candidates": {n: {k: c[k] for k in names} for n, c in report["candidates"].items()}}
 
 

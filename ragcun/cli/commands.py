@@ -22,8 +22,8 @@ from .flags import (Parser, add_fields, add_flag, check_model, check_output, joi
 from ..core import UserError, logger, setup_logging
 
 # %% auto #0
-__all__ = ['COMMANDS', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search', 'make_parser',
-           'parse', 'main']
+__all__ = ['COMMANDS', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search', 'delete_flags',
+           'run_delete', 'make_parser', 'parse', 'main']
 
 # %% ../../nbs/9_cli/03_commands.ipynb #c3a797df
 def encode_flags(
@@ -68,7 +68,9 @@ def index_flags(
     add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder")
     add_flag(parser, "index_dir", "str", None,
              "Folder of the index, or its address on object storage (s3://bucket/folder); made if it is not there")
-    add_flag(parser, "update", "bool", False, "Replace documents whose text has changed under their id")
+    add_flag(parser, "base_model", "str", None, "Without a trained model: folder or hub id of the base to search with")
+    add_flag(parser, "update", "bool", False, "Replace documents whose text has changed; a file's passages as a whole")
+    add_flag(parser, "prune", "bool", False, "Remove passages of files that are not among the documents any more")
     add_flag(parser, "questions", "str", None, "Questions whose answers in this index are known (a BEIR folder or "
              "file): they decide when to say 'no answer'")
     add_flag(parser, "split_name", "str", "dev", "Split of the questions")
@@ -79,8 +81,9 @@ def run_index(
     args: argparse.Namespace, # Parsed flags
 ) -> int: # Exit code
     "`ragcun index`: make or extend an index."
-    need(args, "model_path", "documents", "index_dir")
-    check_model(args.model_path)
+    need(args, "documents", "index_dir")
+    if args.model_path:
+        check_model(args.model_path)
     if args.alpha is not None and not 0 < args.alpha < 1:
         raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
     if args.split_name != "dev" and not args.questions:
@@ -96,13 +99,13 @@ def run_index(
     if isinstance(target, Path):
         check_output(str(target/"x"))
     before, changed = _compare(documents, args)
-    model = load(args)
+    model = _index_model(args)
+    from ragcun.retrieval.retriever import GaussianRetriever, index_corpus
     if changed:
-        from ragcun.retrieval.retriever import GaussianRetriever
         GaussianRetriever(model, args.index_dir).update(changed)
-    from ragcun.retrieval.retriever import index_corpus
     index = index_corpus(model, documents, args.index_dir)
     new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
+    _report_gone(index, documents, args)
     print(f"{len(index):,} documents in {args.index_dir} ({new}), {model.output_dim} dimensions")
     first = not int(os.environ.get("RANK", 0))
     if questions and first:
@@ -112,17 +115,44 @@ def run_index(
     print(f'next:  ragcun search --index_dir {args.index_dir} "your question"')
     return 0
 
+def _index_model(args: argparse.Namespace) -> Any:
+    "The trained model, else the one in the index, else the base."
+    from ragcun.retrieval.stores import is_free
+    if args.model_path: return load(args)
+    if not is_free(args.index_dir):
+        from ragcun.retrieval.retriever import GaussianRetriever
+        return GaussianRetriever.open(args.index_dir, device=args.device).model
+    from ragcun.models.encoder import GaussianEncoder
+    return GaussianEncoder.from_base(args.base_model, device=args.device, precision=args.mixed_precision)
+
+def _report_gone(index: Any, documents: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    "Name files whose passages are in the index and that were not read this time; `--prune` removes them."
+    read = {str(d["metadata"]["source"]) for d in documents if d["metadata"].get("source")}
+    gone = sorted(index.sources() - read) if read else []
+    if not gone: return
+    names = ", ".join(gone[:3]) + ("…" if len(gone) > 3 else "")
+    if args.prune:
+        print(f"{index.prune(gone):,} passages of {len(gone)} files that are gone were removed ({names})")
+    else:
+        print(f"{len(gone)} files of the index were not among the documents ({names}); --prune removes their passages")
+
 def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[int, list[dict[str, Any]]]:
     "How many documents the index holds, and which of these it holds with another text; seen before a model is loaded."
     from ragcun.retrieval.hits import iter_entries
     from ragcun.retrieval.stores import LanceStore, is_free, read_manifest
-    for _ in iter_entries(documents):
-        pass                  # ids that stand for two texts are refused
-    if is_free(args.index_dir): return 0, []
+    free = is_free(args.index_dir)
+    rule = "source" if free else read_manifest(args.index_dir).id_rule
+    entries = list(iter_entries(documents, rule))      # ids that stand for two texts are refused
+    if free: return 0, []
     store = LanceStore(args.index_dir, read_manifest(args.index_dir).dim)
-    blocks = (documents[i:i + 1024] for i in range(0, len(documents), 1024))
-    held = ((block, store.texts([d["id"] for d in block])) for block in blocks)
-    changed = [d for block, texts in held for d in block if texts.get(d["id"], d["text"]) != d["text"]]
+    known = store.ids()
+    blocks = (entries[i:i + 1024] for i in range(0, len(entries), 1024))
+    held = ((block, store.texts([d.id for d in block])) for block in blocks)
+    other = {d.id for block, texts in held for d in block if texts.get(d.id, d.text) != d.text}
+    if args.update:
+        sources = {d.metadata["source"] for d in entries if d.id not in known and d.metadata.get("source")}
+        other |= {d.id for d in entries if d.metadata.get("source") in sources}  # a file is replaced as a whole
+    changed = [{"id": d.id, "text": d.text, "metadata": d.metadata} for d in entries if d.id in other]
     if changed and not args.update:
         many = f"{len(changed):,} documents have" if len(changed) > 1 else "1 document has"
         raise UserError(f"{many} another text in the index, the first of them {changed[0]['id']!r}",
@@ -150,7 +180,7 @@ def _calibrate_alone(args: argparse.Namespace) -> None:
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
     limit = index.calibrate(alpha=args.alpha)
-    made = len(index.null.made) if index.null else 0
+    made = len(index.joint.made) if index.joint else len(index.null.made) if index.null else 0
     print(f"limit of an answer from {made} questions made from the documents: without the document it was made from, "
           f"{args.alpha:.0%} of them get an answer" if limit else f"{made} questions made from the documents are too "
           f"few for a rate of {args.alpha:.0%}: every search will say 'no answer'")
@@ -167,6 +197,8 @@ def search_flags(
     add_flag(parser, "top_k", "int", 5, "Hits at most")
     add_flag(parser, "max_e_value", "float", None,
              "Leave out hits with a larger E-value (1: as good as the best of chance)")
+    add_flag(parser, "words", "float", 1.0, "Multiplies what words weigh beside meaning; 0 searches by meaning alone")
+    add_flag(parser, "filter", "str", None, 'Conditions on metadata as JSON, such as {"year": {"$gte": 2003}}')
     parser.add_argument("--json", action="store_true", help="print one JSON object a question")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
 
@@ -179,15 +211,54 @@ def run_search(
         raise UserError(f"top_k {args.top_k} is below 1", "--top_k", "Use 1 or more.")
     if args.max_e_value is not None and not args.max_e_value >= 0:
         raise UserError(f"max_e_value {args.max_e_value} is negative", "--max_e_value", "Use 0 or more.")
-    questions = [" ".join(args.question)] if args.question else [line.strip() for line in sys.stdin if line.strip()]
+    if not 0 <= args.words < float("inf"):
+        raise UserError(f"words {args.words} is no weight", "--words", "Use 1, more or less; 0 for meaning alone.")
+    wanted = _filter_of(args.filter)
+    from ragcun.data.files import stream_lines
+    questions = [" ".join(args.question)] if args.question else stream_lines(sys.stdin)
     if not any(q.strip() for q in questions):
         raise UserError("no question", "search", 'Type: ragcun search --index_dir DIR "your question"')
     from ragcun.retrieval.stores import read_manifest
     read_manifest(args.index_dir)
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
-    for result in index.search(questions, args.top_k, args.max_e_value):
+    for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words):
         print(json.dumps(result.to_json(), ensure_ascii=False) if args.json else result)
+    return 0
+
+def _filter_of(text: str | None) -> Any:
+    "A filter from the command line, checked before anything is loaded."
+    from ragcun.retrieval.filters import as_filter
+    if text is None: return None
+    try:
+        wanted = json.loads(text)
+    except ValueError as e:
+        raise UserError(f"this is no JSON: {e}", "--filter", 'Write for example \'{"lang": "en"}\'.') from None
+    as_filter(wanted)
+    return wanted
+
+def delete_flags(
+    parser: argparse.ArgumentParser, # Gets the flags
+) -> None:
+    "Flags of `ragcun delete`."
+    add_flag(parser, "index_dir", "str", None, "Folder of the index, or its address")
+    parser.add_argument("--ids", nargs="+", help="ids of documents to remove")
+    parser.add_argument("--source", nargs="+", help="files whose passages are removed")
+    add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
+
+def run_delete(
+    args: argparse.Namespace, # Parsed flags
+) -> int: # Exit code
+    "`ragcun delete`: remove documents from an index."
+    need(args, "index_dir")
+    if not args.ids and not args.source:
+        raise UserError("nothing to remove", "delete", "Give --ids or --source.")
+    from ragcun.retrieval.stores import read_manifest
+    read_manifest(args.index_dir)
+    from ragcun.retrieval.retriever import GaussianRetriever
+    index = GaussianRetriever.open(args.index_dir, device=args.device)
+    number = (index.delete(args.ids) if args.ids else 0) + (index.prune(args.source) if args.source else 0)
+    print(f"{number:,} documents removed, {len(index):,} are left in {args.index_dir}")
     return 0
 
 # %% ../../nbs/9_cli/03_commands.ipynb #56d4aca5
@@ -229,6 +300,7 @@ def _download(args: argparse.Namespace) -> int:
 # %% ../../nbs/9_cli/03_commands.ipynb #725b97b8
 def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
     model_flags(parser)
+    add_flag(parser, "index_dir", "str", None, "Measure what this index returns, instead of a model")
     add_flag(parser, "test_data", "str", None, "BEIR folder, evaluation file or file of pairs")
     add_flag(parser, "split_name", "str", "test", "Judgements of a BEIR folder")
     add_flag(parser, "output_file", "str", None, "Write the report here as JSON")
@@ -239,17 +311,34 @@ def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from ragcun.data.pairs import load_retrieval
-    need(args, "model_path", "test_data")
-    check_model(args.model_path)
+    need(args, "index_dir" if args.index_dir else "model_path", "test_data")
+    if args.index_dir:
+        from ragcun.retrieval.stores import read_manifest
+        read_manifest(args.index_dir)
+    else:
+        check_model(args.model_path)
     data = load_retrieval(args.test_data, split_of(args.test_data, args.split_name, "test"))
     for path in (args.output_file, args.run_file, args.per_query_file):
         check_output(path)
     setup_logging()
+    if args.index_dir: return _evaluate_index(args, data)
     from ragcun.evaluation.evaluation_report import evaluate
     model = load(args)
     model.cached = True                                     # what the training run has encoded is not encoded again
     report = evaluate(model, data, run_file=args.run_file, per_query_file=args.per_query_file,
                       ignore_identical_ids=args.ignore_identical_ids)
+    if args.output_file:
+        report.save(args.output_file)
+    print(report)
+    return 0
+
+def _evaluate_index(args: argparse.Namespace, data: Any) -> int:
+    "What `search` on this index really returns, beside base, vectors, BM25 and fused ranks."
+    from ragcun.retrieval.measure import evaluate_index
+    from ragcun.retrieval.retriever import GaussianRetriever
+    index = GaussianRetriever.open(args.index_dir, device=args.device)
+    index.model.cached = True
+    report = evaluate_index(index, data)
     if args.output_file:
         report.save(args.output_file)
     print(report)
@@ -350,7 +439,8 @@ COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
     "diagnose": ("how healthy the embedding space is: figures and numbers", _diagnose_flags, _diagnose),
     "encode": ("vectors of a corpus", encode_flags, run_encode),
     "index": ("make or extend an index of documents", index_flags, run_index),
-    "search": ("ask an index", search_flags, run_search)}
+    "search": ("ask an index", search_flags, run_search),
+    "delete": ("remove documents from an index", delete_flags, run_delete)}
 
 # %% ../../nbs/9_cli/03_commands.ipynb #a2018980
 def make_parser(

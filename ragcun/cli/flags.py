@@ -171,25 +171,25 @@ def read_corpus(
     path: str, # File or folder
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
     "Documents to encode or index; `UserError` if there are none."
-    from ragcun.data.documents import BINARY_PARSERS, TEXT_PARSERS, read_documents, read_file, read_folder
-    from ragcun.data.files import READERS, text_id
-    place = Path(path)
-    kind = Path(path).suffix.lower()
+    from ragcun.data.documents import READ, file_kind, read_documents, read_file, read_folder
+    from ragcun.data.files import READERS, home_path
+    place = home_path(path)
+    kind = file_kind(place)
     if not place.exists():
         raise UserError("no such file or folder", f"--documents {path}", "Check the path.")
-    if any((place/name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")):
-        return _beir_documents(place)
-    if place.is_file() and {s.lower() for s in place.suffixes} & set(READERS):
-        return _row_documents(place)
+    if any((place/name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")): return _beir_documents(place)
+    if place.is_file() and kind in READERS: return _row_documents(place)
     if place.is_dir():
         documents = read_folder(place).documents
-    elif kind != ".txt" and kind in {*TEXT_PARSERS, *BINARY_PARSERS}:
+    elif kind != ".txt" and kind in READ:
         documents = read_file(place)
     else:
         documents = read_documents(place)
-    known = [{k: v for k, v in (("title", d.title), ("heading", d.heading)) if v} for d in documents]
-    return [{"id": d.document_id or text_id(d.text), "text": d.text, "metadata": m}
-            for d, m in zip(documents, known, strict=True)]
+    return [_with_id(d.document_id, {"text": d.text, "metadata": d.metadata}) for d in documents]
+
+def _with_id(name: str | None, row: dict[str, Any]) -> dict[str, Any]:
+    "An id where one was given; the index makes one otherwise."
+    return {"id": name, **row} if name else row
 
 def _beir_documents(folder: Path) -> list[dict[str, Any]]:
     "Documents of a BEIR folder, the title a part of the text; one without any text is left out and counted."
@@ -197,7 +197,8 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
     rows, empty = [], 0
     for key, text, row in iter_corpus(folder):
         if text:
-            rows.append({"id": key, "text": text, "metadata": _metadata(row)})
+            title = str(row.get("title") or "")
+            rows.append({"id": key, "text": text, **({"title": title} if title else {}), "metadata": _metadata(row)})
         else:
             empty += 1
     if empty:
@@ -206,13 +207,9 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
 
 def _row_documents(path: Path) -> list[dict[str, Any]]:
     "Rows with a text; what else a row holds is metadata."
-    from ragcun.data.documents import row_document
-    from ragcun.data.files import iter_rows, text_id
-    rows = []
-    for number, row in iter_rows(path):
-        d = row_document(row, f"{path}, row {number}")
-        rows.append({"id": d.document_id or text_id(d.text), "text": d.text,
-                     "metadata": _metadata(row) if isinstance(row, dict) else {}})
+    from ragcun.data.documents import row_documents
+    rows = [_with_id(d.document_id, {"text": d.text, "metadata": _metadata(row) if isinstance(row, dict) else {}})
+            for d, row in row_documents(path)]
     if not rows:
         raise UserError("no documents", str(path), 'Write rows with a text: {"id": …, "text": …}.')
     return rows

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import UserError
-from .files import EMPTY_CELLS, iter_json_lines, iter_lines, read_whole_json, text_fault, write_text
+from ..core import UserError, logger
+from .files import (RowError, iter_json_lines, iter_lines, read_whole_json, shown_name, text_fault,
+                               write_text)
 
 # %% auto #0
-__all__ = ['DEV', 'RetrievalData', 'iter_corpus', 'read_qrels', 'find_split', 'beir_place', 'load_beir', 'load_single',
-           'save_retrieval']
+__all__ = ['KNOWN_KEYS', 'DEV', 'RetrievalData', 'iter_corpus', 'read_qrels', 'find_split', 'beir_place', 'load_beir',
+           'load_single', 'save_retrieval']
 
 # %% ../../nbs/1_data/02_collections.ipynb #410e0f35
 @dataclass
@@ -41,56 +42,77 @@ def _beir_file(folder: Path, name: str) -> Path:
                     "Give a file of pairs, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
 
 def _beir_rows(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
-    "id, row and place of each line; every id once."
-    seen: set[str] = set()
+    "id, row and place of each line; every id once, a line that is there twice once."
+    seen: dict[str, int] = {}
     for number, row in iter_json_lines(path):
-        where = f"{path}, row {number}"
+        where = f"{shown_name(path)}, row {number}"
         key = _beir_id(row, where)
-        if key in seen:
+        mark = hash(repr(row))
+        if key not in seen:
+            yield key, row, where
+        elif seen[key] != mark:
             raise UserError(f"the id {key} is used twice", where, "Give every text its own id.")
-        seen.add(key)
-        yield key, row, where
+        seen[key] = mark
 
-def _beir_texts(path: Path, keep: set[str] | None = None) -> dict[str, str]:
-    "id → text of a corpus or query file; all ids, or those in `keep`."
-    return {key: _beir_text(row, where) for key, row, where in _beir_rows(path) if keep is None or key in keep}
+def _beir_texts(path: Path, keep: set[str] | None = None) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    "id, text and row of a corpus or query file, all or those in `keep`; an odd text is empty, counted and named."
+    faults: list[str] = []
+    usable = 0
+    for key, row, where in _beir_rows(path):
+        if keep is not None and key not in keep: continue
+        text, fault = _beir_text(row)
+        usable += bool(text)
+        if "its keys are" in fault and not usable:
+            raise UserError(fault, where, "Rename the key to text.")
+        if fault:
+            faults.append(f"{where.rpartition(', ')[2]}: {fault}")
+        yield key, text, row
+    if faults:
+        logger.warning("%d texts of %s cannot be used and count as empty: %s%s", len(faults), shown_name(path),
+                       "; ".join(faults[:3]), "; …" if len(faults) > 3 else "")
 
 def iter_corpus(
     folder: Path | str,   # a BEIR folder
 ) -> Iterator[tuple[str, str, dict[str, Any]]]: # id, title + ' ' + text (may be empty), the row as it stands
     "The documents of a BEIR folder, one at a time."
-    for key, row, where in _beir_rows(_beir_file(Path(folder), "corpus")):
-        yield key, _beir_text(row, where), row
+    yield from _beir_texts(_beir_file(Path(folder), "corpus"))
 
+# %% ../../nbs/1_data/02_collections.ipynb #c2f00001
 def _beir_id(row: Any, where: str) -> str:
     "The id of a row as text; a whole number is taken."
     key = row.get("_id") if isinstance(row, dict) else None
     if isinstance(key, bool) or not isinstance(key, (str, int)):
-        raise UserError("no _id" if key is None else f"_id is not an id but {type(key).__name__}", where,
+        keys = f"; its keys are {_keys(row)}" if isinstance(row, dict) else ""
+        raise UserError(f"no _id{keys}" if key is None else f"_id is not an id but {type(key).__name__}", where,
                         'Write {"_id": …, "text": …}.')
     return str(key)
 
-def _beir_text(row: dict, where: str) -> str:
-    "title + ' ' + text, checked; an empty text is kept, so that metrics stay comparable."
+KNOWN_KEYS = frozenset(("_id", "title", "metadata"))    # of a row that has a title and no text
+
+def _keys(row: dict) -> str:
+    return ", ".join(map(str, row))[:120]
+
+def _beir_text(row: dict) -> tuple[str, str]:
+    "title + ' ' + text, and what is wrong with it; an empty text is kept, so that metrics stay comparable."
     title = row.get("title") or ""
     text = row.get("text") or ""
-    if not isinstance(title, str) or not isinstance(text, str):
-        raise UserError("title or text is not text", where, "Write both as strings.")
+    if "text" not in row and (not title or set(row) - KNOWN_KEYS): return "", f"no text; its keys are {_keys(row)}"
+    if not isinstance(title, str) or not isinstance(text, str): return "", "title or text is not text"
     whole = f"{title} {text}".strip()
     fault = text_fault(whole) if whole else ""
-    if fault and whole not in EMPTY_CELLS:
-        raise UserError(f"text {fault}", where, "Mend or remove this row.")
-    return whole
+    return ("", f"text {fault}") if fault else (whole, "")
 
+# %% ../../nbs/1_data/02_collections.ipynb #c2f00003
 def read_qrels(
     path: Path | str,   # tab-separated: query id, document id, grade; or TREC's four columns; header optional
 ) -> Iterator[tuple[int, str, str, int]]:   # row number, query id, document id, grade
     "Judgements, one at a time."
-    for number, line in iter_lines(path):
+    lines = ((number, line) for number, line in iter_lines(path) if line.strip())
+    for i, (number, line) in enumerate(lines):
         cells = line.split("\t") if "\t" in line else line.split()
-        if not line.strip() or (number == 1 and not _is_grade(cells[-1])): continue
+        if i == 0 and not _is_grade(cells[-1]): continue
         if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
-            raise UserError("not a judgement", f"{path}, row {number}",
+            raise UserError("not a judgement", f"{shown_name(path)}, row {number}",
                             "Write: query id, tab, document id, tab, whole number.")
         yield number, cells[0], cells[-2], int(float(cells[-1]))
 
@@ -133,25 +155,38 @@ def load_beir(
     split_name: str = "test",    # which judgements
     only_judged: bool = False,   # leave documents without a judgement out
 ) -> RetrievalData:
-    "Read a BEIR folder; every id in the judgements must exist."
+    "Read a BEIR folder; judgements of unknown queries are left out, those of unknown documents count as not found."
     folder = Path(folder)
     path = _qrels_file(folder, split_name)
+    qrels = _judgements(path)
+    found = {q: text for q, text, _ in _beir_texts(_beir_file(folder, "queries"), set(qrels))}
+    judged = {d for grades in qrels.values() for d in grades}
+    corpus = {d: text for d, text, _ in _beir_texts(_beir_file(folder, "corpus"), judged if only_judged else None)}
+    known = {q: grades for q, grades in qrels.items() if q in found}
+    if not known or not any(d in corpus for grades in known.values() for d in grades):
+        what = "query" if not known else "document"
+        name = next(iter(qrels)) if not known else next(iter(judged))
+        raise UserError(f"no judged {what} is known, {name} for example", str(path), "Give the texts of this split.")
+    named = dict.fromkeys(d for grades in known.values() for d in grades)
+    _say_unknown([q for q in qrels if q not in found], "queries", "left out", path)
+    _say_unknown([d for d in named if d not in corpus], "documents", "counted as not found", path)
+    return RetrievalData(corpus, {q: found[q] for q in known}, known, f"{folder.resolve().name}/{path.stem}")
+
+def _judgements(path: Path) -> dict[str, dict[str, int]]:
+    "Query id → document id → grade; as in trec_eval two grades of one pair are an error, the same one twice is not."
     qrels: dict[str, dict[str, int]] = {}
-    rows: dict[tuple[str, str], int] = {}
     for number, q, d, grade in read_qrels(path):
-        if rows.setdefault((q, d), number) != number and qrels[q][d] != grade:
-            raise UserError(f"{q} and {d} are judged twice", f"{path}, row {number}", "Keep one.")
-        qrels.setdefault(q, {})[d] = grade
+        if qrels.setdefault(q, {}).setdefault(d, grade) != grade:
+            raise UserError(f"{q} and {d} are judged twice", f"{shown_name(path)}, row {number}", "Keep one.")
     if not qrels:
         raise UserError("no judgements", str(path), "Each row needs: query id, tab, document id, tab, grade.")
-    queries = _beir_texts(_beir_file(folder, "queries"), set(qrels))
-    corpus = _beir_texts(_beir_file(folder, "corpus"), {d for _, d in rows} if only_judged else None)
-    for (q, d), number in rows.items():
-        unknown = f"query {q}" if q not in queries else f"document {d}" if d not in corpus else ""
-        if unknown:
-            raise UserError(f"a judgement names the unknown {unknown}", f"{path}, row {number}",
-                            "Remove the row or add the text.")
-    return RetrievalData(corpus, {q: queries[q] for q in qrels}, qrels, f"{folder.resolve().name}/{path.stem}")
+    return qrels
+
+def _say_unknown(ids: list[str], kind: str, what: str, path: Path) -> None:
+    "Count and name judged ids that have no text."
+    if ids:
+        logger.warning("%d judged %s of %s have no text and are %s: %s", len(ids), kind, shown_name(path), what,
+                           ", ".join(ids[:3]) + ", …" * (len(ids) > 3))
 
 # %% ../../nbs/1_data/02_collections.ipynb #fbe066a5
 def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, str]:
@@ -190,15 +225,32 @@ def load_single(
     if len(judged) != len(queries):
         raise UserError(f"{len(queries)} queries but {len(judged)} rows of relevance", str(path),
                         "Give one list of document numbers per query.")
+    return RetrievalData(corpus, queries, _read_grades(judged, corpus, queries, data.get("absent"), path),
+                         Path(path).stem)
+
+# %% ../../nbs/1_data/02_collections.ipynb #c2f00004
+def _read_grades(judged: list, corpus: dict, queries: dict, absent: Any, path: Path | str) -> dict[str, dict[str, int]]:
+    "Query id → document id → grade, from rows of places and grades and from documents that are absent."
     names = list(corpus)
+    absent = absent if isinstance(absent, dict) else {}
     qrels = {}
     for i, (q, row) in enumerate(zip(queries, judged, strict=True)):
         try:
-            qrels[q] = {names[_index(d)]: _index(grade) for d, grade in row}
+            qrels[q] = _grades([(names[_index(d)], _index(grade)) for d, grade in row], absent.get(str(i), {}))
+        except RowError as e:
+            raise UserError(str(e), f"{shown_name(path)}, query {q}", "Keep one.") from e
         except (TypeError, ValueError, IndexError) as e:
-            raise UserError(f"relevance {i} is not a list of document numbers from 0 to {len(names) - 1}", str(path),
-                            "Mend this entry.") from e
-    return RetrievalData(corpus, queries, qrels, Path(path).stem)
+            raise UserError(f"relevance {i} is not a list of document numbers from 0 to {len(names) - 1}",
+                            shown_name(path), "Mend this entry.") from e
+    return qrels
+
+def _grades(row: list[tuple[str, int]], absent: dict[str, int]) -> dict[str, int]:
+    "Document id → grade; two grades of one document are an error."
+    out: dict[str, int] = {}
+    for d, grade in [*row, *absent.items()]:
+        if out.setdefault(d, grade) != grade:
+            raise RowError(f"document {d} is judged twice")
+    return out
 
 def _index(value: Any) -> int:
     "A whole number from 0 up."
@@ -212,7 +264,10 @@ def save_retrieval(
 ) -> None:
     "Write the single evaluation file, at once or not at all."
     place = {d: i for i, d in enumerate(data.corpus)}
-    judged = [[[place[d], g] for d, g in data.qrels.get(q, {}).items()] for q in data.queries]
+    judged = [[[place[d], g] for d, g in data.qrels.get(q, {}).items() if d in place] for q in data.queries]
+    absent = {str(i): {d: g for d, g in data.qrels.get(q, {}).items() if d not in place}
+              for i, q in enumerate(data.queries)}
+    absent = {i: grades for i, grades in absent.items() if grades}
     out: dict[str, Any] = {"corpus": list(data.corpus.values()), "queries": list(data.queries.values()),
                            "relevance": [[d for d, g in row if g > 0] for row in judged]}
     for key, ids in (("corpus_ids", list(data.corpus)), ("query_ids", list(data.queries))):
@@ -220,4 +275,6 @@ def save_retrieval(
             out[key] = ids
     if any(g != 1 for row in judged for _, g in row):
         out["judged"] = judged
+    if absent:
+        out["absent"] = absent
     write_text(path, json.dumps(out, ensure_ascii=False, indent=1) + "\n")

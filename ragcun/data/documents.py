@@ -5,67 +5,128 @@
 # %% ../../nbs/1_data/04_documents.ipynb #imports0
 from __future__ import annotations
 
+import codecs
+import html
 import importlib
 import io
+import itertools
 import json
 import logging
+import os
 import re
-from collections import Counter
+import tomllib
+import unicodedata
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..core import UserError, logger, progress
-from .files import file_format, iter_rows, open_bytes, text_fault
+from .files import (cell_fault, character_fault, file_format, home_path, iter_rows, read_bytes, shown_name,
+                               text_fault)
 
 # %% auto #0
-__all__ = ['MAX_FILE', 'GUESSES', 'MARKS', 'LINK', 'ROLE', 'BLOCKS', 'TEXT_PARSERS', 'BINARY_PARSERS', 'ABBREVIATION',
-           'decode_bytes', 'read_text', 'Section', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_html',
-           'parse_notebook', 'parse_pdf', 'parse_docx', 'read_sections', 'Document', 'sentences', 'as_document',
-           'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading', 'section_documents',
-           'read_folder', 'read_file', 'row_document', 'read_documents']
+__all__ = ['MAX_FILE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'declared_encoding',
+           'decode_bytes', 'read_text', 'file_kind', 'Section', 'parse_html', 'parse_markdown', 'parse_rst',
+           'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'read_sections', 'Document',
+           'sentences', 'as_document', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
+           'section_documents', 'read_folder', 'read_file', 'row_document', 'row_documents', 'read_documents']
 
 # %% ../../nbs/1_data/04_documents.ipynb #866f8e87
 MAX_FILE = 200_000_000    # bytes
-GUESSES = ["cp1252", "latin_1", "cp1250", "cp1251", "koi8_r", "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr",
-           "cp1253", "cp1255", "cp1256", "utf_16", "utf_32"]
-MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"),
-         (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_PAGES = frozenset((".html", ".htm", ".xhtml"))
+_GUESSES = ["cp1252", "latin_1", "cp1250", "cp1251", "koi8_r", "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr",
+            "cp1253", "cp1255", "cp1256", "utf_16", "utf_32"]
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"),
+          (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_WIDER = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
+          "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "utf-16": "utf-8"}
+_DECLARED = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)|"
+                       rb"\A\s*<\?xml[^>]{1,200}?encoding\s*=\s*[\"']([\w.:-]+)", re.I)
 
+def declared_encoding(
+    raw: bytes,   # a web page
+) -> str:         # the name of a Python codec; empty when the page declares none that Python knows
+    "The character set that a page declares, widened as browsers do (a page in ISO 8859-1 is read as Windows-1252)."
+    found = _DECLARED.search(raw[:4096])
+    if not found: return ""
+    try:
+        name = codecs.lookup((found[1] or found[2]).decode("ascii")).name
+    except (LookupError, UnicodeDecodeError):
+        return ""
+    return _WIDER.get(name, name)
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00001
 def decode_bytes(
     raw: bytes,               # a whole file
     where: str = "",          # its name, for messages
     encoding: str = "auto",   # or the name of one, to skip the guessing
+    declared: str = "",       # what the file says of itself
 ) -> tuple[str, str]:         # text, encoding
-    "Bytes as text, or an error that names the byte."
-    if encoding == "auto":
-        encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
+    "Bytes as text by a byte order mark, UTF-8, what is declared, or a guess; or an error that names the byte."
+    given = "" if encoding == "auto" else encoding
+    mark = next((name for mark, name in _MARKS if raw.startswith(mark)), "")
+    for used in [given] if given else _candidates(raw, mark, declared):
+        text = _decoded(raw, used)
+        if text is not None: return _checked(text, where), _told(used, where, declared)
+    if declared and not given: return _checked(raw.decode(declared, "replace"), where), declared
+    first = given or mark or "utf-8"
+    start = _first_fault(raw, first)
+    raise UserError(f"not {first} text: byte 0x{raw[start:start + 1].hex()}", f"{where}, byte {start}",
+                    "Convert it to UTF-8, or name the encoding.")
+
+def _candidates(raw: bytes, mark: str, declared: str) -> Iterator[str]:
+    "Encodings to try, the surest first; the guess is made only when it is needed."
+    if mark:
+        yield mark
+    if declared and raw.isascii():
+        yield declared    # seven-bit encodings, such as iso-2022-jp
+    yield "utf-8"
+    if declared:
+        yield declared
+    if guess := _guess(raw):
+        yield guess
+
+def _decoded(raw: bytes, encoding: str) -> str | None:
+    "The text, or nothing where the bytes are not in this encoding."
     try:
-        text = raw.decode(encoding)
-        used = encoding
-    except (UnicodeDecodeError, LookupError) as e:
-        start = getattr(e, "start", 0)
-        used = _guess(raw) if encoding == "utf-8" and b"\x00" not in raw else ""
-        if not used:
-            raise UserError(f"not {encoding} text: byte 0x{raw[start]:02x}", f"{where}, byte {start}",
-                            "Convert it to UTF-8, or name the encoding.") from e
-        text = raw.decode(used, "strict")
+        return raw.decode(encoding)
+    except (UnicodeError, LookupError):
+        return None
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00024
+def _first_fault(raw: bytes, encoding: str) -> int:
+    "The place of the first byte that is not in the encoding."
+    try:
+        raw.decode(encoding)
+    except UnicodeDecodeError as e:
+        return e.start
+    except (UnicodeError, LookupError):
+        pass
+    return 0
+
+def _told(used: str, where: str, declared: str) -> str:
+    "The encoding; a guess is said."
+    if used != declared and not used.startswith("utf"):
         logger.warning("%s is not UTF-8; read as %s", where, used)
+    return used
+
+def _checked(text: str, where: str) -> str:
+    "The text, unless it holds what no text file holds."
     if "\x00" in text:
         raise UserError("not a text file: it holds NUL", f"{where}, byte {text.index(chr(0))}",
                         "Remove it from the folder.")
-    return text, used
+    return text
 
 def _guess(raw: bytes) -> str:
     "The encoding that charset-normalizer finds, empty when it finds none."
     from charset_normalizer import from_bytes
-    best = from_bytes(raw[:400_000], cp_isolation=GUESSES, threshold=0.25).best()
-    if best is None: return ""
-    try:
-        text = raw.decode(best.encoding)
-    except (UnicodeDecodeError, LookupError):
-        return ""
+    if b"\x00" in raw: return ""
+    best = from_bytes(raw[:400_000], cp_isolation=_GUESSES, threshold=0.25).best()
+    text = _decoded(raw, best.encoding) if best else None
+    if best is None or text is None: return ""
     return "cp1252" if text == raw.decode("cp1252", "replace") else str(best.encoding)
 
 # %% ../../nbs/1_data/04_documents.ipynb #a3799ee3
@@ -74,138 +135,480 @@ def read_text(
     encoding: str = "auto",   # of `decode_bytes`
 ) -> tuple[str, str]:         # text, encoding
     "A whole text file."
-    with open_bytes(path) as f:
-        raw = f.read(MAX_FILE + 1)
+    raw = _whole_file(path)
+    declared = declared_encoding(raw) if file_kind(path) in _PAGES else ""
+    return decode_bytes(raw, shown_name(path), encoding, declared)
+
+def _whole_file(path: Path | str) -> bytes:
+    "All bytes of a file that is not too large."
+    raw = read_bytes(path, MAX_FILE + 1)
     if len(raw) > MAX_FILE:
-        raise UserError(f"the file is larger than {MAX_FILE // 10**6} MB", str(path), "Split it.")
-    return decode_bytes(raw, str(path), encoding)
+        raise UserError(f"the file is larger than {MAX_FILE // 10**6} MB", shown_name(path), "Split it.")
+    return raw
+
+def file_kind(
+    path: Path | str,   # a file name
+) -> str:               # its ending in lower case, `.gz` left out
+    "What kind of document a file name promises."
+    path = Path(path)
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 # %% ../../nbs/1_data/04_documents.ipynb #e9257ed3
 @dataclass(frozen=True, slots=True)
 class Section:
     "A heading and the text under it."
-    heading: str   # empty before the first heading
-    text: str      # paragraphs, separated by blank lines
-    level: int = 0 # 1 is a title
+    heading: str                   # empty before the first heading
+    text: str                      # paragraphs, separated by blank lines; rows, list items and code keep their lines
+    level: int = 0                 # 1 is a title
+    path: tuple[str, ...] = ()     # the headings above, outermost first
+    page: int = 0                  # of a PDF file, from 1; 0 where a file has no pages
+    cell: int = 0                  # of a notebook where it begins, from 1; 0 elsewhere
 
-def _group(lines: Iterable[tuple[int, str]]) -> list[Section]:
-    "Lines with a level (0 is text, 1 to 6 a heading) as sections."
-    out, heading, level, buffer = [], "", 0, []
-    for kind, line in lines:
-        if not kind:
-            buffer.append(line)
+@dataclass(slots=True)
+class _Block:
+    "A paragraph, a row, a list item, a piece of code, or a heading."
+    text: str            # without blank lines around it
+    level: int = 0       # 0 is text, 1 to 6 a heading
+    tight: bool = False  # one line of several that belong together
+    cell: int = 0        # of a notebook
+
+def _joined(blocks: list[_Block]) -> str:
+    "The text of blocks: a blank line between two, none between rows or items."
+    out = blocks[0].text if blocks else ""
+    for before, block in itertools.pairwise(blocks):
+        out += ("\n" if before.tight and block.tight else "\n\n") + block.text
+    return out.strip("\n")
+
+def _group(blocks: Iterable[_Block]) -> list[Section]:
+    "Blocks as sections; a heading that has neither text nor headings below it is kept."
+    out: list[Section] = []
+    above: list[_Block] = []    # the headings above the one that is open
+    head = _Block("")
+    held: list[_Block] = []
+    for block in [*blocks, _Block("", 1)]:
+        if not block.level:
+            held.append(block)
+            continue
+        while above and above[-1].level >= head.level > 0:
+            above.pop()
+        text = _joined(held)
+        if text or head.level == 1 or (head.text and block.level <= head.level):
+            cell = head.cell or (held[0].cell if held else 0)
+            out.append(Section(head.text, text, head.level, tuple(b.text for b in above), cell=cell))
+        if head.level:
+            above.append(head)
+        head = _Block(" ".join(block.text.split()), block.level, cell=block.cell)
+        held = []
+    return out
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00004
+_HIDDEN = frozenset("script style template noscript noframes datalist rp dialog canvas video audio iframe annotation "
+                    "annotation-xml metadata desc defs title head object".split())
+_APART = frozenset("button select option optgroup textarea input img label iframe".split())   # boxes beside each other
+_INLINE = _APART | frozenset("a abbr acronym audio b bdi bdo big cite code data del dfn em font i ins kbd mark math "
+                            "mark meter nobr object output picture progress q rb rbc rp rt rtc ruby s samp small span "
+                            "strike strong sub sup svg time tt u var video wbr blink mi mo mn ms mtext mrow msup msub "
+                            "mfrac msqrt mroot msubsup munder mover munderover mstyle mspace semantics tspan textpath "
+                            "slot map area link meta base param source track embed br".split())
+_MENUS = frozenset(("nav", "footer"))
+_CONTENT = frozenset("article main section blockquote figure li td dd".split())    # a footer in one of these is its own
+_LINES = frozenset("li dt dd tr option summary legend".split())
+_UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
+_SPACE = re.compile(r"[ \t\n\r\f]+")
+_LONG_HEADING = 300    # characters; a longer one is text after a tag that was not closed
+_LONG_CELL = 500       # characters; a table of longer ones is a frame around the page
+
+def _is_hidden(node: Any) -> bool:
+    "What a browser does not show."
+    if node.tag in _HIDDEN: return not (node.tag == "dialog" and "open" in node.attributes)
+    found = node.attributes
+    return "hidden" in found or bool(_UNSEEN.search(found.get("style") or ""))
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00006
+def _walk(root: Any, menus: bool) -> Iterator[tuple[str, Any]]:
+    "Everything visible below a node, in order: (`text`, node), (`open`, node), (`close`, node); no recursion."
+    stack = [iter([root])]
+    opened: list[Any] = []
+    inside = 0
+    while stack:
+        node = next(stack[-1], None)
+        if node is None:
+            stack.pop()
+            if opened:
+                inside -= opened[-1].tag in _CONTENT
+                yield "close", opened.pop()
+        elif node.is_text_node:
+            yield "text", node
+        elif node.is_element_node and not _is_hidden(node) and (menus or inside or node.tag not in _MENUS):
+            inside += node.tag in _CONTENT
+            yield "open", node
+            opened.append(node)
+            stack.append(node.iter(include_text=True))
+
+def _tidy(text: str) -> str:
+    "White space as a browser shows it: runs are one space, none beside a line break; soft hyphens are gone."
+    lines = (_SPACE.sub(" ", line).strip(" ") for line in text.replace("\xad", "").split("\x0b"))
+    return "\n".join(lines).strip("\n")
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00008
+@dataclass
+class _Table:
+    "The rows of the tables that are open, and the blocks that were finished."
+    blocks: list[_Block] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)               # pieces of the block that is open
+    row: list[str] | None = None                                # cells of the row that is open
+    spans: list[dict[int, int]] = field(default_factory=list)   # of each open table: column → rows it still covers
+
+    def take(self) -> str:
+        "What was read since the last block or cell, on one line."
+        text = " ".join(_tidy("".join(self.held)).split("\n"))
+        self.held.clear()
+        return text
+
+    def skip_covered(self, row: list[str]) -> None:
+        "Columns that a cell of a row above covers stay empty."
+        covered = self.spans[-1] if self.spans else {}
+        while covered.get(len(row), 0) > 0:
+            covered[len(row)] -= 1
+            row.append("")
+
+    def open_cell(self, row: list[str], node: Any) -> None:
+        "Begin a cell."
+        self.end_cell()
+        self.skip_covered(row)
+        rows = node.attributes.get("rowspan") or ""
+        if self.spans and rows.isdecimal() and int(rows) > 1:
+            self.spans[-1][len(row)] = int(rows) - 1
+        row.append("")
+
+    def end_cell(self) -> None:
+        "Put what was read into the last cell."
+        text = self.take()
+        if not text or self.row is None: return
+        if self.row:
+            self.row[-1] = f"{self.row[-1]} {text}".strip()
         else:
-            out.append(Section(heading, "\n".join(buffer).strip(), level))
-            heading = " ".join(line.split())
-            level = kind
-            buffer = []
-    out.append(Section(heading, "\n".join(buffer).strip(), level))
-    return [s for s in out if s.text or s.level == 1]
+            self.row.append(text)
+
+    def close_row(self) -> None:
+        "A row as one line."
+        self.end_cell()
+        cells = self.row or []
+        self.row = None
+        self.skip_covered(cells)
+        if any(cells):
+            self.blocks.append(_Block(" | ".join(cells), tight=True))
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00009
+@dataclass
+class _Page(_Table):
+    "What has been read of a page so far."
+    heading: int = 0    # level of the heading that is open
+    plain: int = 0      # how many <pre> are open
+    lines: int = 0      # how many items and rows are open
+
+    def flush(self) -> None:
+        "End the open block; inside a row or a heading it goes on."
+        if self.row is not None or self.heading:
+            self.held.append(" ")
+            return
+        text = "".join(self.held)
+        text = text.strip("\n") if self.plain else _tidy(text)
+        if text.strip():
+            self.blocks.append(_Block(text, tight=bool(self.lines) and not self.plain))
+        self.held.clear()
+
+    def close_heading(self) -> None:
+        "A heading as a block; one without end is text."
+        text = self.take()
+        if text:
+            self.blocks.append(_Block(text, self.heading if len(text) <= _LONG_HEADING else 0))
+        self.heading = 0
+
+def _is_grid(row: Any) -> bool:
+    "Whether a table row is a line of short cells, and not a frame around a page."
+    if row.css_first("h1, h2, h3, h4, h5, h6, table, pre"): return False
+    return all(len(cell.text()) <= _LONG_CELL for cell in row.css("td, th"))
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f0000a
+def _open(page: _Page, node: Any) -> None:
+    "What an opening tag does."
+    tag = node.tag
+    if tag == "br":
+        page.held.append("\n" if page.plain else "\x0b")
+    elif tag in _APART:
+        page.held.append(" ")
+    elif tag in ("td", "th") and page.row is not None:
+        page.open_cell(page.row, node)
+    elif tag not in _INLINE:
+        page.flush()
+        if re.fullmatch("h[1-6]", tag) and page.row is None and not page.heading:
+            page.heading = int(tag[1])
+        elif tag == "tr" and page.row is None and _is_grid(node):
+            page.row = []
+        elif tag == "table":
+            page.spans.append({})
+        page.plain += tag in ("pre", "listing", "xmp")
+        page.lines += tag in _LINES
+
+def _close(page: _Page, node: Any) -> None:
+    "What a closing tag does."
+    tag = node.tag
+    if tag in _APART:
+        page.held.append(" ")
+    elif tag in _INLINE:
+        return
+    elif page.heading and tag == f"h{page.heading}":
+        page.close_heading()
+    elif tag == "tr" and page.row is not None:
+        page.close_row()
+    else:
+        page.flush()
+    page.plain -= tag in ("pre", "listing", "xmp")
+    page.lines -= tag in _LINES
+    if tag == "table" and page.spans:
+        page.spans.pop()
+
+def _html_blocks(
+    text: str,             # HTML, broken or not
+    menus: bool = False,   # keep the page's own navigation and footer
+) -> list[_Block]:          # in reading order
+    "Every visible text of a page once, in order, as headings and blocks."
+    from selectolax.lexbor import LexborHTMLParser
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    root = LexborHTMLParser(text).body if text.strip() else None
+    if root is None: return []
+    page = _Page()
+    for event, node in _walk(root, menus):
+        if event == "open":
+            _open(page, node)
+        elif event == "close":
+            _close(page, node)
+        else:
+            page.held.append(node.text_content if page.plain else _SPACE.sub(" ", node.text_content))
+    page.flush()
+    return page.blocks
+
+# %% ../../nbs/1_data/04_documents.ipynb #e32837f3
+def _page_title(text: str) -> str:
+    "The title in the head of a page."
+    from selectolax.lexbor import LexborHTMLParser
+    head = LexborHTMLParser(text.encode("utf-8", "replace").decode("utf-8")).head if text.strip() else None
+    found = head.css_first("title") if head else None
+    return _tidy(found.text()) if found else ""
+
+def parse_html(
+    text: str,   # HTML, broken or not
+) -> list[Section]: # by heading, in order
+    "Sections of a web page: all that a reader sees, but for the page's own navigation and footer."
+    blocks = _html_blocks(text) or _html_blocks(text, menus=True)
+    title = _page_title(text)
+    if title and not any(b.level == 1 for b in blocks):
+        blocks.insert(0, _Block(title, 1))
+    return _group(blocks)
 
 # %% ../../nbs/1_data/04_documents.ipynb #04b1cc37
-LINK = re.compile(r"!?\[([^\]]*)\]\((?:[^()\s]|\([^()]*\))*(?:\s+\"[^\"]*\")?\)")
+_TAGS = _INLINE | _CONTENT | _HIDDEN | _MENUS | _LINES | frozenset(
+     "address aside body br caption center col colgroup details dialog dir div dl fieldset figcaption form frame "
+     "frameset h1 h2 h3 h4 h5 h6 header hgroup hr html menu ol p pre search table tbody tfoot th thead ul".split())
 
-def _plain_markdown(line: str) -> str:
-    "Links as their text; emphasis and code marks removed."
-    return re.sub(r"(\*\*|__|`+)(.+?)\1", r"\2", LINK.sub(r"\1", line))
+def _keep_unknown(markup: str) -> str:
+    "HTML in which what only looks like a tag, as in List<Item>, is text."
+    return re.sub(r"</?([A-Za-z][\w.:-]*)(?:\s[^<>]*|/)?>",
+                  lambda m: m[0] if m[1].lower() in _TAGS or "-" in m[1] else html.escape(m[0]), markup)
 
-def _markdown_lines(text: str) -> Iterator[tuple[int, str]]:
-    "Markdown as lines with levels; fenced code is text."
-    lines = re.sub(r"\A---\n.*?\n(---|\.\.\.)\n", "", text, flags=re.S).split("\n")
-    fence = ""
-    for line, following in zip(lines, lines[1:] + [""], strict=True):
-        mark = re.match(r"\s*(```+|~~~+)", line)
-        heading = re.fullmatch(r"(#{1,6})\s+(.*?)\s*#*\s*(?:\{[^}]*\})?", line)
-        if mark:
-            fence = "" if fence and line.strip().startswith(fence) else fence or mark[1]
-        elif fence:
-            yield 0, line
-        elif heading:
-            yield len(heading[1]), _plain_markdown(heading[2])
-        elif re.fullmatch(r"=+|-{2,}", following.strip()) and line.strip() and line[0] not in " -*>|":
-            yield 1 + (following[:1] == "-"), _plain_markdown(line)
-        elif not re.fullmatch(r"\s*([=]+|-{2,}|\|?[\s:|-]*\|[\s:|-]*)\s*", line):
-            yield 0, _plain_markdown(line)
+@cache
+def _markdown() -> Any:
+    "A CommonMark reader with tables, footnotes, definition lists and formulas; pictures are their descriptions."
+    from markdown_it import MarkdownIt
+    from mdit_py_plugins.deflist import deflist_plugin
+    from mdit_py_plugins.dollarmath import dollarmath_plugin
+    from mdit_py_plugins.footnote import footnote_plugin
+    md = MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable(["table", "strikethrough"])
+    md = md.use(footnote_plugin, inline=False).use(deflist_plugin)
+    md = md.use(dollarmath_plugin, allow_space=False, allow_digits=False, allow_blank_lines=False)
+    renderer: Any = md.renderer
+    rules = renderer.rules
+    rules["html_inline"] = lambda tokens, i, *a: _keep_unknown(tokens[i].content)
+    rules["html_block"] = rules["html_inline"]
+    rules["image"] = lambda tokens, i, *a: html.escape(renderer.renderInlineAsText(tokens[i].children or [], *a[:2]))
+    rules["footnote_anchor"] = lambda *a: ""
+    return md
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f0000d
+_FRONT = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?)^(\1|\.\.\.)[ \t]*(?:\n|\Z)", re.S | re.M)
+
+def _front_matter(text: str) -> tuple[str, str]:
+    "The title in the front matter, and the text after it; a rule at the beginning is not front matter."
+    found = _FRONT.match(text)
+    values = _front_values(found[1], found[2]) if found else None
+    if found is None or values is None: return "", text
+    title = values.get("title")
+    return (" ".join(title.split()) if isinstance(title, str) else ""), text[found.end():]
+
+def _front_values(mark: str, text: str) -> dict | None:
+    "What front matter says, None when it is not front matter."
+    import yaml
+    try:
+        values = tomllib.loads(text) if mark == "+++" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        if not all(re.match(r"\s*$|\s+\S|[\w-]+\s*[:=]|#|- ", line) for line in text.split("\n")): return None
+        found = re.search(r"^title\s*[:=]\s*[\"']?(.*?)[\"']?\s*$", text, re.M)
+        return {"title": found[1]} if found else {}
+    return values if isinstance(values, dict) else {} if values is None and not text.strip() else None
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f0000e
+def _markdown_blocks(
+    text: str,   # Markdown without front matter
+) -> list[_Block]: # in reading order
+    "Headings and blocks of a Markdown text."
+    md = _markdown()
+    env: dict[str, Any] = {}
+    tokens = md.parse(text, env)
+    for token in (t for before, t in itertools.pairwise(tokens) if before.type == "heading_open"):
+        last = token.children[-1] if token.children else None
+        if last is not None:
+            last.content = re.sub(r"\s*\{[#.:][^{}]*\}\s*$", "", last.content)
+    return _html_blocks(md.renderer.render(tokens, md.options, env), menus=True)
 
 def parse_markdown(
     text: str,   # Markdown, with or without front matter
 ) -> list[Section]: # by heading, in order
     "Sections of a Markdown text."
-    return _group(_markdown_lines(text))
+    title, rest = _front_matter(text)
+    blocks = _markdown_blocks(rest)
+    if title and title not in (b.text for b in blocks if b.level == 1):
+        blocks.insert(0, _Block(title, 1))
+    return _group(blocks)
 
 # %% ../../nbs/1_data/04_documents.ipynb #b974ca48
-ROLE = re.compile(r":[\w:]+:`~?([^`<]*?)(?:\s*<[^>]*>)?`|``?([^`]*)``?_?")
+_UNSHOWN = frozenset("toctree index highlight meta currentmodule module automodule autoclass autofunction "
+                     "literalinclude tabularcolumns sectionauthor codeauthor default-domain py:module "
+                     "py:currentmodule".split())
+_DIRECTIVE = re.compile(r"^[ \t]*(?:\.\. )+(?:\|[^|\n]+\| )?([\w:.+-]+?)[ \t]*::(?:\s|$)", re.M)
+_ROLE = re.compile(r":([A-Za-z][\w:.+-]*):`")
 
-def _rst_lines(text: str) -> Iterator[tuple[int, str]]:
-    "reStructuredText as lines with levels, in the order in which underlines appear."
-    lines = text.split("\n")
-    marks = []
-    skip = 0
-    for line, following in zip(lines, lines[1:] + [""], strict=True):
-        under = re.fullmatch(r"([=\-~^\"'`#*+:.<>_])\1{2,}\s*", following)
-        if skip:
-            skip -= 1
-        elif (under and line.strip() and line[0] != " " and len(following.strip()) >= len(line.strip())
-              and not re.fullmatch(r"(\W)\1+", line.strip())):
-            if under[1] not in marks:
-                marks.append(under[1])
-            yield marks.index(under[1]) + 1, re.sub(r"[`*]+", "", line)
-            skip = 1
-        elif not re.match(r"\s*\.\. |([=\-~^\"'`#*+])\1{3,}\s*$", line):
-            yield 0, ROLE.sub(lambda m: m[1] or m[2] or "", line)
+class _Options(dict):
+    "Any option of a directive, as text."
+    def __missing__(self, key: str) -> Callable[[Any], Any]:
+        return lambda value: value
+    def __bool__(self) -> bool:
+        return True
+
+@cache
+def _any_directive() -> type:
+    "A directive that docutils does not know: its arguments and its content are text."
+    from docutils import nodes
+    from docutils.parsers.rst import Directive
+    class AnyDirective(Directive):
+        required_arguments = 0
+        optional_arguments = 1
+        final_argument_whitespace = True
+        has_content = True
+        option_spec = _Options()
+        def run(self) -> list[Any]:
+            if self.name in _UNSHOWN: return []
+            box = nodes.container()
+            if self.arguments:
+                found, messages = self.state.inline_text(self.arguments[0], self.lineno)
+                box += nodes.paragraph("", "", *found)
+            self.state.nested_parse(self.content, self.content_offset, box)
+            return list(box.children)
+    return AnyDirective
+
+def _any_role(name: str, raw: str, text: str, line: int, inliner: Any, options: Any = None, content: Any = None) -> Any:
+    "A role that docutils does not know: its text, without the target."
+    from docutils import nodes
+    found = re.fullmatch(r"(.+?)\s*<[^<>]*>", text, re.S)
+    shown = found[1] if found else text.rpartition(".")[2] if text[:1] == "~" else text.lstrip("!")
+    return [nodes.inline(raw, html.unescape(shown))], []
+
+def _register_unknown(text: str) -> None:
+    "Tell docutils of the directives and roles of other programs, so that their text stays."
+    from docutils.parsers.rst import directives, roles
+    from docutils.parsers.rst.languages import en
+    for name in {m.lower() for m in _DIRECTIVE.findall(text)} - {*en.directives, *directives._directives}:
+        directives.register_directive(name, _any_directive())
+    for name in {m.lower() for m in _ROLE.findall(text)} - {*en.roles, *roles._roles, *roles._role_registry}:
+        roles.register_local_role(name, _any_role)
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f0000f
+_RST = {"file_insertion_enabled": False, "raw_enabled": True, "_disable_config": True, "report_level": 1,
+        "halt_level": 6, "warning_stream": False, "doctitle_xform": False, "math_output": "LaTeX",
+        "smart_quotes": False,
+        "initial_header_level": 1, "syntax_highlight": "none", "embed_stylesheet": False, "stylesheet_path": None,
+        "footnote_references": "brackets", "line_length_limit": 10_000_000, "input_encoding": "unicode",
+        "output_encoding": "unicode", "toc_backlinks": False, "footnote_backlinks": False, "sectnum_xform": False}
+
+def _rst_html(text: str) -> str:
+    "reStructuredText as HTML; what docutils cannot read stays as it is written."
+    from docutils import nodes
+    from docutils.core import publish_doctree, publish_from_doctree
+    _register_unknown(text)
+    tree = publish_doctree(text, settings_overrides=_RST)
+    tree.parse_messages.clear()
+    tree.transform_messages.clear()
+    for found in list(tree.findall(nodes.system_message)):
+        kept = [child for child in found.children if isinstance(child, nodes.literal_block)]
+        if found.parent is not None:
+            found.parent.replace(found, kept)
+    return publish_from_doctree(tree, writer="html5", settings_overrides=_RST)
 
 def parse_rst(
     text: str,   # reStructuredText
 ) -> list[Section]: # by heading, in order
-    "Sections of a reStructuredText file; directives are left out, their text is kept."
-    return _group(_rst_lines(text))
+    "Sections of a reStructuredText file; comments and options are left out, the text of directives is kept."
+    try:
+        page = _rst_html(text)
+    except Exception as e:
+        logger.warning("reStructuredText that cannot be read is taken as plain text: %s", str(e)[:100])
+        return parse_text(text)
+    return _group(_html_blocks(page, menus=True))
 
 # %% ../../nbs/1_data/04_documents.ipynb #a8cf6ecc
 def parse_text(
     text: str,   # plain text
 ) -> list[Section]: # exactly one
     "One section; a short first line followed by a blank one is its title."
-    first, _, rest = text.strip().partition("\n")
+    text = text.replace("\x0c", "\n\n").strip()
+    first, _, rest = text.partition("\n")
     is_title = rest[:1] == "\n" and 0 < len(first) <= 100 and not first.rstrip().endswith((".", "!", ",", ";"))
-    return [Section(first.strip(), rest.strip(), 1)] if is_title and rest.strip() else [Section("", text.strip())]
-
-# %% ../../nbs/1_data/04_documents.ipynb #e32837f3
-BLOCKS = ["h1", "h2", "h3", "h4", "h5", "h6", "p", "li", "pre", "td", "th", "dt", "dd", "blockquote", "figcaption"]
-
-def parse_html(
-    text: str,   # HTML, broken or not
-) -> list[Section]: # by heading, in order
-    "Sections of a web page; scripts, navigation and footers are left out."
-    import warnings
-
-    from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
-    with warnings.catch_warnings():
-        for kind in (MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning):
-            warnings.simplefilter("ignore", kind)
-        soup = BeautifulSoup(text, "html.parser")
-    title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for tag in soup(["script", "style", "nav", "footer", "aside", "noscript", "template", "form", "button", "title"]):
-        tag.decompose()
-    found = [t for t in soup(BLOCKS) if not t.find(BLOCKS)]
-    lines = [(int(t.name[1]) if t.name[0] == "h" and t.name[1:].isdigit() else 0, t.get_text(" ", strip=True) + "\n")
-             for t in found]
-    if not any(kind == 0 for kind, _ in lines):
-        lines += [(0, soup.get_text(" ", strip=True))]
-    return _group(([(1, title)] if title and not any(k == 1 for k, _ in lines) else []) + lines)
+    return [Section(first.strip(), rest.strip(), 1)] if is_title and rest.strip() else [Section("", text)]
 
 # %% ../../nbs/1_data/04_documents.ipynb #f07c9f3d
+def _notebook_cells(text: str) -> list[dict]:
+    "The cells of a notebook of any version."
+    try:
+        book = json.loads(text)
+        found = book["cells"] if "cells" in book else [c for sheet in book["worksheets"] for c in sheet["cells"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise UserError("not a Jupyter notebook", "", "Remove it or save it again.") from e
+    return [c for c in found if isinstance(c, dict)] if isinstance(found, list) else []
+
+def _source(cell: dict) -> str:
+    "The text of a cell, a list of lines or one text; null is none."
+    source = cell.get("source")
+    lines = source if isinstance(source, list) else [source]
+    return "".join(str(line) for line in lines if line is not None)
+
+def _cell_blocks(number: int, cell: dict) -> list[_Block]:
+    "Headings and blocks of one cell of text."
+    if cell.get("cell_type") == "heading":
+        level = cell.get("level")
+        level = level if isinstance(level, int) and 1 <= level <= 6 else 1
+        return [_Block(_source(cell), level, cell=number)]
+    blocks = _markdown_blocks(_source(cell)) if cell.get("cell_type") == "markdown" else []
+    for block in blocks:
+        block.cell = number
+    return blocks
+
 def parse_notebook(
     text: str,   # the JSON of an .ipynb file
 ) -> list[Section]: # by heading, in order
-    "Sections of the Markdown cells of a notebook."
-    try:
-        cells = json.loads(text)["cells"]
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
-        raise UserError("not a Jupyter notebook", "", "Remove it or save it again.") from e
-    cells = [c for c in cells if isinstance(c, dict)] if isinstance(cells, list) else []
-    sources = [c.get("source", "") for c in cells if c.get("cell_type") == "markdown"]
-    return parse_markdown("\n\n".join("".join(map(str, s)) if isinstance(s, list) else str(s) for s in sources))
+    "Sections of the Markdown cells of a notebook, each with the number of the cell where it begins."
+    return _group(b for i, cell in enumerate(_notebook_cells(text), 1) for b in _cell_blocks(i, cell))
 
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00011
 def _need(module: str, kind: str) -> Any:
     "An optional parser, or what to install."
     try:
@@ -214,57 +617,277 @@ def _need(module: str, kind: str) -> Any:
         raise UserError(f"{kind} files need a parser that is not installed", "",
                         "Type: pip install pypdf python-docx") from e
 
-def parse_pdf(
-    raw: bytes,   # a PDF file
-) -> list[Section]: # in page order
-    "One section for each page that has text."
+_NOT_A_TITLE = re.compile(r"(microsoft \w+ - .*|untitled.*|(document|presentation|book|slide|unnamed|title)[ _-]?\d*|"
+                          r"powerpoint.presentation|no ?title|none|.*\.(docx?|odt|rtf|pdf|tex|dvi|pptx?|xlsx?|indd|"
+                          r"qxd|ps|eps|txt|html?|md))", re.I | re.S)
+_COMPOUND = frozenset("well self all ex half high low long short full open cross real ever ill new old non anti multi "
+                      "semi first second third one two three four five six seven eight nine ten so up off on in out "
+                      "over under user time cost data end hard soft large small part pre post co sub mid re by per "
+                      "free fine heavy light left right top bottom front back read write built hand water air oil "
+                      "gas".split())
+_AND = frozenset("and or und oder bzw et ou y o e en of".split())
+
+def _plain_letters(text: str) -> str:
+    "Ligatures and other forms of letters that fonts have, as the letters they stand for."
+    text = re.sub("[\ufb00-\ufb4f\ufb50-\ufdff\ufe70-\ufefc]", lambda m: unicodedata.normalize("NFKC", m[0]), text)
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return re.sub(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", "", re.sub(r"\r\n|\r|\x0c", "\n", text))
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00012
+def _seam(left: str, right: str, known: frozenset[str]) -> str | None:
+    "What stands between two pieces that a hyphen at a line's end parts; None: the line ends there."
+    if not left: return "-" if right[:1].isdigit() else None
+    if not left[-1].isalnum() or not right[:1].isalnum(): return None
+    if right.lower() in _AND: return "- "
+    if not (left[-1].isalpha() and right[0].islower()) or "-" in left: return "-"
+    if f"{left}{right}".lower() in known: return ""
+    if f"{left}-{right}".lower() in known: return "-"
+    return "-" if left.lower() in _COMPOUND else ""
+
+def _first_word(line: str) -> str:
+    "The letters and digits at the beginning of a line."
+    found = re.match(r"\w+", line)
+    return found[0] if found else ""
+
+def mend_lines(
+    text: str,                               # text with the line ends of a page
+    known: frozenset[str] = frozenset(),     # words of the whole document, in lower case
+) -> str: # the same with words put together
+    "Words parted at line ends: a soft hyphen goes, a hyphen stays where it belongs to a compound, a range or a minus."
+    out = ""
+    for line in re.sub("\xad[ \t]*\n[ \t]*", "", text).replace("\xad", "").split("\n"):
+        tail = out.rsplit(None, 1)[-1] if out[-1:] in ("-", "\u2010") else ""
+        seam = _seam(re.sub(r"^\W+", "", tail[:-1]), _first_word(line.lstrip()), known) if tail else None
+        if seam is None:
+            out += f"\n{line}" if out else line
+        else:
+            out = out[:-1] + seam + line.lstrip()
+    return out
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00014
+def _pdf_pages(raw: bytes) -> tuple[str, list[str]]:
+    "Title and pages of a PDF file."
     pypdf = _need("pypdf", "PDF")
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)    # its notes name no file; what fails is said below
     try:
         reader = pypdf.PdfReader(io.BytesIO(raw))
         title = str((reader.metadata or {}).get("/Title") or "")
-        pages = [p.extract_text().replace("-\n", "").replace("\x00", "") for p in reader.pages]
+        return title, [_plain_letters(p.extract_text()) for p in reader.pages]
     except Exception as e:
         raise UserError(f"not a readable PDF file: {type(e).__name__} {e}"[:160], "",
                         "Save it again without a password.") from e
-    return [Section(title.strip(), "", 1)] * bool(title.strip()) + [Section("", p.strip()) for p in pages if p.strip()]
 
-def _table_text(table: Any) -> tuple[str, str]:
-    "A Word table as lines of cells, in the style of a paragraph."
-    return "Table", "\n".join(" | ".join(dict.fromkeys(c.text.strip() for c in row.cells)) for row in table.rows)
+def parse_pdf(
+    raw: bytes,   # a PDF file
+) -> list[Section]: # in page order
+    "One section for each page that has text, with its number; a title that a word processor made up is left out."
+    title, pages = _pdf_pages(raw)
+    title = " ".join(_plain_letters(title).split())
+    known = frozenset(w for p in pages for w in re.findall(r"[\w'’]+(?:-[\w'’]+)*(?!\w|-\n)", p.lower()))
+    texts = [mend_lines(p, known).strip() for p in pages]
+    out = [Section(title, "", 1)] if title and not _NOT_A_TITLE.fullmatch(title) else []
+    return out + [Section("", text, page=i) for i, text in enumerate(texts, 1) if text]
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00017
+_THROUGH = frozenset("body sdt sdtContent ins moveTo customXml smartTag tc txbxContent footnote endnote hdr "
+                     "ftr".split())
+_GONE = frozenset("del moveFrom delText instrText delInstrText rPr pPr tblPr trPr tcPr tblGrid sdtPr sdtEndPr sectPr "
+                  "Fallback posOffset align pctWidth pctHeight".split())
+_CHARACTERS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+
+def _local(element: Any) -> str:
+    "The name of an XML element without its namespace."
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+
+def _value(element: Any, *names: str) -> str | None:
+    "The `val` of a descendant reached by these names; None: there is none."
+    for name in names:
+        element = next((c for c in element if _local(c) == name), None)
+        if element is None: return None
+    return _attribute(element, "val")
+
+def _attribute(element: Any, name: str) -> str:
+    "An attribute of any namespace; empty where there is none."
+    return next((v for k, v in element.attrib.items() if k.rpartition("}")[2] == name), "")
+
+def _choice(element: Any) -> Any:
+    "Of a drawing that is stored twice, the first form."
+    forms = list(element)
+    return next((c for c in forms if _local(c) == "Choice"), forms[0] if forms else ())
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00018
+def _symbol(element: Any) -> str:
+    "A character of a symbol font; those of private codes mean nothing without the font."
+    code = _attribute(element, "char")
+    try:
+        char = chr(int(code, 16))
+    except (ValueError, OverflowError):
+        return ""
+    return "" if "\ue000" <= char <= "\uf8ff" else char
+
+def _is_vanished(run: Any) -> bool:
+    "Text that is formatted as hidden."
+    return _value(run, "rPr", "vanish") not in (None, "0", "false")
+
+@dataclass
+class _WordText:
+    "The visible text of a Word file's paragraphs."
+    levels: dict[str, int]              # style id → level of a heading
+    notes: dict[tuple[str, str], Any]   # kind and id of a note → its element
+
+    def pieces(self, element: Any, boxes: list[Any]) -> Iterator[str]:
+        "The visible text of a paragraph; text boxes and notes are put aside."
+        for child in element:
+            name = _local(child)
+            if name == "t":
+                yield child.text or ""
+            elif name in _CHARACTERS:
+                yield _CHARACTERS[name]
+            elif name == "sym":
+                yield _symbol(child)
+            elif name in ("footnoteReference", "endnoteReference"):
+                boxes += self.note(child, name[:-9])
+            elif name == "txbxContent":
+                boxes.append(child)
+            elif name == "AlternateContent":
+                yield from self.pieces(_choice(child), boxes)
+            elif name not in _GONE and not _is_vanished(child):
+                yield from self.pieces(child, boxes)
+
+    def note(self, reference: Any, kind: str) -> list[Any]:
+        "The note that a mark in the text stands for."
+        key = _attribute(reference, "id")
+        note = self.notes.pop((kind, key), None)
+        return [] if note is None else [note]
+
+    def level(self, paragraph: Any) -> int:
+        "The level of a paragraph that is a heading, else 0."
+        own = _value(paragraph, "pPr", "outlineLvl")
+        if own and own.isdecimal(): return int(own) + 1 if int(own) < 6 else 0
+        return self.levels.get(_value(paragraph, "pPr", "pStyle") or "", 0)
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00019
+def _parts(element: Any, wanted: str) -> Iterator[Any]:
+    "Rows of a table or cells of a row, those in content controls too."
+    for child in element:
+        if _local(child) == wanted:
+            yield child
+        elif _local(child) in _THROUGH:
+            yield from _parts(child, wanted)
+
+class _Word(_WordText):
+    "A Word file as blocks."
+    def blocks(self, element: Any) -> Iterator[_Block]:
+        "Headings, paragraphs and rows below an element, in order."
+        for child in element:
+            name = _local(child)
+            if name == "p":
+                yield from self.paragraph(child)
+            elif name == "tbl":
+                yield from self.table(child)
+            elif name == "AlternateContent":
+                yield from self.blocks(_choice(child))
+            elif name in _THROUGH:
+                yield from self.blocks(child)
+
+    def paragraph(self, paragraph: Any) -> Iterator[_Block]:
+        "A paragraph, and after it the text boxes and notes that hang on it."
+        boxes: list[Any] = []
+        text = "".join(self.pieces(paragraph, boxes)).replace("\xad", "").strip()
+        tight = _value(paragraph, "pPr", "numPr") is not None or "List" in (_value(paragraph, "pPr", "pStyle") or "")
+        if text:
+            yield _Block(text, self.level(paragraph), tight)
+        for box in boxes:
+            yield from self.blocks(box)
+
+    def table(self, table: Any) -> Iterator[_Block]:
+        "A row as a line of cells, equal and empty ones in their place; a frame around other things as these things."
+        for row in _parts(table, "tr"):
+            if _value(row, "trPr", "del") is not None: continue
+            cells = [(c, list(self.blocks(c))) for c in _parts(row, "tc")]
+            framed = len(cells) == 1 or any(b.level for _, held in cells for b in held)
+            if framed or any(_local(e) == "tbl" for c, _ in cells for e in c.iter()):
+                yield from (b for _, held in cells for b in held)
+                continue
+            texts = [" ".join(" ".join(b.text for b in held).split()) for c, held in cells]
+            texts[:0] = [""] * int(_value(row, "trPr", "gridBefore") or 0)
+            if any(texts):
+                yield _Block(" | ".join(texts), tight=True)
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f0001a
+def _style_levels(styles: Any) -> dict[str, int]:
+    "Style id → level of the headings, by name or outline, or by the style it is based on."
+    found: dict[str, int] = {}
+    based: dict[str, str] = {}
+    for style in styles:
+        key = _attribute(style, "styleId")
+        name = (_value(style, "name") or "").lower()
+        outline = _value(style, "pPr", "outlineLvl")
+        heading = re.fullmatch(r"heading ([1-6])", name)
+        if name == "title" or heading:
+            found[key] = int(heading[1]) if heading else 1
+        elif outline and outline.isdecimal():
+            found[key] = int(outline) + 1 if int(outline) < 6 else 0
+        based[key] = _value(style, "basedOn") or ""
+    for key in based:
+        known = next((k for k in _ancestors(key, based) if k in found), "")
+        if known:
+            found.setdefault(key, found[known])
+    return found
+
+def _ancestors(key: str, based: dict[str, str]) -> list[str]:
+    "A style and those that it is based on; a circle ends."
+    chain = [key]
+    while (key := based.get(key, "")) and key not in chain:
+        chain.append(key)
+    return chain
+
+def _related(part: Any, *kinds: str) -> Iterator[tuple[str, Any]]:
+    "The XML of the parts of a Word file that are of these kinds: footnotes, header …"
+    from lxml import etree
+    safe = etree.XMLParser(resolve_entities=False, no_network=True)
+    for key in sorted(part.rels):
+        kind = part.rels[key].reltype.rpartition("/")[2]
+        if kind in kinds and not part.rels[key].is_external:
+            yield kind, etree.fromstring(part.rels[key].target_part.blob, safe)
+
+def _word_notes(part: Any) -> dict[tuple[str, str], Any]:
+    "Footnotes and endnotes by kind and id."
+    return {(_local(note), value): note for _, root in _related(part, "footnotes", "endnotes") for note in root
+            for name, value in note.attrib.items() if name.rpartition("}")[2] == "id"}
 
 def parse_docx(
     raw: bytes,   # a Word file
 ) -> list[Section]: # by heading, in order
-    "Sections by the heading styles of a Word file."
+    "Sections by the heading styles of a Word file; headers and footers once, at the end."
     docx = _need("docx", "Word")
     try:
-        parts = list(docx.Document(io.BytesIO(raw)).iter_inner_content())
+        document = docx.Document(io.BytesIO(raw))
+        word = _Word(_style_levels(document.styles.element), _word_notes(document.part))
+        sections = _group(word.blocks(document.element.body))
+        edges = [b.text for _, root in _related(document.part, "header", "footer") for b in word.blocks(root)]
     except Exception as e:
         raise UserError(f"not a readable Word file: {type(e).__name__} {e}"[:160], "", "Save it again as .docx.") from e
-    rows = [_table_text(p) if hasattr(p, "rows") else (p.style.name or "" if p.style else "", p.text) for p in parts]
-    names = [(style, text) for style, text in rows if text.strip()]
-    found = [(re.fullmatch(r"Heading (\d)", n), n == "Title", t) for n, t in names]
-    return _group((int(m[1]) if m else int(title), t + "\n" * (not title)) for m, title, t in found)
+    edge = "\n".join(dict.fromkeys(edges))
+    return sections + ([Section("", edge)] if edge else [])
 
 # %% ../../nbs/1_data/04_documents.ipynb #71de64ca
 TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".txt": parse_text, ".md": parse_markdown, ".markdown": parse_markdown, ".rst": parse_rst,
-    ".html": parse_html, ".htm": parse_html, ".ipynb": parse_notebook}
+    ".html": parse_html, ".htm": parse_html, ".xhtml": parse_html, ".ipynb": parse_notebook}
 BINARY_PARSERS: dict[str, Callable[[bytes], list[Section]]] = {".pdf": parse_pdf, ".docx": parse_docx}
+READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS))    # endings of the files that are read
 
 def read_sections(
-    path: Path | str,          # a file of a known kind
+    path: Path | str,          # a file of a known kind, may be packed (.gz)
     encoding: str = "auto",    # of text files
 ) -> tuple[list[Section], str]:    # sections, encoding (empty for PDF and Word)
     "The sections of one file."
-    kind = Path(path).suffix.lower()
-    if kind in BINARY_PARSERS:
-        with open_bytes(path) as f:
-            return BINARY_PARSERS[kind](f.read(MAX_FILE)), ""
+    kind = file_kind(path)
+    if kind in BINARY_PARSERS: return BINARY_PARSERS[kind](_whole_file(path)), ""
     if kind not in TEXT_PARSERS:
-        raise UserError(f"unknown kind of file {kind}", str(path),
-                        f"Use one of {' '.join([*TEXT_PARSERS, *BINARY_PARSERS])}.")
+        raise UserError(f"unknown kind of file {kind}", shown_name(path),
+                        f"Use one of {' '.join(sorted(READ))}.")
     text, used = read_text(path, encoding)
     return TEXT_PARSERS[kind](text.replace("\r\n", "\n").replace("\r", "\n")), used
 
@@ -276,7 +899,24 @@ class Document:
     title: str = ""                          # of the whole document, may be empty
     heading: str = ""                        # of the section, may be empty
     document_id: str = ""                    # empty: made from the text
-    source: str = field(default="", compare=False)   # file and place, for messages
+    source: str = field(default="", compare=False)    # its file, as named below the folder that was read
+    headings: tuple[str, ...] = field(default=(), compare=False)   # from the outermost to its own
+    page: int = field(default=0, compare=False)       # of a PDF file, from 1; 0: there are no pages
+    cell: int = field(default=0, compare=False)       # of a notebook, from 1; 0: there are no cells
+    position: int = field(default=0, compare=False)   # among the passages, rows or lines of its file, from 1
+    part: int = field(default=1, compare=False)       # among the passages of its section, from 1
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        "What is known besides the text, as JSON can hold it; empty fields are left out."
+        known = {"source": self.source, "title": self.title, "heading": self.heading,
+                 "headings": list(self.headings), "page": self.page, "cell": self.cell, "position": self.position}
+        return {name: value for name, value in known.items() if value}
+
+    @property
+    def context(self) -> str:
+        "Title and headings above the text, each once: `Manual › Safety`."
+        return " › ".join(dict.fromkeys(name for name in (self.title, *self.headings) if name))
 
 ABBREVIATION = re.compile(r"(?:\b(?:[A-Z]|e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Prof|Fig|No|St|approx)\.)$")
 
@@ -285,7 +925,7 @@ def sentences(
 ) -> list[str]:  # its sentences, white space tidied
     "Split at sentence ends; a full stop after an initial or a common abbreviation is not one."
     out: list[str] = []
-    for piece in re.split(r"(?<=[.!?。！？])\s+|(?<=[。！？])", " ".join(text.split())):
+    for piece in re.split(r"(?<=[.!?。！？।॥])\s+|(?<=[。！？।॥])", " ".join(text.split())):
         if out and ABBREVIATION.search(out[-1]):
             out[-1] += " " + piece
         elif piece:
@@ -307,54 +947,100 @@ def estimate_tokens(
                for w in re.findall(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]", text))
 
 def token_counter(
-    tokenizer: Any = None,   # None: the estimate; a function of a text; or a transformers tokenizer
+    tokenizer: Any = None,   # None: the estimate; a function of a text; a tokenizer, or a model that has one
 ) -> Callable[[str], int]: # text → number of tokens
     "A function that counts tokens."
     if tokenizer is None: return estimate_tokens
+    if hasattr(tokenizer, "tokenizer"):
+        tokenizer = tokenizer.tokenizer
     if hasattr(tokenizer, "encode"):
-        return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+        return lambda text: len(tokenizer.encode(text, add_special_tokens=False, verbose=False))
     if not callable(tokenizer):
         raise UserError(f"{type(tokenizer).__name__} cannot count tokens", "tokenizer",
                         "Give a tokenizer or a function of a text.")
     return tokenizer
 
-def _cut_long(sentence: str, budget: int, count: Callable[[str], int]) -> Iterator[str]:
-    "A sentence longer than the budget, cut between words, and a word between letters."
-    if count(sentence) <= budget or len(sentence) < 2:
-        yield sentence
-        return
-    words = sentence.split()
-    half = len(sentence) // 2
-    middle = len(words) // 2
-    halves = [sentence[:half], sentence[half:]] if len(words) < 2 else [" ".join(words[:middle]),
-                                                                        " ".join(words[middle:])]
-    for part in halves:
-        yield from _cut_long(part, budget, count)
+# %% ../../nbs/1_data/04_documents.ipynb #d4f0001e
+_Piece = tuple[str, str]    # what stands before a piece of text, and the piece
+_ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？।॥])\s*")
 
+def _split(text: str, pattern: str | re.Pattern) -> list[_Piece]:
+    "A text cut where a pattern is found, nothing lost."
+    out: list[_Piece] = []
+    before = ""
+    end = 0
+    for found in re.finditer(pattern, text):
+        if found.start() > end:
+            out.append((before, text[end:found.start()]))
+        before = found[0]
+        end = found.end()
+    return out + [(before, text[end:])] * (end < len(text))
+
+def _sentences(text: str) -> Iterator[_Piece]:
+    "The sentences of a text with the white space before each; blank lines end one too."
+    for gap, paragraph in _split(text.strip(), r"\s*\n[ \t]*\n\s*(?=\S)|\s*\n(?=\n)"):
+        held: list[_Piece] = []
+        for before, sentence in _split(paragraph, _ENDS):
+            if held and ABBREVIATION.search(held[-1][1][-8:]):
+                held[-1] = (held[-1][0], held[-1][1] + before + sentence)
+            else:
+                held.append((before, sentence))
+        for i, (before, sentence) in enumerate(held):
+            yield _gap("\n\n" if gap and not i else before), sentence
+
+def _gap(space: str) -> str:
+    "White space between two pieces: line ends and the indentation after them stay, other runs are one space."
+    if "\n" in space: return re.sub(r"[^\S\n]*\n", "\n", space)
+    return " " if space else ""
+
+def _cut_long(piece: _Piece, budget: int, count: Callable[[str], int]) -> Iterator[_Piece]:
+    "A piece longer than the budget, cut between lines, else between words, else between letters."
+    before, text = piece
+    if len(text) < 2 or count(text) <= budget:
+        yield piece
+        return
+    parts = _split(text, r"\s*\n") if "\n" in text else _split(text, r"\s+")
+    middle = len(parts) // 2
+    if len(parts) < 2:
+        halves = [(before, text[:len(text) // 2]), ("", text[len(text) // 2:])]
+    else:
+        halves = [(before, _joined_pieces(parts[:middle])), (_gap(parts[middle][0]), _joined_pieces(parts[middle:]))]
+    for half in halves:
+        yield from _cut_long(half, budget, count)
+
+def _joined_pieces(pieces: Iterable[_Piece]) -> str:
+    "Pieces put together again."
+    text = "".join(before + piece for before, piece in pieces)
+    first = next(iter(pieces), ("", ""))[0]
+    return text[len(first):]
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f0001f
 def passages(
     text: str,                              # any text
     budget: int = 200,                      # tokens in a passage
     overlap: int = 20,                      # tokens repeated from the passage before
     count: Callable[[str], int] = estimate_tokens,   # tokens of a text
 ) -> list[str]:                             # in order
-    "Cut a text into passages of whole sentences."
+    "Cut a text into passages of whole sentences; lines of code, tables and lists stay lines."
     if budget < 1 or not 0 <= overlap < budget:
         raise UserError(f"a budget of {budget} tokens and an overlap of {overlap}", "passages",
                         "Give an overlap smaller than the budget.")
     out: list[str] = []
-    held: list[tuple[str, int]] = []
-    fresh = 0
-    for piece in (p for s in sentences(text) for p in _cut_long(s, budget, count)):
-        n = count(piece)
-        if held and sum(k for _, k in held) + n > budget:
+    held: deque[tuple[_Piece, int]] = deque()
+    fresh = 0     # pieces of the open passage that no passage has yet
+    total = 0     # tokens of the open passage
+    for piece in (p for s in _sentences(text) for p in _cut_long(s, budget, count)):
+        n = count(piece[1])
+        if held and total + n > budget:
             if fresh:
-                out.append(" ".join(p for p, _ in held))
-            while held and (sum(k for _, k in held) > overlap or sum(k for _, k in held) + n > budget):
-                held.pop(0)
+                out.append(_joined_pieces([p for p, _ in held]))
+            while held and (total > overlap or total + n > budget):
+                total -= held.popleft()[1]
             fresh = 0
         held.append((piece, n))
         fresh += 1
-    return out + [" ".join(p for p, _ in held)] * bool(fresh)
+        total += n
+    return out + [_joined_pieces([p for p, _ in held])] * bool(fresh)
 
 # %% ../../nbs/1_data/04_documents.ipynb #f5824028
 @dataclass(frozen=True)
@@ -383,65 +1069,142 @@ def section_documents(
     name: str,                         # of the file, for ids
     options: ReadOptions = ReadOptions(),   # noqa: B008
 ) -> list[Document]: # in reading order
-    "Passages of one file; the first of each section carries its heading, the first of the file its title."
-    title = next((s.heading for s in sections if s.level == 1), "")
+    "Passages of one file; each carries the title of the file, the headings above it and its place."
+    first = next((i for i, s in enumerate(sections) if s.level == 1), -1)
+    title = sections[first].heading if first >= 0 else ""
     count = token_counter(options.tokenizer)
     out: list[Document] = []
-    for section in sections:
-        heading = "" if section.heading == title else section.heading
-        for part in passages(section.text, options.max_tokens, options.overlap, count):
-            out.append(Document(part, title if heading or not out else "", heading, f"{name}#{len(out) + 1}", name))
-            heading = ""
-    return [d for d in out if not text_fault(d.text)]
+    for i, section in enumerate(sections):
+        heading = "" if i == first else section.heading
+        path = (*section.path, section.heading) if section.heading else section.path
+        room = _room(Document("", title, headings=path).context, options, count)
+        texts = passages(section.text, room, min(options.overlap, room - 1), count) or _bare(sections, i, first)
+        for part, text in enumerate(texts, 1):
+            number = len(out) + 1
+            out.append(Document(text, title, heading, f"{name}#{number}", name, path, section.page, section.cell,
+                                number, part))
+    return out or ([Document(title, "", "", f"{name}#1", name, position=1)] if title else [])
+
+def _room(context: str, options: ReadOptions, count: Callable[[str], int]) -> int:
+    "Tokens left for a passage beside the headings that are searched with it; half of the budget at least."
+    return max(options.max_tokens - (count(context) if context else 0), (options.max_tokens + 1) // 2, 1)
+
+def _bare(sections: list[Section], i: int, first: int) -> list[str]:
+    "The heading of a section without text as its passage, unless it is the title or stands above others."
+    heads = i + 1 < len(sections) and sections[i].heading in sections[i + 1].path
+    return [sections[i].heading] if sections[i].heading and i != first and not heads else []
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00020
+class _Tree:
+    "The files below a folder; each folder once, those behind links last."
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.files: dict[tuple[str, ...], Path] = {}    # by the parts of their names below the folder
+        self.faults: list[tuple[str, str]] = []         # what could not be opened, and why
+        self.real: list[tuple[str, ...]] = [()]         # folders to visit
+        self.linked: deque[tuple[str, ...]] = deque()   # folders behind links, visited last
+        self.seen: set[tuple[int, int]] = set()
+
+    def walk(self) -> None:
+        "Visit every folder once, whatever leads there."
+        while self.real or self.linked:
+            parts = self.real.pop() if self.real else self.linked.popleft()
+            try:
+                self.visit(parts)
+            except OSError as e:
+                self.faults.append((shown_name("/".join(parts)), f"cannot be opened: {e.strerror}"))
+        self.files = dict(sorted(self.files.items()))
+
+    def visit(self, parts: tuple[str, ...]) -> None:
+        "Sort the entries of one folder into files and folders; those that begin with a dot are left out."
+        place = self.folder.joinpath(*parts)
+        key = (place.stat().st_dev, place.stat().st_ino)
+        if key in self.seen: return
+        self.seen.add(key)
+        for entry in sorted(os.scandir(place), key=lambda e: e.name):
+            if not entry.name.startswith("."):
+                self.sort(entry, (*parts, entry.name))
+
+    def sort(self, entry: os.DirEntry, name: tuple[str, ...]) -> None:
+        "One entry of a folder."
+        if entry.is_dir(follow_symlinks=False):
+            self.real.append(name)
+        elif entry.is_dir():
+            self.linked.append(name)
+        elif entry.is_file():
+            self.files[name] = Path(entry.path)
+        elif entry.is_symlink():
+            self.faults.append((shown_name("/".join(name)), "is a link that leads nowhere"))
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00021
+def _unique_name(parts: tuple[str, ...], taken: set[str]) -> str:
+    "The name of a file as text; another number where two names look the same."
+    shown = shown_name("/".join(parts))
+    names = (shown if number == 1 else f"{shown}~{number}" for number in itertools.count(1))
+    name = next(n for n in names if n not in taken)
+    taken.add(name)
+    return name
 
 def read_folder(
-    folder: Path | str,                     # searched with all its folders
+    folder: Path | str,                     # searched with all its folders, those behind links too
     options: ReadOptions = ReadOptions(),   # noqa: B008
 ) -> FolderReading:
     "Every readable document below a folder, as passages."
-    folder = Path(folder)
+    folder = home_path(folder)
     if not folder.is_dir():
-        raise UserError("no such folder" if not folder.exists() else "not a folder", str(folder),
+        raise UserError("no such folder" if not folder.exists() else "not a folder", shown_name(folder),
                         "Give a folder, or a file with --documents.")
-    known = {*TEXT_PARSERS, *BINARY_PARSERS}
-    found = {p.relative_to(folder).parts: p for p in folder.rglob("*") if p.is_file()}
-    seen = [found[parts] for parts in sorted(found) if not any(x.startswith(".") for x in parts)]
-    paths = [p for p in seen if p.suffix.lower() in known]
-    others = Counter(p.suffix.lower() or "(no ending)" for p in seen if p.suffix.lower() not in known)
-    result = FolderReading(unread=dict(sorted(others.items())))
-    for path in progress(paths, "reading", unit="file"):
-        _add_file(result, path, path.relative_to(folder).as_posix(), options)
-    for name, reason in result.skipped:
-        logger.warning("skipped %s: %s", name, reason)
-    if others:
-        logger.warning("not read, being of other kinds: %s", ", ".join(f"{n} {k}" for k, n in result.unread.items()))
+    tree = _Tree(folder)
+    tree.walk()
+    known = {parts: path for parts, path in tree.files.items() if file_kind(path) in READ}
+    others = Counter(file_kind(shown_name(p.name)) or "(no ending)" for p in tree.files.values()
+                     if file_kind(p) not in READ)
+    result = FolderReading(skipped=tree.faults, unread=dict(sorted(others.items())))
+    taken: set[str] = set()
+    for parts, path in progress(known.items(), "reading", len(known), "file"):
+        _add_file(result, path, _unique_name(parts, taken), options)
+    _say_skipped(result)
     if not result.documents:
-        raise UserError(f"no readable document among {len(seen)} files", str(folder),
-                        f"Put {' '.join(sorted(known))} files there.")
+        raise UserError(f"no readable document among {len(tree.files)} files", shown_name(folder),
+                        f"Put {' '.join(sorted(READ))} files there.")
     return result
 
+def _say_skipped(result: FolderReading) -> None:
+    "Name what was not read."
+    for name, reason in result.skipped:
+        logger.warning("skipped %s: %s", name, reason)
+    if result.unread:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in result.unread.items())
+        logger.warning("not read, being of other kinds: %s", kinds)
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00022
 def read_file(
     path: Path | str,                       # a file of a kind that folders may hold
     options: ReadOptions = ReadOptions(),   # noqa: B008
 ) -> list[Document]: # its passages
     "One file as passages; `UserError` when it cannot be read."
+    path = home_path(path)
     result = FolderReading()
-    _add_file(result, Path(path), Path(path).name, options)
+    _add_file(result, path, shown_name(path.name), options)
     if result.skipped:
-        raise UserError(result.skipped[0][1], str(path))
+        raise UserError(result.skipped[0][1], shown_name(path))
     return result.documents
 
+UNREADABLE = (UserError, OSError, RecursionError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+
 def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions) -> None:
-    "Read one file into the result, or note why not."
+    "Read one file into the result, or note why not: one odd file never ends a folder."
     try:
         sections, used = read_sections(path, options.encoding)
-        documents = section_documents(sections, name, options)
+        documents = [(d, text_fault(d.text)) for d in section_documents(sections, name, options)]
         if not documents:
             raise UserError("holds no text")
-    except (UserError, OSError) as e:
-        result.skipped.append((name, str(e).replace(str(path), name)))
+    except UNREADABLE as e:
+        reason = str(e) if isinstance(e, (UserError, OSError)) else f"cannot be read: {type(e).__name__} {e}"[:160]
+        result.skipped.append((name, reason.replace(shown_name(path), name)))
         return
-    result.documents += documents
+    result.skipped += [(d.document_id, f"the passage {fault}") for d, fault in documents if fault]
+    result.documents += [d for d, fault in documents if not fault]
     result.files += 1
     if used:
         result.encodings[used] = result.encodings.get(used, 0) + 1
@@ -455,32 +1218,75 @@ def row_document(
     if isinstance(row, str):
         row = {"text": row}
     if not isinstance(row, dict) or "text" not in row:
-        raise UserError("no text in this row", where, "Name the column text (and title, if there is one).")
+        columns = ", ".join(map(str, row)) if isinstance(row, dict) else ""
+        what = f"its columns are {columns}"[:120] if columns else f"it is {type(row).__name__}"
+        raise UserError(f"no text in this row; {what}", where, "Name the column text (and title, if there is one).")
     fault = text_fault(row["text"])
     if fault:
         raise UserError(f"text {fault}", where, "Mend or remove this row.")
     title = row.get("title") if isinstance(row.get("title"), str) and not text_fault(row["title"]) else ""
     name = next((row[k] for k in ("id", "_id") if row.get(k) is not None), "")
-    return Document(row["text"], title or "", "", str(name), where)
+    if fault := character_fault(str(name)):
+        raise UserError(f"the id {fault}", where, "Mend or remove this row.")
+    return Document(row["text"], title or "", "", str(name))
 
+def row_documents(
+    path: Path | str,   # .json .jsonl .csv .tsv .parquet, packed or not
+) -> list[tuple[Document, Any]]: # each document and the row it was made from
+    "The documents of a file of rows; odd rows are left out, counted and named, unless all are odd."
+    name = shown_name(path)
+    is_table = file_format(path) in (".csv", ".tsv")
+    made: list[tuple[Document, Any]] = []
+    faults: list[UserError] = []
+    for number, row in iter_rows(path):
+        where = f"{name}, row {number}"
+        try:
+            document = row_document(row, where)
+            if is_table and (fault := cell_fault(document.text)):
+                raise UserError(f"text {fault}", where, "Mend it.")
+            made.append((replace(document, source=name, position=number), row))
+        except UserError as e:
+            faults.append(e)
+    _say_left_out(faults, len(made), name)
+    return made
+
+def _say_left_out(faults: list[UserError], usable: int, name: str) -> None:
+    "Count what was left out and name the first three; raise when nothing is left."
+    if faults and not usable:
+        raise faults[0]
+    if faults:
+        first = "; ".join(f"{e.where.rpartition(', ')[2]}: {e.what}" for e in faults[:3])
+        logger.warning("%d of %d documents of %s left out: %s%s", len(faults), len(faults) + usable, name, first,
+                       "; …" if len(faults) > 3 else "")
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00023
 def read_documents(
     path: Path | str,         # .txt: one document a line; or rows with a text
     encoding: str = "auto",   # of a .txt file
 ) -> list[Document]: # in file order
-    "Documents of one file; blank lines are skipped."
-    path = Path(path)
-    if path.suffix.lower() not in (".txt", ".text") and path.suffixes[-2:] != [".txt", ".gz"]:
-        if path.is_dir() or path.suffix.lower() in (*TEXT_PARSERS, *BINARY_PARSERS):
-            raise UserError("this is not one document a line", str(path), "Give its folder with --input_dir.")
-        if path.exists():
-            file_format(path)
-        return [row_document(row, f"{path}, row {n}") for n, row in iter_rows(path)]
-    text, _ = read_text(path, encoding)
-    documents = [Document(line.strip(), source=f"{path}, line {i}")
-                 for i, line in enumerate(text.splitlines(), 1) if line.strip()]
-    for d in documents:
-        if fault := text_fault(d.text):
-            raise UserError(f"the line {fault}", d.source, "Mend or remove this line.")
+    "Documents of one file; blank lines are skipped, odd rows and lines left out with a warning."
+    path = home_path(path)
+    kind = file_kind(path)
+    if path.is_dir() or (kind in READ and kind != ".txt"):
+        raise UserError("this is not one document a line", shown_name(path), "Give its folder with --input_dir.")
+    if kind in (".txt", ".text"): return _line_documents(path, encoding)
+    if path.exists():
+        file_format(path)
+    return [document for document, _ in row_documents(path)]
+
+def _line_documents(path: Path, encoding: str) -> list[Document]:
+    "One document a line; only \\n, \\r\\n and \\r end a line."
+    name = shown_name(path)
+    documents: list[Document] = []
+    faults: list[UserError] = []
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", read_text(path, encoding)[0]), 1):
+        text = line.strip()
+        if not text: continue
+        if fault := text_fault(text):
+            faults.append(UserError(f"the line {fault}", f"{name}, line {number}", "Mend or remove it."))
+        else:
+            documents.append(Document(text, source=name, position=number))
+    _say_left_out(faults, len(documents), name)
     if not documents:
-        raise UserError("no documents", str(path), "Write one document a line.")
+        raise UserError("no documents", name, "Write one document a line.")
     return documents

@@ -10,7 +10,10 @@ import gzip
 import hashlib
 import io
 import json
+import os
+import re
 import unicodedata
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,10 @@ from typing import Any
 from ..core import UserError, atomic_write
 
 # %% auto #0
-__all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'READERS', 'normalise_text', 'text_id', 'RowError', 'text_fault',
-           'character_fault', 'open_bytes', 'iter_lines', 'parse_json', 'iter_json_lines', 'read_whole_json',
-           'file_format', 'iter_rows', 'write_text', 'write_rows']
+__all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'GZIP_FAULTS', 'GZIP_MARK', 'UNCLOSED', 'READERS', 'normalise_text', 'text_id',
+           'exact_id', 'word_tokens', 'RowError', 'text_fault', 'cell_fault', 'character_fault', 'shown_name',
+           'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines', 'stream_lines', 'parse_json',
+           'iter_json_lines', 'read_whole_json', 'file_format', 'iter_rows', 'write_text', 'write_rows']
 
 # %% ../../nbs/1_data/01_files.ipynb #0b7dc53a
 MAX_TEXT = 1_000_000     # characters in one text; more is a mistake in the file, not a document
@@ -42,6 +46,39 @@ def text_id(
     "An id made from the text: equal after `normalise_text`, equal id."
     return hashlib.sha256(normalise_text(text).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
+def exact_id(
+    text: str,           # any text
+    source: str = "",    # the file it is from; the same text in two files then has two ids
+) -> str:                # 16 hex digits
+    "An id made from the text as it is: for documents of an index, where `US` and `us` are two."
+    whole = f"{source}\0{text}" if source else text
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+# %% ../../nbs/1_data/01_files.ipynb #a1f00002
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"    # vowel signs, no letters for `re`
+_RUN = re.compile(f"[{_UNSPACED}]+")
+_WORD = re.compile(f"[\\w{_MARKS}{_UNSPACED}]{{2,}}|[{_UNSPACED}]")
+
+def word_tokens(
+    text: str,        # any text
+) -> list[str]:       # in the order of the text, with repetitions
+    "Words of two letters or more in lower case; scripts without spaces as overlapping pairs of characters."
+    words = _WORD.findall(text.lower())
+    if text.isascii(): return words
+    return [piece for word in words for piece in _pieces(word)]
+
+def _pieces(word: str) -> list[str]:
+    "Runs of a script without spaces as pairs of characters, what stands between them whole."
+    out: list[str] = []
+    end = 0
+    for run in _RUN.finditer(word):
+        if run.start() > end:
+            out.append(word[end:run.start()])
+        out += [run[0][i:i + 2] for i in range(max(1, len(run[0]) - 1))]
+        end = run.end()
+    return out + [word[end:]] * (end < len(word))
+
 # %% ../../nbs/1_data/01_files.ipynb #fbe066a5
 EMPTY_CELLS = frozenset(("nan", "NaN", "None", "<NA>", "NaT"))
 
@@ -54,11 +91,17 @@ def text_fault(
     "Why a value cannot be used as a text."
     if text is None: return "is null"
     if not isinstance(text, str): return f"is not text but {type(text).__name__} {str(text)[:40]}"
-    bare = text.strip()
-    if not bare: return "is empty"
-    if bare in EMPTY_CELLS: return f"is the word {bare}, which is what an empty cell turns into"
+    if not text.strip(): return "is empty"
     if len(text) > MAX_TEXT: return f"has {len(text):,} characters, more than {MAX_TEXT:,}"
     return character_fault(text)
+
+def cell_fault(
+    text: Any,   # the value of a table's cell, or a text of a pair
+) -> str:        # what is wrong with it, empty when nothing is
+    "`text_fault`, and the words that programs write for an empty cell; in a list of documents they are texts."
+    bare = text.strip() if isinstance(text, str) else ""
+    if bare in EMPTY_CELLS: return f"is the word {bare}, which is what an empty cell turns into"
+    return text_fault(text)
 
 def character_fault(
     text: str,   # any text
@@ -73,16 +116,60 @@ def character_fault(
     return ""
 
 # %% ../../nbs/1_data/01_files.ipynb #def97648
+GZIP_FAULTS = (gzip.BadGzipFile, EOFError, zlib.error)
+GZIP_MARK = b"\x1f\x8b"
+
+def shown_name(
+    path: Path | str,   # a path as the system gives it
+) -> str:               # the same as text that can be printed
+    "A file name whose bytes are not UTF-8, with U+FFFD for what is not; any other name as it is."
+    return os.fsencode(path).decode("utf-8", "replace")
+
+def home_path(
+    path: Path | str,   # as a person types it
+) -> Path:              # the same; `~` is the home folder, unless a file or folder here is named so
+    "A path that a shell did not expand, as in `--documents=~/texts`."
+    path = Path(path)
+    return path if path.exists() or not path.parts[:1] or path.parts[0][0] != "~" else _expanded(path)
+
+def _expanded(path: Path) -> Path:
+    "The path below the home folder; as it is where there is no such home."
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
 def open_bytes(
-    path: Path | str,   # any file; `.gz` is unpacked on the fly
+    path: Path | str,   # any file; packed by gzip, whatever its name, it is unpacked on the fly
 ) -> io.BufferedIOBase: # the open file, for the caller to close
     "Open a file for reading, or say what to type when there is none."
-    path = Path(path)
+    path = home_path(path)
     if not path.is_file():
-        raise UserError("no such file" if not path.exists() else "not a file", str(path),
+        raise UserError("no such file" if not path.exists() else "not a file", shown_name(path),
                         "Check the path, or make the file with: ragcun prepare --help.")
-    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")   # type: ignore[return-value]
+    with open(path, "rb") as f:
+        packed = f.read(2) == GZIP_MARK or path.suffix.lower() == ".gz"
+    return gzip.open(path, "rb") if packed else open(path, "rb")   # type: ignore[return-value]
 
+def read_bytes(
+    path: Path | str,     # any file, may be packed by gzip
+    limit: int = -1,      # read no more than this many bytes; -1: all
+) -> bytes:               # its content
+    "The bytes of a file; a damaged gzip file is a `UserError`."
+    try:
+        with open_bytes(path) as f:
+            return f.read(limit)
+    except GZIP_FAULTS as e:
+        raise broken_gzip(path, e) from e
+
+def broken_gzip(
+    path: Path | str,   # the packed file
+    fault: Exception,   # what gzip said
+) -> UserError:         # to be raised
+    "What to say of a packed file that cannot be unpacked."
+    return UserError(f"broken gzip file: {fault}", shown_name(path), "Copy or download it again.")
+
+# %% ../../nbs/1_data/01_files.ipynb #a1f00004
 def iter_lines(
     path: Path | str,            # a text file, may be .gz
     max_line: int = MAX_LINE,    # bytes
@@ -95,23 +182,45 @@ def iter_lines(
             while raw := f.readline(max_line + 1):
                 number += 1
                 if len(raw) > max_line:
-                    raise UserError(f"a line is longer than {max_line:,} bytes", f"{path}, row {number}",
+                    raise UserError(f"a line is longer than {max_line:,} bytes", f"{shown_name(path)}, row {number}",
                                     "Split it into shorter texts.")
                 line = _decode(raw, path, number)
                 yield number, line if keep_ends else line.rstrip("\r\n")
-    except (gzip.BadGzipFile, EOFError) as e:
-        raise UserError(f"broken gzip file: {e}", str(path), "Copy or download it again.") from e
+    except GZIP_FAULTS as e:
+        raise broken_gzip(path, e) from e
 
 def _decode(raw: bytes, path: Path | str, number: int) -> str:
     "UTF-8, with the mark of the first line skipped, or an error that names the byte."
     if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError("the file is UTF-16", f"{path}, byte 0", f"Convert it: iconv -f utf-16 -t utf-8 {path}")
+        raise UserError("the file is UTF-16", f"{shown_name(path)}, byte 0",
+                        f"Convert it: iconv -f utf-16 -t utf-8 {shown_name(path)}")
     try:
         return raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as e:
         raise UserError(f"not UTF-8: byte 0x{raw[e.start]:02x} at position {e.start} of the row",
-                        f"{path}, row {number}",
-                        f"Convert it: iconv -f windows-1252 -t utf-8 {path}") from e
+                        f"{shown_name(path)}, row {number}",
+                        f"Convert it: iconv -f windows-1252 -t utf-8 {shown_name(path)}") from e
+
+# %% ../../nbs/1_data/01_files.ipynb #a1f00008
+def stream_lines(
+    stream: Any,                       # standard input or another open text stream; None: it is closed
+    name: str = "standard input",      # for messages
+) -> list[str]:                        # in order, without white space around them
+    "The lines of a stream that say something; a byte order mark is skipped."
+    if stream is None: return []
+    raw = stream.buffer.read() if hasattr(stream, "buffer") else stream.read().encode("utf-8", "surrogatepass")
+    lines = []
+    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError as e:
+            raise UserError(f"not UTF-8: byte 0x{line[e.start]:02x}", f"{name}, row {number}",
+                            "Convert it to UTF-8.") from e
+        if fault := character_fault(text):
+            raise UserError(f"the line {fault}", f"{name}, row {number}", "Mend this line.")
+        if text:
+            lines.append(text)
+    return lines
 
 # %% ../../nbs/1_data/01_files.ipynb #922cbdc2
 def parse_json(
@@ -139,41 +248,89 @@ def read_whole_json(
     path: Path | str,   # a .json or .json.gz file
 ) -> Any:               # its value
     "A JSON file, with any failure as one line."
-    try:
-        with open_bytes(path) as f:
-            raw = f.read()
-    except (gzip.BadGzipFile, EOFError) as e:
-        raise UserError(f"broken gzip file: {e}", str(path), "Copy or download it again.") from e
-    return parse_json(_decode(raw, path, 1), str(path))
+    return parse_json(_decode(read_bytes(path), path, 1), shown_name(path))
 
 def _iter_json(path: Path) -> Iterator[tuple[int, Any]]:
     "The rows of a JSON list."
     data = read_whole_json(path)
     if not isinstance(data, list):
-        raise UserError(f"the file holds a {type(data).__name__}, not a list of rows", str(path),
+        raise UserError(f"the file holds a {type(data).__name__}, not a list of rows", shown_name(path),
                         'Write [{"query": …, "positive": …}, …].')
     yield from enumerate(data, 1)
 
 def _separator(path: Path) -> str:
     "What separates the column names: a comma, or a semicolon or tab where there is no comma."
+    if file_format(path) == ".tsv": return "\t"
     header = next(iter_lines(path), (1, ""))[1]
     return next((c for c in ",;\t" if c in header), ",")
 
+def _column_names(header: list[str], path: Path) -> list[str]:
+    "The names of a table's columns, tidied; each once."
+    names = [name.strip() for name in header]
+    twice = next((name for i, name in enumerate(names) if name and name in names[:i]), "")
+    if twice:
+        raise UserError(f"two columns are named {twice}", f"{shown_name(path)}, row 1", "Rename one of them.")
+    return names
+
+UNCLOSED = "a quote is opened and never closed"
+
+def _is_unclosed(lines: list[str], delimiter: str) -> bool:
+    "Whether a quote in these lines of a table is never closed."
+    try:
+        list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error as e:
+        return "unexpected end of data" in str(e)
+    return False
+
+# %% ../../nbs/1_data/01_files.ipynb #a1f00005
+class _Lines:
+    "The lines of a file, and those read since `held` was emptied."
+    def __init__(self, path: Path):
+        self.path = path
+        self.held: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        for _, line in iter_lines(self.path, keep_ends=True):
+            self.held.append(line)
+            yield line
+
+def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    "Line number and cells of each record; a quote that is never closed is an error, not one long cell."
+    lines = _Lines(path)
+    reader = csv.reader(lines, delimiter=delimiter)
+    start = 1
+    last: list[str] = []
+    waiting: tuple[int, list[str]] | None = None    # the record before is passed on when the next one has come
+    try:
+        for cells in reader:
+            if waiting:
+                yield waiting
+            waiting = (start, cells)
+            start = reader.line_num + 1
+            last = list(lines.held)
+            lines.held.clear()
+    except csv.Error as e:
+        fault = UNCLOSED if "field limit" in str(e) else f"broken CSV: {e}"
+        raise UserError(fault, f"{shown_name(path)}, line {start}", "Mend this line.") from e
+    if waiting and _is_unclosed(last, delimiter):
+        raise UserError(UNCLOSED, f"{shown_name(path)}, line {waiting[0]}", "Mend this line.")
+    if waiting:
+        yield waiting
+
+# %% ../../nbs/1_data/01_files.ipynb #a1f00006
 def _iter_csv(path: Path) -> Iterator[tuple[int, Any]]:
     "A CSV or TSV file with a header."
     limit = csv.field_size_limit(MAX_LINE)
-    delimiter = "\t" if ".tsv" in path.suffixes else _separator(path)
     try:
-        reader = csv.reader((line for _, line in iter_lines(path, keep_ends=True)), delimiter=delimiter)
-        header = next(reader, [])
-        for number, cells in enumerate(reader, 2):
+        records = _csv_records(path, _separator(path))
+        header = _column_names(next(records, (1, []))[1], path)
+        for number, (line, cells) in enumerate(records, 2):
             if not cells: continue
             if len(cells) != len(header):
-                raise UserError(f"{len(cells)} cells under {len(header)} column names", f"{path}, row {number}",
+                raise UserError(f"{len(cells)} cells under {len(header)} column names",
+                                f"{shown_name(path)}, row {number}, line {line}",
                                 "Quote cells that hold the separator.")
             yield number, dict(zip(header, cells, strict=True))
-    except csv.Error as e:
-        raise UserError(f"broken CSV: {e}", f"{path}, line {reader.line_num}", "Mend this line.") from e
     finally:
         csv.field_size_limit(limit)
 
@@ -188,7 +345,7 @@ def _iter_parquet(path: Path) -> Iterator[tuple[int, Any]]:
                 for row in batch.to_pylist():
                     yield (number := number + 1), row
     except (pa.ArrowException, OSError) as e:
-        raise UserError(f"not a readable Parquet file: {str(e)[:120]}", str(path), "Write it again.") from e
+        raise UserError(f"not a readable Parquet file: {str(e)[:120]}", shown_name(path), "Write it again.") from e
 
 # %% ../../nbs/1_data/01_files.ipynb #b34d3928
 READERS = {".json": _iter_json, ".jsonl": iter_json_lines, ".ndjson": iter_json_lines,
@@ -201,7 +358,7 @@ def file_format(
     suffixes = [s.lower() for s in Path(path).suffixes if s.lower() != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     if kind not in READERS:
-        raise UserError(f"unknown format {kind or '(no suffix)'}", str(path),
+        raise UserError(f"unknown format {kind or '(no suffix)'}", shown_name(path),
                         f"Use one of {' '.join(READERS)} or a BEIR folder.")
     return kind
 
@@ -209,7 +366,7 @@ def iter_rows(
     path: Path | str,   # .json .jsonl .csv .tsv .parquet, all but the last may be .gz
 ) -> Iterator[tuple[int, Any]]:   # row number and mapping, not yet checked
     "Rows of any supported file, one at a time (a JSON list is read whole)."
-    path = Path(path)
+    path = home_path(path)
     if not path.is_file():
         open_bytes(path)
     yield from READERS[file_format(path)](path)

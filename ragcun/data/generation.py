@@ -26,7 +26,7 @@ from typing import Any
 
 from ..core import UserError, logger, progress
 from .documents import Document, as_document, sentences
-from .files import character_fault, normalise_text, text_fault
+from .files import cell_fault, character_fault, normalise_text, text_fault
 from .pairs import Pair, PairSet
 from .splitting import drop_near_duplicates
 
@@ -42,20 +42,21 @@ __all__ = ['Made', 'STRATEGIES', 'AUTO', 'MIN_POSITIVE', 'DEMO_PACKAGES', 'GETDO
 Made = tuple[str, str] | None    # query and positive, or nothing
 
 def heading_section(
-    doc: Document,        # with a heading, else no pair
+    doc: Document,        # the first passage of a section with a heading, else no pair
     rng: random.Random,   # not used
 ) -> Made:
     "The heading asks, its section answers; a heading of one or two words needs the title beside it."
-    if not doc.heading: return None
+    if not doc.heading or doc.part > 1: return None
     short = len(doc.heading.split()) < 3 and doc.title
     return f"{doc.title}: {doc.heading}" if short else doc.heading, doc.text
 
 def title_text(
-    doc: Document,        # with a title, else no pair
+    doc: Document,        # the first passage of a file or section with a title, else no pair
     rng: random.Random,   # not used
 ) -> Made:
     "The title asks, the text answers."
-    return (doc.title, doc.text) if doc.title else None
+    is_first = doc.part == 1 and (doc.heading or doc.position <= 1)
+    return (doc.title, doc.text) if doc.title and is_first else None
 
 def first_sentence(
     doc: Document,        # of two sentences or more, else no pair
@@ -117,7 +118,7 @@ def make_pair(
     positive = made[1]
     if normalise_text(query) in normalise_text(positive):
         positive = take_out(query, positive)
-    if len(positive) < MIN_POSITIVE or text_fault(query) or text_fault(positive) or len(query) < 3:
+    if len(positive) < MIN_POSITIVE or cell_fault(query) or cell_fault(positive) or len(query) < 3:
         return None
     if normalise_text(query) in normalise_text(positive): return None
     return Pair(query, positive, (), "", doc.document_id or "", strategy)

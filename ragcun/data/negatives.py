@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core import UserError, logger, progress
-from .files import normalise_text
+from .files import normalise_text, word_tokens
 from .pairs import PairSet
 from .splitting import shingles
 
@@ -92,18 +92,22 @@ def mine_bm25(
 ) -> PairSet:                    # the same rows with negatives added
     "Negatives that share the words of the question."
     import bm25s
+    from bm25s.stopwords import STOPWORDS_EN
+    stop = frozenset(STOPWORDS_EN)
     options, pool = _options(num_negatives, margin=margin, seed=seed), _Pool(pairs, extra)
-    tokens = bm25s.tokenize([*pool.texts, "placeholder"], stopwords="en", show_progress=False)
     index = bm25s.BM25()
-    index.index(tokens, show_progress=False)
+    index.index([_terms(text, stop) for text in [*pool.texts, "placeholder"]], show_progress=False)
 
     def ranked() -> Iterator[np.ndarray]:
         for row, pair in enumerate(progress(pairs, "bm25 negatives", unit="row")):
-            words = bm25s.tokenize(pair.query, stopwords="en", return_ids=False, show_progress=False)[0]
-            known = [w for w in words if w in index.vocab_dict]
+            known = [w for w in _terms(pair.query, stop) if w in index.vocab_dict]
             scores = index.get_scores(known)[:-1] if known else np.zeros(len(pool.texts), dtype=np.float32)
             yield _below(scores, pool.own[row], options)
     return _add(pairs, pool, ranked(), options)
+
+def _terms(text: str, stop: frozenset[str]) -> list[str]:
+    "The words of a text that say something."
+    return [w for w in word_tokens(text) if w not in stop]
 
 # %% ../../nbs/1_data/07_negatives.ipynb #fbe066a5
 SCORE_BYTES = 256_000_000

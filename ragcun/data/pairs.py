@@ -15,8 +15,8 @@ from typing import Any, overload
 
 from ..core import UserError, logger
 from .collections import RetrievalData, beir_place, load_beir, load_single
-from .files import (RowError, character_fault, file_format, iter_rows, normalise_text, read_whole_json,
-                               text_fault, text_id, write_rows)
+from .files import (RowError, cell_fault, character_fault, file_format, home_path, iter_rows,
+                               normalise_text, read_whole_json, text_id, write_rows)
 
 # %% auto #0
 __all__ = ['NEGATIVE', 'Pair', 'row_to_pair', 'check_pair', 'PairSet', 'pair_to_row', 'pairs_to_retrieval', 'retrieval_to_pairs',
@@ -76,7 +76,7 @@ def check_pair(
     "Raise if a text of the pair cannot be used."
     texts = [("query", pair.query), ("positive", pair.positive)] + [("negative", n) for n in pair.negatives]
     for name, text in texts:
-        fault = text_fault(text)
+        fault = cell_fault(text)
         if fault:
             raise RowError(f"{name} {fault}")
     if pair.negatives and normalise_text(pair.positive) in map(normalise_text, pair.negatives):
@@ -183,14 +183,15 @@ def retrieval_to_pairs(
 ) -> PairSet:              # one pair per relevant judgement
     "The relevant pairs of an evaluation set."
     return PairSet((Pair(data.queries[q], data.corpus[d], (), q, d)
-                    for q, found in data.qrels.items() for d, g in found.items() if g > 0), data.name)
+                    for q, found in data.qrels.items() for d, g in found.items() if g > 0 and d in data.corpus),
+                   data.name)
 
 def load_retrieval(
     path: Path | str,           # BEIR folder or a file of its qrels/, single evaluation file, or any file of pairs
     split_name: str = "test",   # of a BEIR folder
 ) -> RetrievalData:
     "Read data for evaluation."
-    path = Path(path)
+    path = home_path(path)
     if place := beir_place(path, split_name): return load_beir(*place)
     if path.is_file() and file_format(path) == ".json":
         data = read_whole_json(path)
@@ -200,7 +201,7 @@ def load_retrieval(
 # %% ../../nbs/1_data/03_pairs.ipynb #ca5c0c20
 def _rows_of(path: Path | str, split_name: str) -> Iterator[tuple[int, Any]]:
     "Rows of a file, of a BEIR split, or the relevant pairs of the single evaluation file."
-    path = Path(path)
+    path = home_path(path)
     if place := beir_place(path, split_name):
         yield from enumerate(retrieval_to_pairs(load_beir(*place, only_judged=True)), 1)
     elif path.is_file() and file_format(path) == ".json":

@@ -23,8 +23,8 @@ import numpy as np
 
 from ..core import UserError, logger, progress, write_json
 from .collections import RetrievalData, save_retrieval
-from .documents import Document, ReadOptions, read_documents, read_folder
-from .files import READERS, file_format, iter_rows, normalise_text, text_id
+from .documents import Document, ReadOptions, read_documents, read_folder, token_counter
+from .files import READERS, file_format, home_path, iter_rows, normalise_text, text_id
 from .generation import check_strategy, generate_pairs
 from .pairs import Pair, PairSet, iter_numbered, pair_to_row, pairs_to_retrieval, save_pairs
 from .quality import DataReport, Tally, make_report, plot_lengths, table
@@ -239,7 +239,7 @@ def check_config(
     if given[0] in ("documents", "input_dir") and not config.generate_pairs:
         raise UserError("documents have no questions yet", f"--{given[0]} {value}",
                         f"Type: ragcun prepare --{given[0]} {value} --generate_pairs --output train.json")
-    if given[0] != "python_packages" and not Path(value).exists():
+    if given[0] != "python_packages" and not home_path(value).exists():
         raise UserError("no such file or folder", f"--{given[0]} {value}", "Check the path.")
     if not config.output and not config.output_dir:
         raise UserError("nowhere to write", "prepare",
@@ -302,12 +302,13 @@ def _first_row(path: str) -> dict:
 def open_source(
     config: PrepareConfig,   # checked
     kind: str,               # which input is given
+    tokenizer: Any = None,   # of the base that will read the passages; None: tokens are estimated
 ) -> Source:
     "Read documents and make pairs from them, or point to the pairs."
     if kind == "documents":
         return _generated(config, read_documents(str(config.documents)), kind=kind)
     if kind == "input_dir":
-        found = read_folder(str(config.input_dir), ReadOptions(config.max_tokens, config.overlap))
+        found = read_folder(str(config.input_dir), ReadOptions(config.max_tokens, config.overlap, tokenizer))
         others = [(f"{n} {kind}", "of a kind that is not read") for kind, n in found.unread.items()]
         return _generated(config, found.documents, kind=kind, skipped=found.skipped + others, encodings=found.encodings)
     if kind == "python_packages":
@@ -317,7 +318,7 @@ def open_source(
             names = [n.strip() for n in names.split(",")]
         packages = python_package_pairs(list(names), config.num_pairs or 4000, config.seed)
         return Source(lambda: packages, kind, documents=len(packages), made=len(packages))
-    path = str(config.csv_file or config.input)
+    path = str(home_path(config.csv_file or config.input or ""))
     if config.generate_pairs and not Path(path).is_dir() and "query" not in _first_row(path):
         return _generated(config, read_documents(path), kind=kind)
     return Source(lambda: path, kind)
@@ -377,10 +378,11 @@ def _id_bytes(key: str) -> bytes:
 def scan_source(
     source: Source,          # to be read
     config: PrepareConfig,   # checked
+    tokenizer: Any = None,   # of the base that will read the texts; None: tokens are estimated
 ) -> Scan:
     "Read every row once; keep counts and hashes."
     where = str(config.csv_file or config.input or source.kind)
-    tally = Tally(config.token_limit)
+    tally = Tally(config.token_limit, token_counter(tokenizer))
     faults = _Faults(config.on_fault == "stop", where)
     ids = {"query": bytearray(), "document": bytearray()}
     for p in progress(_usable(source, config, faults), "checking", unit="row"):
@@ -503,11 +505,12 @@ def _suffix(output: Path) -> str:
 
 def prepare(
     config: PrepareConfig,   # what to do
+    tokenizer: Any = None,   # of the base that will read the texts; None: tokens are estimated
 ) -> PrepareReport:          # also written as prepare_report.json
     "Read, check, deduplicate, split and write; `UserError` says what to type instead."
     kind, output, folder = check_config(config)
-    source = open_source(config, kind)
-    scan = scan_source(source, config)
+    source = open_source(config, kind, tokenizer)
+    scan = scan_source(source, config, tokenizer)
     plan, near = plan_source(source, config, scan)
     strategies: dict[str, int] = {}
     with staging(folder) as tmp:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -44,8 +44,10 @@ class Tally:
     def __init__(
         self,
         token_limit: int = 256,   # tokens that the model reads
+        count: Callable[[str], int] = estimate_tokens,   # tokens of a text
     ):
         self.token_limit = token_limit
+        self.count = count
         self.rows = 0
         self.every = 1
         self.query_keys = bytearray()
@@ -70,7 +72,7 @@ class Tally:
     def _keep(self, pair: Pair) -> None:
         "Add a row to the sample; when it is full, keep every second and take half as many from now on."
         texts = pair.query, pair.positive
-        counts: list[int] = [*map(len, texts), *map(estimate_tokens, texts)]
+        counts: list[int] = [*map(len, texts), *map(self.count, texts)]
         self.sample.append((self.rows, *counts, script_of(pair.positive)))    # type: ignore[arg-type]
         if len(self.sample) >= 2 * SAMPLE:
             self.sample = self.sample[::2]
@@ -81,7 +83,7 @@ class Tally:
         keep: np.ndarray,   # [rows] bool
     ) -> Tally:             # a tally of the kept rows
         "What would have been counted without the other rows."
-        out = Tally(self.token_limit)
+        out = Tally(self.token_limit, self.count)
         out.rows = int(keep.sum())
         out.every = self.every
         queries, documents = self.keys

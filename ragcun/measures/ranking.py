@@ -287,16 +287,15 @@ class Ranking:
 def check_collection(
     data: Any,  # corpus, queries, qrels
 ) -> None:
-    "Refuse an empty corpus, no judgements, and judgements of unknown ids."
+    "Refuse an empty corpus, no judgements, unknown queries; a judged document that is absent counts as not found."
     if not len(data.corpus):
         raise UserError("the corpus is empty", getattr(data, "name", ""), "Give at least one document")
     _judged(data.qrels)
-    for q, grades in data.qrels.items():
+    for q in data.qrels:
         if q not in data.queries:
             raise UserError("the judgements name an unknown query", f"query {q}", "Add its text")
-        unknown = next((d for d in grades if d not in data.corpus), None)
-        if unknown is not None:
-            raise UserError(f"the judgements name the unknown document {unknown}", f"query {q}", "Add its text")
+    if not any(d in data.corpus for grades in data.qrels.values() for d in grades):
+        raise UserError("the corpus holds no judged document", getattr(data, "name", ""), "Compare the ids")
 
 def _check_rows(data: Any, u: np.ndarray, v: np.ndarray) -> None:
     "One vector for each text."
@@ -380,8 +379,9 @@ def counted_ndcg(
     for start in range(0, len(judged), 256):
         some = judged[start:start + 256]
         for s, (_, grades) in zip(u[[rows[q] for q, _ in some]] @ v.T - half, some, strict=True):
-            good = sorted(((g, place[d]) for d, g in grades.items() if g > 0), reverse=True)
-            ranks = [np.count_nonzero(s > s[d]) + np.count_nonzero(ids[s == s[d]] > ids[d]) for _, d in good]
+            good = sorted(((g, place.get(d, -1)) for d, g in grades.items() if g > 0), reverse=True)
+            ranks = [np.count_nonzero(s > s[d]) + np.count_nonzero(ids[s == s[d]] > ids[d]) if d >= 0 else k
+                     for _, d in good]
             gain = sum(g * discount[r] for (g, _), r in zip(good, ranks, strict=True) if r < k)
             out.append(gain / (discount[:len(good)] @ [g for g, _ in good[:k]]) if good else 0.)
     return np.array(out)

@@ -6,11 +6,14 @@ from .stores import LanceStore, MemoryStore, read_manifest
 from .quantization import QuantizedStore, Quantizer, fit_quantizer
 from .index import DocumentIndex
 from .retriever import GaussianRetriever, encode_shards, index_corpus, read_shards
-from .words import HybridRetriever, reciprocal_rank_fusion
+from .filters import Filter, as_filter
+from .joint import PRIOR, Background, JointNull, JointWeights
+from .words import Question, Tokenizer, WordCounts, reciprocal_rank_fusion
 
 __all__ = [
-    "AnswerRule", "DocumentIndex", "EmpiricalNull", "GaussianNull", "GaussianRetriever", "Hit", "HybridRetriever",
-    "LanceStore", "MemoryStore", "QuantizedStore", "Quantizer", "RemotePath", "SearchResult", "as_place", "e_value",
+    "AnswerRule", "Background", "DocumentIndex", "EmpiricalNull", "Filter", "GaussianNull", "GaussianRetriever",
+    "Hit", "JointNull", "JointWeights", "LanceStore", "MemoryStore", "PRIOR", "QuantizedStore", "Quantizer",
+    "Question", "RemotePath", "SearchResult", "Tokenizer", "WordCounts", "as_filter", "as_place", "e_value",
     "encode_shards", "fit_answer_rule", "fit_null", "fit_quantizer", "index_corpus", "read_manifest", "read_shards",
     "reciprocal_rank_fusion", "theoretical_null",
 ]

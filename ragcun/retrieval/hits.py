@@ -5,9 +5,11 @@
 # %% ../../nbs/7_retrieval/02_hits.ipynb #imports0
 from __future__ import annotations
 
+import hashlib
 import html
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, overload
 
@@ -15,11 +17,13 @@ import numpy as np
 
 from ..core import UserError
 from ..data.files import text_fault, text_id
+from .filters import Filter
 from .null import posterior
+from .words import Question, WordCounts
 
 # %% auto #0
-__all__ = ['Hit', 'SearchResult', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry', 'as_entry', 'iter_entries', 'in_blocks',
-           'filter_function']
+__all__ = ['Hit', 'SearchResult', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry', 'context_of', 'as_entry', 'iter_entries',
+           'in_blocks']
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62840281
 @dataclass(frozen=True)
@@ -28,23 +32,30 @@ class Hit:
     id: str              # of the document
     text: str            # of the document, whole
     evidence: float      # calibrated a + τE, nats
-    p_value: float       # P(an unrelated document has at least this evidence | query)
-    e_value: float       # expected number of such documents in the index
+    p_value: float       # P(an unrelated document has at least this evidence | query); NaN for words weighted otherwise
+    e_value: float       # expected number of such documents in the index; likewise
     distance: float      # ‖u − v‖, not squared
     metadata: dict[str, Any] = field(default_factory=dict)  # as it was added with the document
-    raw_evidence: float = 0.  # E, nats
+    raw_evidence: float = 0.  # E of the vectors alone, nats
+    dense: float = 0.    # nats of meaning
+    words: float = 0.    # nats of words
+    constant: float = 0. # nats; dense + words + constant = evidence
 
     def __repr__(self) -> str:
         text = " ".join(self.text.split())
         short = text[:70] + "…" if len(text) > 70 else text
         return f"{self.evidence:+7.2f} nats  E-value {self.e_value:8.2g}  {self.id}  {short}"
 
+def _plain_number(value: Any) -> Any:
+    "JSON has no NaN: null there."
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
 @dataclass(frozen=True)
 class SearchResult(Sequence):  # type: ignore[type-arg]
     "Hits of one query, best first, and whether they amount to an answer."
     query: str           # as it was asked
     hits: list[Hit]      # best first, at most k
-    answered: bool       # the answer value is within the limit
+    answered: bool | None  # the answer value is within the limit; None for words weighted otherwise
     documents: int       # number searched
     limit: float         # that decided
     value: float | None = None  # compared with the limit; None: the smallest E-value was
@@ -62,10 +73,9 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
 
     def to_json(self) -> dict[str, Any]: # {"query", "hits", "answered"}, and "chance" where it was measured
         "Plain values, as `ragcun search --json` prints them."
-        keys = ("id", "text", "evidence", "p_value", "e_value", "distance", "metadata")
-        out = {"query": self.query, "hits": [{k: getattr(h, k) for k in keys} for h in self.hits],
-               "answered": self.answered}
-        return out if self.chance is None else out | {"chance": self.chance}
+        keys = ("id", "text", "evidence", "dense", "words", "constant", "p_value", "e_value", "distance", "metadata")
+        hits = [{k: _plain_number(getattr(h, k)) for k in keys} for h in self.hits]
+        return {"query": self.query, "hits": hits, "answered": self.answered, "chance": self.chance}
 
     def posterior(self,
         prior: float | None = None, # probability that a given document answers; 1/N (one expected answer) by default
@@ -75,6 +85,7 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
         return [float(posterior(h.evidence, prior)) for h in self.hits]
 
     def _verdict(self) -> str:
+        if self.answered is None: return "no verdict: words are weighted otherwise than the limit"
         if self.chance is not None:
             return (f"{'answered' if self.answered else 'no answer'}: "
                     f"{self.chance:.2g} of questions without an answer find as good a hit")
@@ -103,6 +114,7 @@ class Batch:
     texts: list[str]                # n, in the order of ids
     metadata: list[dict[str, Any]]  # n, in the order of ids
     v: np.ndarray                   # [n, d] float32
+    words: list[str] | None = None  # n, the words of each joined by spaces; None where the store keeps none
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -113,7 +125,8 @@ class Batch:
         "The documents at these positions."
         def pick(a):
             return [a[i] for i in keep]
-        return Batch(pick(self.ids), pick(self.texts), pick(self.metadata), self.v[list(keep)])
+        words = None if self.words is None else pick(self.words)
+        return Batch(pick(self.ids), pick(self.texts), pick(self.metadata), self.v[list(keep)], words)
 
 @dataclass(frozen=True)
 class Found:
@@ -124,6 +137,7 @@ class Found:
     text: str       # of the document, whole
     metadata: dict[str, Any]  # as it was added
     v: np.ndarray   # [d] float32
+    words: str | None = None  # joined by spaces; None where the store keeps none
 
 class Store(Protocol):
     "What a store can do."
@@ -151,7 +165,23 @@ class Store(Protocol):
         u: np.ndarray,       # [n, d] query vectors
         k: int,              # documents a query
         exact: bool = False, # leave an approximate index aside
+        where: Filter | None = None, # which documents may be found
     ) -> list[list[Found]]: ... # of each query, nearest first
+
+    def search_words(self,
+        asked: Question,     # the words of a question
+        k: int,              # documents
+        where: Filter | None = None, # which documents may be found
+    ) -> list[Found]: ... # those that hold most of the question, their distance not known (NaN)
+
+    def word_counts(self) -> WordCounts | None: ... # of all documents; None where the store keeps no words
+    def last_row(self) -> int: ... # grows with every document that comes
+    def added_since(self,
+        row: int,            # a last row of before
+    ) -> int: ... # documents that have come since
+    def select(self,
+        where: Filter,       # of metadata
+    ) -> list[str]: ... # ids of the documents that pass
 
     def sample(self,
         n: int,        # documents, at most
@@ -176,13 +206,29 @@ def dump_metadata(
 @dataclass(frozen=True)
 class Entry:
     "A text with an id and metadata."
-    id: str                   # given, or made from the text
+    id: str                   # given, or made from text and source
     text: str                 # with its title, where it has one
     metadata: dict[str, Any]  # may be empty
+    title: str = ""           # counts once more among the words
+    context: str = ""         # title and headings that the text stands under: embedded and searched with it
+
+    @property
+    def searched(self) -> str: # what is embedded
+        "The text under its headings."
+        return f"{self.context}\n{self.text}" if self.context else self.text
+
+def context_of(
+    metadata: Mapping[str, Any], # of a passage, as `read_folder` makes it
+) -> str: # title and headings, each once; empty without
+    "Where a passage stands in its document."
+    headings = metadata.get("headings") or []
+    parts = [metadata.get("title"), *(headings if isinstance(headings, (list, tuple)) else [headings])]
+    return " › ".join(dict.fromkeys(str(p) for p in parts if p))
 
 def as_entry(
     item: Any,  # a string, a (id, text) pair, or a dict with "text" and maybe "id" or "_id", "title", "metadata", more
     number: int = 0, # its position, for the message
+    id_rule: str = "source", # an id that nobody gave is made from text and "source", or from the "text" as 0.1.0 did
 ) -> Entry: # with an id
     "One document from what a user has; further keys of a dict become metadata."
     where = f"document {number}"
@@ -197,18 +243,26 @@ def as_entry(
     fault = text_fault(text)
     if fault:
         raise UserError(f"the text {fault}", where, "Give every document a text")
-    text = f"{title} {text}" if title else text
+    if title and not text.startswith(str(title)):  # a BEIR text holds its title already
+        text = f"{title} {text}"
     name = item.get("id", item.get("_id"))
-    name = text_id(text) if name is None else str(name)
     metadata = item.get("metadata") or {}
     if not isinstance(metadata, Mapping):
         raise UserError(f"metadata is a {type(metadata).__name__}, not a dict", where, "Use names and values")
     metadata = {**metadata, **rest}
     dump_metadata(metadata)
-    return Entry(name, text, metadata)
+    name = _made_id(text, metadata, id_rule) if name is None else str(name)
+    return Entry(name, text, metadata, str(title), "" if title else context_of(metadata))
+
+def _made_id(text: str, metadata: Mapping[str, Any], id_rule: str) -> str:
+    "An id for a document that has none: the same text from two sources keeps both, and case or a full stop counts."
+    if id_rule == "text": return text_id(text)
+    source = str(metadata.get("source") or "")
+    return hashlib.sha256(f"{source}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 def iter_entries(
     documents: Any, # iterable of what `as_entry` takes, or a mapping id → text
+    id_rule: str = "source", # of ids that nobody gave, as for `as_entry`
 ) -> Iterator[Entry]: # without repetitions
     "Stream documents; the same id with another text is a `UserError`."
     if isinstance(documents, (str, bytes, Entry)) or (isinstance(documents, Mapping)
@@ -216,7 +270,7 @@ def iter_entries(
         raise UserError("one document was given where a list is wanted", "add", "Write add([document])")
     seen: dict[str, int] = {}
     for number, item in enumerate(documents.items() if isinstance(documents, Mapping) else documents, 1):
-        d = as_entry(item, number)
+        d = as_entry(item, number, id_rule)
         if d.id not in seen:
             yield d
         elif seen[d.id] != hash(d.text):
@@ -238,12 +292,3 @@ def in_blocks(
             block = []
     if block:
         yield block
-
-def filter_function(
-    wanted: Any, # dict of metadata that must match, or a function of the metadata
-) -> Callable[[Found], bool]: # True where a document passes
-    "A filter as a function; `UserError` for anything else."
-    if callable(wanted): return lambda f: bool(wanted(f.metadata))
-    if not isinstance(wanted, Mapping):
-        raise UserError("a filter is a dict of metadata or a function of it", "filter", "Write filter={'lang': 'en'}")
-    return lambda f: all(f.metadata.get(k) == v for k, v in wanted.items())

@@ -410,7 +410,7 @@ class HeldOut:
         "Which query and which document belong together."
         place = {d: i for i, d in enumerate(self.data.corpus)}
         return np.array([(i, place[d]) for i, q in enumerate(self.data.queries)
-                         for d, g in self.data.qrels[q].items() if g > 0])
+                         for d, g in self.data.qrels[q].items() if g > 0 and d in place])
 
     def fit_of(self,
         zq: np.ndarray, # [queries, d]

@@ -14,7 +14,7 @@ from ..losses.contrastive import CRITICS
 from ..losses.total import LossWeights
 
 # %% auto #0
-__all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'TrainConfig', 'check_config', 'resolve_defaults']
+__all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'TrainConfig', 'check_training', 'resolve_defaults']
 
 # %% ../../nbs/4_training/03_config.ipynb #62840281
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TrainConfig:
     seed: int = 42                             # Of everything random
 
     def __post_init__(self) -> None:
-        check_config(self)
+        check_training(self)
 
     @property
     def weights(self) -> LossWeights: # Weights of the loss
@@ -108,7 +108,7 @@ def _check_ranges(c: TrainConfig) -> None:
                 raise UserError(f"{name} {value} {fault}", f"--{name}", todo)
 
 # %% ../../nbs/4_training/03_config.ipynb #confchk2
-def check_config(
+def check_training(
     c: TrainConfig, # As given
 ) -> None:
     "`UserError` for anything that is out of range, unknown, or without effect."

@@ -176,7 +176,7 @@ def limit_corpus(
 ) -> RetrievalData: # The same queries and judgements over a smaller corpus
     "Keep all relevant documents and a random choice of the others."
     if len(data.corpus) <= most: return data
-    relevant = {d for grades in data.qrels.values() for d in grades}
+    relevant = {d for grades in data.qrels.values() for d in grades if d in data.corpus}
     others = [d for d in data.corpus if d not in relevant]
     picked = np.random.default_rng(seed).permutation(len(others))[:max(0, most - len(relevant))]
     keep = relevant | {others[i] for i in picked}
@@ -209,7 +209,7 @@ class Validation:
         self.held: HeldOut | None = encode_held_out(model, self.data) if self.frozen else None
         place = {d: i for i, d in enumerate(self.data.corpus)}
         pairs = [(i, place[d]) for i, q in enumerate(self.data.queries)
-                 for d, g in self.data.qrels.get(q, {}).items() if g > 0]
+                 for d, g in self.data.qrels.get(q, {}).items() if g > 0 and d in place]
         self.pairs = np.array(pairs[:512])
         self.known = KnownPositives([q for q, _ in pairs], [d for _, d in pairs])
 

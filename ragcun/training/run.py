@@ -241,6 +241,7 @@ def against_whole_base(
 def kept_row(
     chosen: Candidate, # What is kept
     step: int, # Optimiser steps taken
+    epoch: int, # Epochs completed
 ) -> dict[str, Any]: # A row of metrics.jsonl
     "Quality and isotropy of the kept model on the validation set."
     scores = chosen.scores()
@@ -249,7 +250,7 @@ def kept_row(
                             chosen.model.project(chosen.held.x, "document"))
     found = {"ndcg@10": float(scores["ndcg@10"].mean()), "pos_dist": health["pos_dist"],
              "embedding_std": health["embedding_std"], **isotropy}
-    return {"kind": "kept", "step": step, "model": chosen.name, **{f"val_{k}": v for k, v in found.items()}}
+    return {"kind": "kept", "step": step, "epoch": epoch, "model": chosen.name, **{f"val_{k}": v for k, v in found.items()}}
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69
 def fit(
@@ -282,7 +283,7 @@ def fit(
     kept, table = candidate_report(candidates, [1] if few and form["ahead"] else [])
     chosen = candidates[kept]
     if learner:
-        learner.log(kept_row(chosen, learner.at.step))
+        learner.log(kept_row(chosen, learner.at.step, learner.at.epoch))
     whole = against_whole_base(chosen, held)
     if source != "given" and kept < 2:
         chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)

@@ -181,7 +181,7 @@ def test_beir(hub, tmp_path, layout):
 def test_broken_beir_leaves_nothing(hub, tmp_path):
     hub.files = beir_files("jsonl")
     hub.files["qrels/test.jsonl"] = b'{"query-id": "q1", "corpus-id": "d77", "score": 1}\n'
-    assert "unknown document d77" in fetch(hub, tmp_path, "beir:scidocs", str(tmp_path/"b"), ok=False)
+    assert "no judged document is known, d77" in fetch(hub, tmp_path, "beir:scidocs", str(tmp_path/"b"), ok=False)
     assert not list((tmp_path/"b").iterdir())
 
 

@@ -249,11 +249,12 @@ def test_notes_count_queries_deeper_than_the_ranking():
 
 
 ODD = {  # name: (what is changed in a good BEIR folder, words of the answer)
-       "empty corpus": (lambda f: (f / "corpus.jsonl").write_text(""), "unknown document"),
+       "empty corpus": (lambda f: (f / "corpus.jsonl").write_text(""), "no judged document"),
        "unknown document": (lambda f: (f / "qrels" / "test.tsv")
-                            .write_text("query-id\tcorpus-id\tscore\nq1\tnowhere\t1\n"), "unknown document nowhere"),
+                            .write_text("query-id\tcorpus-id\tscore\nq1\tnowhere\t1\n"),
+                            "no judged document is known, nowhere for example"),
        "unknown query": (lambda f: (f / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nnobody\td1\t1\n"),
-                         "unknown query nobody"),
+                         "no judged query is known, nobody for example"),
        "missing split": (lambda f: (f / "qrels" / "test.tsv").rename(f / "qrels" / "dev.tsv"), "no split test"),
        "no judgements": (lambda f: (f / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n"),
                          "no judgements"),
@@ -323,7 +324,7 @@ def test_ids_that_a_run_file_cannot_hold_are_refused_before_encoding(tiny, tmp_p
     (lambda d: RetrievalData({}, d.queries, d.qrels), "corpus is empty"),
     (lambda d: RetrievalData(d.corpus, d.queries, {}), "no relevance judgements"),
     (lambda d: RetrievalData(d.corpus, d.queries, {**d.qrels, "nobody": {"0": 1}}), "unknown query"),
-    (lambda d: RetrievalData(d.corpus, d.queries, {q: {"nothing": 1} for q in d.qrels}), "unknown document nothing")])
+    (lambda d: RetrievalData(d.corpus, d.queries, {q: {"nothing": 1} for q in d.qrels}), "no judged document")])
 def test_bad_data_is_refused_before_encoding(tiny, change, words):
     class Fails:
         def __getattr__(self, name):

@@ -167,7 +167,7 @@ BAD = {
     "top_k": (lambda u, v, d: top_k(u, v, -1), "at least 1"),
     "metric": (lambda u, v, d: top_k(u, v, 1, "cosine"), "unknown metric"),
     "unknown document": (lambda u, v, d: evaluate_vectors(u, v, RetrievalData(d.corpus, d.queries, {"q0": {"x": 1}})),
-                         "unknown document x"),
+                         "no judged document"),
     "unknown query": (lambda u, v, d: evaluate_vectors(u, v, RetrievalData(d.corpus, d.queries, {"x": {"d0": 1}})),
                       "unknown query"),
     "rows": (lambda u, v, d: evaluate_vectors(u[:2], v, d), "2 query vectors for 6 texts"),
