@@ -157,7 +157,7 @@ def isotropy_row(
     row = {}
     for name, z in (("", x[:most]), ("query_", q[:most])):
         if len(z) > 3:
-            row[f"{name}sigreg_relative"] = sigreg_relative(torch.as_tensor(z), n_slices=128)
+            row[f"{name}sigreg_relative"] = sigreg_relative(torch.as_tensor(z))
             row[f"{name}participation_ratio"] = participation_ratio(z)
     return row
 
