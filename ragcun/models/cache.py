@@ -43,14 +43,11 @@ class FeatureCache:
         self._rows = self.folder/"rows.f32"
         self._keys = self.folder/"keys.bin"
         self._index: dict[bytes, int] = {}
-        with self._lock():
+        with FileLock(self.folder/"lock"):
             self._read()
 
     def __len__(self) -> int:
         return len(self._index)
-
-    def _lock(self) -> FileLock:
-        return FileLock(self.folder/"lock")
 
     def _read(self) -> None:
         "Load the keys, and cut both files to the whole rows they share."
@@ -78,7 +75,7 @@ class FeatureCache:
                             str(self.folder), "Clear the cache.")
         if not np.isfinite(features).all():
             raise UserError("the base gave NaN or infinite features", "encode", "Try --mixed_precision no.")
-        with self._lock():
+        with FileLock(self.folder/"lock"):
             self._read()
             new = {k: i for i, t in enumerate(texts) if (k := text_key(t)) not in self._index}
             _append(self._rows, np.ascontiguousarray(features[list(new.values())], np.float32).tobytes())
