@@ -30,7 +30,7 @@ from ..losses.sigreg import sigreg_relative
 from ..losses.total import LossParts, total_loss
 from ..measures.isotropy import participation_ratio
 from ..measures.ranking import evaluate_vectors
-from ..models.base import hash_state
+from ..models.base import hash_state, token_counts, token_limit, tokenise
 from ..models.cache import cached_features
 from ..models.encoder import GaussianEncoder
 from ..models.evidence import document_vector, pos_dist, query_vector
@@ -96,19 +96,15 @@ class TextSource:
     def _count(self, texts: list[str]) -> None:
         new = [t for t in dict.fromkeys(texts) if t not in self.lengths]
         if not new: return
-        limit = self.model.base.max_seq_length or 10**6
-        ids = self.model.base.tokenizer(new, truncation=True, max_length=limit,
-                                        return_attention_mask=False)["input_ids"]
-        self.lengths.update(zip(new, map(len, ids), strict=True))
+        self.lengths.update(zip(new, token_counts(self.model.base, new), strict=True))
 
     def encode(self,
         layout: Layout, # A batch
         part: Sequence[int], # Positions, all of one side
     ) -> Tensor: # [n, d_base] with gradient
         "Tokenise and run the base."
-        prompt = self.model.prompts[layout.sides[part[0]]]
-        inputs = self.model.base.preprocess([layout.texts[i] for i in part], prompt=prompt or None)
-        return self.model({k: v.to(self.model.device) if isinstance(v, Tensor) else v for k, v in inputs.items()})
+        side = layout.sides[part[0]]
+        return self.model(tokenise(self.model.base, [layout.texts[i] for i in part], self.model.prompts[side], side))
 
 # %% ../../nbs/4_training/06_learner.ipynb #74c8413d
 class Validation:
@@ -324,7 +320,8 @@ class Learner:
         free = {"resume_from", "allow_changes", "keep_last", "save_steps", "report_to", "micro_batch_tokens", "preset",
                 "deterministic", "line_search", "finish_head"}
         settings = {k: v for k, v in asdict(self.config).items() if k not in free}
-        return settings | {**self.given, "base": self.model.base_id, "precision": self.model.precision}
+        return settings | {**self.given, "base": self.model.base_id, "precision": self.model.precision,
+                           "prompts": self.model.prompts, "token_limit": token_limit(self.model.base)}
 
     def state(self) -> dict[str, Any]: # Plain values and tensors
         "Everything a later number depends on."
@@ -341,7 +338,9 @@ class Learner:
         lacks = ", ".join(sorted(set(self.state()) - set(state)))
         if lacks:
             raise UserError(f"the checkpoint lacks {lacks}", "--resume_from", "Use another one.")
-        refuse_differences(LEGACY_DEFAULTS | state["facts"], self.facts(), self.config.allow_changes)
+        now = self.facts()
+        then = LEGACY_DEFAULTS | {k: now[k] for k in ("prompts", "token_limit")} | state["facts"]  # 0.1.0 had no such
+        refuse_differences(then, now, self.config.allow_changes)
         self.at = Progress(**{k: state[k] for k in Progress.__dataclass_fields__})
         try:
             self.set_trained_state(state["trained"])
