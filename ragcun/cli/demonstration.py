@@ -28,6 +28,9 @@ class DemoConfig:
     max_pairs: int = 4000            # Pairs to make at the most
     device: str = "auto"             # Where to run
     seed: int = 42                   # Of everything random
+    query_prompt: str | None = None  # Before every query; None: as the base has it
+    document_prompt: str | None = None # Before every document; None: as the base has it
+    max_seq_length: int | None = None # Tokens that are read; None: as the base has it
 
 ANSWERABLE = ("How can I compress data with gzip?", "Find the shortest path in a graph",
               "How do I parse a JSON string into Python objects?", "Write a table to a parquet file",
@@ -110,7 +113,8 @@ def run_demo(
                 len(data.val.queries), len(data.test.queries), len(data.test.corpus))
     stages.done("pairs")
     logger.info("2 of 5: features of every text, once")
-    model = GaussianEncoder.from_base(config.base_model, device=config.device)
+    model = GaussianEncoder.from_base(config.base_model, device=config.device, query_prompt=config.query_prompt,
+                                      document_prompt=config.document_prompt, max_seq_length=config.max_seq_length)
     model.cached = True
     warm_up(model, data)
     stages.done("encoding")
