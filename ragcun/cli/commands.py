@@ -115,6 +115,7 @@ def run_index(
     print(f'next:  ragcun search --index_dir {args.index_dir} "your question"')
     return 0
 
+# %% ../../nbs/9_cli/03_commands.ipynb #77dbb2e8-1
 def _index_model(args: argparse.Namespace) -> Any:
     "The trained model, else the one in the index, else the base."
     from ragcun.retrieval.stores import is_free
@@ -159,6 +160,7 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
                         f"--documents {args.documents}", "Add --update to replace them.")
     return len(store), changed
 
+# %% ../../nbs/9_cli/03_commands.ipynb #77dbb2e8-2
 def _calibrate(args: argparse.Namespace, data: Any) -> None:
     "Set the limit of an answer from questions with known documents."
     from ragcun.retrieval.retriever import GaussianRetriever
@@ -237,6 +239,7 @@ def _filter_of(text: str | None) -> Any:
     as_filter(wanted)
     return wanted
 
+# %% ../../nbs/9_cli/03_commands.ipynb #b49410e1-1
 def delete_flags(
     parser: argparse.ArgumentParser, # Gets the flags
 ) -> None:
@@ -506,6 +509,7 @@ def _nearest(flag: str, parser: argparse.ArgumentParser) -> str:
                               parser._option_string_actions, 1)
     return f" (did you mean {found[0]}?)" if found else ""
 
+# %% ../../nbs/9_cli/03_commands.ipynb #a2018980-1
 def main(
     argv: Sequence[str] | None = None, # Arguments; those of the process when None
 ) -> int: # Exit code: 0, 2 for bad input, 128 + signal when stopped

@@ -238,6 +238,7 @@ def _answer(result: Any) -> str:
     return (f"<h3>{html.escape(result.query)} {verdict}</h3><div class=wrap><table>"
             f"<tr><th class=n>evidence (nats)</th><th class=n>E-value</th><th>document</th></tr>{rows}</table></div>")
 
+# %% ../../nbs/9_cli/02_demonstration.ipynb #b216ed11-1
 def _figures(fitted: Any) -> str:
     from ragcun.figures import figure_base64, headless
     from ragcun.diagnostics.space import plot_information, plot_quality_isotropy

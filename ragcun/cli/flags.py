@@ -196,6 +196,7 @@ def base_options(
     return {**prompts, "max_seq_length": getattr(args, "max_seq_length", None),
             "trust_remote_code": getattr(args, "trust_remote_code", False)}
 
+# %% ../../nbs/9_cli/01_flags.ipynb #725b97b81-1
 def read_corpus(
     path: str, # File or folder
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
@@ -250,6 +251,7 @@ def _metadata(row: dict[str, Any]) -> dict[str, Any]:
             if k not in ("id", "_id", "text", "metadata") and v not in (None, "") and v == v}
     return json.loads(json.dumps((own if isinstance(own, dict) else {}) | rest, default=str))
 
+# %% ../../nbs/9_cli/01_flags.ipynb #725b97b81-2
 def load(
     args: argparse.Namespace, # model_path, device, mixed_precision
 ) -> Any: # The encoder

@@ -27,6 +27,7 @@ __all__ = ['HEADLINE', 'EvaluationReport', 'per_query_rows', 'make_notes', 'Vect
 # %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #62840281
 HEADLINE = ("ndcg@10", "recall@1", "recall@5", "recall@10", "recall@20", "recall@100", "mrr@10", "map@100")
 
+# %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #62840281-1
 @dataclass(frozen=True)
 class EvaluationReport:
     "What `evaluate` found."

@@ -137,6 +137,7 @@ def _cut_module(model: SentenceTransformer, width: int) -> torch.nn.Module:
     return Dense(full, width, bias=False, activation_function=torch.nn.Identity(),
                  init_weight=torch.eye(width, full)).to(model.device)
 
+# %% ../../nbs/2_models/02_base.ipynb #74c8413d-1
 def is_routed(
     model: SentenceTransformer, # A base
 ) -> bool: # Whether queries and documents take different ways through it
@@ -152,7 +153,6 @@ def _check_routes(model: SentenceTransformer, base_id: str) -> None:
             except ValueError:
                 raise UserError(f"this base has a router without a route for a {side}", base_id,
                                 "Take another base.") from None
-
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0002
 def load_folder(
@@ -207,6 +207,7 @@ def _load_report() -> Iterator[list[str]]:
         source.handlers = handlers
         source.setLevel(level)
 
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0002-1
 def _check_missing(path: str | Path, report: list[str]) -> None:
     "Refuse a checkpoint that lacks weights which a feature depends on."
     plain = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in report)
@@ -216,7 +217,6 @@ def _check_missing(path: str | Path, report: list[str]) -> None:
     if needed:
         raise UserError(f"the checkpoint lacks {len(needed)} of the model's weights, the first of them {needed[0]}",
                         str(path), "They would be random. Use a complete copy.")
-
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0003
 def _trusts(folder: Path, asked: bool) -> bool:
@@ -476,6 +476,7 @@ def feature_dim(
     "Dimension of a base's features."
     return int(base.get_embedding_dimension() or 0)
 
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0009-1
 class Ticker:
     "Says in the log how far long work is, at most once a minute."
     def __init__(self,
@@ -500,7 +501,6 @@ class Ticker:
         left = (now - self.started)*(self.total - self.done)/max(1, self.done)
         logger.info("encoded %s of %s %s, about %.0f minutes left", f"{self.done:,}", f"{self.total:,}", self.what,
                     math.ceil(left/60))
-
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0011
 @dataclass(frozen=True)
@@ -559,11 +559,11 @@ def _held_limit(*folders: Path) -> int | None:
             if value and value < 10**6: return int(value)
     return None
 
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0011-1
 def _held_prompt(folder: Path) -> str:
     place = folder/"config_sentence_transformers.json"
     held = (read_json(place).get("prompts") or {}) if place.is_file() else {}
     return next((held[n] for n in DOCUMENT_NAMES if held.get(n)), "")
-
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0014
 def describe_base(

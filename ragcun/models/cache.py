@@ -154,6 +154,7 @@ def work_blocks(
     if block:
         yield block
 
+# %% ../../nbs/2_models/04_cache.ipynb #225b1602-1
 def drop_features(
     model: Cacheable, # Its base decides
 ) -> None:

@@ -108,6 +108,7 @@ class Quantizer:
             start += b * len(cols)
         return z * self.scale + self.centre
 
+# %% ../../nbs/7_retrieval/09_quantization.ipynb #b4f4c709-1
 def fit_quantizer(
     sample: np.ndarray,  # [n, d] embeddings of documents of the corpus, a thousand or so
     rho: np.ndarray,     # [d] correlations of the model
@@ -174,6 +175,7 @@ def usual_quantizer(
     by_rho = allot_bits(rho, min(bits, 2))
     return Quantizer(by_rho, len(rho)) if bits <= 2 and (by_rho != bits).mean() > .1 else RotatedQuantizer(rho, bits)
 
+# %% ../../nbs/7_retrieval/09_quantization.ipynb #e0fd9503-1
 class QuantizedStore(MemoryStore):
     "Documents in memory, embeddings in a few bits a coordinate."
     def __init__(self,
