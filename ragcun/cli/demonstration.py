@@ -249,10 +249,10 @@ def _figures(fitted: Any) -> str:
         if fitted.rows:
             shown += [(plot_training(fitted.rows), "Isotropy and positive distance over training. "
                        "√2 is the distance of unrelated texts.")]
-        shown += [(plot_quality_isotropy(points["points"], None if points["pool"] else points["s"]), "What the closed form chose from: "
-                   "heads that trust the pairs more or less (right), and the base in its own shape (left)."),
-                  (plot_information(fitted.model.rho_numpy),
-                   "What each coordinate is worth: the first ones are the ones to keep.")]
+        shown += [(plot_quality_isotropy(points["points"], None if points["pool"] else points["s"]),
+                   "What the closed form chose from: heads that trust the pairs more or less (right), and the base "
+                   "in its own shape (left)."), (plot_information(fitted.model.rho_numpy),
+                                                 "What each coordinate is worth: the first ones are the ones to keep.")]
         return "".join(f"<figure><img alt='{html.escape(text, quote=True)}' src='{figure_base64(ax)}'>"
                        f"<figcaption>{html.escape(text)}</figcaption></figure>" for ax, text in shown)
 

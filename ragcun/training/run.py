@@ -26,9 +26,9 @@ from ..models.base import check_precision, hash_state
 from ..models.cache import drop_features
 from ..models.encoder import GaussianEncoder
 from ..models.saving import pack_model
-from .closed_form import (MANY, POOLS, Head, HeldOut, Moments, PairFeatures,
-                                         apply_head, best_head, encode_held_out, evidence_samples, fit_calibration,
-                                         limit_positives, pair_features, shrinkages_for, solve, solve_head, validation_splits,
+from .closed_form import (MANY, POOLS, Head, HeldOut, Moments, PairFeatures, apply_head, best_head,
+                                         encode_held_out, evidence_samples, fit_calibration, limit_positives,
+                                         pair_features, shrinkages_for, solve, solve_head, validation_splits,
                                          whiten_head, whiten_sides)
 from .config import TrainConfig, resolve_defaults
 from .learner import Learner, isotropy_row, limit_corpus, set_aside
@@ -289,12 +289,7 @@ def fit(
     if source != "given" and kept < 2:
         chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
     deciding = len(held.parts[1].data.qrels)
-    said = sentence(chosen.name, table, deciding)
-    if few and form["ahead"] and chosen.name == "closed form":
-        said += f" Cross-validation on the training pairs had found it ahead: {_words(form['gain'])}."
-    if whole:
-        said += (f" In {model.output_dim} coordinates; against the base with all {model.head.in_features} of its own: "
-                 f"{_words(asdict(whole))}.")
+    said = sentence(chosen.name, table, deciding) + _more(model, chosen, form if few else {}, whole)
     result = FitResult(_calibrated(chosen, kept), {
         "kept": chosen.name, "sentence": said, "candidates": table, "against_whole_base": asdict(whole) if whole
         else None, "validation": {"queries": len(val_data.qrels), "deciding": deciding,
@@ -308,6 +303,16 @@ def fit(
     return result
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69-1
+def _more(model: GaussianEncoder, chosen: Candidate, form: dict[str, Any], whole: Difference | None) -> str:
+    "What else there is to say of the outcome: few questions, fewer coordinates."
+    said = ""
+    if form.get("ahead") and chosen.name == "closed form":
+        said += f" Cross-validation on the training pairs had found it ahead: {_words(form['gain'])}."
+    if whole:
+        said += (f" In {model.output_dim} coordinates; against the base with all {model.head.in_features} of its own: "
+                 f"{_words(asdict(whole))}.")
+    return said
+
 def _with_precision(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
     "A copy with the precision and dimension that the configuration asks for."
     device = str(model.device)
