@@ -252,7 +252,7 @@ def as_entry(
     if not isinstance(metadata, Mapping):
         raise UserError(f"metadata is a {type(metadata).__name__}, not a dict", where, "Use names and values")
     metadata = {**metadata, **rest}
-    dump_metadata(metadata)
+    metadata = json.loads(dump_metadata(metadata))  # as a folder gives them back: a tuple is a list there
     name = _made_id(text, metadata, id_rule) if name is None else str(name)
     return Entry(name, text, metadata, str(title), "" if title else context_of(metadata))
 

@@ -199,20 +199,22 @@ class QuantizedStore(MemoryStore):
     ) -> None:
         "Append documents, as codes."
         codes = self.coder.encode(batch.v / np.maximum(self.gain, 1e-12))
-        super().add(Batch(batch.ids, batch.texts, batch.metadata, np.zeros((0, self.dim), np.float32), batch.words))
-        self._parts[-1] = codes
-        self._codes()
+        with self._lock:
+            super().add(Batch(batch.ids, batch.texts, batch.metadata, np.zeros((0, self.dim), np.float32), batch.words))
+            self._parts[-1] = codes
+            self._codes()
 
     def delete(self,
         ids: Sequence[str], # ids to remove
     ) -> int: # how many there were
         "Remove documents; unknown ids count 0."
-        gone = {self._place[i] for i in ids if i in self._place}
-        codes = self._codes()[[i for i in range(len(self)) if i not in gone]]
-        self._parts = [np.zeros((len(self), 0), np.float32)]
-        number = super().delete(ids)
-        self._parts = [codes]
-        return number
+        with self._lock:
+            gone = {self._place[i] for i in ids if i in self._place}
+            codes = self._codes()[[i for i in range(len(self)) if i not in gone]]
+            self._parts = [np.zeros((len(self), 0), np.float32)]
+            number = super().delete(ids)
+            self._parts = [codes]
+            return number
 
     def _decoded(self, rows: slice | np.ndarray) -> np.ndarray:
         return self.coder.decode(self._codes()[rows]) * self.gain
@@ -224,6 +226,10 @@ class QuantizedStore(MemoryStore):
         where: Filter | None = None, # which documents may be found
     ) -> list[list[Found]]: # per query, nearest first
         "The k nearest decoded documents of each query."
+        with self._lock:
+            return self._nearest(u, k, where)
+
+    def _nearest(self, u: np.ndarray, k: int, where: Filter | None) -> list[list[Found]]:
         allowed = self._allowed(where)
         if not len(allowed): return [[] for _ in u]
         near = np.zeros((len(u), 0), np.float32)

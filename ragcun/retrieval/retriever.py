@@ -424,8 +424,9 @@ class GaussianRetriever(QuestionFit):
 
     def _diverse(self, hits: list[Hit], k: int, weight: float) -> list[Hit]:
         if not hits: return hits
-        v = self.store.get([h.id for h in hits]).v
-        return [hits[i] for i in diversify(v, np.array([h.evidence for h in hits]), k, weight)]
+        known = self.store.get([h.id for h in hits])
+        hits = [h for h in hits if h.id in set(known.ids)]  # another thread may have deleted one since
+        return [hits[i] for i in diversify(known.v, np.array([h.evidence for h in hits]), k, weight)] if hits else []
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #0b7dc53a1
 def world(
