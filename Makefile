@@ -9,7 +9,7 @@ TORCH := torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 INPUTS := settings.ini setup.py constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check docs lab style sync bench clean env
+.PHONY: help demo test test-all check docs lab style sync bench gpu clean env
 
 help:           ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ style: .venv/.dev  ## the measures of the house style; fails where a hard one is
 
 bench: .venv/.dev   ## rerun the recorded benchmarks (hours; BENCH=quick: under 15 minutes, BENCH="NAME …": some)
 	@$(PY) benchmarks/run.py $(BENCH)
+
+gpu:               ## what only a GPU can show, under eight minutes (BASE=FOLDER); writes data/results/gpu.json
+	@$(or $(wildcard $(PY)),$(PYTHON)) tests/system/gpu_check.py $(if $(BASE),--base $(BASE))
 
 env: .venv/.dev    ## only make the development environment
 

@@ -16,9 +16,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .flags import (Parser, add_fields, add_flag, check_model, check_output, join_processes, load,
-                              model_flags, need, prepare_output, read_config, read_corpus, run_training, split_of,
-                              validation_data)
+from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
+                              join_processes, load, model_flags, need, prepare_output, read_config, read_corpus,
+                              run_training, split_of, trust_flag, validation_data)
 from ..core import UserError, logger, setup_logging
 
 # %% auto #0
@@ -115,6 +115,7 @@ def run_index(
     print(f'next:  ragcun search --index_dir {args.index_dir} "your question"')
     return 0
 
+# %% ../../nbs/9_cli/03_commands.ipynb #77dbb2e8-1
 def _index_model(args: argparse.Namespace) -> Any:
     "The trained model, else the one in the index, else the base."
     from ragcun.retrieval.stores import is_free
@@ -159,6 +160,7 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
                         f"--documents {args.documents}", "Add --update to replace them.")
     return len(store), changed
 
+# %% ../../nbs/9_cli/03_commands.ipynb #77dbb2e8-2
 def _calibrate(args: argparse.Namespace, data: Any) -> None:
     "Set the limit of an answer from questions with known documents."
     from ragcun.retrieval.retriever import GaussianRetriever
@@ -237,6 +239,7 @@ def _filter_of(text: str | None) -> Any:
     as_filter(wanted)
     return wanted
 
+# %% ../../nbs/9_cli/03_commands.ipynb #b49410e1-1
 def delete_flags(
     parser: argparse.ArgumentParser, # Gets the flags
 ) -> None:
@@ -265,17 +268,21 @@ def run_delete(
 def _info(args: argparse.Namespace) -> int:
     from ragcun.core import machine_info
     rows = machine_info()
-    from ragcun.models.base import find_base
+    from ragcun.models.base import BaseOptions, describe_base, find_base
     try:
         rows["base model"] = f"{find_base(args.base_model)[1]} (found)"
     except UserError as e:
         rows["base model"] = f"not found: {e}"
+    else:
+        if args.base_model:
+            rows |= describe_base(args.base_model, BaseOptions(**base_options(args)))
     for name, value in rows.items():
         print(f"{name:22s}{value}")
     return 0
 
 def _info_flags(parser: argparse.ArgumentParser) -> None:
-    add_flag(parser, "base_model", "str", None, "Base model to look for: a folder or hub id")
+    base_flags(parser, "Base model to look for and to describe: a folder or hub id")
+    trust_flag(parser)
 
 def _prepare_flags(parser: argparse.ArgumentParser) -> None:
     from ragcun.data.preparation import PrepareConfig
@@ -308,6 +315,17 @@ def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "per_query_file", "str", None, "Write per-query values here, a JSON line each")
     add_flag(parser, "ignore_identical_ids", "bool", False,
              "Leave out the document with the query's own id (ArguAna, Quora)")
+    _original_flags(parser)
+
+def _original_flags(parser: argparse.ArgumentParser) -> None:
+    "Where the base of a fully trained model lies now, or that nothing is compared with it."
+    add_flag(parser, "base_model", "str", None, "Where the untouched base is now, if training changed it and it moved")
+    add_flag(parser, "base", "bool", True, "Rank with the untouched base, too")
+
+def _name_original(model: Any, args: argparse.Namespace) -> None:
+    if args.base_model:
+        from ragcun.models.base import find_base
+        model.base_source = find_base(args.base_model)[0]
 
 def _evaluate(args: argparse.Namespace) -> int:
     from ragcun.data.pairs import load_retrieval
@@ -325,7 +343,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     from ragcun.evaluation.evaluation_report import evaluate
     model = load(args)
     model.cached = True                                     # what the training run has encoded is not encoded again
-    report = evaluate(model, data, run_file=args.run_file, per_query_file=args.per_query_file,
+    _name_original(model, args)
+    report = evaluate(model, data, base=args.base, run_file=args.run_file, per_query_file=args.per_query_file,
                       ignore_identical_ids=args.ignore_identical_ids)
     if args.output_file:
         report.save(args.output_file)
@@ -350,6 +369,7 @@ def _diagnose_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "split_name", "str", "test", "Judgements of a BEIR folder")
     add_flag(parser, "output_dir", "str", "results/diagnosis",
              "Folder for figures, diagnostics.json and diagnostics.html")
+    add_flag(parser, "base_model", "str", None, "Where the untouched base is now, if training changed it and it moved")
 
 def _diagnose(args: argparse.Namespace) -> int:
     from ragcun.data.pairs import load_retrieval
@@ -361,6 +381,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     from ragcun.diagnostics.diagnosis import diagnose, write_diagnosis
     model = load(args)
     model.cached = True
+    _name_original(model, args)
     found = diagnose(model, data)
     print(found)
     print(f"written: {', '.join(p.name for p in write_diagnosis(found, args.output_dir))} in {args.output_dir}")
@@ -373,11 +394,11 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "split_name", "str", "train", "Judgements of a BEIR folder to train on")
     add_flag(parser, "val_data", "str", None,
              "Validation data; without, the folder's dev split, else a tenth of the pairs is set aside")
-    add_flag(parser, "base_model", "str", None, "Folder or hub id (default: sentence-transformers/all-MiniLM-L6-v2)")
+    base_flags(parser)
     add_flag(parser, "output_dir", "str", None,
              "Folder for model/, best_model.pt, report.json, log and checkpoints (default: checkpoints/model)")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
-    add_flag(parser, "trust_remote_code", "bool", False, "Run code that the base model brings along")
+    trust_flag(parser)
     parser.add_argument("--config", help="YAML file with any of these flags; the command line wins")
     add_fields(parser, TrainConfig)
 
@@ -418,7 +439,7 @@ def _train(args: argparse.Namespace) -> int:
 # %% ../../nbs/9_cli/03_commands.ipynb #75ea117a
 def _demo_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "output_dir", "str", "results/demo", "Folder of the report, the model and the index")
-    add_flag(parser, "base_model", "str", None, "Folder or hub id of the base model")
+    base_flags(parser)
     add_flag(parser, "max_pairs", "int", 4000, "Pairs to make at the most")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
     add_flag(parser, "seed", "int", 42, "Of everything random")
@@ -427,7 +448,9 @@ def _demo(args: argparse.Namespace) -> int:
     check_output(str(Path(args.output_dir)/"x"))
     setup_logging()
     from ragcun.cli.demonstration import DemoConfig, run_demo
-    return run_demo(DemoConfig(args.output_dir, args.base_model, args.max_pairs, args.device, args.seed))
+    options = base_options(args)
+    options.pop("trust_remote_code")
+    return run_demo(DemoConfig(args.output_dir, args.base_model, args.max_pairs, args.device, args.seed, **options))
 
 COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
     "info": ("what this machine offers", _info_flags, _info),
@@ -486,6 +509,7 @@ def _nearest(flag: str, parser: argparse.ArgumentParser) -> str:
                               parser._option_string_actions, 1)
     return f" (did you mean {found[0]}?)" if found else ""
 
+# %% ../../nbs/9_cli/03_commands.ipynb #a2018980-1
 def main(
     argv: Sequence[str] | None = None, # Arguments; those of the process when None
 ) -> int: # Exit code: 0, 2 for bad input, 128 + signal when stopped

@@ -28,6 +28,9 @@ class DemoConfig:
     max_pairs: int = 4000            # Pairs to make at the most
     device: str = "auto"             # Where to run
     seed: int = 42                   # Of everything random
+    query_prompt: str | None = None  # Before every query; None: as the base has it
+    document_prompt: str | None = None # Before every document; None: as the base has it
+    max_seq_length: int | None = None # Tokens that are read; None: as the base has it
 
 ANSWERABLE = ("How can I compress data with gzip?", "Find the shortest path in a graph",
               "How do I parse a JSON string into Python objects?", "Write a table to a parquet file",
@@ -110,7 +113,8 @@ def run_demo(
                 len(data.val.queries), len(data.test.queries), len(data.test.corpus))
     stages.done("pairs")
     logger.info("2 of 5: features of every text, once")
-    model = GaussianEncoder.from_base(config.base_model, device=config.device)
+    model = GaussianEncoder.from_base(config.base_model, device=config.device, query_prompt=config.query_prompt,
+                                      document_prompt=config.document_prompt, max_seq_length=config.max_seq_length)
     model.cached = True
     warm_up(model, data)
     stages.done("encoding")
@@ -234,6 +238,7 @@ def _answer(result: Any) -> str:
     return (f"<h3>{html.escape(result.query)} {verdict}</h3><div class=wrap><table>"
             f"<tr><th class=n>evidence (nats)</th><th class=n>E-value</th><th>document</th></tr>{rows}</table></div>")
 
+# %% ../../nbs/9_cli/02_demonstration.ipynb #b216ed11-1
 def _figures(fitted: Any) -> str:
     from ragcun.figures import figure_base64, headless
     from ragcun.diagnostics.space import plot_information, plot_quality_isotropy
@@ -244,10 +249,10 @@ def _figures(fitted: Any) -> str:
         if fitted.rows:
             shown += [(plot_training(fitted.rows), "Isotropy and positive distance over training. "
                        "√2 is the distance of unrelated texts.")]
-        shown += [(plot_quality_isotropy(points["points"], None if points["pool"] else points["s"]), "What the closed form chose from: "
-                   "heads that trust the pairs more or less (right), and the base in its own shape (left)."),
-                  (plot_information(fitted.model.rho_numpy),
-                   "What each coordinate is worth: the first ones are the ones to keep.")]
+        shown += [(plot_quality_isotropy(points["points"], None if points["pool"] else points["s"]),
+                   "What the closed form chose from: heads that trust the pairs more or less (right), and the base "
+                   "in its own shape (left)."), (plot_information(fitted.model.rho_numpy),
+                                                 "What each coordinate is worth: the first ones are the ones to keep.")]
         return "".join(f"<figure><img alt='{html.escape(text, quote=True)}' src='{figure_base64(ax)}'>"
                        f"<figcaption>{html.escape(text)}</figcaption></figure>" for ax, text in shown)
 

@@ -19,8 +19,8 @@ from ..core import UserError, logger, setup_logging, write_json
 
 # %% auto #0
 __all__ = ['field_help', 'add_fields', 'add_flag', 'Parser', 'read_config', 'need', 'check_model', 'check_output', 'split_of',
-           'model_flags', 'read_corpus', 'load', 'validation_data', 'join_processes', 'check_free_model',
-           'prepare_output', 'run_training']
+           'model_flags', 'trust_flag', 'base_flags', 'base_options', 'read_corpus', 'load', 'validation_data',
+           'join_processes', 'check_free_model', 'prepare_output', 'run_training']
 
 # %% ../../nbs/9_cli/01_flags.ipynb #62840281
 def field_help(
@@ -166,7 +166,37 @@ def model_flags(
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
     add_flag(parser, "mixed_precision", "str", "auto",
              "Precision of encoding: bf16, fp16 or no; by default bf16 where the machine computes in it")
+    trust_flag(parser)
 
+def trust_flag(
+    parser: argparse.ArgumentParser, # Gets the flag
+) -> None:
+    "--trust_remote_code, of whatever opens a model."
+    add_flag(parser, "trust_remote_code", "bool", False, "Run code that the model brings along")
+
+def base_flags(
+    parser: argparse.ArgumentParser, # Gets the flags
+    text: str = "Folder or hub id (default: sentence-transformers/all-MiniLM-L6-v2)", # Help of --base_model
+) -> None:
+    "The flags of every command that names a base."
+    add_flag(parser, "base_model", "str", None, text)
+    add_flag(parser, "query_prompt", "str", None, "Text before every query, as the base was trained; \\n is a new "
+             "line (default: as the base's folder has it)")
+    add_flag(parser, "document_prompt", "str", None,
+             "Text before every document (default: as the base's folder has it)")
+    add_flag(parser, "max_seq_length", "int", None,
+             "Tokens of a text that are read (default: as the base's folder has it)")
+
+def base_options(
+    args: argparse.Namespace, # The flags of `base_flags`, and trust_remote_code
+) -> dict[str, Any]: # Arguments of `GaussianEncoder.from_base` and of `BaseOptions`
+    "What the flags say of the base."
+    given = {name: getattr(args, name, None) for name in ("query_prompt", "document_prompt")}
+    prompts = {name: text.replace("\\n", "\n") if text else text for name, text in given.items()}
+    return {**prompts, "max_seq_length": getattr(args, "max_seq_length", None),
+            "trust_remote_code": getattr(args, "trust_remote_code", False)}
+
+# %% ../../nbs/9_cli/01_flags.ipynb #725b97b81-1
 def read_corpus(
     path: str, # File or folder
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
@@ -221,13 +251,15 @@ def _metadata(row: dict[str, Any]) -> dict[str, Any]:
             if k not in ("id", "_id", "text", "metadata") and v not in (None, "") and v == v}
     return json.loads(json.dumps((own if isinstance(own, dict) else {}) | rest, default=str))
 
+# %% ../../nbs/9_cli/01_flags.ipynb #725b97b81-2
 def load(
     args: argparse.Namespace, # model_path, device, mixed_precision
 ) -> Any: # The encoder
     "Load the model that --model_path names, on the device asked for."
     from ragcun.core import pick_device
     from ragcun.models.encoder import GaussianEncoder
-    return GaussianEncoder.load(args.model_path, pick_device(args.device), args.mixed_precision)
+    return GaussianEncoder.load(args.model_path, pick_device(args.device), args.mixed_precision,
+                                getattr(args, "trust_remote_code", False))
 
 # %% ../../nbs/9_cli/01_flags.ipynb #b4f4c7091
 def validation_data(
@@ -303,7 +335,7 @@ def run_training(
     from ragcun.models.encoder import GaussianEncoder
     from ragcun.training.learner import Interrupted
     from ragcun.training.run import fit
-    model = GaussianEncoder.from_base(args.base_model, None, device, config.mixed_precision, args.trust_remote_code)
+    model = GaussianEncoder.from_base(args.base_model, None, device, config.mixed_precision, **base_options(args))
     logger.info("base model %s loaded; precision %s", model.base_id, model.precision)
     try:
         result = fit(model, pairs, val, config, output)

@@ -18,7 +18,7 @@ from .files import (RowError, iter_json_lines, iter_lines, read_whole_json, show
 
 # %% auto #0
 __all__ = ['KNOWN_KEYS', 'DEV', 'RetrievalData', 'iter_corpus', 'read_qrels', 'find_split', 'beir_place', 'load_beir',
-           'load_single', 'save_retrieval']
+           'read_judgements', 'load_single', 'save_retrieval']
 
 # %% ../../nbs/1_data/02_collections.ipynb #410e0f35
 @dataclass
@@ -110,11 +110,13 @@ def read_qrels(
     lines = ((number, line) for number, line in iter_lines(path) if line.strip())
     for i, (number, line) in enumerate(lines):
         cells = line.split("\t") if "\t" in line else line.split()
-        if i == 0 and not _is_grade(cells[-1]): continue
+        if i == 0 and not _is_grade(cells[-1]) and _HEADER.search(cells[0]): continue
         if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
             raise UserError("not a judgement", f"{shown_name(path)}, row {number}",
                             "Write: query id, tab, document id, tab, whole number.")
         yield number, cells[0], cells[-2], int(float(cells[-1]))
+
+_HEADER = re.compile(r"quer|topic|qid|\bid\b", re.I)    # in the first column's name
 
 def _is_grade(cell: str) -> bool:
     return re.fullmatch(r"\s*-?\d{1,6}(\.0)?\s*", cell) is not None
@@ -158,7 +160,7 @@ def load_beir(
     "Read a BEIR folder; judgements of unknown queries are left out, those of unknown documents count as not found."
     folder = Path(folder)
     path = _qrels_file(folder, split_name)
-    qrels = _judgements(path)
+    qrels = read_judgements(path)
     found = {q: text for q, text, _ in _beir_texts(_beir_file(folder, "queries"), set(qrels))}
     judged = {d for grades in qrels.values() for d in grades}
     corpus = {d: text for d, text, _ in _beir_texts(_beir_file(folder, "corpus"), judged if only_judged else None)}
@@ -172,8 +174,10 @@ def load_beir(
     _say_unknown([d for d in named if d not in corpus], "documents", "counted as not found", path)
     return RetrievalData(corpus, {q: found[q] for q in known}, known, f"{folder.resolve().name}/{path.stem}")
 
-def _judgements(path: Path) -> dict[str, dict[str, int]]:
-    "Query id → document id → grade; as in trec_eval two grades of one pair are an error, the same one twice is not."
+def read_judgements(
+    path: Path | str,             # of `read_qrels`
+) -> dict[str, dict[str, int]]:   # query id → document id → grade
+    "All judgements; as in trec_eval two grades of one pair are an error, the same one twice is not."
     qrels: dict[str, dict[str, int]] = {}
     for number, q, d, grade in read_qrels(path):
         if qrels.setdefault(q, {}).setdefault(d, grade) != grade:
@@ -236,7 +240,7 @@ def _read_grades(judged: list, corpus: dict, queries: dict, absent: Any, path: P
     qrels = {}
     for i, (q, row) in enumerate(zip(queries, judged, strict=True)):
         try:
-            qrels[q] = _grades([(names[_index(d)], _index(grade)) for d, grade in row], absent.get(str(i), {}))
+            qrels[q] = _grades([(names[_index(d)], _grade(grade)) for d, grade in row], absent.get(str(i), {}))
         except RowError as e:
             raise UserError(str(e), f"{shown_name(path)}, query {q}", "Keep one.") from e
         except (TypeError, ValueError, IndexError) as e:
@@ -251,6 +255,12 @@ def _grades(row: list[tuple[str, int]], absent: dict[str, int]) -> dict[str, int
         if out.setdefault(d, grade) != grade:
             raise RowError(f"document {d} is judged twice")
     return out
+
+def _grade(value: Any) -> int:
+    "A whole number, negative or not."
+    if type(value) is not int:
+        raise ValueError(value)
+    return value
 
 def _index(value: Any) -> int:
     "A whole number from 0 up."

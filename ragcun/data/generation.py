@@ -276,6 +276,7 @@ def _locate(package: str) -> list[tuple[Path, str]]:
     origin = spec.origin or ""
     return [(Path(r), package) for r in roots] or [(Path(origin), package)] * origin.endswith(".py")
 
+# %% ../../nbs/1_data/06_generation.ipynb #67e2001b-1
 def _compiled_docstrings(module: str) -> Iterator[tuple[str, str]]:
     "Documentation of functions without Python source, for modules that are imported anyway."
     loaded = importlib.import_module(module)

@@ -110,6 +110,7 @@ class Repository:
             self.sums[entry.path] = hashlib.file_digest(f, "sha256").hexdigest()
         return path
 
+# %% ../../nbs/1_data/10_hub.ipynb #93ac482b-1
 def probe(
     endpoint: str,   # an address
 ) -> None:           # raises OSError when nobody answers
@@ -234,6 +235,7 @@ def _write_beir(tmp: Path, repository: Repository) -> dict[str, int]:
         load_beir(tmp, split)
     return written
 
+# %% ../../nbs/1_data/10_hub.ipynb #c0a22192-1
 def _download_beir(name: str, output: Path, repository: Repository) -> DownloadReport:
     "A BEIR folder, put in place when it is whole."
     report = DownloadReport(f"beir:{name}", repository.name, repository.revision)

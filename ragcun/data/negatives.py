@@ -74,6 +74,7 @@ def _options(num_negatives: int, **given: float) -> MineOptions:
         raise UserError(f"a margin of {o.margin}", "margin", "Give a number from 0 up to below 1.")
     return o
 
+# %% ../../nbs/1_data/07_negatives.ipynb #0519edd4-1
 def _below(scores: np.ndarray, own: int, options: MineOptions) -> np.ndarray:
     "The best candidates that stay below the positive, best first; ties by index."
     limit = scores[own] - options.margin * abs(scores[own])

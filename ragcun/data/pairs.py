@@ -141,6 +141,7 @@ class PairSet(Sequence[Pair]):
         rows = [f"| {_cell(p.query)} | {_cell(p.positive)} |" for p in self.pairs[:5]]
         return "\n".join([f"**{self!r}**", "", "| query | positive |", "|---|---|", *rows])
 
+# %% ../../nbs/1_data/03_pairs.ipynb #b6149bb9-1
 def _cell(text: str, width: int = 80) -> str:
     "A text as one short table cell."
     short = " ".join(text.split()).replace("|", "\\|")
@@ -250,6 +251,7 @@ def _advice(fault: str) -> str:
     wrong_names = "its fields are" in fault
     return "Rename the columns to query, positive and negative." if wrong_names else "Mend or remove this row."
 
+# %% ../../nbs/1_data/03_pairs.ipynb #ca5c0c20-1
 def load_pairs(
     path: Path | str | Iterable[Any],   # JSON, JSONL(.gz), CSV, Parquet, BEIR folder, or a list of dicts or Pairs
     split_name: str = "train",          # of a BEIR folder

@@ -375,6 +375,7 @@ def _id_bytes(key: str) -> bytes:
     "16 bytes of an id; zeros for none."
     return bytes.fromhex(text_id("id " + key.encode("utf-8", "backslashreplace").hex()) * 2) if key else bytes(16)
 
+# %% ../../nbs/1_data/09_preparation.ipynb #2bacdea5-1
 def scan_source(
     source: Source,          # to be read
     config: PrepareConfig,   # checked

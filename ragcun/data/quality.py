@@ -39,6 +39,7 @@ def script_of(
 # %% ../../nbs/1_data/08_quality.ipynb #c0793583
 SAMPLE = 5000
 
+# %% ../../nbs/1_data/08_quality.ipynb #c0793583-1
 class Tally:
     "Counts over rows, one at a time."
     def __init__(

@@ -121,6 +121,7 @@ def near_duplicates(
             found.append((i, j))
     return found
 
+# %% ../../nbs/1_data/05_splitting.ipynb #b1c22eef-1
 def drop_near_duplicates(
     pairs: PairSet,           # any pairs
     threshold: float = 0.8,   # of `near_duplicates`
@@ -198,6 +199,7 @@ def assign_sides(
     of_group[order] = used[np.searchsorted(used, np.minimum(side, used[-1]))]
     return _mend(of_group, size, order, target)[groups]
 
+# %% ../../nbs/1_data/05_splitting.ipynb #f84b8c5c-1
 def _mend(of_group: np.ndarray, size: np.ndarray, order: np.ndarray, target: np.ndarray) -> np.ndarray:
     "Move groups of one row from sides with too many rows to sides with too few."
     have = np.bincount(of_group, weights=size, minlength=3).astype(int)
@@ -262,6 +264,7 @@ def near_links(
     first = np.unique(number_keys(document_keys))
     return [(int(first[i]), int(first[j])) for i, j in near_duplicates([documents[i] for i in first], threshold)]
 
+# %% ../../nbs/1_data/05_splitting.ipynb #2bc3d24a-1
 def split_pairs(
     pairs: PairSet,                                # any pairs
     ratios: Sequence[float] = (0.8, 0.1, 0.1),     # train, validation, test

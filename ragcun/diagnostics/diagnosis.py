@@ -208,9 +208,9 @@ def _base_features(model: Any, sample: Sample, features: Features) -> tuple[Feat
     "Features of the untouched base, and what to call them."
     if not getattr(model, "base_changed", False):
         return features, "base"
-    from ragcun.models.encoder import GaussianEncoder
+    from ragcun.models.encoder import open_original
     try:
-        base = GaussianEncoder.from_base(model.base_id, device=str(model.device), precision=model.precision)
+        base = open_original(model)
     except UserError as error:
         logger.warning("the untouched base cannot be loaded, its column shows the trained features: %s", error)
         return features, "trained features"

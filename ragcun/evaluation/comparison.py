@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core import UserError, atomic_write
-from ..data.collections import read_qrels
+from ..data.collections import read_judgements
 from ..data.files import iter_lines
 from ..measures.paired import Difference, paired_test
 from ..measures.ranking import KS, PerQuery, Ranking, retrieval_metrics, run_order
@@ -85,12 +85,7 @@ def load_qrels(
     path: str | Path,                   # TREC's four columns or BEIR's three
 ) -> dict[str, dict[str, int]]:         # query id → document id → grade
     "Read judgements."
-    qrels: dict[str, dict[str, int]] = {}
-    for _, query, document, grade in read_qrels(path):
-        qrels.setdefault(query, {})[document] = grade
-    if not qrels:
-        raise UserError("no judgements", str(path), "Each row needs: query, 0, document, grade")
-    return qrels
+    return read_judgements(path)
 
 def write_qrels(
     path: str | Path,                           # file to write

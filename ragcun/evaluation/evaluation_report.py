@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UserError, write_json, write_jsonl
+from ..core import UserError, logger, write_json, write_jsonl
 from ..data.collections import RetrievalData
 from ..data.pairs import load_retrieval
 from .comparison import check_ids, detectable, html_table, markdown_table, text_table, write_run
@@ -27,6 +27,7 @@ __all__ = ['HEADLINE', 'EvaluationReport', 'per_query_rows', 'make_notes', 'Vect
 # %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #62840281
 HEADLINE = ("ndcg@10", "recall@1", "recall@5", "recall@10", "recall@20", "recall@100", "mrr@10", "map@100")
 
+# %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #62840281-1
 @dataclass(frozen=True)
 class EvaluationReport:
     "What `evaluate` found."
@@ -151,20 +152,14 @@ def _features(model: Any, data: RetrievalData) -> Vectors:
     return Vectors(model.features(queries, "query"), model.features(documents, "document"), "ip")
 
 # %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #712e9d7c
-def _check_original(model: Any) -> None:
-    "A base that is nowhere to be had is said before the corpus is encoded, not after."
-    from ragcun.models.base import find_base
+def _original(model: Any) -> Any:
+    "The base as it was before training; None, with a warning, where it is no longer to be had."
+    from ragcun.models.encoder import open_original
     try:
-        find_base(model.base_id)
-    except UserError:
-        raise UserError("the untouched base, to compare this model with, cannot be found", str(model.base_id),
-                        "Put it back, or leave the comparison out with base=False") from None
-
-def _original(model: Any, data: RetrievalData) -> Vectors:
-    "Features of the base as it was before training."
-    from ragcun.models.encoder import GaussianEncoder
-    original = GaussianEncoder.from_base(model.base_id, device=str(model.device), precision=model.precision)
-    return _features(original, data)
+        return open_original(model)
+    except UserError as e:
+        logger.warning("no comparison with the base: %s It can be named with --base_model.", e)
+        return None
 
 def _unit(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
@@ -187,12 +182,12 @@ def encode_collection(
 ) -> tuple[Vectors, Vectors | None]:    # of the model, of the base
     "Vectors of a collection, encoded once where possible."
     if not hasattr(model, "project"): return _plain_vectors(model, data), None
-    if base and model.base_changed:
-        _check_original(model)
+    original = _original(model) if base and model.base_changed else None
     h = _features(model, data)
     own = Vectors(model.to_query(model.project(h.u, "query")), model.to_document(model.project(h.v, "document")), "l2")
     if not base: return own, None
-    return own, _original(model, data) if model.base_changed else h
+    if not model.base_changed: return own, h
+    return own, _features(original, data) if original else None
 
 # %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #a2018980
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ def langchain_store(
                             "Use GaussianRetriever(model) and langchain_store(index)")
     return GaussianVectorStore()
 
+# %% ../../nbs/8_integrations/02_frameworks.ipynb #56d4aca5-1
 def _add_texts(index: GaussianRetriever, texts: list[str], metadatas: list[dict] | None,
                ids: list[str] | None) -> list[str]:
     rows = zip(texts, metadatas or [{}] * len(texts), ids or [text_id(t) for t in texts], strict=True)
@@ -196,6 +197,7 @@ def _tensor(x: Any) -> Any:
     import torch
     return torch.atleast_2d(torch.as_tensor(np.asarray(x), dtype=torch.float32))
 
+# %% ../../nbs/8_integrations/02_frameworks.ipynb #62840281-1
 class MtebModel:
     "A GaussianEncoder in the shape of mteb's EncoderProtocol."
     def __init__(

@@ -72,6 +72,7 @@ class GaussianTextEmbedder(ModelComponent):
         self.warm_up()
         return {"embedding": self._loaded.encode_query([text])[0].tolist()}
 
+# %% ../../nbs/8_integrations/01_haystack.ipynb #cfa723ab-1
 def _texts(documents: Any) -> list[str]:
     "The texts of documents that can be embedded."
     for d in documents:

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
-from ..core import UserError, progress, sha256_file
+from ..core import UserError, cache_dir, logger, progress, read_json, sha256_file, write_json
 from .evidence import Calibration
 from .kernels import use_attention, use_packed
 
@@ -22,9 +29,12 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% auto #0
-__all__ = ['DEFAULT_BASE', 'OFFLINE_SHA256', 'FP16_OVERFLOWS', 'find_base', 'load_base', 'load_folder', 'with_modules', 'quiet',
-           'check_precision', 'check_side', 'check_texts', 'token_batches', 'encode_features', 'feature_dim',
-           'Cacheable', 'Encoder', 'hash_state']
+__all__ = ['DEFAULT_BASE', 'OFFLINE_SHA256', 'FP16_OVERFLOWS', 'QUERY_NAMES', 'DOCUMENT_NAMES', 'RETRIEVE', 'INSTRUCT',
+           'FAMILIES', 'KINDS', 'find_base', 'BaseOptions', 'load_base', 'is_routed', 'load_folder', 'with_modules',
+           'quiet', 'set_prompts', 'family_prompts', 'warn_of_prompts', 'set_token_limit', 'token_limit',
+           'check_precision', 'check_side', 'check_texts', 'token_batches', 'encode_features', 'tokenise',
+           'token_counts', 'feature_dim', 'Ticker', 'BaseTokens', 'base_tokens', 'describe_base', 'Cacheable',
+           'Encoder', 'hash_state']
 
 # %% ../../nbs/2_models/02_base.ipynb #62840281
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -76,39 +86,147 @@ def _from_hub(name: str) -> str:
                         "--base_model", hint) from None
 
 # %% ../../nbs/2_models/02_base.ipynb #74c8413d
+@dataclass(frozen=True)
+class BaseOptions:
+    "How a base is opened. None leaves a setting as its folder has it."
+    query_prompt: str | None = None     # put before every query
+    document_prompt: str | None = None  # put before every document
+    max_seq_length: int | None = None   # tokens of a text that are read
+    trust_remote_code: bool = False     # run code that the model brings along
+
 def load_base(
     base_model: str | Path | None = None, # Folder or hub id; None is the default base
     device: str = "cpu", # Where to put it
-    trust_remote_code: bool = False, # Run code that the model brings along
+    options: BaseOptions = BaseOptions(), # noqa: B008  prompts, token limit, trust
 ) -> tuple[SentenceTransformer, bool, str]: # (model without Normalize, whether its features are L2-normalised, id)
     "Load a base encoder; cosine models give normalised features."
     path, base_id = find_base(base_model)
-    model = load_folder(path, device, trust_remote_code)
-    names = [type(m).__name__ for m in model]
-    if names[-1] == "Normalize":
-        model = with_modules(model, list(model)[:-1])
-    return model, names[-1] == "Normalize" or model.similarity_fn_name == "cosine", base_id
+    model = load_folder(path, device, options.trust_remote_code)
+    _check_routes(model, base_id)
+    modules, normalise = _comparable(model, base_id)
+    if modules != list(model):
+        model = with_modules(model, modules)
+    set_prompts(model, options)
+    if options.max_seq_length is not None:
+        set_token_limit(model, options.max_seq_length)
+    warn_of_prompts(model, path, base_id, options)
+    return model, normalise, base_id
 
+def _comparable(model: SentenceTransformer, base_id: str) -> tuple[list[Any], bool]:
+    "The modules that give a feature, and whether features are compared after L2-normalising."
+    modules: list[Any] = list(model)
+    cosine = model.similarity_fn_name == "cosine"
+    closing = type(modules[-1]).__name__ == "Normalize"
+    cut = model.truncate_dim
+    if closing and (cosine or not cut):
+        modules = modules[:-1]
+    if cut:
+        modules = [*modules, _cut_module(model, cut)]
+    unit = cosine or closing and not cut
+    if model.similarity_fn_name == "manhattan" or model.similarity_fn_name == "euclidean" and not unit:
+        raise UserError(f"this base compares vectors of any length by {model.similarity_fn_name} distance, and no head "
+                        "can rank as it does", base_id, "Add a Normalize module to it, or take another base.")
+    return modules, unit
+
+def _cut_module(model: SentenceTransformer, width: int) -> torch.nn.Module:
+    "The first coordinates, as a Dense module: plain sentence-transformers cuts a saved model in the same place."
+    from sentence_transformers.sentence_transformer.modules import Dense
+    with model.truncate_embeddings(None):
+        full = feature_dim(model)
+    width = min(width, full)
+    return Dense(full, width, bias=False, activation_function=torch.nn.Identity(),
+                 init_weight=torch.eye(width, full)).to(model.device)
+
+# %% ../../nbs/2_models/02_base.ipynb #74c8413d-1
+def is_routed(
+    model: SentenceTransformer, # A base
+) -> bool: # Whether queries and documents take different ways through it
+    "Whether a base has a router."
+    return any(type(m).__name__ == "Router" for m in model)
+
+def _check_routes(model: SentenceTransformer, base_id: str) -> None:
+    "A router that has no way for one of the sides would send it the other's."
+    for router in (m for m in model if type(m).__name__ == "Router"):
+        for side in ("query", "document"):
+            try:
+                router._resolve_route(task=side, modality="text")  # type: ignore[operator]
+            except ValueError:
+                raise UserError(f"this base has a router without a route for a {side}", base_id,
+                                "Take another base.") from None
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0002
 def load_folder(
     path: str | Path, # A sentence-transformers or transformers folder
     device: str, # Where to put it
     trust_remote_code: bool = False, # Run code that the model brings along
-) -> SentenceTransformer: # The model
+) -> SentenceTransformer: # The model, in float32
     "Open a model folder, with one line instead of a traceback when it is broken."
     from sentence_transformers import SentenceTransformer
-    with quiet():
+    trust = _trusts(Path(path), trust_remote_code)
+    with quiet(), torch.random.fork_rng(), _load_report() as report:
+        torch.manual_seed(0)  # weights that a checkpoint lacks are the same each time
         try:
-            model = SentenceTransformer(str(path), device=device, trust_remote_code=trust_remote_code,
-                                        local_files_only=True)
+            model = SentenceTransformer(str(path), device=device, trust_remote_code=trust, local_files_only=True)
         except UserError:
             raise
         except Exception as e:
-            first = (str(e).splitlines() or [""])[0][:200]
-            raise UserError(f"this model does not load: {type(e).__name__}: {first}", str(path),
-                            "Check that the folder is complete.") from e
+            raise _not_loaded(path, e) from e
+    _check_missing(path, report)
+    model.float()  # type: ignore[no-untyped-call]
     if use_attention(model):
         use_packed(model)
     return model.eval()  # dropout is for training steps, which switch it on
+
+def _not_loaded(path: str | Path, e: Exception) -> UserError:
+    if "trust_remote_code" in str(e):
+        return UserError("this model runs code of its own", str(path),
+                         "Read that code; if you trust it, add --trust_remote_code.")
+    first = (str(e).splitlines() or [""])[0][:200]
+    return UserError(f"this model does not load: {type(e).__name__}: {first}", str(path),
+                     "Check that the folder is complete.")
+
+class _Lines(logging.Handler):
+    "Keeps what is logged."
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += record.getMessage().splitlines()
+
+@contextlib.contextmanager
+def _load_report() -> Iterator[list[str]]:
+    "What transformers says while it loads, kept instead of printed."
+    source = logging.getLogger("transformers")
+    handlers, level, kept = source.handlers, source.level, _Lines()
+    source.handlers = [kept]
+    source.setLevel(logging.WARNING)
+    try:
+        yield kept.lines
+    finally:
+        source.handlers = handlers
+        source.setLevel(level)
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0002-1
+def _check_missing(path: str | Path, report: list[str]) -> None:
+    "Refuse a checkpoint that lacks weights which a feature depends on."
+    plain = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in report)
+    rows = [line.split("|") for line in plain if "|" in line]
+    missing = [r[0].strip() for r in rows if r[1].strip() == "MISSING"]
+    needed = [name for name in missing if not re.search(r"(^|\.)pooler\.", name)]
+    if needed:
+        raise UserError(f"the checkpoint lacks {len(needed)} of the model's weights, the first of them {needed[0]}",
+                        str(path), "They would be random. Use a complete copy.")
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0003
+def _trusts(folder: Path, asked: bool) -> bool:
+    "Whether the code in a folder may run: it was asked for, now or before on this machine for these very files."
+    code = {sha256_file(p) for p in folder.rglob("*.py")} if folder.is_dir() else set()
+    place = cache_dir()/"trusted_code.json"
+    known = set(read_json(place)) if place.exists() else set()
+    if asked and code - known:
+        write_json(place, sorted(known | code))
+    return asked or bool(code) and code <= known
 
 def with_modules(
     model: SentenceTransformer, # Where prompts and settings come from
@@ -119,6 +237,7 @@ def with_modules(
     with quiet():
         return SentenceTransformer(modules=modules, device=str(model.device),
                                    prompts=dict(model.prompts),  # type: ignore
+                                   default_prompt_name=model.default_prompt_name,
                                    similarity_fn_name=model.similarity_fn_name).train(model.training)
 
 @contextlib.contextmanager
@@ -135,6 +254,107 @@ def quiet() -> Iterator[None]: # Nothing
         hf.set_verbosity(level)
         if bars:
             hf.enable_progress_bar()
+
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0005
+QUERY_NAMES = ("query", "search_query", "retrieval.query", "s2p_query", "web_search_query")
+DOCUMENT_NAMES = ("document", "passage", "corpus", "search_document", "retrieval.passage")
+RETRIEVE = "Represent this sentence for searching relevant passages: "
+INSTRUCT = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+FAMILIES = (  # pattern of a name, query prompt, document prompt; the first that fits
+    (r"e5-.*instruct|e5-mistral|gte-qwen", INSTRUCT + " ", ""),
+    (r"(^|[^a-z])e5([^a-z0-9]|$)", "query: ", "passage: "),
+    (r"bge-(micro|small|base|large)-en|bge-.*-en-", RETRIEVE, ""),
+    (r"bge-.*-zh", "为这个句子生成表示以用于检索相关文章：", ""),
+    (r"nomic-(embed|bert)", "search_query: ", "search_document: "),
+    (r"arctic-embed.*v2", "query: ", ""),
+    (r"arctic-embed|mxbai-embed", RETRIEVE, ""),
+    (r"qwen3-embed", INSTRUCT, ""),
+    (r"embedding-?gemma", "task: search result | query: ", "title: none | text: "))
+KINDS = {"nomic_bert": "nomic-bert", "qwen3": "qwen3-embed", "gemma3_text": "embeddinggemma"}  # by model_type
+
+def set_prompts(
+    model: SentenceTransformer, # Changed in place
+    options: BaseOptions, # What was asked for
+) -> None:
+    "Both prompts under the names that sentence-transformers reads first; a default prompt stands for both sides."
+    held = model.prompts
+    default = model.default_prompt_name
+    shared = held.get(default) if default and default not in QUERY_NAMES + DOCUMENT_NAMES else None
+    for names, given in ((QUERY_NAMES, options.query_prompt), (DOCUMENT_NAMES, options.document_prompt)):
+        found = next((held[n] for n in names if held.get(n)), shared or "")
+        prompt = found if given is None else given
+        held.update({n: prompt for n in names if n in held} | {names[0]: prompt})
+
+def family_prompts(
+    path: str | Path, # Folder of a base
+    base_id: str = "", # What it was asked for as
+) -> tuple[str, str, str] | None: # (family, query prompt, document prompt); None for a base that wants none
+    "The prompts that a base of a known family was trained with."
+    names = _names(Path(path), base_id)
+    for pattern, query, document in FAMILIES:
+        found = next((m.group() for n in names if (m := re.search(pattern, n))), None)
+        if found is not None: return found.strip("-_/ "), query, document
+    return None
+
+def _names(folder: Path, base_id: str) -> list[str]:
+    "What a base is called: as it was asked for, in its configuration, on its card, and after its kind."
+    config = read_json(folder/"config.json") if (folder/"config.json").is_file() else {}
+    card = folder/"README.md"
+    text = card.read_text(encoding="utf-8", errors="replace")[:20000] if card.is_file() else ""
+    titles = re.findall(r"(?m)^(?:- name:|# )\s*(\S+)\s*$", text)
+    last = [Path(n).name for n in (base_id, str(folder)) if n]
+    known = [*last, str(config.get("_name_or_path", "")), *titles, KINDS.get(str(config.get("model_type")), "")]
+    return [n.lower() for n in known if n]
+
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0006
+_warned: set[str] = set()
+
+def warn_of_prompts(
+    model: SentenceTransformer, # The base as it was opened
+    path: str | Path, # Its folder
+    base_id: str, # What it was asked for as
+    options: BaseOptions, # What was asked for
+) -> None:
+    "One warning where a base of a known family has lost its prompts."
+    asked = options.query_prompt is not None or options.document_prompt is not None
+    has = any(model.prompts.get(side) for side in ("query", "document"))
+    known = None if asked or has or str(path) in _warned else family_prompts(path, base_id)
+    if known is None: return
+    _warned.add(str(path))
+    family, query, document = (p.replace("\n", "\\n") for p in known)
+    logger.warning('WITHOUT PROMPTS %s finds less: a model of the family %s was trained with them, and its folder '
+                   'names none. Add: --query_prompt "%s" --document_prompt "%s"', base_id, family, query, document)
+
+def set_token_limit(
+    model: SentenceTransformer, # Changed in place
+    limit: int, # Tokens of a text that are read
+) -> None:
+    "Read fewer tokens of each text, or more, up to what the base can."
+    if limit < 8:
+        raise UserError(f"max_seq_length {limit} is below 8", "--max_seq_length", "Use for example 512.")
+    most = token_limit(model, False)
+    if most and limit > most:
+        raise UserError(f"this base reads {most} tokens at most", f"--max_seq_length {limit}", "Use fewer.")
+    with contextlib.suppress(AttributeError):
+        model.max_seq_length = limit
+    if model.max_seq_length != limit:
+        raise UserError("this base has no limit of tokens that could be set", f"--max_seq_length {limit}",
+                        "Leave it out.")
+
+def token_limit(
+    model: SentenceTransformer, # A base
+    held: bool = True, # The limit that is set; False: the positions that it has
+) -> int | None: # Tokens of a text; None where nothing is cut
+    "How many tokens of a text a base reads."
+    config = getattr(getattr(model[0], "auto_model", None), "config", None)
+    most = getattr(config, "max_position_embeddings", None)
+    if most and getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        most -= 2  # the first two positions are not for tokens
+    limit = model.max_seq_length if held else most
+    return int(limit) if limit and limit < 10**6 else int(most) if most else None
+
 
 # %% ../../nbs/2_models/02_base.ipynb #b6149bb9
 def check_precision(
@@ -188,29 +408,29 @@ def encode_features(
     precision: str = "no", # "bf16", "fp16" or "no"
     normalise: bool = True, # L2-normalise each feature
     batch_tokens: int | None = None, # Padded tokens a batch; None chooses by device
+    side: str = "document", # "query" or "document": which way through a base with a router
 ) -> np.ndarray: # [n, d_base] float32
     "Features of texts: sorted by length, batched by tokens, equal texts computed once."
-    from functools import partial
     unique = list(dict.fromkeys(texts))
     row = {t: i for i, t in enumerate(unique)}
     out = np.zeros((len(unique), feature_dim(base)), np.float32)
     budget = batch_tokens or (1600 if base.device.type == "cpu" else 32768)
-    forward = partial(_forward, base, prompt, normalise)
+    said = Ticker(f"{side} texts", len(unique))
     bar = progress(desc="encoding", total=len(unique), unit="text")
     was_training = base.training
     base.eval()
     with bar, torch.inference_mode(), _autocast(base.device.type, precision):
         for start in range(0, len(unique), 8192):
             block = unique[start:start + 8192]
-            for batch in token_batches(_token_counts(base, block), budget):
-                out[[start + i for i in batch]] = forward([block[i] for i in batch])
+            for batch in token_batches(token_counts(base, block), budget):
+                inputs = tokenise(base, [block[i] for i in batch], prompt, side)
+                out[[start + i for i in batch]] = _features_of(base, inputs, normalise)
                 bar.update(len(batch))
+                said.add(len(batch))
     base.train(was_training)
     return out if len(unique) == len(texts) else out[[row[t] for t in texts]]
 
-def _forward(base: SentenceTransformer, prompt: str | None, normalise: bool, texts: list[str]) -> np.ndarray:
-    inputs = base.preprocess(texts, prompt=prompt or None)
-    inputs = {k: v.to(base.device) if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
+def _features_of(base: SentenceTransformer, inputs: dict[str, Any], normalise: bool) -> np.ndarray:
     h = base(inputs)["sentence_embedding"].float()
     return (torch.nn.functional.normalize(h, dim=1) if normalise else h).cpu().numpy()
 
@@ -218,15 +438,35 @@ def _autocast(device_type: str, precision: str) -> Any:
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.bfloat16)
     return torch.autocast(device_type, dtype=dtype, enabled=precision != "no")
 
-def _token_counts(base: SentenceTransformer, texts: list[str]) -> list[int]:
-    "Tokens of each text after truncation; a quarter of its letters where the base has no tokenizer."
-    limit = base.max_seq_length or 10**9
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0009
+_tokenising = threading.RLock()  # a tokenizer keeps padding and truncation between calls
+
+def tokenise(
+    base: SentenceTransformer, # The base encoder
+    texts: list[str], # Texts of one side
+    prompt: str | None = None, # Put before every text
+    side: str = "document", # "query" or "document"
+) -> dict[str, Any]: # What the base takes, on its device
+    "Token ids of a batch."
+    way = {"task": side} if is_routed(base) else {}
+    with _tokenising:
+        inputs = base.preprocess(texts, prompt=prompt or None, **way)
+    return {k: v.to(base.device) if isinstance(v, torch.Tensor) else v for k, v in inputs.items()} | way
+
+def token_counts(
+    base: SentenceTransformer, # The base encoder
+    texts: Sequence[str], # Any texts
+) -> list[int]: # Tokens of each, after truncation
+    "Tokens of each text; a quarter of its letters where the base has no tokenizer of the usual kind."
+    limit = min(base.max_seq_length or 10**6, 10**6)
     def count(some: list[str]) -> list[int]:
-        return [len(i) for i in base.tokenizer(some, truncation=True, max_length=min(limit, 10**6),
-                                               return_attention_mask=False)["input_ids"]]
+        with _tokenising:
+            return [len(i) for i in base.tokenizer(some, truncation=True, max_length=limit,
+                                                   return_attention_mask=False)["input_ids"]]
     try:
         # tokenizers keep every piece of what they cut
-        return [n for start in range(0, len(texts), 256) for n in count(texts[start:start + 256])]
+        return [n for start in range(0, len(texts), 256) for n in count(list(texts[start:start + 256]))]
     except Exception:
         return [min(len(t)//4 + 2, limit) for t in texts]
 
@@ -236,11 +476,142 @@ def feature_dim(
     "Dimension of a base's features."
     return int(base.get_embedding_dimension() or 0)
 
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0009-1
+class Ticker:
+    "Says in the log how far long work is, at most once a minute."
+    def __init__(self,
+        what: str, # What is counted
+        total: int, # How many there are
+        every: float = 60.0, # Seconds between two lines
+    ):
+        self.what = what
+        self.total = total
+        self.every = every
+        self.done = 0
+        self.started = self.spoke = time.monotonic()
+
+    def add(self,
+        n: int, # Done since the last call
+    ) -> None:
+        "Count, and speak when it is time."
+        self.done += n
+        now = time.monotonic()
+        if now - self.spoke < self.every or self.done >= self.total: return
+        self.spoke = now
+        left = (now - self.started)*(self.total - self.done)/max(1, self.done)
+        logger.info("encoded %s of %s %s, about %.0f minutes left", f"{self.done:,}", f"{self.total:,}", self.what,
+                    math.ceil(left/60))
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0011
+@dataclass(frozen=True)
+class BaseTokens:
+    "How a base counts tokens, and how many it reads."
+    count: Callable[[str], int] # text → tokens, without those that open and close a text
+    limit: int | None           # tokens of a text that are read, prompt and special tokens taken off; None: all
+
+def base_tokens(
+    base_model: str | Path | None = None, # Folder or hub id; None is the default base
+    options: BaseOptions = BaseOptions(), # noqa: B008  its document prompt and token limit count
+) -> BaseTokens: # Counts as the base does; no weights are loaded
+    "The tokenizer of a base and its limit."
+    path, _ = find_base(base_model)
+    folder = _first_module(Path(path))
+    tokenizer = _open_tokenizer(folder, options)
+    def count(text: str) -> int:
+        with _tokenising:
+            found = tokenizer.encode(text, add_special_tokens=False)
+        return len(getattr(found, "ids", found))
+    limit = options.max_seq_length or _held_limit(Path(path), folder)
+    if limit is None: return BaseTokens(count, None)
+    with _tokenising:
+        empty = tokenizer.encode("", add_special_tokens=True)
+    prompt = options.document_prompt if options.document_prompt is not None else _held_prompt(Path(path))
+    return BaseTokens(count, limit - len(getattr(empty, "ids", empty)) - (count(prompt) if prompt else 0))
+
+def _first_module(folder: Path) -> Path:
+    "Where the tokenizer lies."
+    listed = read_json(folder/"modules.json") if (folder/"modules.json").is_file() else [{"path": ""}]
+    inside = folder/str(listed[0].get("path", ""))
+    routes = sorted(inside.glob("document_0_*")) or sorted(inside.glob("query_0_*"))
+    return routes[0] if routes else inside
+
+def _open_tokenizer(folder: Path, options: BaseOptions) -> Any:
+    from tokenizers import Tokenizer
+    if (folder/"tokenizer.json").is_file():
+        found = Tokenizer.from_file(str(folder/"tokenizer.json"))
+        found.no_truncation()
+        found.no_padding()
+        return found
+    from transformers import AutoTokenizer
+    with quiet():
+        try:
+            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True,
+                                                 trust_remote_code=_trusts(folder, options.trust_remote_code))
+        except Exception as e:
+            raise _not_loaded(folder, e) from None
+
+def _held_limit(*folders: Path) -> int | None:
+    "The limit that the files of a base name: the first of the usual places."
+    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length"),
+                      ("config.json", "max_position_embeddings")):
+        for folder in folders:
+            value = json.loads((folder/name).read_text(encoding="utf-8")).get(key) if (folder/name).is_file() else None
+            if value and value < 10**6: return int(value)
+    return None
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0011-1
+def _held_prompt(folder: Path) -> str:
+    place = folder/"config_sentence_transformers.json"
+    held = (read_json(place).get("prompts") or {}) if place.is_file() else {}
+    return next((held[n] for n in DOCUMENT_NAMES if held.get(n)), "")
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0014
+def describe_base(
+    base_model: str | Path | None = None, # Folder or hub id; None is the default base
+    options: BaseOptions = BaseOptions(), # noqa: B008  prompts, token limit, trust
+) -> dict[str, str]: # Words for a table, in order
+    "Prompts, dimension, token limit, pooling, precision of the weights and licence of a base."
+    path, _ = find_base(base_model)
+    model, normalise, _ = load_base(base_model, options=options)
+    limit = token_limit(model)
+    return {"query prompt": repr(model.prompts["query"]), "document prompt": repr(model.prompts["document"]),
+            "dimension": str(feature_dim(model)), "tokens read": str(limit) if limit else "all",
+            "pooling": _pooling(model), "compared by": "cosine" if normalise else str(model.similarity_fn_name),
+            "weights": f"{sum(p.numel() for p in model.parameters()):,}, published in {_published(Path(path))}",
+            "licence": _licence(Path(path))}
+
+def _pooling(model: SentenceTransformer) -> str:
+    modes = [getattr(m, "pooling_mode", None) for m in model if type(m).__name__ == "Pooling"]
+    names = [m if isinstance(m, str) else " and ".join(m) for m in modes if m]
+    return ", ".join(names) or "inside the model"
+
+def _published(folder: Path) -> str:
+    "The precision of most of the weights on the disk."
+    from collections import Counter
+
+    from safetensors import safe_open
+    seen: Counter[str] = Counter()
+    for file in folder.rglob("*.safetensors"):
+        with safe_open(str(file), "pt") as tensors:
+            seen.update(tensors.get_slice(name).get_dtype() for name in tensors.keys())  # noqa: SIM118
+    names = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+    return names.get(seen.most_common(1)[0][0], seen.most_common(1)[0][0]) if seen else "an unknown precision"
+
+def _licence(folder: Path) -> str:
+    card = folder/"README.md"
+    text = card.read_text(encoding="utf-8", errors="replace")[:20000] if card.is_file() else ""
+    found = re.search(r"(?m)^license:\s*(\S+)\s*$", text)
+    if found: return found.group(1)
+    files = [f.name for f in sorted(folder.glob("LICEN[CS]E*"))]
+    return f"see {files[0]}" if files else "not stated in its folder"
+
+
 # %% ../../nbs/2_models/02_base.ipynb #encproto2
 class Cacheable(Protocol):
     "What the feature cache needs to know of an encoder."
     base: SentenceTransformer           # the pretrained encoder, without Normalize
     base_id: str                        # where it came from
+    base_source: str | None             # the folder it came from, where it was one
     base_changed: bool                  # whether its weights were trained
     normalise: bool                     # whether features are L2-normalised
     precision: str                      # autocast precision of encoding

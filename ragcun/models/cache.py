@@ -8,18 +8,19 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
 from ..core import UserError, cache_dir, logger, sha256_text, write_json
-from .base import Cacheable, hash_state
+from .base import Cacheable, Ticker, hash_state, is_routed
 
 
 # %% auto #0
-__all__ = ['KEY_BYTES', 'text_key', 'FeatureCache', 'cache_for', 'cached_features', 'drop_features']
+__all__ = ['KEY_BYTES', 'text_key', 'FeatureCache', 'cache_for', 'cached_features', 'work_blocks', 'drop_features']
 
 # %% ../../nbs/2_models/04_cache.ipynb #10911deb
 KEY_BYTES = 16
@@ -103,7 +104,8 @@ def cache_for(
     side: str, # "query" or "document"
 ) -> FeatureCache: # The cache of this base and side
     "The cache folder of a base, prompt and precision; both sides share one where the base has no prompts."
-    settings = f"{model.prompts[side]!r} {model.normalise} {model.base.max_seq_length} {model.precision} "
+    way = f"{side} " if is_routed(model.base) else ""
+    settings = f"{model.prompts[side]!r} {model.normalise} {model.base.max_seq_length} {model.precision} {way}"
     key = sha256_text(settings + hash_state(model.base.state_dict()))[:24]
     _make_room(cache_dir()/"features", keep=key)
     cache = FeatureCache(cache_dir()/"features"/key, model.head.in_features)
@@ -123,11 +125,33 @@ def cached_features(
     rest = " (the rest is cached)" if len(todo) < len(set(texts)) else ""
     if todo:
         logger.info("encoding %d of %d %s texts%s", len(todo), len(set(texts)), side, rest)
-    for start in range(0, len(todo), 4096):
-        block = todo[start:start + 4096]
+    said = Ticker(f"{side} texts", len(todo))
+    for block in work_blocks(model.base, todo):
         cache.add(block, model.compute_features(block, side))
+        said.add(len(block))
     return cache.get(texts)
 
+def work_blocks(
+    base: Any, # The base encoder
+    texts: Sequence[str], # Texts to encode
+) -> Iterator[list[str]]: # Blocks in order, each some seconds of work
+    "Cut work into blocks by its size, not by the clock: a run that goes on after a kill makes the same blocks."
+    weights = sum(p.numel() for n, p in base.named_parameters() if "embedding" not in n)
+    speed = 1e11 if base.device.type == "cpu" else 2e13  # operations a second, on the low side
+    tokens = max(1024.0, 20*speed/max(1, 2*weights))
+    limit = min(base.max_seq_length or 10**6, 10**6)
+    block: list[str] = []
+    held = 0.0
+    for t in texts:
+        block.append(t)
+        held += min(len(t)/4 + 2, limit)
+        if held >= tokens or len(block) >= 8192:
+            yield block
+            block, held = [], 0.0
+    if block:
+        yield block
+
+# %% ../../nbs/2_models/04_cache.ipynb #225b1602-1
 def drop_features(
     model: Cacheable, # Its base decides
 ) -> None:

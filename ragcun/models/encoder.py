@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from ..core import UserError, logger, pick_device, pick_precision
-from .base import (DEFAULT_BASE, check_precision, check_side, check_texts, encode_features, feature_dim,
-                                hash_state, load_base)
+from .base import (DEFAULT_BASE, BaseOptions, check_precision, check_side, check_texts, encode_features,
+                                feature_dim, hash_state, load_base, set_token_limit, token_limit)
 from .evidence import Calibration, document_vector, evidence, information, query_vector
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['identity_head', 'EncoderParts', 'FeatureEncoder', 'HeadEncoder', 'SidedEncoder', 'ChangeableEncoder',
-           'GaussianEncoder']
+           'GaussianEncoder', 'open_original']
 
 # %% ../../nbs/2_models/03_encoder.ipynb #62840281
 def _linear(weight: np.ndarray, bias: np.ndarray, device: torch.device) -> torch.nn.Linear:
@@ -71,6 +71,7 @@ class EncoderParts(torch.nn.Module):
         self.residual: Any  # None, or the Dense module of `add_residual`
         self.query_head: Any  # None where both sides share `head`, or the Linear of queries
         self.calibration = Calibration()
+        self.base_source: str | None = None
         self.base_changed = False
         self.cached = False
         self.extra: dict[str, Any] = {}
@@ -136,7 +137,8 @@ class FeatureEncoder(EncoderParts):
     ) -> np.ndarray: # [n, d_base] float32
         "Features, always computed."
         prompt = self.prompts[check_side(side)]
-        return encode_features(self.base, check_texts(texts), prompt, self.precision, self.normalise, batch_tokens)
+        return encode_features(self.base, check_texts(texts), prompt, self.precision, self.normalise, batch_tokens,
+                               side)
 
 # %% ../../nbs/2_models/03_encoder.ipynb #enchead1
 class HeadEncoder(FeatureEncoder):
@@ -313,19 +315,25 @@ class GaussianEncoder(ChangeableEncoder):
         device: str = "auto", # Where to run
         precision: str = "auto", # "auto", "bf16", "fp16" or "no"
         trust_remote_code: bool = False, # Run code that the model brings along
+        query_prompt: str | None = None, # Put before every query; None: as the folder has it
+        document_prompt: str | None = None, # Put before every document; None: as the folder has it
+        max_seq_length: int | None = None, # Tokens of a text that are read; None: as the folder has it
     ) -> GaussianEncoder: # Ranks exactly as the base does until it is fitted
         "An encoder whose head is the identity and whose evidence orders documents as the base's cosine does."
         if output_dim is not None and output_dim < 1:
             raise UserError(f"output_dim {output_dim} is below 1", "--output_dim", "Use 1 or more.")
         device = pick_device(device)
-        base, normalise, base_id = load_base(base_model, device, trust_remote_code)
+        options = BaseOptions(query_prompt, document_prompt, max_seq_length, trust_remote_code)
+        base, normalise, base_id = load_base(base_model, device, options)
         precision = check_precision(base, pick_precision(precision, device))
         d_base = feature_dim(base)
         d = min(output_dim or d_base, d_base)
         if output_dim and output_dim > d_base:
             logger.info("output_dim %d is above the base's %d features, "
                         "where no embedding can be isotropic: %d is used", output_dim, d_base, d)
-        return cls(base, *identity_head(d, d_base, device), normalise, base_id, precision)
+        model = cls(base, *identity_head(d, d_base, device), normalise, base_id, precision)
+        model.base_source = str(Path(base_id).resolve()) if Path(base_id).is_dir() else None
+        return model
 
     def save(self,
         folder: str | Path, # Folder to make or replace
@@ -339,10 +347,11 @@ class GaussianEncoder(ChangeableEncoder):
         path: str | Path, # A `model/` folder or a `best_model.pt`
         device: str = "auto", # Where to run
         precision: str = "auto", # Autocast precision of encoding
+        trust_remote_code: bool = False, # Run code that the model brings along
     ) -> GaussianEncoder: # The encoder as it was saved
         "Load a saved encoder; base, dimensions and hashes are checked."
         from ragcun.models.saving import load_model
-        return load_model(cls, Path(path), device, precision)
+        return load_model(cls, Path(path), device, precision, trust_remote_code)
 
     def __repr__(self) -> str:
         return (f"GaussianEncoder({self.base_id}, {self.head.in_features} → {self.output_dim}, "
@@ -357,3 +366,22 @@ class GaussianEncoder(ChangeableEncoder):
                 "information": f"{self.information.sum():.1f} nats",
                 "calibration": f"{self.calibration.a:.2f} + {self.calibration.tau:.3f} E"}
         return "| GaussianEncoder | |\n|:--|:--|\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())
+
+# %% ../../nbs/2_models/03_encoder.ipynb #ba5e0022
+def open_original(
+    model: GaussianEncoder, # A model whose base was trained
+) -> GaussianEncoder: # Its base before training, with the same prompts and token limit
+    "The untouched base of a model; `UserError` if it is nowhere."
+    place = next((p for p in (model.base_source, model.base_id) if p and Path(p).is_dir()), None)
+    if place is None and model.base_source:
+        raise UserError("the untouched base of this model is gone", model.base_source, "Put it back.")
+    place = place or model.base_id
+    limit = token_limit(model.base)
+    original = GaussianEncoder.from_base(place, None, str(model.device), model.precision,
+                                         query_prompt=model.prompts["query"],
+                                         document_prompt=model.prompts["document"])
+    if limit != token_limit(original.base):
+        set_token_limit(original.base, limit or 0)
+    original.cached = model.cached
+    return original
+

@@ -20,7 +20,8 @@ import torch
 from safetensors import SafetensorError
 
 from ..core import UserError, atomic_write, pick_device, pick_precision, read_json, write_json
-from .base import Encoder, check_precision, hash_state, load_folder, quiet, with_modules
+from .base import (BaseOptions, Encoder, check_precision, hash_state, load_folder, quiet, set_prompts,
+                                token_limit, with_modules)
 from .evidence import Calibration, inverse_deviation
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def save_model(
         export = _as_sentence_transformer(model)
         with quiet():
             export.save(str(tmp/"m"), create_model_card=False)
-        _save_head(model, tmp/"m")
+        _save_head(model, tmp/"m", folder)
         (tmp/"m"/"README.md").write_text(model_card(model), encoding="utf-8")
         _share(tmp/"m")
         if folder.exists():
@@ -80,7 +81,7 @@ def _as_sentence_transformer(model: Encoder) -> SentenceTransformer:
     router = Router.for_query_document(query_modules=[query], document_modules=[document], default_route="document")
     between = [Normalize()]*model.normalise + [model.residual]*(model.residual is not None)
     modules: list[Any] = [*model.base, *between, router]
-    prompts: Any = dict(model.base.prompts)
+    prompts: Any = dict(model.base.prompts) | model.prompts
     with quiet():
         return SentenceTransformer(modules=modules, device=str(model.device), prompts=prompts,
                                    similarity_fn_name="euclidean")
@@ -94,7 +95,7 @@ def _dense(model: Encoder, side: str, scale: np.ndarray) -> torch.nn.Module:
                  init_weight=torch.as_tensor(weight*scale[:, None], dtype=torch.float32).contiguous(),
                  init_bias=torch.as_tensor(bias*scale, dtype=torch.float32))
 
-def _save_head(model: Encoder, folder: Path) -> None:
+def _save_head(model: Encoder, folder: Path, place: Path) -> None:
     from safetensors.torch import save_file
     tensors = {"weight": model.head.weight, "bias": model.head.bias, "rho": model.rho}
     if model.residual is not None:
@@ -104,11 +105,19 @@ def _save_head(model: Encoder, folder: Path) -> None:
         tensors |= {f"query.{k}": t for k, t in model.query_head.state_dict().items()}
     save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, str(folder/"ragcun.safetensors"))
     write_json(folder/"ragcun.json", {
-        "format": TWO_HEADS if two else FORMAT, "base_id": model.base_id, "base_changed": model.base_changed,
+        "format": TWO_HEADS if two else FORMAT, "base_id": model.base_id,
+        "base_path": _relative(model.base_source, place), "base_changed": model.base_changed,
+        "weights": "float32",
         "base_hash": hash_state(model.base.state_dict()), "output_dim": model.output_dim,
         "base_dim": model.head.in_features, "normalise": model.normalise, "prompts": model.prompts,
         "residual": model.residual is not None, "rho": model.rho_numpy.round(6), "a": model.calibration.a,
         "tau": model.calibration.tau, "fingerprint": model.fingerprint, "extra": model.extra, "versions": _versions()})
+
+def _relative(source: str | None, place: Path) -> str | None:
+    "Where the base lies, seen from the model: both may move together, and no home folder is written down."
+    with contextlib.suppress(ValueError):  # another drive
+        return Path(os.path.relpath(source, place.resolve())).as_posix() if source else None
+    return None
 
 def _versions() -> dict[str, str]:
     names = ("ragcun", "torch", "transformers", "sentence-transformers")
@@ -128,8 +137,7 @@ pipeline_tag: sentence-similarity
 # Gaussian retriever
 
 Finds the documents that answer a question. {_origin(model)}
-A text becomes a vector of {model.output_dim} coordinates; of a long one, \
-the first {model.base.max_seq_length} tokens are read.
+A text becomes a vector of {model.output_dim} coordinates{_read_of(model)}.
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -153,6 +161,10 @@ print(index.search("a question"))
 ```
 """
 
+def _read_of(model: Encoder) -> str:
+    limit = token_limit(model.base)
+    return f"; of a long one, the first {limit} tokens are read" if limit else ""
+
 def _origin(model: Encoder) -> str:
     "Where the numbers of a model come from, in a sentence or two."
     first = f"Fitted by ragcun on top of `{Path(model.base_id).name}`."
@@ -172,31 +184,46 @@ def load_model(
     path: Path, # A model folder or a best_model.pt
     device: str = "auto", # Where to run
     precision: str = "auto", # Autocast precision of encoding
+    trust_remote_code: bool = False, # Run code that the model brings along
 ) -> E: # The encoder as it was saved
     "Load and check a saved encoder."
-    if path.is_file():
-        with unpacked_model(path) as folder:
-            return load_model(build, folder, device, precision)
+    if path.is_dir() or not path.exists():
+        return _load_checked(build, path, path, BaseOptions(trust_remote_code=trust_remote_code), device, precision)
+    with unpacked_model(path) as folder:
+        place = path.parent/"model"  # where a training run leaves the same model
+        return _load_checked(build, folder, place, BaseOptions(trust_remote_code=trust_remote_code), device, precision)
+
+def _load_checked(build: Callable[..., E], path: Path, place: Path, options: BaseOptions, device: str,
+                  precision: str) -> E:
     info = model_info(path)
     device = pick_device(device)
-    st = load_folder(path, device)
-    modules: list[Any] = list(st)
-    if type(modules[-1]).__name__ != "Router":
-        raise UserError("the last module is not the query/document router", str(path), "Save the model again.")
-    before = modules[:-2] if info.get("residual") else modules[:-1]
-    base = with_modules(st, [m for m in before if type(m).__name__ != "Normalize"])
+    st = load_folder(path, device, options.trust_remote_code)
+    base, router, residual = _take_apart(st, info, path)
+    set_prompts(base, BaseOptions(**{f"{side}_prompt": text for side, text in info.get("prompts", {}).items()}))
     head = torch.nn.Linear(info["base_dim"], info["output_dim"], device=device)
     rho = torch.zeros(info["output_dim"], device=device)
     precision = check_precision(base, pick_precision(precision, device))
     model = build(base, head, rho, info["normalise"], info["base_id"], precision)
     _load_head(model, path, info)
-    _check_router(model, modules[-1], path)
-    if info.get("residual"):
-        _check_residual(model, modules[-2], path)
+    _check_router(model, router, path)
+    if residual is not None:
+        _check_residual(model, residual, path)
     model.calibration = Calibration(info["a"], info["tau"])
+    model.base_source = str((place.resolve()/info["base_path"]).resolve()) if info.get("base_path") else None
     model.base_changed = info["base_changed"]
     model.extra = info["extra"]
     return model
+
+def _take_apart(st: SentenceTransformer, info: dict[str, Any], path: Path) -> tuple[SentenceTransformer, Any, Any]:
+    "The base, the router of the head, and the residual layer or None. A Normalize inside the base stays there."
+    modules: list[Any] = list(st)
+    if type(modules[-1]).__name__ != "Router":
+        raise UserError("the last module is not the query/document router", str(path), "Save the model again.")
+    router = modules.pop()
+    residual = modules.pop() if info.get("residual") else None
+    if info["normalise"] and type(modules[-1]).__name__ == "Normalize":
+        modules.pop()
+    return with_modules(st, modules), router, residual
 
 # %% ../../nbs/2_models/05_saving.ipynb #31414076
 def model_info(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,13 +99,18 @@ def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 def _field(name: str) -> str:
-    if not isinstance(name, str) or set(name) & set("\"'\\$.[]"):
+    if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
         raise _NotInSql
     return f"json_extract(metadata, {_text(f'$.{json.dumps(name, ensure_ascii=False)}')})"
 
+def _number(value: float) -> str:
+    "A number that the table compares as Python does."
+    if not abs(value) < 2**53: raise _NotInSql
+    return repr(float(value))
+
 def _is(field: str, value: Any) -> str:
     "SQL for equality with a plain value."
-    if _is_number(value): return f"TRY_CAST({field} AS DOUBLE) = {float(value)!r}"
+    if _is_number(value): return f"TRY_CAST({field} AS DOUBLE) = {_number(value)}"
     if isinstance(value, (bool, str)) or value is None:
         return f"{field} = {_text(json.dumps(value, ensure_ascii=False))}"
     raise _NotInSql
@@ -118,7 +124,7 @@ def _clause(field: str, operator: str, wanted: Any) -> str:
         return f"({one})" if operator == "$in" else f"({field} IS NULL OR NOT ({one}))"
     if isinstance(wanted, str): raise _NotInSql
     sign = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}[operator]
-    return f"TRY_CAST({field} AS DOUBLE) {sign} {float(wanted)!r}"
+    return f"TRY_CAST({field} AS DOUBLE) {sign} {_number(wanted)}"
 
 def _sql(wanted: Mapping[str, Any]) -> str:
     "A filter that was checked already, as SQL over the column `metadata`."

@@ -50,6 +50,7 @@ def _plain_number(value: Any) -> Any:
     "JSON has no NaN: null there."
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
+# %% ../../nbs/7_retrieval/02_hits.ipynb #62840281-1
 @dataclass(frozen=True)
 class SearchResult(Sequence):  # type: ignore[type-arg]
     "Hits of one query, best first, and whether they amount to an answer."
@@ -139,6 +140,7 @@ class Found:
     v: np.ndarray   # [d] float32
     words: str | None = None  # joined by spaces; None where the store keeps none
 
+# %% ../../nbs/7_retrieval/02_hits.ipynb #725b97b8-1
 class Store(Protocol):
     "What a store can do."
     dim: int
@@ -250,10 +252,11 @@ def as_entry(
     if not isinstance(metadata, Mapping):
         raise UserError(f"metadata is a {type(metadata).__name__}, not a dict", where, "Use names and values")
     metadata = {**metadata, **rest}
-    dump_metadata(metadata)
+    metadata = json.loads(dump_metadata(metadata))  # as a folder gives them back: a tuple is a list there
     name = _made_id(text, metadata, id_rule) if name is None else str(name)
     return Entry(name, text, metadata, str(title), "" if title else context_of(metadata))
 
+# %% ../../nbs/7_retrieval/02_hits.ipynb #b6149bb9-1
 def _made_id(text: str, metadata: Mapping[str, Any], id_rule: str) -> str:
     "An id for a document that has none: the same text from two sources keeps both, and case or a full stop counts."
     if id_rule == "text": return text_id(text)

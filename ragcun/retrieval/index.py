@@ -41,6 +41,7 @@ BACKGROUND = 3000  # documents in the background sample
 MADE = 400         # documents that questions are made from, to see what a question without an answer finds
 LONG = 20_000      # characters beyond which a document certainly exceeds what a text encoder reads
 
+# %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47-1
 class IndexManifest:
     "What the folder says about itself, read and written."
     model: GaussianEncoder
@@ -321,6 +322,7 @@ def _of_sources(sources: Sequence[str]) -> Filter:
     assert found is not None
     return found
 
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0006-1
 class _IndexUpdates(IndexNull):
     "Documents replaced and removed, one by one or a source at a time."
     def update(self,

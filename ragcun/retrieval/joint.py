@@ -59,6 +59,7 @@ PRIOR = JointWeights(dense=1., words=1.8, phrases=.54, constant=-2.25)
 FEW = 100 # with fewer documents no curve is measured, and the tail of an unrelated document's evidence is taken as long
 HANDFUL = 20  # with fewer documents mean and spread come from the law of the embeddings
 
+# %% ../../nbs/7_retrieval/05_joint.ipynb #join0007-1
 @dataclass(frozen=True)
 class Background:
     "A sample of the documents: what a question's unrelated documents are like."
@@ -95,8 +96,7 @@ class Background:
 
     def dense(self,
         q: np.ndarray, # [n, d] embeddings of questions
-    # [n, m] standardised scores, [n] mean and [n] deviation of raw evidence
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # [n, m] standardised, [n] mean, [n] deviation
         "Raw evidence of the sample for each question, in its own units."
         raw = evidence(np.asarray(q, np.float64), self.z, self.rho) if len(self) else np.zeros((len(q), 0))
         if len(self) >= HANDFUL:
@@ -157,8 +157,7 @@ class JointNull:
 
     def chance(self,
         log_p: Any, # natural log of the p-value of a question's best hit; number or array
-    # share of synthetic questions that find as good a hit without their own document; NaN where there are none
-    ) -> Any:
+    ) -> Any: # share of synthetic questions that find as good a hit; NaN where there are none
         "P-value of the hypothesis that the question has no answer here (conformal, never 0)."
         if not len(self.made): return np.full(np.shape(log_p), np.nan)[()]
         return (1 + np.searchsorted(self.made, log_p, "right")) / (1 + len(self.made))
@@ -168,6 +167,7 @@ def _surprise(evidence: np.ndarray, mean: Any, sd: Any) -> np.ndarray:
     from scipy.special import log_ndtr
     return -log_ndtr(-(np.asarray(evidence, float) - mean) / sd)
 
+# %% ../../nbs/7_retrieval/05_joint.ipynb #join0009-1
 def fit_joint_null(
     background: Background,    # a sample of the corpus
     weights: JointWeights,     # of the evidence
@@ -252,6 +252,7 @@ def fit_weights(
     dense, words, phrases = (origin * np.exp(found)).tolist()
     return JointWeights(dense, words, phrases, prior.constant)
 
+# %% ../../nbs/7_retrieval/05_joint.ipynb #join0015-1
 def calibrate_weights(
     weights: JointWeights,     # from `fit_weights`
     related: np.ndarray,       # [n, 3] z, words, phrases of answers

@@ -16,8 +16,8 @@ import numpy as np
 from ..core import UserError, read_json, write_json
 
 # %% auto #0
-__all__ = ['LETTERS', 'CANDIDATES', 'SHARES', 'FEW', 'words_of', 'word_weights', 'Candidates', 'AnswerRule', 'fit_answer_rule',
-           'choose_share', 'save_rule', 'load_rule']
+__all__ = ['LETTERS', 'CANDIDATES', 'SHARES', 'FEW_QUESTIONS', 'words_of', 'word_weights', 'Candidates', 'AnswerRule',
+           'fit_answer_rule', 'choose_share', 'save_rule', 'load_rule']
 
 # %% ../../nbs/7_retrieval/06_no_answer.ipynb #62840281
 LETTERS = 20_000
@@ -87,7 +87,7 @@ def _scores(log_p: np.ndarray) -> np.ndarray:
 # %% ../../nbs/7_retrieval/06_no_answer.ipynb #b6149bb9
 SHARES = (0., .25, .5, 1., 2., 3., 4.)
 "Candidates for λ."
-FEW = 100
+FEW_QUESTIONS = 100
 "With fewer questions λ is 1 and not fitted."
 
 def fit_answer_rule(
@@ -97,7 +97,7 @@ def fit_answer_rule(
 ) -> AnswerRule:
     "Choose how much words count, and learn what a usual question is."
     rule = AnswerRule(*word_weights(background))
-    share = choose_share(rule, answerable, unanswerable) if min(len(answerable), len(unanswerable)) >= FEW else 1.
+    share = choose_share(rule, answerable, unanswerable) if min(len(answerable), len(unanswerable)) >= FEW_QUESTIONS else 1.
     norms = np.array([c.norm for c in answerable])
     mean, sd = (float(norms.mean()), float(norms.std())) if len(norms) > 1 else (0., 0.)
     return AnswerRule(rule.weights, rule.unseen, share, mean + 1.5 * sd, sd)

@@ -63,6 +63,7 @@ class EvidenceMoments:
     sd: np.ndarray        # [n] nats
     skewness: np.ndarray  # [n]
 
+# %% ../../nbs/7_retrieval/01_null.ipynb #fbe066a5-1
 @dataclass(frozen=True)
 class GaussianNull:
     "Law of the evidence of an unrelated document when document vectors v are Gaussian."
@@ -128,6 +129,7 @@ class GaussianNull:
         away = (query_vector(q, self.rho) - self.centre) @ self.axes - g
         return evidence_at_zero(q, self.rho) - .5 * np.square(away).sum(1)
 
+# %% ../../nbs/7_retrieval/01_null.ipynb #fbe066a5-2
 def theoretical_null(
     rho: np.ndarray, # [d] correlations of the model
 ) -> GaussianNull:
@@ -216,6 +218,7 @@ def _evidence_matrix(q: np.ndarray, z: np.ndarray, rho: np.ndarray) -> np.ndarra
     near = np.square(u).sum(1)[:, None] + np.square(v).sum(1) - 2 * u @ v.T
     return evidence_at_zero(q, rho)[:, None] - .5 * np.maximum(near, 0)
 
+# %% ../../nbs/7_retrieval/01_null.ipynb #562ae44c-1
 @dataclass(frozen=True)
 class EmpiricalNull:
     "Null of a corpus: its Gaussian part and the measured curve on top."
@@ -263,6 +266,7 @@ class EmpiricalNull:
         except (OSError, KeyError, ValueError, EOFError) as e:
             raise UserError("the null parameters cannot be read", str(path), "Fit them again") from e
 
+# %% ../../nbs/7_retrieval/01_null.ipynb #562ae44c-2
 def fit_null(
     background: np.ndarray,                  # [m, d] embeddings of documents of the corpus
     rho: np.ndarray,                         # [d] correlations of the model

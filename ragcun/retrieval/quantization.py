@@ -108,6 +108,7 @@ class Quantizer:
             start += b * len(cols)
         return z * self.scale + self.centre
 
+# %% ../../nbs/7_retrieval/09_quantization.ipynb #b4f4c709-1
 def fit_quantizer(
     sample: np.ndarray,  # [n, d] embeddings of documents of the corpus, a thousand or so
     rho: np.ndarray,     # [d] correlations of the model
@@ -174,6 +175,7 @@ def usual_quantizer(
     by_rho = allot_bits(rho, min(bits, 2))
     return Quantizer(by_rho, len(rho)) if bits <= 2 and (by_rho != bits).mean() > .1 else RotatedQuantizer(rho, bits)
 
+# %% ../../nbs/7_retrieval/09_quantization.ipynb #e0fd9503-1
 class QuantizedStore(MemoryStore):
     "Documents in memory, embeddings in a few bits a coordinate."
     def __init__(self,
@@ -197,20 +199,22 @@ class QuantizedStore(MemoryStore):
     ) -> None:
         "Append documents, as codes."
         codes = self.coder.encode(batch.v / np.maximum(self.gain, 1e-12))
-        super().add(Batch(batch.ids, batch.texts, batch.metadata, np.zeros((0, self.dim), np.float32), batch.words))
-        self._parts[-1] = codes
-        self._codes()
+        with self._lock:
+            super().add(Batch(batch.ids, batch.texts, batch.metadata, np.zeros((0, self.dim), np.float32), batch.words))
+            self._parts[-1] = codes
+            self._codes()
 
     def delete(self,
         ids: Sequence[str], # ids to remove
     ) -> int: # how many there were
         "Remove documents; unknown ids count 0."
-        gone = {self._place[i] for i in ids if i in self._place}
-        codes = self._codes()[[i for i in range(len(self)) if i not in gone]]
-        self._parts = [np.zeros((len(self), 0), np.float32)]
-        number = super().delete(ids)
-        self._parts = [codes]
-        return number
+        with self._lock:
+            gone = {self._place[i] for i in ids if i in self._place}
+            codes = self._codes()[[i for i in range(len(self)) if i not in gone]]
+            self._parts = [np.zeros((len(self), 0), np.float32)]
+            number = super().delete(ids)
+            self._parts = [codes]
+            return number
 
     def _decoded(self, rows: slice | np.ndarray) -> np.ndarray:
         return self.coder.decode(self._codes()[rows]) * self.gain
@@ -222,6 +226,10 @@ class QuantizedStore(MemoryStore):
         where: Filter | None = None, # which documents may be found
     ) -> list[list[Found]]: # per query, nearest first
         "The k nearest decoded documents of each query."
+        with self._lock:
+            return self._nearest(u, k, where)
+
+    def _nearest(self, u: np.ndarray, k: int, where: Filter | None) -> list[list[Found]]:
         allowed = self._allowed(where)
         if not len(allowed): return [[] for _ in u]
         near = np.zeros((len(u), 0), np.float32)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
 
 # %% auto #0
-__all__ = ['SIDE', 'STRICT', 'Proposed', 'QuestionEncoder', 'Proposer', 'Searcher', 'Judge', 'SyntheticLimits', 'QuestionFit',
-           'GaussianRetriever', 'world', 'encode_shards', 'read_shards', 'index_corpus']
+__all__ = ['SIDE', 'STRICT', 'Proposed', 'QuestionEncoder', 'Proposer', 'Searcher', 'AnswerValues', 'Judge', 'SyntheticLimits',
+           'QuestionFit', 'GaussianRetriever', 'world', 'encode_shards', 'read_shards', 'index_corpus']
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #56d4aca5
 SIDE = 200   # documents that each side, words and vectors, proposes for a question
@@ -187,33 +187,8 @@ class Searcher(Proposer):
         return [[h for h in row if h.id not in set(g)][:CANDIDATES] for row, g in zip(found, gone, strict=True)]
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0004
-class Judge(Searcher):
-    "Whether hits amount to an answer."
-    def judge(self,
-        query: str,                   # as it was asked
-        z: np.ndarray,                # [d] its embedding
-        hits: list[Hit],              # best first; ten where the index has a no-answer rule
-        limit: float | None = None,   # of E-values, which then decide; the index's own rule and limit without
-    ) -> SearchResult:
-        "Whether the hits amount to an answer."
-        if any(np.isnan(h.e_value) for h in hits): # words are weighted otherwise than the law of the evidence knows
-            return SearchResult(query, hits, None, len(self), self.answer_limit)
-        chance = self._chance(query, z, hits)
-        if limit is not None:
-            good = [h for h in hits if h.e_value <= limit]
-            return SearchResult(query, good, bool(good), len(self), limit, None, chance)
-        value = self._value(query, z, hits)
-        limit = self._usual_limit()
-        return SearchResult(query, hits, value <= limit, len(self), limit, value if self.rule else None, chance)
-
-    def _usual_limit(self) -> float:
-        "The limit of `answered`: stricter where few documents say little of what is usual and nobody has calibrated."
-        known = self.rule is not None or self.alpha or self.answer_limit != 1.
-        return self.answer_limit if known or len(self) >= FEW or self.weights is None else STRICT
-
-    def _needed(self, limit: float | None) -> int:
-        return CANDIDATES if (self.rule or self.alpha or len(self.joint.made if self.joint else ())) else 1
-
+class AnswerValues(Searcher):
+    "How much a question's hits speak for an answer."
     def _chance(self, query: str, z: np.ndarray, hits: list[Hit]) -> float | None:
         "Share of questions without an answer that find as good a hit."
         law = self.joint if self.weights is not None else self.null
@@ -242,6 +217,34 @@ class Judge(Searcher):
         raw = np.array([[h.raw_evidence for h in few]])
         log_p = self._ensure_null().log_p(raw, z[None])[0] if few else np.zeros(0)
         return Candidates(query, float(z @ z), [h.text for h in few], np.maximum(log_p, np.log(1e-300)))
+
+# %% ../../nbs/7_retrieval/11_retriever.ipynb #judge002
+class Judge(AnswerValues):
+    "Whether hits amount to an answer."
+    def judge(self,
+        query: str,                   # as it was asked
+        z: np.ndarray,                # [d] its embedding
+        hits: list[Hit],              # best first; ten where the index has a no-answer rule
+        limit: float | None = None,   # of E-values, which then decide; the index's own rule and limit without
+    ) -> SearchResult:
+        "Whether the hits amount to an answer."
+        if any(np.isnan(h.e_value) for h in hits): # words are weighted otherwise than the law of the evidence knows
+            return SearchResult(query, hits, None, len(self), self.answer_limit)
+        chance = self._chance(query, z, hits)
+        if limit is not None:
+            good = [h for h in hits if h.e_value <= limit]
+            return SearchResult(query, good, bool(good), len(self), limit, None, chance)
+        value = self._value(query, z, hits)
+        limit = self._usual_limit()
+        return SearchResult(query, hits, value <= limit, len(self), limit, value if self.rule else None, chance)
+
+    def _usual_limit(self) -> float:
+        "The limit of `answered`: stricter where few documents say little of what is usual and nobody has calibrated."
+        known = self.rule is not None or self.alpha or self.answer_limit != 1.
+        return self.answer_limit if known or len(self) >= FEW or self.weights is None else STRICT
+
+    def _needed(self, limit: float | None) -> int:
+        return CANDIDATES if (self.rule or self.alpha or len(self.joint.made if self.joint else ())) else 1
 
     def answer_values(self,
         queries: Sequence[str],                          # questions
@@ -421,8 +424,9 @@ class GaussianRetriever(QuestionFit):
 
     def _diverse(self, hits: list[Hit], k: int, weight: float) -> list[Hit]:
         if not hits: return hits
-        v = self.store.get([h.id for h in hits]).v
-        return [hits[i] for i in diversify(v, np.array([h.evidence for h in hits]), k, weight)]
+        known = self.store.get([h.id for h in hits])
+        hits = [h for h in hits if h.id in set(known.ids)]  # another thread may have deleted one since
+        return [hits[i] for i in diversify(known.v, np.array([h.evidence for h in hits]), k, weight)] if hits else []
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #0b7dc53a1
 def world(

@@ -62,6 +62,7 @@ RETRIES = {"client_max_retries": "3", "client_retry_timeout": "30", "connect_tim
 UNUSED_DAYS = 30
 "How long a copy of a model is kept that nobody opens."
 
+# %% ../../nbs/7_retrieval/07_storage.ipynb #fabefbe2-1
 @dataclass(frozen=True)
 class RemotePath:
     "A file or folder in a bucket."
@@ -175,6 +176,7 @@ class RemotePath:
                 out.flush()
                 os.fsync(out.fileno())
 
+# %% ../../nbs/7_retrieval/07_storage.ipynb #fabefbe2-2
 @functools.cache
 def _region(bucket: str) -> str:
     from pyarrow import fs
@@ -265,6 +267,7 @@ def stamp(
     "What changes when a file does."
     return path.stat().st_mtime_ns if isinstance(path, Path) else path.read_bytes()
 
+# %% ../../nbs/7_retrieval/07_storage.ipynb #bb84e6a3-1
 def local_copy(
     folder: Path | RemotePath, # a folder that does not change
     key: str,                  # what tells it from others: the fingerprint of a model

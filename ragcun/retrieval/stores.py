@@ -226,7 +226,9 @@ class _MemorySamples(MemoryEdits):
     ) -> Iterator[Batch]: # of `size` documents, the last maybe fewer
         "All documents, in order of arrival."
         for i in range(0, len(self), size):
-            yield self._batch(np.arange(i, min(i + size, len(self))))
+            with self._lock:
+                block = self._batch(np.arange(min(i, len(self)), min(i + size, len(self))))
+            yield block
 
     def last_row(self) -> int: # -1 while there are none
         "The row of the newest document: grows with each one that comes, whatever goes."
@@ -262,8 +264,8 @@ class MemoryStore(_MemorySamples):
             if not len(allowed): return [[] for _ in u]
             u = np.asarray(u, np.float32)
             v = self._matrix() if where is None else self._matrix()[allowed]
-            distances, places = top_k(u, v, k)
-            near = np.sqrt(np.square(np.asarray(u, np.float64)[:, None] - v[places]).sum(-1)) if k <= 64 else distances
+            _, places = top_k(u, v, k)
+            near = [np.sqrt(np.square(one.astype(np.float64) - v[row]).sum(1)) for one, row in zip(u, places, strict=True)]
             return [[self._found(int(allowed[i]), float(d)) for d, i in zip(ds, row, strict=True)]
                     for ds, row in zip(near, places, strict=True)]
 
@@ -336,6 +338,7 @@ class LanceTable:
                                else folder)
         self.dim = dim
         self._known: tuple[int, set[str]] = (-1, set())
+        self._counting = threading.Lock()
         self.table: Any = None
         options = self.folder.options if isinstance(self.folder, RemotePath) else None
         with self._plainly():
@@ -380,7 +383,8 @@ class LanceArrow(LanceTable):
     "Rows of the table, and what they look like in Arrow."
     def _arrow(self, batch: Batch) -> Any:
         import pyarrow as pa
-        start = self.last_row() + 1
+        # a row is never given twice, whatever was deleted: the version of the table only grows
+        start = max(self.last_row() + 1, (self.table.version - 1) << 20)
         v = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(batch.v, np.float32).ravel()), self.dim)
         metadata = [dump_metadata(m) for m in batch.metadata]
         data = [pa.array(range(start, start + len(batch)), pa.int64()), batch.ids, batch.texts, metadata, v]
@@ -537,11 +541,12 @@ class LanceWords(LanceEdits):
     def word_counts(self) -> WordCounts | None: # of all documents; None for a table of version 0.1.0
         "What the corpus knows of each word, read again when the table has changed."
         if not self.has_words: return None
-        version = self.table.version
-        if version != self._checked:
-            self._counted = self._count()
-            self._checked = version
-        return self._counted[2]
+        with self._counting:
+            version = self.table.version
+            if version != self._checked:
+                self._counted = self._count()
+                self._checked = version
+            return self._counted[2]
 
     def _count(self) -> tuple[int, int, WordCounts]:
         "Take the counts at hand where they are right, add what is new, or count everything."
@@ -578,7 +583,7 @@ class LanceWords(LanceEdits):
         known = self._words_index()
         if known is None and len(self):
             config = FTS(base_tokenizer="whitespace", lower_case=False, stem=False, remove_stop_words=False,
-                         ascii_folding=False, with_position=False)
+                         ascii_folding=False, with_position=False, max_token_length=None)
             with writer_lock(self.folder):
                 self.table.create_index("words", config=config, replace=True)
         elif known is not None and known.num_unindexed_rows > max(1000, len(self) // 5):

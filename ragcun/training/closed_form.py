@@ -119,6 +119,7 @@ class Moments:
             known[pool] = [(values.clip(0), U) for values, U in spectra]
         return known[pool]
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #18e7bf67-1
 def _ridge(values: np.ndarray, n: float) -> float:
     "Oracle approximating shrinkage of a covariance with these eigenvalues, from n samples."
     d = len(values)
@@ -129,6 +130,7 @@ def _ridge(values: np.ndarray, n: float) -> float:
 # %% ../../nbs/4_training/02_closed_form.ipynb #74c8413d
 RHO_RANGE = (0.02, 0.97)
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #74c8413d-1
 @dataclass(frozen=True)
 class Head:
     "A solved head: z = W h + b with correlation ρ; queries may have a map of their own."
@@ -195,6 +197,7 @@ class Head:
         "Search vectors of what is projected already."
         return query_vector(zq, self.rho), document_vector(zx, self.rho)
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #74c8413d-2
 def solve_head(
     moments: Moments, # From training pairs
     shrinkage: float, # s in (0, 1]
@@ -369,6 +372,7 @@ class PairFeatures:
         return PairFeatures(self.q[rows], self.x[rows], [self.query_ids[i] for i in rows],
                             [self.document_ids[i] for i in rows])
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #04875f6e-1
 @dataclass(frozen=True)
 class HeldOut:
     "What heads are compared on: features and judgements that took no part in the fit."
@@ -431,6 +435,7 @@ class HeldOut:
         variance, residual = self.fit_of(zq, zx, rho)
         return float(variance**-.5*np.clip((variance/residual)**.25, 1/1.05, 1.05))
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #04875f6e-2
 def some_queries(
     data: RetrievalData, # Any collection
     queries: Collection[str], # Ids of the queries to keep
@@ -570,6 +575,7 @@ def fit_closed_form(
     splits = validation_splits(features) if val is None else [(features.moments, encode_held_out(model, val))]
     return best_head(model, features, splits, dim, shrinkages, corpus)
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #17704b69-1
 def best_head(
     model: GaussianEncoder, # Gives the base
     features: PairFeatures, # Training pairs
@@ -624,6 +630,7 @@ def pair_features(
     x = cached_features(model, pairs.documents, "document")
     return PairFeatures(q, x, pairs.query_ids, pairs.document_ids)
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #17704b69-2
 def validation_splits(
     features: PairFeatures, # All training pairs
     folds: int = 3, # Number of folds

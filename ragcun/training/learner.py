@@ -30,7 +30,7 @@ from ..losses.sigreg import sigreg_relative
 from ..losses.total import LossParts, total_loss
 from ..measures.isotropy import participation_ratio
 from ..measures.ranking import evaluate_vectors
-from ..models.base import hash_state
+from ..models.base import hash_state, token_counts, token_limit, tokenise
 from ..models.cache import cached_features
 from ..models.encoder import GaussianEncoder
 from ..models.evidence import document_vector, pos_dist, query_vector
@@ -126,19 +126,15 @@ class TextSource:
     def _count(self, texts: list[str]) -> None:
         new = [t for t in dict.fromkeys(texts) if t not in self.lengths]
         if not new: return
-        limit = self.model.base.max_seq_length or 10**6
-        ids = self.model.base.tokenizer(new, truncation=True, max_length=limit,
-                                        return_attention_mask=False)["input_ids"]
-        self.lengths.update(zip(new, map(len, ids), strict=True))
+        self.lengths.update(zip(new, token_counts(self.model.base, new), strict=True))
 
     def encode(self,
         layout: Layout, # A batch
         part: Sequence[int], # Positions, all of one side
     ) -> Tensor: # [n, d_base] with gradient
         "Tokenise and run the base."
-        prompt = self.model.prompts[layout.sides[part[0]]]
-        inputs = self.model.base.preprocess([layout.texts[i] for i in part], prompt=prompt or None)
-        return self.model({k: v.to(self.model.device) if isinstance(v, Tensor) else v for k, v in inputs.items()})
+        side = layout.sides[part[0]]
+        return self.model(tokenise(self.model.base, [layout.texts[i] for i in part], self.model.prompts[side], side))
 
 # %% ../../nbs/4_training/06_learner.ipynb #learnrw1
 def loss_row(
@@ -599,7 +595,8 @@ class SavedLearner(EpochLearner):
         "Settings, data and base that decide the numbers of the run."
         settings = {k: v for k, v in asdict(self.config).items() if k not in FREE}
         return settings | {**self.given, "known positives": self.known is not None, "base": self.model.base_id,
-                           "precision": self.model.precision}
+                           "precision": self.model.precision,
+                           "prompts": self.model.prompts, "token_limit": token_limit(self.model.base)}
 
     def same_heads(self,
         two: bool, # Whether the checkpoint has a head of its own for queries
@@ -628,7 +625,8 @@ class RestoredLearner(SavedLearner):
         lacks = ", ".join(sorted(set(self.state()) - set(state)))
         if lacks:
             raise UserError(f"the checkpoint lacks {lacks}", "--resume_from", "Use another one.")
-        facts = LEGACY_DEFAULTS | state["facts"]
+        now = self.facts()
+        facts = LEGACY_DEFAULTS | {k: now[k] for k in ("prompts", "token_limit")} | state["facts"]  # 0.1.0 had none
         if not facts["known positives"]:
             self.known = None  # a run of version 0.1.0 goes on as it began
         refuse_differences(facts, self.facts(), self.config.allow_changes)

@@ -86,6 +86,7 @@ def list_checkpoints(
     found = [p for p in Path(folder).glob("checkpoint_*.pt") if re.fullmatch(r"checkpoint_(step|epoch)_\d+", p.stem)]
     return sorted(found, key=lambda p: (_step(p), p.stat().st_mtime_ns))
 
+# %% ../../nbs/4_training/05_record.ipynb #0b7dc53a-1
 def _step(path: Path) -> int:
     try:
         return int(read_json(manifest(path))["step"])

@@ -26,9 +26,9 @@ from ..models.base import check_precision, hash_state
 from ..models.cache import drop_features
 from ..models.encoder import GaussianEncoder
 from ..models.saving import pack_model
-from .closed_form import (MANY, POOLS, Head, HeldOut, Moments, PairFeatures,
-                                         apply_head, best_head, encode_held_out, evidence_samples, fit_calibration,
-                                         limit_positives, pair_features, shrinkages_for, solve, solve_head, validation_splits,
+from .closed_form import (MANY, POOLS, Head, HeldOut, Moments, PairFeatures, apply_head, best_head,
+                                         encode_held_out, evidence_samples, fit_calibration, limit_positives,
+                                         pair_features, shrinkages_for, solve, solve_head, validation_splits,
                                          whiten_head, whiten_sides)
 from .config import TrainConfig, resolve_defaults
 from .learner import Learner, isotropy_row, limit_corpus, set_aside
@@ -86,9 +86,9 @@ def with_head(
 ) -> GaussianEncoder: # A new encoder over the same base
     "The model with this head in place of its own."
     return model.clone_head().set_head(head.weight, head.bias, head.rho, head.query)
-
 NEAR = (.9, .95, .98)  # shrinkages next to 1: what a residual layer was trained to may be the geometry that serves
 
+# %% ../../nbs/4_training/07_run.ipynb #56d4aca5-1
 def refit(
     model: GaussianEncoder, # A trained model
     features: PairFeatures, # Of the training pairs, by its base
@@ -143,6 +143,7 @@ def whiten(
     before, after = (c.scores(choosing=True)["ndcg@10"] for c in (candidate, ball))
     return candidate if clearly_better(paired_test(before, after)) else ball
 
+# %% ../../nbs/4_training/07_run.ipynb #56d4aca5-2
 def unit_spread(
     candidate: Candidate, # A trained model
 ) -> Candidate: # It ranks as before
@@ -219,6 +220,7 @@ def sentence(
     return (f"Kept the base: no model was ahead of it by more than chance allows on {queries} validation queries "
             f"(the best, {name}: {_words(others[name])}).{_how_little(table, queries)}")
 
+# %% ../../nbs/4_training/07_run.ipynb #8e970e98-1
 def _how_little(table: dict[str, Any], queries: int) -> str:
     "What so few questions can show, where they are few."
     if queries >= 100: return ""
@@ -288,12 +290,7 @@ def fit(
     if source != "given" and kept < 2:
         chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
     deciding = len(held.parts[1].data.qrels)
-    said = sentence(chosen.name, table, deciding)
-    if few and form["ahead"] and chosen.name == "closed form":
-        said += f" Cross-validation on the training pairs had found it ahead: {_words(form['gain'])}."
-    if whole:
-        said += (f" In {model.output_dim} coordinates; against the base with all {model.head.in_features} of its own: "
-                 f"{_words(asdict(whole))}.")
+    said = sentence(chosen.name, table, deciding) + _more(model, chosen, form if few else {}, whole)
     result = FitResult(_calibrated(chosen, kept), {
         "kept": chosen.name, "sentence": said, "candidates": table, "against_whole_base": asdict(whole) if whole
         else None, "validation": {"queries": len(val_data.qrels), "deciding": deciding,
@@ -305,6 +302,17 @@ def fit(
         save_result(result, Path(output_dir))
     logger.info(result.sentence)
     return result
+
+# %% ../../nbs/4_training/07_run.ipynb #17704b69-1
+def _more(model: GaussianEncoder, chosen: Candidate, form: dict[str, Any], whole: Difference | None) -> str:
+    "What else there is to say of the outcome: few questions, fewer coordinates."
+    said = ""
+    if form.get("ahead") and chosen.name == "closed form":
+        said += f" Cross-validation on the training pairs had found it ahead: {_words(form['gain'])}."
+    if whole:
+        said += (f" In {model.output_dim} coordinates; against the base with all {model.head.in_features} of its own: "
+                 f"{_words(asdict(whole))}.")
+    return said
 
 def _with_precision(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
     "A copy with the precision and dimension that the configuration asks for."
@@ -344,6 +352,7 @@ def _to_train(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
         p.requires_grad_(not config.freeze_base)
     return add_lora(model, config.lora_rank, config.gradient_checkpointing, config.seed) if config.lora_rank else model
 
+# %% ../../nbs/4_training/07_run.ipynb #17704b69-2
 def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: HeldOut) -> list[Candidate]:
     "Steps, best epoch, length of the update, refit."
     trainable = sum(p.numel() for g in learner.stepper.optimizer.param_groups for p in g["params"])
@@ -385,6 +394,7 @@ def _features_for_now(trained: GaussianEncoder, untouched: GaussianEncoder, proc
     if drops:
         drop_features(trained)
 
+# %% ../../nbs/4_training/07_run.ipynb #17704b69-3
 def head_on_top(
     start: Candidate, # A trained base with a solved head
     pairs: PairSet, # Training pairs
@@ -437,6 +447,7 @@ def _calibrated(chosen: Candidate, kept: int) -> GaussianEncoder:
     model.extra = {**model.extra, "kept": chosen.name}
     return model
 
+# %% ../../nbs/4_training/07_run.ipynb #17704b69-4
 def save_result(
     result: FitResult, # What the run ended with
     output_dir: Path, # Where

@@ -207,10 +207,15 @@ def test_the_commands_find_the_untouched_base_or_say_so(fine_tuned, tmp_path):
     try:
         code, said = command("evaluate", "--model_path", model, "--test_data", data, "--output_file",
                              tmp_path / "f.json", "--device", "cpu", log=tmp_path / "b.log")
+        named, told = command("evaluate", "--model_path", model, "--test_data", data, "--base_model", away,
+                              "--output_file", tmp_path / "g.json", "--device", "cpu", "--mixed_precision", "no",
+                              log=tmp_path / "c.log")
     finally:
         away.rename(fine_tuned / "base")
-    lines = [line for line in said.splitlines() if line.startswith("ragcun:")]
-    assert code == 2 and len(lines) == 1 and "untouched base" in lines[0] and not (tmp_path / "f.json").exists(), said
+    lines = [line for line in said.splitlines() if "no comparison with the base" in line]
+    assert code == 0 and len(lines) == 1 and "--base_model" in lines[0], said
+    assert not json.loads((tmp_path / "f.json").read_text())["base"]
+    assert named == 0 and json.loads((tmp_path / "g.json").read_text())["base"] == saved["base"], told
 
 
 def peak_memory(tmp_path, documents: int) -> dict:

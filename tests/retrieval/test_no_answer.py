@@ -11,11 +11,10 @@ from scipy.stats import norm
 
 from ragcun.core import UserError
 from ragcun.evaluation.abstention import auroc
-from ragcun.retrieval.hits import Found, filter_function, in_blocks
-from ragcun.retrieval.no_answer import (CANDIDATES, FEW, LETTERS, SHARES, AnswerRule, Candidates, choose_share,
+from ragcun.retrieval.hits import in_blocks
+from ragcun.retrieval.no_answer import (CANDIDATES, FEW_QUESTIONS, LETTERS, SHARES, AnswerRule, Candidates, choose_share,
                                         fit_answer_rule, load_rule, save_rule, word_weights, words_of)
 from ragcun.retrieval.retriever import GaussianRetriever
-from ragcun.retrieval.words import HybridRetriever
 from tiny_encoder import TinyEncoder
 
 WORDS = "ice sea bee heart blood light gene cell star moon tree rock wind fire code disk node key lock page".split()
@@ -86,10 +85,10 @@ def test_the_chosen_share_is_the_best_and_holds_on_new_questions(agree):
 
 
 def test_few_questions_do_not_choose():
-    right, wrong = made(FEW - 1, 0, 1.)
+    right, wrong = made(FEW_QUESTIONS - 1, 0, 1.)
     assert (fit_answer_rule(["ice", "sea"], right, wrong).share == 1.
             and fit_answer_rule(["ice"], right[:1], wrong).spread == 0.)
-    more = made(FEW, 0, 1.)
+    more = made(FEW_QUESTIONS, 0, 1.)
     assert fit_answer_rule(["ice", "sea"] * 9, *more).share > 1.
 
 
@@ -160,29 +159,11 @@ def test_an_earlier_index_folder_decides_by_e_values(tmp_path):
         assert r.answered == (min(h.e_value for h in r) <= .25) and r.value is None
 
 
-def test_hybrid_takes_the_verdict_of_its_index():
-    index, docs, ask = filled()
-    index.calibrate(ask[:200], [[i] for i in docs][:200], alpha=.1)
-    both = HybridRetriever(index)
-    for q in ask[200:220]:
-        a = both.search(q, top_k=3)
-        b = index.search(q, top_k=3)
-        assert a.answered == b.answered and a.value == pytest.approx(b.value, rel=1e-4) and len(a) == 3
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 7))
 def test_blocks_are_all_items_in_order(items, size):
     blocks = list(in_blocks(iter(items), size))
     assert sum(blocks, []) == items and all(len(b) == size for b in blocks[:-1]) and all(blocks)
-
-
-def test_filters():
-    found = Found(0., 0, "a", "t", {"lang": "en", "tags": ["x"]}, np.zeros(1))
-    assert filter_function({"lang": "en"})(found) and not filter_function({"lang": "en", "year": 1})(found)
-    assert filter_function(lambda m: "x" in m["tags"])(found)
-    with pytest.raises(UserError, match="filter"):
-        filter_function(3)
 
 
 def test_the_command_sets_the_limit_from_questions_with_known_answers(tmp_path, capsys, monkeypatch):

@@ -1,19 +1,118 @@
-"""BM25 and evidence together: the fitted sum against known weights, fusion by hand, and the retriever on words a
-dense model cannot know."""
+"""Words: counts against a recount, a full-text index that is missing or behind, odd documents and questions, and a
+search whose parts add up."""
+import copy
+import pickle
+import threading
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ragcun.core import UserError
+from ragcun.retrieval.hits import Batch
 from ragcun.retrieval.retriever import GaussianRetriever
-from ragcun.retrieval.words import HybridRetriever, diversify, fit_sum, reciprocal_rank_fusion
+from ragcun.retrieval.stores import COUNTS, LanceStore, MemoryStore
+from ragcun.retrieval.words import Question, Tokenizer, WordCounts, diversify, reciprocal_rank_fusion
 from tiny_encoder import TinyEncoder
+
+STEPS = st.lists(st.tuples(st.sampled_from(["add", "delete", "update", "newest"]), st.integers(0, 20),
+                           st.integers(1, 6)), max_size=6)
+ODD = ["the of and", "zyzzyva qwertz", "Привет мир", "中文 搜索", "สวัสดี", "???", "E22", "a" * 5000, "\U0001F600"]
 
 
 class Blind(TinyEncoder):
     "Sees only the first two words."
     def _one(self, text):
         return super()._one(" ".join(text.split()[:2]))
+
+
+def batch(start, n, seed):
+    rng = np.random.default_rng(seed)
+    ids = [f"d{i}" for i in range(start, start + n)]
+    words = [" ".join(rng.choice(["ice", "sea", "bee", f"w{seed}"], 5)) for _ in ids]
+    return Batch(ids, words, [{} for _ in ids], rng.standard_normal((n, 4)).astype(np.float32), words)
+
+
+def change(store, step, seed):
+    "One edit; `newest` removes the documents that came last and adds as many others."
+    what, start, n = step
+    b = batch(start, n, seed)
+    known = store.ids()
+    if what == "delete":
+        store.delete(b.ids)
+    elif what == "update":
+        store.replace(b)
+    else:
+        if what == "newest":
+            rows = sorted((f.row, f.id) for f in store.search(np.zeros((1, 4), np.float32), 99)[0])
+            store.delete([name for _, name in rows[-n:]])
+            b = batch(100 + 10 * seed, min(n, len(rows)), seed)
+            known = store.ids()
+        keep = [i for i, name in enumerate(b.ids) if name not in known]
+        if keep:
+            store.add(b.take(keep))
+
+
+def right(store):
+    counts = store.word_counts()
+    want = WordCounts().add(w.split() for b in store.blocks() for w in b.words)
+    found = {w: n for w, n in counts.found.items() if n}
+    return (counts.documents, counts.words, found) == (want.documents, want.words, dict(want.found))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS, st.sampled_from(["kept", "stale", "missing", "damaged"]))
+def test_counts_equal_a_recount(tmp_path_factory, steps, file):
+    folder = tmp_path_factory.mktemp("s")
+    stores = [MemoryStore(4), LanceStore(folder, 4)]
+    reader = LanceStore(folder, 4)
+    for seed, step in enumerate([("add", 0, 6), *steps]):
+        for s in stores:
+            change(s, step, seed)
+        assert right(stores[0]) and right(stores[1])
+        if seed == 0 or file == "kept":
+            stores[1].keep_words()
+            assert right(reader)
+    if file == "missing":
+        (folder/COUNTS).unlink()
+    if file == "damaged":
+        (folder/COUNTS).write_bytes((folder/COUNTS).read_bytes()[:50])
+    assert right(LanceStore(folder, 4)) and right(reader)
+
+
+def test_a_row_is_not_given_twice(tmp_path):
+    store = LanceStore(tmp_path, 4)
+    store.add(batch(0, 10, 0))
+    store.keep_words()
+    reader = LanceStore(tmp_path, 4)
+    assert right(reader)
+    row = store.last_row()
+    store.delete(["d7", "d8", "d9"])
+    store.add(batch(20, 3, 5))
+    assert store.added_since(row) == 3 and right(reader) and right(LanceStore(tmp_path, 4))
+
+
+def test_long_words_and_other_scripts_are_in_the_full_text_index(tmp_path):
+    store = LanceStore(tmp_path, 4)
+    token = Tokenizer()
+    names = ["a" * 40, "ы" * 21, "中文", "é" * 30, "b" * 39]
+    words = [" ".join(token(n + " common")) for n in names]
+    store.add(Batch(names, words, [{}] * 5, np.ones((5, 4), np.float32), words))
+    store.keep_words()
+    assert store._words_index() is not None
+    for name in names:
+        asked = Question.of(token(name), store.word_counts())
+        assert [f.id for f in store.search_words(asked, 9)] == [name]
+
+
+def test_fusion_by_hand():
+    got = reciprocal_rank_fusion([["a", "b", "c"], ["c", "a"]], k=1)
+    assert np.isclose(got["a"], 1 / 2 + 1 / 3) and np.isclose(got["c"], 1 / 4 + 1 / 2) and np.isclose(got["b"], 1 / 3)
+
+
+def test_diversity_trades_score_for_difference():
+    v = np.array([[1., 0], [.99, .01], [0, 1.]])
+    assert (diversify(v, np.array([3., 2.9, 1.]), 2, .6) == [0, 2]
+            and diversify(v, np.array([3., 2.9, 1.]), 2, 0) == [0, 1])
 
 
 @pytest.fixture(params=["memory", "lance"])
@@ -23,40 +122,80 @@ def index(request, tmp_path):
     return r
 
 
-def test_fusion_by_hand():
-    got = reciprocal_rank_fusion([["a", "b", "c"], ["c", "a"]], k=1)
-    assert np.isclose(got["a"], 1 / 2 + 1 / 3) and np.isclose(got["c"], 1 / 4 + 1 / 2) and np.isclose(got["b"], 1 / 3)
-
-
-def test_sum_is_a_log_likelihood_ratio():
-    rng = np.random.default_rng(0)
-    y = rng.random(40_000) < .05                              # rare positives: the constant must not carry the prior
-    x = np.stack([rng.normal(3 * y, 1), rng.normal(0, 1, len(y))], 1)
-    assert np.allclose(fit_sum(x, y), [3, 0, -4.5], atol=.35)
-
-
 def test_words_help_where_the_model_is_blind(index):
-    both = HybridRetriever(index)
-    assert HybridRetriever(index, 150).search("code77", top_k=1)[0].id == "d77"
-    ids = [f"d{i}" for i in range(0, 150, 3)]
-    w = both.fit([f"topic{i % 7} part{i % 11} code{i}" for i in range(0, 150, 3)], [[i] for i in ids])
-    assert w[1] > 0
-    got = both.search("topic1 part2 code134", top_k=3)
-    assert got[0].id == f"d{134}" and got[0].evidence > got[1].evidence and got[0].e_value >= 0
-    dense = {h.id: h.raw_evidence for h in index.search("topic1 part2 code134", top_k=150)}
-    # candidates from words get their true evidence
-    assert all(np.isclose(h.raw_evidence, dense[h.id], atol=1e-3) for h in got)
-    assert len(both.search("unknownword", top_k=3)) == 3
+    assert max(index.search("code77", top_k=150), key=lambda h: h.words).id == "d77"
+    rank = [[h.id for h in index.search("code77", top_k=150, words=w)].index("d77") for w in (0, 1, 4)]
+    assert rank[0] > rank[1] >= rank[2] == 0
+    hits = index.search("topic1 part2 code134", top_k=150).hits
+    dense = {h.id: h.raw_evidence for h in index.search("topic1 part2 code134", top_k=150, words=0)}
+    assert hits[0].id == "d134" and all(np.isclose(h.raw_evidence, dense[h.id], atol=1e-3) for h in hits)
 
 
-def test_empty_index_and_no_relevant_candidates(index):
-    with pytest.raises(UserError, match="empty"):
-        HybridRetriever(GaussianRetriever(TinyEncoder()))
-    with pytest.raises(UserError, match="no relevant"):
-        HybridRetriever(index).fit(["topic1"], [["nobody"]])
+def test_a_search_without_its_full_text_index_finds_the_same(tmp_path):
+    index = GaussianRetriever(Blind(), tmp_path/"i")
+    index.add([{"id": f"d{i}", "text": f"topic{i % 7} part{i % 11} rest code{i}"} for i in range(150)])
+    before = index.search("topic1 code77", top_k=9).to_json()
+    index.store.table.drop_index(index.store._words_index().name)
+    assert index.store._words_index() is None
+    assert GaussianRetriever(Blind(), tmp_path/"i").search("topic1 code77", top_k=9).to_json() == before
 
 
-def test_diversity_trades_score_for_difference():
-    v = np.array([[1., 0], [.99, .01], [0, 1.]])
-    assert (diversify(v, np.array([3., 2.9, 1.]), 2, .6) == [0, 2]
-            and diversify(v, np.array([3., 2.9, 1.]), 2, 0) == [0, 1])
+@pytest.mark.parametrize("question", ODD)
+def test_odd_questions_get_finite_parts(index, question):
+    result = index.search(question, top_k=5)
+    assert len(result) == 5 and all(np.isfinite([h.evidence, h.p_value, h.e_value, h.words]).all() for h in result)
+    assert all(h.words == 0 for h in result) and all(0 <= h.p_value <= 1 for h in result)
+
+
+def test_a_word_ten_thousand_times_and_a_megabyte(index):
+    index.add([{"id": "many", "text": "zebra " * 10_000}, {"id": "big", "text": "lorem ipsum " * 83_000},
+               {"id": "one", "text": "zebra crossing near the school"}])
+    result = index.search("zebra crossing", top_k=3)
+    assert result[0].id == "one" and np.isfinite(result[0].evidence)
+    assert index.search("ipsum", top_k=1)[0].id == "big"
+
+
+def test_unrelated_questions_of_a_small_index_have_no_answer():
+    index = GaussianRetriever(TinyEncoder(64))
+    index.add([f"subject{i} verb{i} object{i} place{i} time{i}" for i in range(15)])
+    asked = [f"other{i} thing{i} elsewhere{i} again{i}" for i in range(20)]
+    assert sum(r.answered for r in index.search(asked)) <= 3
+    assert index.search("subject3 verb3 object3 place3 time3").answered
+
+
+def test_threads_update_and_search_one_index():
+    index = GaussianRetriever(TinyEncoder())
+    index.add([{"id": f"d{i}", "text": f"ice sea w{i}"} for i in range(60)])
+    faults = []
+    end = threading.Event()
+    def write():
+        for i in range(40):
+            index.update([{"id": f"d{i % 60}", "text": f"bee tree x{i}"}])
+            index.delete([f"d{(i * 7) % 60}"])
+        end.set()
+    def ask():
+        while not end.is_set():
+            index.search("ice bee x3", top_k=5, diversity=.3)
+    def caught(work):
+        try:
+            work()
+        except Exception as e:
+            faults.append(e)
+            end.set()
+    threads = [threading.Thread(target=caught, args=(w,)) for w in (write, ask)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    assert not faults and right(index.store)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_an_index_in_memory_can_be_copied(copied):
+    index = GaussianRetriever(TinyEncoder())
+    index.add([f"ice sea w{i}" for i in range(30)])
+    before = index.search("ice w3").to_json()
+    other = copied(index)
+    assert other.search("ice w3").to_json() == before
+    other.add(["something new"])
+    assert len(index) == 30 and len(other) == 31

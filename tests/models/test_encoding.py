@@ -1,0 +1,81 @@
+"""Long encoding: what it says, what a kill leaves behind, and many threads on one tokenizer."""
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ragcun.models import base as bases
+from ragcun.models.base import Ticker
+from ragcun.models.cache import cache_for, cached_features, work_blocks
+from ragcun.models.encoder import GaussianEncoder
+from small import small_base
+
+TEXTS = [f"text {i} of a star and a planet " * (1 + i % 7) for i in range(60)]
+
+
+@pytest.fixture
+def model(tmp_path, own_cache):
+    return GaussianEncoder.from_base(str(small_base(tmp_path)), device="cpu", precision="no")
+
+
+def test_a_line_a_minute(monkeypatch):
+    clock = [0.0]
+    said = []
+    monkeypatch.setattr(bases.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(bases.logger, "info", lambda text, *values: said.append(text % values))
+    ticker = Ticker("document texts", 1000)
+    for _ in range(10):
+        clock[0] += 25
+        ticker.add(100)
+    assert len(said) == 3 and said[0] == "encoded 300 of 1,000 document texts, about 3 minutes left"
+
+
+def test_blocks_hold_everything_in_order_and_go_on_where_they_stopped(model):
+    blocks = list(work_blocks(model.base, TEXTS*100))
+    assert [t for b in blocks for t in b] == TEXTS*100
+    huge = SimpleNamespace(device=model.base.device, max_seq_length=48,
+                           named_parameters=lambda: [("layer", torch.empty(10**9, device="meta"))])
+    many = list(work_blocks(huge, TEXTS))
+    assert len(many) > 1
+    assert list(work_blocks(huge, [t for b in many[1:] for t in b])) == many[1:]
+
+
+def test_a_kill_loses_a_block_at_most_and_the_numbers_stay(model, monkeypatch):
+    monkeypatch.setattr("ragcun.models.cache.work_blocks",
+                        lambda base, texts: (texts[i:i + 20] for i in range(0, len(texts), 20)))
+    whole = cached_features(model, TEXTS)
+    for path in cache_for(model, "document").folder.glob("*.*"):
+        path.unlink()
+    compute = model.compute_features
+    calls = []
+    def killed(texts, side):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(len(texts))
+        return compute(texts, side)
+    monkeypatch.setattr(model, "compute_features", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(model, TEXTS)
+    assert len(cache_for(model, "document")) == 20
+    monkeypatch.setattr(model, "compute_features", compute)
+    np.testing.assert_array_equal(cached_features(model, TEXTS), whole)
+
+
+def test_threads_share_a_tokenizer(model):
+    want = model.compute_features(TEXTS[:8])
+    faults = []
+    def work():
+        for _ in range(5):
+            try:
+                if not np.array_equal(model.compute_features(TEXTS[:8]), want):
+                    faults.append("other numbers")
+            except Exception as e:
+                faults.append(repr(e))
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not faults

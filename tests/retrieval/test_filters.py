@@ -1,0 +1,60 @@
+"""Filters: in memory as on disk, and what is none is refused."""
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from ragcun.core import UserError
+from ragcun.retrieval.filters import as_filter
+from ragcun.retrieval.hits import Batch
+from ragcun.retrieval.stores import LanceStore, MemoryStore
+
+PLAIN = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([2.5, -1.5, 2**53, 2**53 + 1, 10**30]),
+                  st.sampled_from(["a", "B", "it's", 'say "x"', "1", "true", "null", "", "a\\b", "\x07", "é\U0001F600",
+                                   "\u2028", "\x7f"]))
+VALUE = st.one_of(PLAIN, st.lists(st.integers(0, 2), max_size=2), st.dictionaries(st.just("in"), st.integers(0, 2)))
+FIELD = st.sampled_from(["x", "y", "é", "a b", "p.q", "", "it's"])
+DOCUMENTS = st.lists(st.dictionaries(FIELD, VALUE, max_size=3), min_size=1, max_size=5)
+NUMBER = st.one_of(st.integers(-3, 3), st.sampled_from([2.5, 2**53, 2**53 + 1, float("inf"), float("nan")]))
+CONDITION = st.one_of(
+    PLAIN, st.lists(st.integers(0, 2), max_size=2),
+    st.tuples(st.sampled_from(["$eq", "$ne"]), VALUE).map(lambda p: dict([p])),
+    st.tuples(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), NUMBER | st.sampled_from(["a", "B"])
+              ).map(lambda p: dict([p])),
+    st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(PLAIN, max_size=3)).map(lambda p: dict([p])),
+    st.booleans().map(lambda b: {"$exists": b}))
+ONE = st.dictionaries(FIELD, CONDITION, max_size=2)
+WANTED = st.recursive(ONE, lambda inner: st.one_of(
+    st.lists(inner, min_size=1, max_size=2).map(lambda p: {"$and": p}),
+    st.lists(inner, min_size=1, max_size=2).map(lambda p: {"$or": p}), inner.map(lambda p: {"$not": p})), max_leaves=4)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(DOCUMENTS, st.lists(WANTED, min_size=6, max_size=12))
+def test_memory_and_disk_let_the_same_pass(tmp_path_factory, metadata, wanted):
+    ids = [f"d{i}" for i in range(len(metadata))]
+    b = Batch(ids, ids, metadata, np.ones((len(ids), 4), np.float32), [""] * len(ids))
+    stores = [MemoryStore(4), LanceStore(tmp_path_factory.mktemp("f"), 4)]
+    for s in stores:
+        s.add(b)
+    u = np.zeros((1, 4), np.float32)
+    for one in wanted:
+        where = as_filter(one)
+        want = [i for i, m in zip(ids, metadata, strict=True) if where.passes(m)]
+        for s in stores:
+            assert sorted(s.select(where)) == want, (one, where.sql)
+            assert sorted(f.id for f in s.search(u, 9, where=where)[0]) == want, (one, where.sql)
+
+
+@pytest.mark.parametrize("wanted", [{"x": {"$like": 1}}, {"x": {"$in": 3}}, {"x": {"$exists": 1}}, {"$or": []}, 3,
+                                    {"x": {"$gt": None}}, {"$gte": 3}, {"$nor": [{}]}, {"x": {"$gt": True}}])
+def test_what_is_no_filter_is_refused(wanted):
+    with pytest.raises(UserError):
+        as_filter(wanted)
+
+
+def test_the_usual_ones_are_pushed_down():
+    for wanted in ({"year": {"$gte": 2003}}, {"lang": "en"}, {"source": {"$in": ["a.md", "b.md"]}},
+                   {"$or": [{"x": 1}, {"y": None}]}):
+        assert as_filter(wanted).sql
+    years = [{"year": 2001}, {"year": 2003}, {"year": "2004"}, {}]
+    assert [as_filter({"year": {"$gte": 2003}}).passes(m) for m in years] == [False, True, False, False]
