@@ -20,11 +20,10 @@ from .retriever import GaussianRetriever
 from .words import reciprocal_rank_fusion
 
 # %% auto #0
-__all__ = ['DEPTH', 'LISTS', 'SearchReport', 'answer_lists', 'base_list', 'evaluate_index']
+__all__ = ['DEPTH', 'SearchReport', 'answer_lists', 'base_list', 'evaluate_index']
 
 # %% ../../nbs/7_retrieval/12_measure.ipynb #meas0005
 DEPTH = 100  # hits of each question
-LISTS = ("search", "dense", "bm25", "rrf", "base")
 
 @dataclass(frozen=True)
 class SearchReport:
