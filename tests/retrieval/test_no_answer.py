@@ -12,8 +12,8 @@ from scipy.stats import norm
 from ragcun.core import UserError
 from ragcun.evaluation.abstention import auroc
 from ragcun.retrieval.hits import in_blocks
-from ragcun.retrieval.no_answer import (CANDIDATES, FEW_QUESTIONS, LETTERS, SHARES, AnswerRule, Candidates, choose_share,
-                                        fit_answer_rule, load_rule, save_rule, word_weights, words_of)
+from ragcun.retrieval.no_answer import (CANDIDATES, FEW_QUESTIONS, LETTERS, SHARES, AnswerRule, Candidates,
+                                        choose_share, fit_answer_rule, load_rule, save_rule, word_weights, words_of)
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
 
