@@ -14,13 +14,13 @@ from typing import Any
 from ..core import UserError
 
 # %% auto #0
-__all__ = ['COMPARISONS', 'LISTS', 'OPERATORS', 'MISSING', 'Filter', 'as_filter']
+__all__ = ['COMPARISONS', 'MEMBERSHIP', 'OPERATORS', 'MISSING', 'Filter', 'as_filter']
 
 # %% ../../nbs/7_retrieval/03_filters.ipynb #filt0005
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "$gt": lambda a, b: a > b, "$gte": lambda a, b: a >= b, "$lt": lambda a, b: a < b, "$lte": lambda a, b: a <= b}
-LISTS = ("$in", "$nin")
-OPERATORS = ("$eq", "$ne", *COMPARISONS, *LISTS, "$exists")
+MEMBERSHIP = ("$in", "$nin")
+OPERATORS = ("$eq", "$ne", *COMPARISONS, *MEMBERSHIP, "$exists")
 MISSING = object()
 
 def _is_number(value: Any) -> bool:
@@ -50,7 +50,7 @@ def _check(operator: str, wanted: Any, where: str) -> None:
     if operator not in OPERATORS:
         raise UserError(f"unknown operator {operator!r}", where,
                         f"Use one of {', '.join(OPERATORS)}, $and, $or, $not")
-    if operator in LISTS and not isinstance(wanted, (list, tuple, set)):
+    if operator in MEMBERSHIP and not isinstance(wanted, (list, tuple, set)):
         raise UserError(f"{operator} wants a list, not a {type(wanted).__name__}", where, "Write {'$in': ['a', 'b']}")
     if operator == "$exists" and not isinstance(wanted, bool):
         raise UserError(f"$exists wants true or false, not {wanted!r}", where, "Write {'$exists': true}")
@@ -119,7 +119,7 @@ def _clause(field: str, operator: str, wanted: Any) -> str:
     if operator == "$exists": return f"{field} IS {'NOT ' if wanted else ''}NULL"
     if operator == "$eq": return _is(field, wanted)
     if operator == "$ne": return f"({field} IS NULL OR NOT coalesce({_is(field, wanted)}, false))"
-    if operator in LISTS:
+    if operator in MEMBERSHIP:
         one = " OR ".join(f"coalesce({_is(field, w)}, false)" for w in wanted) or "false"
         return f"({one})" if operator == "$in" else f"({field} IS NULL OR NOT ({one}))"
     if isinstance(wanted, str): raise _NotInSql

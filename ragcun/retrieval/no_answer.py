@@ -97,7 +97,8 @@ def fit_answer_rule(
 ) -> AnswerRule:
     "Choose how much words count, and learn what a usual question is."
     rule = AnswerRule(*word_weights(background))
-    share = choose_share(rule, answerable, unanswerable) if min(len(answerable), len(unanswerable)) >= FEW_QUESTIONS else 1.
+    enough = min(len(answerable), len(unanswerable)) >= FEW_QUESTIONS
+    share = choose_share(rule, answerable, unanswerable) if enough else 1.
     norms = np.array([c.norm for c in answerable])
     mean, sd = (float(norms.mean()), float(norms.std())) if len(norms) > 1 else (0., 0.)
     return AnswerRule(rule.weights, rule.unseen, share, mean + 1.5 * sd, sd)

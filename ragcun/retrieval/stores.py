@@ -265,7 +265,8 @@ class MemoryStore(_MemorySamples):
             u = np.asarray(u, np.float32)
             v = self._matrix() if where is None else self._matrix()[allowed]
             _, places = top_k(u, v, k)
-            near = [np.sqrt(np.square(one.astype(np.float64) - v[row]).sum(1)) for one, row in zip(u, places, strict=True)]
+            near = [np.sqrt(np.square(one.astype(np.float64) - v[row]).sum(1))
+                    for one, row in zip(u, places, strict=True)]
             return [[self._found(int(allowed[i]), float(d)) for d, i in zip(ds, row, strict=True)]
                     for ds, row in zip(near, places, strict=True)]
 

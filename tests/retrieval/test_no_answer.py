@@ -12,8 +12,8 @@ from scipy.stats import norm
 from ragcun.core import UserError
 from ragcun.evaluation.abstention import auroc
 from ragcun.retrieval.hits import in_blocks
-from ragcun.retrieval.no_answer import (CANDIDATES, FEW_QUESTIONS, LETTERS, SHARES, AnswerRule, Candidates, choose_share,
-                                        fit_answer_rule, load_rule, save_rule, word_weights, words_of)
+from ragcun.retrieval.no_answer import (CANDIDATES, FEW_QUESTIONS, LETTERS, SHARES, AnswerRule, Candidates,
+                                        choose_share, fit_answer_rule, load_rule, save_rule, word_weights, words_of)
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
 
@@ -127,7 +127,7 @@ def test_an_index_keeps_its_rule(tmp_path):
     by_e = again.search(ask[200], max_e_value=1.)
     assert by_e.value is None and by_e.limit == 1.                            # an E-value limit decides alone
     refused = next(r for r in results if not r.answered)
-    assert "answer value" in repr(refused) and set(refused.to_json()) == {"query", "hits", "answered"}
+    assert "answer value" in repr(refused) and set(refused.to_json()) == {"query", "hits", "answered", "chance"}
     copy = index.save(tmp_path/"copy")
     assert copy.rule == index.rule and len(index.answer_values(ask[:2], [["0"], []])) == 2
     index.calibrate(ask[:100], ids[:100], alpha=.2)

@@ -109,7 +109,9 @@ def test_evidence_is_the_density_ratio_in_both_backends(tmp_path):
     by_hand = sum(mvn([0, 0], [[1, r], [r, 1]]).logpdf([q[i], x[i]]) - norm.logpdf(q[i]) - norm.logpdf(x[i])
                   for i, r in enumerate(model.rho_numpy))
     assert np.isclose(a[0].raw_evidence, by_hand, atol=1e-4)
-    assert np.isclose(a[0].evidence, -.5 + .3 * by_hand, atol=1e-4)
+    assert np.isclose(a[0].evidence, a[0].dense + a[0].words + a[0].constant, atol=1e-9) and a[0].words > 0
+    alone = next(h for h in memory.search("ice sea bee", top_k=80, words=0) if h.id == a[0].id)
+    assert np.isclose(alone.evidence, -.5 + .3 * by_hand, atol=1e-4)
     assert np.isclose(a[0].e_value, 80 * a[0].p_value)
     assert [h.evidence for h in a] == sorted((h.evidence for h in a), reverse=True)
     assert [h.p_value for h in a] == sorted(h.p_value for h in a)

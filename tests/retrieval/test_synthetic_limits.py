@@ -32,20 +32,16 @@ def filled(n=300, where=None):
 
 
 def made_by_hand(index, docs):
-    "Each synthetic question searched by itself in an index without its document."
+    "Each synthetic question asked by itself, its own document left out: the log of the answer value over n."
     pairs = generate_pairs([Document(t, document_id=i) for i, t in docs.items()], "mix", seed=0)
-    out = []
-    for p in pairs:
-        hits = index.search(p.query, top_k=2)
-        out.append(np.log(min(h.p_value for h in hits if h.id != p.document_id)))
-    return np.sort(out)
+    return np.sort([np.log(index.answer_values([p.query], [[p.document_id]])[0] / len(docs)) for p in pairs])
 
 
 def test_made_questions_are_asked_without_their_own_document():
     index, docs = filled(120)
-    assert index.search("any words at all").chance is None and not len(index._ensure_null().made)
+    assert index.search("any words at all").chance is None and not len(index.joint.made)
     limit = index.calibrate(alpha=.1)
-    made = index.null.made
+    made = index.joint.made
     n = len(docs)
     assert len(made) <= min(MADE, n) and len(made) > .9 * n
     np.testing.assert_allclose(made, made_by_hand(index, docs), rtol=1e-6)
@@ -78,16 +74,16 @@ def test_a_corpus_that_grows_is_asked_again(tmp_path):
     index, docs = filled(100, tmp_path/"index")
     first = index.calibrate(alpha=.2)
     again = GaussianRetriever(index.model, tmp_path/"index")
-    assert (again.alpha, again.answer_limit) == (.2, first) and np.array_equal(again.null.made, index.null.made)
-    assert [p.name for p in (tmp_path/"index").glob("null-*")] == ["null-100-0-made.npz"]
+    assert (again.alpha, again.answer_limit) == (.2, first) and np.array_equal(again.joint.made, index.joint.made)
+    assert [len(list((tmp_path/"index").glob(f"{kind}-*"))) for kind in ("null", "joint")] == [1, 1]
     index.add(documents(5, 7, 1000))                                            # five more change nothing
-    assert index.answer_limit == first and len(index.null.made) <= 100
+    assert index.answer_limit == first and len(index.joint.made) <= 100
     index.add(documents(200, 8, 2000))
-    assert len(index.null.made) > 250 and index.answer_limit != first
-    assert again.search(docs["d3"]).limit == index.answer_limit and len(again.null.made) == len(index.null.made)
+    assert len(index.joint.made) > 250 and index.answer_limit != first
+    assert again.search(docs["d3"]).limit == index.answer_limit and len(again.joint.made) == len(index.joint.made)
     copy = index.save(tmp_path/"copy")
-    assert (copy.alpha, copy.answer_limit, len(copy.null.made)) == (index.alpha, index.answer_limit,
-                                                                    len(index.null.made))
+    assert (copy.alpha, copy.answer_limit, len(copy.joint.made)) == (index.alpha, index.answer_limit,
+                                                                    len(index.joint.made))
 
 
 def test_other_ways_to_set_the_limit_end_it():
@@ -107,7 +103,7 @@ def test_other_ways_to_set_the_limit_end_it():
 def test_too_few_and_none(caplog):
     index = GaussianRetriever(TinyEncoder(8))
     index.add({"a": "short", "b": "words", "c": "only"})
-    assert index.calibrate(alpha=.1) == 0 and not len(index.null.made)          # no question can be made of one word
+    assert index.calibrate(alpha=.1) == 0 and not len(index.joint.made)          # no question can be made of one word
     assert "too few" in caplog.text and not index.search("short").answered and index.search("short").chance is None
 
 
@@ -121,6 +117,9 @@ def test_an_index_of_an_earlier_version_has_none(tmp_path):
     arrays = dict(np.load(path))
     del arrays["made"]
     np.savez(path, **arrays)
+    for name in ("joint", "weights", "tokens", "null_row", "id_rule", "heading_rule"):   # a folder of 0.1.0 has none
+        del manifest[name]
+    (tmp_path/"index"/"manifest.json").write_text(json.dumps(manifest | {"format": 1}))
     old = GaussianRetriever(index.model, tmp_path/"index")
     assert old.alpha == 0 and old.answer_limit == index.answer_limit and old.search(docs["d1"]).chance is None
     assert np.isnan(EmpiricalNull.load(path).chance(-3.))
