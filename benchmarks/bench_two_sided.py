@@ -3,9 +3,9 @@
     python benchmarks/bench_two_sided.py [demo squad-small nfcorpus-pre medquad] [--data ../shared/data] [--output
         data/results/two_sided.json]
 
-Half of the dev questions chooses s and pool, the other half decides whether the choice is kept; heads are solved on
-the training pairs, and the test questions are looked at once. "one" and "two" are the best of each family, "kept" is
-what `fit` would keep. Features come from the cache (RAGCUN_CACHE) where they are there."""
+The dev questions choose s and pool and decide whether the choice is kept; heads are solved on the training pairs, and
+the test questions are looked at once. "one" and "two" are the best of each family, "kept" is what `fit` keeps of
+them. Features come from the cache (RAGCUN_CACHE) where they are there."""
 import argparse
 import subprocess
 from pathlib import Path
@@ -18,8 +18,8 @@ from ragcun.core import write_json
 from ragcun.measures.isotropy import participation_ratio
 from ragcun.measures.paired import paired_test
 from ragcun.models.encoder import GaussianEncoder
-from ragcun.training.closed_form import (POOLS, choose_point, choose_shrinkage, choose_two_sided, encode_held_out,
-                                         limit_positives, pair_features, shrinkages_for, solve)
+from ragcun.training.closed_form import (POOLS, ahead_of_base, choose_point, choose_shrinkage, choose_two_sided,
+                                         encode_held_out, limit_positives, pair_features, shrinkages_for, solve)
 from ragcun.training.selection import decide
 
 SETS = ("demo", "squad-small", "nfcorpus-pre", "medquad")
@@ -43,14 +43,15 @@ def measure(model, folder):
     every, val, test = collection(folder.parent, folder.name)
     features = pair_features(model, limit_positives(every))
     dev, held = (encode_held_out(model, d) for d in (val, test))
-    choosing, deciding = dev.parts
-    splits = [(features.moments, choosing)]
+    splits = [(features.moments, dev)]
     one = choose_shrinkage(splits, None, shrinkages_for(len(features)))
     two = choose_two_sided(splits, None, shrinkages_for(len(features)))
     chosen = {"base": one[-1], "one": choose_point(one, False), "two": choose_point(two, False),
               "closed form": choose_point(one + two, False)}
     heads = {k: solve(features.moments, p.s, p.pool) for k, p in chosen.items()}
-    kept = decide([deciding.ndcg(heads[k]) for k in ("base", "closed form")])
+    ahead = ahead_of_base(one + two)[[p is chosen["closed form"] for p in one + two]][0]
+    deciding = dev.parts[1]
+    kept = decide([deciding.ndcg(heads[k]) for k in ("base", "closed form")], [1] if ahead else [])
     chosen["kept"], heads["kept"] = (chosen["closed form"], heads["closed form"]) if kept else (one[-1], heads["base"])
     base, fresh = held.ndcg(heads["base"]), unseen_queries(test, every)
     rows, scores = {}, {}
@@ -58,8 +59,8 @@ def measure(model, folder):
         rows[k], scores[k] = test_row(chosen[k], heads[k], held, base, fresh)
     print(folder.name, round(float(base.mean()), 4), rows, flush=True)
     return {"pairs_used": len(features), "distinct": features.moments.distinct.astype(int).tolist(),
-            "documents": len(test.corpus), "queries": {"choosing": len(choosing.q), "deciding": len(deciding.q),
-                                                       "test": len(base), "test unseen": int(fresh.sum())},
+            "documents": len(test.corpus),
+            "queries": {"dev": len(dev.q), "test": len(base), "test unseen": int(fresh.sum())},
             "base": round(float(base.mean()), 4), **rows,
             "two_against_one": rounded(paired_test(scores["two"], scores["one"])),
             "kept_against_one": rounded(paired_test(scores["kept"], scores["one"])),

@@ -281,8 +281,7 @@ def fit(
         learner = Learner(_to_train(candidates[1].model, config), train_pairs, val_data, config, output_dir)
         candidates += _train(learner, model, train_pairs, held)
     form = candidates[1].model.extra["closed_form"]
-    few = len(held.data.qrels) < ENOUGH
-    kept, table = candidate_report(candidates, [1] if few and form["ahead"] else [])
+    kept, table = candidate_report(candidates, [1] if form["ahead"] else [])
     chosen = candidates[kept]
     if learner:
         learner.log(kept_row(chosen, learner.at.step, learner.at.epoch))
@@ -290,7 +289,7 @@ def fit(
     if source != "given" and kept < 2:
         chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
     deciding = len(held.parts[1].data.qrels)
-    said = sentence(chosen.name, table, deciding) + _more(model, chosen, form if few else {}, whole)
+    said = sentence(chosen.name, table, deciding) + _more(model, chosen, form, whole)
     result = FitResult(_calibrated(chosen, kept), {
         "kept": chosen.name, "sentence": said, "candidates": table, "against_whole_base": asdict(whole) if whole
         else None, "validation": {"queries": len(val_data.qrels), "deciding": deciding,
@@ -308,7 +307,7 @@ def _more(model: GaussianEncoder, chosen: Candidate, form: dict[str, Any], whole
     "What else there is to say of the outcome: few questions, fewer coordinates."
     said = ""
     if form.get("ahead") and chosen.name == "closed form":
-        said += f" Cross-validation on the training pairs had found it ahead: {_words(form['gain'])}."
+        said += f" Cross-fitted over all questions it was chosen with: {_words(form['gain'])}."
     if whole:
         said += (f" In {model.output_dim} coordinates; against the base with all {model.head.in_features} of its own: "
                  f"{_words(asdict(whole))}.")
@@ -338,8 +337,7 @@ def start_candidates(
     shrinkages = None if config.shrinkage is None else (config.shrinkage,)
     closed = best_head(model, features, splits, model.output_dim, shrinkages,
                        held.x if config.isotropic_corpus else None, gated=False)
-    base = apply_head(model, solve_head(features.moments, 1.0, model.output_dim),
-                      [(m, h.parts[1]) for m, h in splits])
+    base = apply_head(model, solve_head(features.moments, 1.0, model.output_dim), splits)
     base.extra = {"closed_form": closed.extra["closed_form"]}
     return [Candidate("base", base, held), Candidate("closed form", closed, held)]
 

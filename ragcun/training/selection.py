@@ -12,7 +12,7 @@ import numpy as np
 from ..measures.paired import Difference, paired_test
 
 # %% auto #0
-__all__ = ['ENOUGH', 'LEVEL', 'fold_ids', 'halves', 'beyond_chance', 'clearly_better', 'decide', 'climb']
+__all__ = ['ENOUGH', 'LEVEL', 'fold_ids', 'halves', 'beyond_chance', 'cross_fitted', 'clearly_better', 'decide', 'climb']
 
 # %% ../../nbs/4_training/01_selection.ipynb #halves01
 ENOUGH = 200  # questions that are worth dividing
@@ -60,7 +60,7 @@ def halves(
             [q for q, c in zip(queries, chosen, strict=True) if not c])
 
 # %% ../../nbs/4_training/01_selection.ipynb #beyond01
-LEVEL = 0.06  # how often the base may be given up where no candidate is better
+LEVEL = 0.05  # how often the base may be given up where no candidate is better
 
 def beyond_chance(
     gains: np.ndarray, # [candidates, n] gain over the base, question by question
@@ -83,6 +83,18 @@ def _flips(n: int, draws: int, seed: int) -> np.ndarray:
     "Signs [draws, n]; all of them for up to eleven questions."
     if n <= 11: return 1 - 2.*((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
     return 1 - 2.*np.random.default_rng(seed).integers(0, 2, (draws, n))
+
+# %% ../../nbs/4_training/01_selection.ipynb #cross001
+def cross_fitted(
+    gains: np.ndarray, # [candidates, n] gain over the base, question by question
+    first: np.ndarray, # [n] bool, one half of the questions
+) -> np.ndarray: # [n] the gain of choosing the best, on questions that did not choose
+    "Each half of the questions measures the candidate that the other half chose."
+    out = np.zeros(gains.shape[1])
+    for part in (first, ~first):
+        if part.any() and not part.all():
+            out[part] = gains[gains[:, ~part].mean(1).argmax(), part]
+    return out
 
 # %% ../../nbs/4_training/01_selection.ipynb #clearly1
 def clearly_better(

@@ -1,0 +1,237 @@
+"""A map for each side through a whole run: fit, head training, saved folder, resume; and masks that know all pairs."""
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from ragcun import GaussianEncoder, GaussianRetriever, TrainConfig, fit
+from ragcun.core import UserError
+from ragcun.data.collections import RetrievalData
+from ragcun.data.pairs import Pair, PairSet, pairs_to_retrieval
+from ragcun.models.evidence import information
+from ragcun.training.closed_form import (MANY, HeldOut, Moments, choose_point, choose_shrinkage, choose_two_sided,
+                                         pair_features, solve, solve_two_sided, validation_splits)
+from ragcun.training.config import resolve_defaults
+from ragcun.training.learner import Learner
+from ragcun.training.run import Candidate, compose, head_of, refit, trained_features, unit_spread, whiten, with_head
+from ragcun.training.selection import ENOUGH, beyond_chance, decide, halves
+from ragcun.training.step import lay_out
+from small import small_base
+
+WORDS = [f"w{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]
+
+
+def many_pairs(n=240, seed=0, start=0):
+    "Questions of two words whose answer says two other words: the sides have nothing in common but a rule."
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(n):
+        a, b = rng.integers(0, len(WORDS), 2)
+        rows.append(Pair(f"{WORDS[a]} {WORDS[b]} number {start + i}",
+                         f"{WORDS[(a + 7) % 64]} {WORDS[(b + 7) % 64]} item {start + i}"))
+    return PairSet(rows, "many")
+
+
+@pytest.fixture()
+def model(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path/"cache"))
+    return GaussianEncoder.from_base(str(small_base(tmp_path/"tiny", width=16, layers=1)), None, "cpu", "no")
+
+
+@pytest.fixture()
+def two(model):
+    "A model whose sides have different heads."
+    features = pair_features(model, many_pairs())
+    head = solve_two_sided(features.moments, .3)
+    return with_head(model, head)
+
+
+QUICK = {"freeze_base": True, "epochs": 2, "batch_size": 64, "mixed_precision": "no", "n_slices": 4}
+
+
+def test_a_head_and_a_model_agree_about_both_sides(model, two):
+    features = pair_features(model, many_pairs())
+    head = solve_two_sided(features.moments, .3)
+    for h, side in ((features.q, "query"), (features.x, "document")):
+        np.testing.assert_allclose(two.project(h, side), head.project(h, side), atol=1e-4)
+    assert np.abs(two.project(features.q, "document") - two.project(features.q, "query")).max() > .1
+    with pytest.raises(UserError, match="which side"):
+        two.project(features.q)
+    again = head_of(two)
+    np.testing.assert_allclose(again.query[0], head.query[0], atol=1e-6)
+
+
+def test_the_search_ranks_by_both_heads(two):
+    pairs = many_pairs(40)
+    index = GaussianRetriever(two)
+    index.add(list(pairs.documents))
+    evidence = two.evidence(pairs.queries[:5], pairs.documents)
+    for row, question in zip(evidence, pairs.queries[:5], strict=True):
+        hits = index.search(question, top_k=3, words=0)
+        best = [pairs.documents[i] for i in np.argsort(-row)[:3]]
+        assert [h.text for h in hits] == best
+        assert hits[0].evidence > hits[1].evidence
+
+
+def test_folder_file_and_plain_sentence_transformers_rank_alike(two, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    pairs = many_pairs(30)
+    for model in (two, two.truncate(6)):
+        folder = model.save(tmp_path/f"m{model.output_dim}")
+        plain = SentenceTransformer(str(folder), device="cpu")
+        for mine, theirs in ((model.encode_query, plain.encode_query), (model.encode_document, plain.encode_document)):
+            np.testing.assert_allclose(mine(pairs.queries), theirs(pairs.queries), atol=1e-4)
+        again = GaussianEncoder.load(folder, "cpu", "no")
+        assert again.fingerprint == model.fingerprint and again.query_head is not None
+        assert '"ragcun-2"' in (folder/"ragcun.json").read_text()
+
+
+def test_head_training_goes_on_with_both_heads_and_resumes(two, tmp_path):
+    pairs, val = many_pairs(), pairs_to_retrieval(many_pairs(30, 1, 1000))
+    config = resolve_defaults(TrainConfig(**QUICK), len(pairs))
+    before = two.query_head.weight.detach().clone()
+    whole = Learner(two.clone_head(), pairs, val, config, tmp_path/"a")
+    assert any(p is whole.model.query_head.weight for g in whole.stepper.optimizer.param_groups for p in g["params"])
+    first = whole.train()
+    assert not torch.equal(first.query_head.weight, before)
+    assert not torch.equal(first.head.weight, first.query_head.weight)
+    (tmp_path/"a"/"checkpoint_epoch_2.pt").unlink()
+    (tmp_path/"a"/"checkpoint_epoch_2.json").unlink()
+    config = resolve_defaults(TrainConfig(**QUICK, resume_from="auto"), len(pairs))
+    again = Learner(two.clone_head(), pairs, val, config, tmp_path/"a")
+    again.resume()
+    assert again.at.epoch == 1
+    assert again.train().fingerprint == first.fingerprint
+    plain = with_head(two, solve(trained_features(two, pairs).moments, .3, None))
+    one = Learner(plain, pairs, val, config, tmp_path/"a")
+    one.resume()                                  # a start with one head takes the two of the checkpoint
+    assert one.train().fingerprint == first.fingerprint
+
+
+def test_a_checkpoint_of_one_head_goes_on_with_one(two, tmp_path):
+    pairs, val = many_pairs(), pairs_to_retrieval(many_pairs(30, 1, 1000))
+    config = resolve_defaults(TrainConfig(**QUICK), len(pairs))
+    plain = with_head(two, solve(trained_features(two, pairs).moments, .3, None))
+    first = Learner(plain, pairs, val, config, tmp_path/"a").train()
+    (tmp_path/"a"/"checkpoint_epoch_2.pt").unlink()
+    (tmp_path/"a"/"checkpoint_epoch_2.json").unlink()
+    config = resolve_defaults(TrainConfig(**QUICK, resume_from="auto"), len(pairs))
+    again = Learner(two.clone_head(), pairs, val, config, tmp_path/"a")
+    again.resume()
+    assert again.model.query_head is None and again.train().fingerprint == first.fingerprint
+
+
+def test_refit_whitening_and_spread_of_two_heads(two):
+    pairs = many_pairs()
+    features = trained_features(two, pairs)
+    data = pairs_to_retrieval(many_pairs(60, 1, 1000))
+    held = HeldOut(two.features(list(data.queries.values()), "query"), two.features(list(data.corpus.values())), data)
+    start = Candidate("trained", two, held)
+    turned = whiten(start, features)
+    for side, h in (("query", features.q), ("document", features.x)):
+        form = [np.einsum("ki,k,kj->ij", m.query_arrays()[0], m.rho_numpy/(1 - m.rho_numpy**2), m.head_arrays()[0])
+                for m in (two, turned.model)]
+        assert np.abs(form[0] - form[1]).max() < .05*np.abs(form[0]).max()
+        assert .8 < turned.model.project(h, side).var(0).mean() < 1.2
+    unit = unit_spread(turned)
+    np.testing.assert_allclose(unit.scores()["ndcg@10"], turned.scores()["ndcg@10"])
+    best = refit(two, features, held, resolve_defaults(TrainConfig(freeze_base=True), len(pairs)))
+    assert best.scores()["ndcg@10"].mean() >= turned.scores()["ndcg@10"].mean() - .05
+    once = compose(head_of(unit.model), with_head(two, solve(features.moments, 1., None)))
+    assert once.query is not None
+
+
+def test_the_form_is_chosen_and_kept_by_a_run(model, tmp_path):
+    pairs = many_pairs(600)
+    result = fit(model, pairs, pairs_to_retrieval(many_pairs(220, 5, 5000)), TrainConfig(**QUICK), tmp_path/"run")
+    said = result.report["closed_form"]
+    assert [p["s"] for p in said["points"]][-3:] == [.9, .95, 1.] and len(said["two_sided"]) == 9 + 3
+    assert result.report["validation"]["deciding"] == 110
+    again = GaussianEncoder.load(tmp_path/"run"/"model", "cpu", "no")
+    some = pairs.queries[:5]
+    np.testing.assert_array_equal(again.embed(some, "query"), result.model.embed(some, "query"))
+    assert (said["pool"] is not None) >= (again.query_head is not None and result.report["kept"] == "closed form")
+
+
+def test_few_pairs_have_one_map_and_coarse_shrinkages(model):
+    pairs = many_pairs(MANY - 1)
+    form = fit(model, pairs, None, TrainConfig(closed_form=True, mixed_precision="no")).report["closed_form"]
+    assert form["pool"] is None and form["two_sided"] == [] and .95 not in [p["s"] for p in form["points"]]
+
+
+def test_pool_is_searched_at_the_best_s(model):
+    features = pair_features(model, many_pairs(300))
+    splits = validation_splits(features)
+    sides = choose_two_sided(splits)
+    first = [p for p in sides if p.pool == .25]
+    assert len({p.s for p in sides if p.pool != .25}) == 1
+    assert {p.s for p in sides if p.pool != .25} == {max(first, key=lambda p: (p.ndcg, p.s)).s}
+    assert choose_point(choose_shrinkage(splits) + sides, gated=False) in choose_shrinkage(splits) + sides
+
+
+def test_moments_count_different_texts():
+    h = np.random.default_rng(0).standard_normal((2, 100, 5))
+    m, part = Moments.of(*h, (10, 80)), Moments.of(*h[:, :40], (4, 30))
+    assert (m - part).distinct.tolist() == [6, 50]
+    fewer, more = solve_two_sided(Moments.of(*h, (10, 10)), .9), solve_two_sided(Moments.of(*h, (100, 100)), .9)
+    assert not np.allclose(fewer.weight, more.weight)
+
+
+# ---- masks
+
+def test_a_batch_knows_the_positives_of_all_pairs(two):
+    pairs = PairSet([Pair("q1", "a"), Pair("q1", "b"), Pair("q2", "b"), Pair("q3", "c", ["a"])], "p")
+    from ragcun.losses.contrastive import KnownPositives
+    known = KnownPositives(pairs.queries, pairs.documents)
+    columns = lay_out(pairs, [0, 2, 3], known)
+    assert columns.mask.int().tolist() == [[0, 1, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert lay_out(pairs, [0, 2, 3]).mask.int().tolist() == [[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+    learner = Learner(two.clone_head(), many_pairs(), pairs_to_retrieval(many_pairs(30, 1, 1000)),
+                      resolve_defaults(TrainConfig(**QUICK), 240))
+    assert len(learner.known.of) == 240
+
+
+def test_the_validation_mask_knows_judgements_beyond_the_pairs_it_shows(two):
+    corpus = {f"d{i}": WORDS[i % 64] + f" {i}" for i in range(600)}
+    data = RetrievalData(corpus, {"q": "wab", "r": "wcd"}, {"q": {f"d{i}": 1 for i in range(511)} | {"d599": 1},
+                                                           "r": {"d0": 1}})
+    seen = Learner(two.clone_head(), many_pairs(), data, resolve_defaults(TrainConfig(**QUICK), 240)).validation
+    mask = seen.known.mask(*seen.pairs.T.tolist())
+    assert mask.shape == (512, 512) and bool(mask.sum(1).eq(511).all())  # all of q's documents answer q
+
+
+# ---- selection
+
+def test_the_choosing_half_has_no_question_of_the_deciding_half():
+    qrels = {f"q{i}": {f"d{i//3}": 1} for i in range(ENOUGH)}
+    a, b = halves(qrels)
+    assert not set(a) & set(b) and not {int(q[1:])//3 for q in a} & {int(q[1:])//3 for q in b}
+    assert abs(len(a) - len(b)) <= 6
+
+
+def test_a_worse_model_is_rarely_kept_and_a_naive_rule_is_caught():
+    rng = np.random.default_rng(3)
+    def wrong(rule):
+        return np.mean([rule(rng.normal(0, .2, (12, 120))) for _ in range(300)])
+    assert wrong(lambda g: beyond_chance(g, draws=500).any()) <= .10
+    assert wrong(lambda g: g.mean(1).max() > g[g.mean(1).argmax()].std()/120**.5) > .5
+
+
+def test_a_trusted_candidate_needs_no_second_proof_but_may_be_refuted():
+    base = np.random.default_rng(0).random(12)
+    assert decide([base, base + .0001]) == 1 and decide([base, base]) == 0
+    mixed = base + np.array([.1, -.1]*6)
+    assert (decide([base, mixed]), decide([base, mixed], [1]), decide([base, base - .1], [1])) == (0, 1, 0)
+
+
+def test_a_diverged_run_says_so(two, caplog):
+    caplog.set_level(logging.INFO)
+    learner = Learner(two.clone_head(), many_pairs(), pairs_to_retrieval(many_pairs(30, 1, 1000)),
+                      resolve_defaults(TrainConfig(**QUICK), 240))
+    with torch.no_grad():
+        learner.critic.logit.fill_(float("nan"))
+    with pytest.raises(UserError, match="training has diverged: the loss is not a number at step 0"):
+        learner.step(learner.batches(0)[0])
+    with pytest.raises(UserError, match="diverged"):
+        information(learner.critic.rho.detach())
