@@ -252,7 +252,8 @@ def kept_row(
                             chosen.model.project(chosen.held.x, "document"))
     found = {"ndcg@10": float(scores["ndcg@10"].mean()), "pos_dist": health["pos_dist"],
              "embedding_std": health["embedding_std"], **isotropy}
-    return {"kind": "kept", "step": step, "epoch": epoch, "model": chosen.name, **{f"val_{k}": v for k, v in found.items()}}
+    return {"kind": "kept", "step": step, "epoch": epoch, "model": chosen.name,
+            **{f"val_{k}": v for k, v in found.items()}}
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69
 def fit(
