@@ -407,7 +407,7 @@ def describe_epoch(
         words = "  ".join(f"{k} {v:.4f}" for k, v in parts.items() if v or k != "cosine")
         logger.info("%-10s %s  positive distance mean %.3f  embedding std %.3f",
                     "training" if name == "train" else "validation", words, of["pos_dist"], of["embedding_std"])
-    quality = (row[f"val_{k}"] for k in ("ndcg@10", "recall@10", "participation_ratio"))
+    quality = (row.get(f"val_{k}", float("nan")) for k in ("ndcg@10", "recall@10", "participation_ratio"))
     logger.info("validation NDCG@10 %.4f  Recall@10 %.4f  participation ratio %.3f", *quality)
     said = unexpected(before) if before else {}
     for kind, warning in unexpected(row).items():
