@@ -228,7 +228,8 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
     for key, text, row in iter_corpus(folder):
         if text:
             title = str(row.get("title") or "")
-            rows.append({"id": key, "text": text, **({"title": title} if title and title != text else {}), "metadata": _metadata(row)})
+            rows.append({"id": key, "text": text, **({"title": title} if title and title != text else {}),
+                         "metadata": _metadata(row)})
         else:
             empty += 1
     if empty:
