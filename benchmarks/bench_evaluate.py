@@ -51,7 +51,7 @@ class Ready:
     def features(self, texts, side):
         return self.sides[side]
 
-    def project(self, features):
+    def project(self, features, side=None):
         return features
 
     to_query = to_document = project
