@@ -24,7 +24,7 @@ from ragcun.core import write_json
 
 MEASURES = {"ndcg@10": "NDCG@10", "recall@100": "Recall@100", "auroc": "no-answer AUROC",
             "no_answer_auroc": "no-answer AUROC", "participation_ratio": "participation ratio"}
-FILES = ("quality", "closed_form", "peers", "full", "ablation", "no_answer", "hybrid", "encoding",
+FILES = ("quality", "closed_form", "peers", "full", "ablation", "no_answer", "encoding",
          "evaluate_collections")
 NAMES = ("collection", "method", "mode", "part", "critic", "isotropy", "objective", "share", "seed", "s",
          "rate", "pairs")

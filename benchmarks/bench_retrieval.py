@@ -1,10 +1,10 @@
 """Measure the null, the no-answer rule and quantised storage on the public sets.
 
-    python benchmarks/bench_retrieval.py null|no_answer|storage|hybrid [--data ../shared/data] [--output
+    python benchmarks/bench_retrieval.py null|no_answer|storage [--data ../shared/data] [--output
         data/results/NAME.json]
 
 Models are fitted on each set's training split over the default base: closed forms, and for no_answer what `fit`
-keeps with a frozen base; cranfield has no such split and takes the model of squad-small. Of medquad, null and hybrid
+keeps with a frozen base; cranfield has no such split and takes the model of squad-small. Of medquad, null
 use 5,000 documents. "demo" is the documentation strings of the installed Python packages."""
 import argparse
 import json
@@ -19,7 +19,6 @@ from ragcun.cli.demonstration import DemoConfig, demo_data
 from ragcun.core import iter_jsonl, write_json
 from ragcun.data.pairs import PairSet, load_pairs, load_retrieval
 from ragcun.evaluation.abstention import auroc, nauc
-from ragcun.measures.paired import paired_test
 from ragcun.measures.ranking import evaluate_vectors
 from ragcun.models.cache import cached_features
 from ragcun.models.encoder import GaussianEncoder
@@ -434,53 +433,15 @@ def gain_at_10(ids, grades):
     return float((g / np.log2(np.arange(2, len(g) + 2))).sum() / (best / np.log2(np.arange(2, len(best) + 2))).sum())
 
 
-def run_hybrid(root):
-    from ragcun.retrieval.retriever import GaussianRetriever
-    from ragcun.retrieval.words import HybridRetriever, fit_sum, reciprocal_rank_fusion
-    out = {}
-    for b in benches(root):
-        if b.dev is None: continue
-        index = GaussianRetriever(b.model)
-        index.add_vectors([{"id": i, "text": t} for i, t in b.test.corpus.items()], b.z)
-        both = HybridRetriever(index)
-        x = []
-        y = []
-        _, z, _ = b.questions(b.dev, 250)
-        for q, one in zip(b.dev.qrels, z, strict=False):
-            found, features, _ = both._candidates(b.dev.queries[q], one)
-            x.append(features)
-            y += [f.id in b.dev.qrels[q] for f in found]
-        both.weights = fit_sum(np.concatenate(x), np.array(y))
-        scores = {k: [] for k in ("evidence", "BM25", "reciprocal ranks", "sum of evidence")}
-        _, z, _ = b.questions(b.test, 500)
-        for q, one in zip(b.test.qrels, z, strict=False):
-            found, features, rankings = both._candidates(b.test.queries[q], one)
-            fused = reciprocal_rank_fusion(rankings)
-            total = features @ both.weights[:-1]
-            ranked = {"evidence": rankings[0], "BM25": rankings[1],
-                      "reciprocal ranks": sorted(fused, key=fused.get, reverse=True),
-                      "sum of evidence": [found[i].id for i in np.argsort(-total, kind="stable")]}
-            for k, ids in ranked.items():
-                scores[k].append(gain_at_10(ids, b.test.qrels[q]))
-        d = paired_test(np.array(scores["sum of evidence"]), np.array(scores["reciprocal ranks"]))
-        out[b.name] = {"weights": [round(float(w), 4) for w in both.weights],
-                       "ndcg@10": {k: round(float(np.mean(v)), 4) for k, v in scores.items()},
-                       "sum minus reciprocal ranks": {"mean": round(d.mean, 4), "low": round(d.low, 4),
-                                                      "high": round(d.high, 4), "p": round(d.p, 4), "n": d.n}}
-        print(b.name, json.dumps(out[b.name]), flush=True)
-    return out
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["null", "no_answer", "storage", "hybrid"])
+    parser.add_argument("what", choices=["null", "no_answer", "storage"])
     parser.add_argument("--data", default="../shared/data")
     parser.add_argument("--output")
     args = parser.parse_args()
     start = time.time()
-    names = {"null": "null_calibration", "no_answer": "no_answer", "storage": "storage", "hybrid": "hybrid"}
-    result = {"null": run_null, "no_answer": run_no_answer, "storage": run_storage,
-              "hybrid": run_hybrid}[args.what](args.data)
+    names = {"null": "null_calibration", "no_answer": "no_answer", "storage": "storage"}
+    result = {"null": run_null, "no_answer": run_no_answer, "storage": run_storage}[args.what](args.data)
     write_json(args.output or f"data/results/{names[args.what]}.json",
                {"command": f"python benchmarks/bench_retrieval.py {args.what}", "commit": commit(),
                 "seconds": round(time.time() - start), "base": "all-MiniLM-L6-v2, closed form, seed 0", "sets": result})

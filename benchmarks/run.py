@@ -39,7 +39,7 @@ BENCHES = {
     "null": ["benchmarks/bench_retrieval.py", "null"],
     "no_answer": ["benchmarks/bench_retrieval.py", "no_answer"],
     "storage": ["benchmarks/bench_retrieval.py", "storage"],
-    "hybrid": ["benchmarks/bench_retrieval.py", "hybrid"],
+    "answer_lists": ["benchmarks/bench_answer_lists.py"],
     "search": ["benchmarks/bench_search.py", "--output", "data/results/search_exact.json"],
     "index": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384"],
     "graph": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384", "--ann", "IVF_HNSW_SQ", "--real",

@@ -534,8 +534,8 @@ def _register_unknown(text: str) -> None:
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f0000f
 _RST = {"file_insertion_enabled": False, "raw_enabled": True, "_disable_config": True, "report_level": 1,
-        "halt_level": 6, "warning_stream": False, "doctitle_xform": False, "math_output": "LaTeX",
-        "smart_quotes": False,
+        "halt_level": 6, "warning_stream": False, "doctitle_xform": False, "docinfo_xform": False,
+        "math_output": "LaTeX", "smart_quotes": False,
         "initial_header_level": 1, "syntax_highlight": "none", "embed_stylesheet": False, "stylesheet_path": None,
         "footnote_references": "brackets", "line_length_limit": 10_000_000, "input_encoding": "unicode",
         "output_encoding": "unicode", "toc_backlinks": False, "footnote_backlinks": False, "sectnum_xform": False}

@@ -36,7 +36,7 @@ __all__ = ['SIDE', 'STRICT', 'Proposed', 'QuestionEncoder', 'Proposer', 'Searche
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #56d4aca5
 SIDE = 200   # documents that each side, words and vectors, proposes for a question
-STRICT = .5  # E-value of an answer among fewer than a hundred documents, without calibration
+STRICT = .1  # E-value of an answer among fewer than a hundred documents, without calibration
 
 @dataclass(frozen=True)
 class Proposed:

@@ -118,7 +118,8 @@ def test_mean_of_the_ratio_over_unrelated_pairs_is_one():
 
 @pytest.mark.parametrize("rho", [[.5, 1.], [-.1, .5], [float("nan"), .5]])
 def test_impossible_correlations_are_refused(rho):
-    with pytest.raises(ValueError, match="0 ≤ ρ < 1"):
+    said = "not a number" if np.isnan(rho).any() else "0 ≤ ρ < 1"
+    with pytest.raises(ValueError, match=said):
         evidence(torch.ones(1, 2), torch.ones(1, 2), torch.tensor(rho))
 
 
