@@ -63,7 +63,7 @@ def read_manifest(
     path = place/"manifest.json"
     if not place.is_dir():
         raise UserError("no such index folder", str(folder),
-                        "Make one with: ragcun index --model_path M --documents D --index_dir …")
+                        "Make one with: ragcun index --documents D --index_dir …")
     if not path.exists():
         raise UserError("this folder is not a ragcun index (no manifest.json)", str(folder),
                         "Give the folder that `ragcun index` made")
