@@ -1,6 +1,6 @@
 """What people get: the answer list of an index made from documents alone, beside the base, BM25 and their fused ranks.
 
-    python benchmarks/bench_answer_lists.py [COLLECTION …] [--base_model M --query_prompt P --document_prompt P]
+    python benchmarks/bench_answer_lists.py [COLLECTION …] [--base_model M --key NAME]
 
 Nothing is trained and no judged question is looked at before the end. The prior weights were chosen on train and dev
 questions where there are any and by leaving the judged collection out elsewhere; collections without such questions
@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import subprocess
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,16 +29,13 @@ def measure(name: str, model: GaussianEncoder) -> dict:
     "Index a collection and ask its test questions."
     from ragcun.cli.flags import read_corpus
     data = load_retrieval(SHARED/name, "test")
-    started = time.perf_counter()
     index = GaussianRetriever(model)
     index.add(read_corpus(str(SHARED/name)))
-    made = time.perf_counter() - started
     report = evaluate_index(index, data)
     lists = {k: {m: round(v[m], 4) for m in METRICS} for k, v in report.lists.items()}
     gains = {k: {n: round(x, 4) for n, x in asdict(d).items()} for k, d in report.difference.items()}
     print(name, {k: v["ndcg@10"] for k, v in lists.items()}, flush=True)
-    return {"lists": lists, "difference": gains, "queries": len(data.qrels), "documents": report.documents,
-            "seconds": {"index": round(made, 1), "questions": round(report.seconds, 1)}}
+    return {"lists": lists, "difference": gains, "queries": len(data.qrels), "documents": report.documents}
 
 
 def main() -> None:

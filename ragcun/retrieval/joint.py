@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core import UserError
 from ..models.evidence import evidence
-from .null import IDENTITY, GaussianNull, TailMap, corpus_null, fit_tail_map
+from .null import IDENTITY, GaussianNull, TailMap, conformal_p, corpus_null, fit_tail_map
 from .words import Postings, Question
 
 # %% auto #0
@@ -160,8 +160,7 @@ class JointNull:
         log_p: Any, # natural log of the p-value of a question's best hit; number or array
     ) -> Any: # share of synthetic questions that find as good a hit; NaN where there are none
         "P-value of the hypothesis that the question has no answer here (conformal, never 0)."
-        if not len(self.made): return np.full(np.shape(log_p), np.nan)[()]
-        return (1 + np.searchsorted(self.made, log_p, "right")) / (1 + len(self.made))
+        return conformal_p(self.made, log_p)
 
 def _surprise(evidence: np.ndarray, mean: Any, sd: Any) -> np.ndarray:
     "−log p under a normal law."

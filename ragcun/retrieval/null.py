@@ -17,7 +17,8 @@ from ..models.evidence import document_vector, evidence_at_zero, inverse_deviati
 
 # %% auto #0
 __all__ = ['IDENTITY', 'EvidenceMoments', 'GaussianNull', 'theoretical_null', 'tail_bound', 'corpus_null', 'TailMap',
-           'fit_tail_map', 'EmpiricalNull', 'fit_null', 'e_value', 'posterior', 'answer_limit', 'plot_null']
+           'fit_tail_map', 'conformal_p', 'EmpiricalNull', 'fit_null', 'e_value', 'posterior', 'answer_limit',
+           'plot_null']
 
 # %% ../../nbs/7_retrieval/01_null.ipynb #725b97b8
 def _cumulants(t: np.ndarray, a2: np.ndarray, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -219,6 +220,14 @@ def _evidence_matrix(q: np.ndarray, z: np.ndarray, rho: np.ndarray) -> np.ndarra
     return evidence_at_zero(q, rho)[:, None] - .5 * np.maximum(near, 0)
 
 # %% ../../nbs/7_retrieval/01_null.ipynb #562ae44c-1
+def conformal_p(
+    made: np.ndarray, # [k] log p of the best hits of questions without an answer, sorted
+    log_p: Any,       # natural log of the p-value of a question's best hit; number or array
+) -> Any: # share of them that find as good a hit, never 0; NaN where there are none
+    "Conformal p-value (Vovk, Gammerman and Shafer 2005)."
+    if not len(made): return np.full(np.shape(log_p), np.nan)[()]
+    return (1 + np.searchsorted(made, log_p, "right")) / (1 + len(made))
+
 @dataclass(frozen=True)
 class EmpiricalNull:
     "Null of a corpus: its Gaussian part and the measured curve on top."
@@ -239,8 +248,7 @@ class EmpiricalNull:
         log_p: Any, # natural log of the p-value of a question's best hit; number or array
     ) -> Any: # share of synthetic questions that find as good a hit; NaN where there are none
         "P-value of the hypothesis that a question of this corpus's kind has no answer in it (conformal, never 0)."
-        if not len(self.made): return np.full(np.shape(log_p), np.nan)[()]
-        return (1 + np.searchsorted(self.made, log_p, "right")) / (1 + len(self.made))
+        return conformal_p(self.made, log_p)
 
     def save(self,
         path: str | Path, # an .npz file
