@@ -55,7 +55,7 @@ LONG_CELLS: dict[str, int] = {
     "8_integrations/02_frameworks.ipynb": 2,
     "9_cli/01_flags.ipynb": 1,
     "9_cli/02_demonstration.ipynb": 1,
-    "9_cli/03_commands.ipynb": 2,
+    "9_cli/06_commands.ipynb": 2,
 }
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
