@@ -19,7 +19,7 @@ from typing import Any
 from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
                               join_processes, load, model_flags, need, prepare_output, read_config, read_corpus,
                               run_training, split_of, trust_flag, validation_data)
-from .serving import run_serve, serve_flags
+from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, logger, setup_logging
 
 # %% auto #0
@@ -465,7 +465,8 @@ COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
     "index": ("make or extend an index of documents", index_flags, run_index),
     "search": ("ask an index", search_flags, run_search),
     "delete": ("remove documents from an index", delete_flags, run_delete),
-    "serve": ("search page, JSON API and embeddings of an index over HTTP", serve_flags, run_serve)}
+    "serve": ("search page, JSON API and embeddings of an index over HTTP", serve_flags, run_serve),
+    "mcp": ("an index as a tool of a language-model agent", mcp_flags, run_mcp)}
 
 # %% ../../nbs/9_cli/06_commands.ipynb #a2018980
 def make_parser(

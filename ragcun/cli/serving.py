@@ -13,7 +13,7 @@ from .flags import add_flag, need
 from ..core import UserError, logger, setup_logging
 
 # %% auto #0
-__all__ = ['check_extra', 'check_index', 'open_index', 'serve_flags', 'run_serve']
+__all__ = ['check_extra', 'check_index', 'open_index', 'serve_flags', 'run_serve', 'mcp_flags', 'run_mcp']
 
 # %% ../../nbs/9_cli/05_serving.ipynb #srvc0005
 def check_extra(
@@ -50,7 +50,7 @@ def serve_flags(
     add_flag(parser, "host", "str", "127.0.0.1",
              "Address to listen at; one that other machines can reach needs --api_key_file")
     add_flag(parser, "port", "int", 8080, "Port to listen at; 0 takes any that is free")
-    add_flag(parser, "api_key_file", "str", None, "File of API keys, one a line; clients send Authorization: Bearer KEY")
+    add_flag(parser, "api_key_file", "str", None, "File of keys, one a line; clients send Authorization: Bearer KEY")
     add_flag(parser, "allow_writes", "bool", False, "Let clients add, replace and delete documents")
     parser.add_argument("--cors_origins", "--cors-origins", dest="cors_origins", nargs="+", default=(),
                         help="web pages of other places that may ask, such as https://example.org")
@@ -77,5 +77,40 @@ def run_serve(
         if not options.hosts:
             logger.warning("keys travel as they are over HTTP: put a proxy with TLS before this server")
         return run_server(make_app(index, options), listener, options.limits)
+    finally:
+        listener.close()
+
+# %% ../../nbs/9_cli/05_serving.ipynb #srvc0010
+def mcp_flags(
+    parser: argparse.ArgumentParser, # Gets the flags
+) -> None:
+    "Flags of `ragcun mcp`."
+    add_flag(parser, "index_dir", "str", None, "Folder made by ragcun index, or its address (s3://bucket/folder)")
+    add_flag(parser, "about", "str", "", "What the documents are, one sentence that agents are told")
+    add_flag(parser, "http", "bool", False, "Listen as a web server at /mcp instead of standard input and output")
+    add_flag(parser, "host", "str", "127.0.0.1", "With --http: address to listen at; an open one needs --api_key_file")
+    add_flag(parser, "port", "int", 8081, "With --http: port to listen at; 0 takes any that is free")
+    add_flag(parser, "api_key_file", "str", None, "With --http: file of keys, one a line")
+    add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
+
+def run_mcp(
+    args: argparse.Namespace, # Parsed flags
+) -> int: # Exit code
+    "`ragcun mcp`: an index as a tool of an agent."
+    check_extra("mcp", "mcp")
+    if args.http:
+        check_extra("fastapi", "serve")
+    check_index(args)
+    from ragcun.integrations.mcp_server import make_mcp, mcp_app, run_stdio
+    if not args.http:
+        return run_stdio(lambda: make_mcp(open_index(args), about=args.about))
+    from ragcun.integrations.server import listen, run_server, serve_options
+    options = serve_options(args.host, args.api_key_file)
+    listener = listen(args.host, args.port)
+    try:
+        setup_logging()
+        server = make_mcp(open_index(args), about=args.about)
+        print(f"tools search and read   http://{args.host}:{listener.getsockname()[1]}/mcp\nstop with Ctrl+C", flush=True)
+        return run_server(mcp_app(server, options), listener, options.limits)
     finally:
         listener.close()

@@ -656,7 +656,7 @@ def side_of(
     "The side that a model's name asks for, or a refusal."
     side = model.rpartition("-")[2]
     if side not in ("query", "document") or "-" not in model:
-        raise Refusal(404, f"there is no model {model[:80]!r}: ragcun-query embeds questions, ragcun-document documents.")
+        raise Refusal(404, f"there is no model {model[:80]!r}: ragcun-query is for questions, ragcun-document for texts.")
     return side
 
 class EmbeddingsApi(Api):
@@ -772,7 +772,7 @@ def _add_page(app: FastAPI) -> None:
         app.add_api_route(path, show(content, kind), include_in_schema=False)
 
 # %% ../../nbs/8_integrations/03_server.ipynb #serv0036
-NAME = Annotated[str, Query(alias="id", min_length=1, max_length=4000, description="The id, for ids with . and / in them")]
+NAME = Annotated[str, Query(alias="id", min_length=1, max_length=4000, description="The id, with . and / in it or not")]
 AROUND = Annotated[int, Query(ge=0, le=10, description="Neighbours before and after it, from the same source")]
 
 def _add_search(app: FastAPI, api: DocumentsApi) -> None:
