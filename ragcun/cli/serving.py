@@ -110,7 +110,8 @@ def run_mcp(
     try:
         setup_logging()
         server = make_mcp(open_index(args), about=args.about)
-        print(f"tools search and read   http://{args.host}:{listener.getsockname()[1]}/mcp\nstop with Ctrl+C", flush=True)
+        address = f"http://{args.host}:{listener.getsockname()[1]}/mcp"
+        print(f"tools search and read   {address}\nstop with Ctrl+C", flush=True)
         return run_server(mcp_app(server, options), listener, options.limits)
     finally:
         listener.close()

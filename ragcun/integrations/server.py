@@ -656,7 +656,7 @@ def side_of(
     "The side that a model's name asks for, or a refusal."
     side = model.rpartition("-")[2]
     if side not in ("query", "document") or "-" not in model:
-        raise Refusal(404, f"there is no model {model[:80]!r}: ragcun-query is for questions, ragcun-document for texts.")
+        raise Refusal(404, f"there is no model {model[:80]!r}: ragcun-query takes questions, ragcun-document texts.")
     return side
 
 class EmbeddingsApi(Api):
@@ -672,7 +672,8 @@ class EmbeddingsApi(Api):
         if (wanted.dimensions or d) > d:
             raise Refusal(400, f"this model has {d} dimensions, not {wanted.dimensions}.")
         vectors = await self.ask(request, self.service.embed, texts, key=(side,), size=len(texts))
-        data = [{"object": "embedding", "index": i, "embedding": _encoded(v[:wanted.dimensions], wanted.encoding_format)}
+        how = wanted.encoding_format
+        data = [{"object": "embedding", "index": i, "embedding": _encoded(v[:wanted.dimensions], how)}
                 for i, v in enumerate(vectors)]
         words = sum(len(t.split()) for t in texts)
         return json_response({"object": "list", "data": data, "model": wanted.model,
