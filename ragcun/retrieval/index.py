@@ -313,6 +313,7 @@ class IndexNull(IndexQuestions):
         "After documents have come or gone in a folder: its words and its nulls follow."
         if isinstance(self.store, LanceStore):
             self.store.keep_words()
+            self.store.keep_indexes()
         if self.index_dir:
             self._ensure_null(write=True)
 
@@ -380,6 +381,7 @@ class _IndexUpdates(IndexNull):
             copy.joint = self.joint
         if isinstance(copy.store, LanceStore):
             copy.store.keep_words()
+            copy.store.keep_indexes()
         copy._set_null(null)
         return copy
 

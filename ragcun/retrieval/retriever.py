@@ -9,6 +9,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ class Proposed:
     raw: np.ndarray       # [n] raw evidence of the vectors
     z: np.ndarray         # [n] the same in standard deviations of unrelated documents
     lexical: np.ndarray   # [n, 2] words and phrases
+    asked: Question       # what the question asks of the words
 
     @property
     def features(self) -> np.ndarray: # [n, 3] z, words, phrases
@@ -104,38 +106,41 @@ class Proposer(QuestionEncoder):
         self._ensure_null()
         assert self.joint is not None
         side = max(SIDE, 2 * k)
-        near = self.store.search(query_vector(z, self.rho), side, exact, where)
-        _, mean, sd = self.joint.background.dense(z)
-        return [self._union(one, by_vector, self.store.search_words(asked, side, where), asked, m, s)
-                for one, by_vector, asked, m, s in zip(z, near, self.asked(queries), mean, sd, strict=True)]
+        asked = self.asked(queries)
+        with ThreadPoolExecutor(1) as beside:  # words are looked up while vectors are compared
+            worded = beside.submit(lambda: [self.store.search_words(one, side, where) for one in asked])
+            near = self.store.search(query_vector(z, self.rho), side, exact, where)
+            _, mean, sd = self.joint.background.dense(z)
+            return [self._union(*row) for row in zip(z, near, worded.result(), asked, mean, sd, strict=True)]
 
     def _union(self, z: np.ndarray, near: list[Found], worded: list[Found], asked: Question, mean: float, sd: float,
                ) -> Proposed:
         have = {f.id for f in near}
         both = sorted([*near, *(f for f in worded if f.id not in have)], key=lambda f: f.row)
-        if not both: return Proposed([], np.zeros(0), np.zeros(0), np.zeros((0, 2)))
+        if not both: return Proposed([], np.zeros(0), np.zeros(0), np.zeros((0, 2)), asked)
         u = query_vector(z[None], self.rho).astype(np.float32).astype(np.float64)
         distance = np.sqrt(np.square(u - np.stack([f.v for f in both])).sum(1))  # the same numbers from every store
         found = [replace(f, distance=float(d)) for f, d in zip(both, distance, strict=True)]
         raw = evidence_from_distance(distance[None], z[None], self.rho)[0]
-        return Proposed(found, raw, (raw - mean) / sd, asked.scores((f.words or "").split() for f in found))
+        return Proposed(found, raw, (raw - mean) / sd, asked.scores((f.words or "").split() for f in found), asked)
 
     def _joint_hits(self,
-        queries: Sequence[str], z: np.ndarray, proposed: list[Proposed], words: float = 1.,
+        queries: Sequence[str], z: np.ndarray, proposed: list[Proposed], words: float, k: int,
     ) -> list[list[Hit]]:
-        "Every candidate as a hit, best first."
+        "The k best candidates as hits."
         null = self.joint
         assert null is not None
-        _, mean, sd = null.spread(z, self.asked(queries)) if words == 1 else (None, *np.zeros((2, len(z))))
-        return [self._ordered(p, null, words, m, s) for p, m, s in zip(proposed, mean, sd, strict=True)]
+        _, mean, sd = null.spread(z, [p.asked for p in proposed]) if words == 1 else (None, *np.zeros((2, len(z))))
+        n = len(self)
+        return [self._ordered(p, null, words, m, s, n, k) for p, m, s in zip(proposed, mean, sd, strict=True)]
 
-    def _ordered(self, p: Proposed, null: JointNull, words: float, mean: float, sd: float) -> list[Hit]:
+    def _ordered(self, p: Proposed, null: JointNull, words: float, mean: float, sd: float, n: int,
+                 k: int) -> list[Hit]:
         weights = null.weights.weighted(words)
         dense, lexical = weights.parts(p.z, p.lexical)
         evidence = dense + lexical + weights.constant
         log_p = null.log_p(evidence, mean, sd) if words == 1 and len(evidence) else np.full(len(evidence), np.nan)
-        n = len(self)
-        order = np.argsort(-evidence, kind="stable")
+        order = np.argsort(-evidence, kind="stable")[:k]
         return [Hit(f.id, f.text, float(evidence[i]), float(np.exp(log_p[i])), float(e_value(log_p[i], n)), f.distance,
                     f.metadata, float(p.raw[i]), float(dense[i]), float(lexical[i]), float(weights.constant))
                 for i in order for f in (p.found[i],)]
@@ -178,7 +183,7 @@ class Searcher(Proposer):
         if self.weights is None or not words or not len(self):
             return self.dense_hits(z, self.store.search(query_vector(z, self.rho), k, exact, where))
         proposed = self.proposed(queries, z, k, where, exact)
-        return [row[:k] for row in self._joint_hits(queries, z, proposed, words)]
+        return self._joint_hits(queries, z, proposed, words, k)
 
     def _without(self, queries: Sequence[str], gone: Sequence[Sequence[str]], z: np.ndarray) -> list[list[Hit]]:
         "The first candidates of each question among documents that are not gone."
