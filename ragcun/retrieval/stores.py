@@ -25,7 +25,7 @@ from .words import Postings, Question, WordCounts
 # %% auto #0
 __all__ = ['TABLE', 'INDEX_FORMAT', 'COLUMNS', 'COUNTS', 'KEY', 'Manifest', 'read_manifest', 'write_manifest', 'is_free',
            'MemoryRows', 'MemoryEdits', 'MemoryStore', 'writer_lock', 'LanceTable', 'LanceArrow', 'LanceRows',
-           'LanceSamples', 'LanceEdits', 'LanceWords', 'LanceStore']
+           'LanceSamples', 'LanceEdits', 'LanceCounts', 'LanceWords', 'LanceStore']
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #4f6e5322
 TABLE = "documents"
@@ -533,8 +533,8 @@ class LanceEdits(LanceSamples):
             self.table.create_index(metric="l2", vector_column_name="v", index_type=kind, replace=True)
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0006
-class LanceWords(LanceEdits):
-    "The words of the table's documents: counted, and found by the table's own full-text index."
+class LanceCounts(LanceEdits):
+    "The words of the table's documents, counted."
     _counted: tuple[int, int, WordCounts] = (-2, 0, WordCounts())  # last row, documents, counts
     _checked = -1                                                  # version of the table that they were compared with
     _postings: tuple[int, list[str], Postings] | None = None       # in place of a full-text index that is missing
@@ -568,6 +568,9 @@ class LanceWords(LanceEdits):
             return more["row"], counts.documents, counts
         return -2, 0, WordCounts()
 
+# %% ../../nbs/7_retrieval/08_stores.ipynb #4c725174
+class LanceWords(LanceCounts):
+    "The words of the table's documents, found by the table's own full-text index."
     def keep_words(self) -> None:
         "Write the counts beside the table and bring the full-text index up to date: after documents have come or gone."
         counts = self.word_counts()
