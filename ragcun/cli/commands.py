@@ -363,6 +363,7 @@ def _evaluate_index(args: argparse.Namespace, data: Any) -> int:
     print(report)
     return 0
 
+# %% ../../nbs/9_cli/06_commands.ipynb #65c6e042
 def _diagnose_flags(parser: argparse.ArgumentParser) -> None:
     model_flags(parser)
     add_flag(parser, "data", "str", None, "BEIR folder, evaluation file or file of pairs")
