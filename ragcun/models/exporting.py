@@ -66,7 +66,7 @@ def _plain_modules(model: GaussianEncoder, side: str) -> torch.nn.ModuleList:
         modules[0] = _RowMean(modules[0])
     elif kind != "Transformer":
         raise UserError(f"a base that begins with {kind} cannot be exported", model.base_id, "It is run by torch.")
-    inner = getattr(modules[0], "auto_model", None)
+    inner: Any = getattr(modules[0], "auto_model", None)
     if getattr(getattr(inner, "config", None), "_attn_implementation", "") == NAME:
         inner.set_attn_implementation("sdpa")
     return torch.nn.ModuleList(modules).to("cpu").float().eval()
@@ -209,12 +209,14 @@ def _sample(tokenizer: Any, special: bool, names: list[str]) -> dict[str, torch.
     tokens = tokenise_texts(tokenizer, PROBES[:3], special)
     return {n: torch.as_tensor(tokens[n]) for n in names}
 
-# %% ../../nbs/2_models/08_exporting.ipynb #b30b9577
-PROBES = ("How does a hash table find a value?", "Stars.", "A star is a ball of hot gas that its own weight holds together.",
-          "", " ", "\n\n\t x", "UPPER lower MiXeD", "naïve café, Ångström, ﬁne", "日本語の文章です。", "مرحبا بالعالم", "Ελληνικά και Русский",
-          "🙂🙃 emoji 👩‍👩‍👧", "[CLS] [SEP] <s> </s> <pad>", "e=mc² ½ ≤ ∑ 10,000.5 %", "http://example.org/a?b=c&d=e#f",
-          "def f(x):\n    return x**2  # square", "word " * 3000, "antidisestablishmentarianism" * 20, "a", "\u200b\ufeff zero width",
-          "What keeps a star from falling in upon itself, and for how long does it last?", "1", "?!", "query: passage: text")
+# %% ../../nbs/2_models/08_exporting.ipynb #62eeb6d9
+PROBES = (
+    "How does a hash table find a value?", "Stars.", "A star is a ball of hot gas that its own weight holds together.",
+    "", " ", "\n\n\t x", "UPPER lower MiXeD", "naïve café, Ångström, ﬁne", "日本語の文章です。", "مرحبا بالعالم",
+    "Ελληνικά και Русский", "🙂🙃 emoji 👩‍👩‍👧", "[CLS] [SEP] <s> </s> <pad>", "e=mc² ½ ≤ ∑ 10,000.5 %", "a", "1", "?!",
+    "http://example.org/a?b=c&d=e#f", "def f(x):\n    return x**2  # square", "word " * 3000,
+    "antidisestablishmentarianism" * 20, "\u200b\ufeff zero width", "query: passage: text",
+    "What keeps a star from falling in upon itself, and for how long does it last?")
 "Texts that an export is compared on."
 
 LIMIT = 1e-3       # largest difference of a coordinate of z from torch in float32

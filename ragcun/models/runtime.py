@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from ..core import UserError, read_json, sha256_file
-from ..data.files import text_fault
 from .evidence import Calibration, document_vector, evidence, information, query_vector
 
 # %% auto #0
 __all__ = ['EXPORTED', 'DESCRIPTION', 'EXPORT_FORMAT', 'BATCH_TOKENS', 'RUNTIMES', 'read_export', 'describe_files', 'open_graph',
-           'tokenise_texts', 'cut_batches', 'ExportedParts', 'ExportedEncoder', 'sees_gpu', 'pick_runtime']
+           'tokenise_texts', 'cut_batches', 'ExportedParts', 'ExportedTexts', 'ExportedEncoder', 'sees_gpu',
+           'pick_runtime']
 
 # %% ../../nbs/2_models/07_runtime.ipynb #09137cbe
 EXPORTED = "onnx"               # folder of the export inside a model folder
@@ -164,15 +164,8 @@ def _check_texts(texts: Sequence[str], side: str) -> None:
         raise UserError(f"text {bad} is a {type(texts[bad]).__name__}, not a string", "embed",
                         "Give a list of strings.")
 
-class ExportedEncoder(ExportedParts):
-    "A model as `GaussianRetriever` uses it, run by onnxruntime. May be called from many threads."
-    @classmethod
-    def load(cls,
-        folder: str | Path, # Of an export
-    ) -> ExportedEncoder: # Ready to embed
-        "Open an export; its files are compared with their hashes."
-        return cls(folder)
-
+class ExportedTexts(ExportedParts):
+    "Text → z, in batches."
     def embed(self,
         texts: Sequence[str], # Texts to encode
         side: str = "document", # "query" or "document"
@@ -199,6 +192,16 @@ class ExportedEncoder(ExportedParts):
             used[0] |= not used.any()
             out[rows] = graph.run([held["z"]], {n: tokens[n][rows][:, used] for n in wanted})[0]
         return out
+
+# %% ../../nbs/2_models/07_runtime.ipynb #44848861
+class ExportedEncoder(ExportedTexts):
+    "A model as `GaussianRetriever` uses it, run by onnxruntime. May be called from many threads."
+    @classmethod
+    def load(cls,
+        folder: str | Path, # Of an export
+    ) -> ExportedEncoder: # Ready to embed
+        "Open an export; its files are compared with their hashes."
+        return cls(folder)
 
     def encode_query(self,
         texts: Sequence[str], # Questions
