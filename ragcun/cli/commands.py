@@ -18,7 +18,8 @@ from typing import Any
 
 from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
                               join_processes, load, model_flags, need, prepare_output, read_config, read_corpus,
-                              run_training, split_of, trust_flag, validation_data)
+                              run_training, runtime_flag, runtime_of, split_of, trust_flag, validation_data)
+from .exporting import export_flags, run_export
 from ..core import UserError, logger, setup_logging
 
 # %% auto #0
@@ -100,6 +101,7 @@ def run_index(
         check_output(str(target/"x"))
     before, changed = _compare(documents, args)
     model = _index_model(args)
+    from ragcun.retrieval.index import keep_export
     from ragcun.retrieval.retriever import GaussianRetriever, index_corpus
     if changed:
         GaussianRetriever(model, args.index_dir).update(changed)
@@ -108,6 +110,8 @@ def run_index(
     _report_gone(index, documents, args)
     print(f"{len(index):,} documents in {args.index_dir} ({new}), {model.output_dim} dimensions")
     first = not int(os.environ.get("RANK", 0))
+    if first:
+        keep_export(args.index_dir, model)
     if questions and first:
         _calibrate(args, questions)
     elif args.alpha and first:
@@ -122,7 +126,8 @@ def _index_model(args: argparse.Namespace) -> Any:
     if args.model_path: return load(args)
     if not is_free(args.index_dir):
         from ragcun.retrieval.retriever import GaussianRetriever
-        return GaussianRetriever.open(args.index_dir, device=args.device).model
+        torch = importlib.util.find_spec("torch") is not None   # quicker with many documents
+        return GaussianRetriever.open(args.index_dir, device=args.device, runtime="torch" if torch else "onnx").model
     from ragcun.models.encoder import GaussianEncoder
     return GaussianEncoder.from_base(args.base_model, device=args.device, precision=args.mixed_precision)
 
@@ -203,6 +208,7 @@ def search_flags(
     add_flag(parser, "filter", "str", None, 'Conditions on metadata as JSON, such as {"year": {"$gte": 2003}}')
     parser.add_argument("--json", action="store_true", help="print one JSON object a question")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
+    runtime_flag(parser)
 
 def run_search(
     args: argparse.Namespace, # Parsed flags
@@ -223,7 +229,7 @@ def run_search(
     from ragcun.retrieval.stores import read_manifest
     read_manifest(args.index_dir)
     from ragcun.retrieval.retriever import GaussianRetriever
-    index = GaussianRetriever.open(args.index_dir, device=args.device)
+    index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args))
     for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words):
         print(json.dumps(result.to_json(), ensure_ascii=False) if args.json else result)
     return 0
@@ -355,7 +361,7 @@ def _evaluate_index(args: argparse.Namespace, data: Any) -> int:
     "What `search` on this index really returns, beside base, vectors, BM25 and fused ranks."
     from ragcun.retrieval.measure import evaluate_index
     from ragcun.retrieval.retriever import GaussianRetriever
-    index = GaussianRetriever.open(args.index_dir, device=args.device)
+    index = GaussianRetriever.open(args.index_dir, device=args.device, runtime="torch")
     index.model.cached = True
     report = evaluate_index(index, data)
     if args.output_file:
@@ -464,7 +470,8 @@ COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
     "encode": ("vectors of a corpus", encode_flags, run_encode),
     "index": ("make or extend an index of documents", index_flags, run_index),
     "search": ("ask an index", search_flags, run_search),
-    "delete": ("remove documents from an index", delete_flags, run_delete)}
+    "delete": ("remove documents from an index", delete_flags, run_delete),
+    "export": ("a model as ONNX, for a search without torch", export_flags, run_export)}
 
 # %% ../../nbs/9_cli/06_commands.ipynb #a2018980
 def make_parser(
