@@ -16,10 +16,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from .exporting import export_flags, run_export
 from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
                               join_processes, load, model_flags, need, prepare_output, read_config, read_corpus,
                               run_training, runtime_flag, runtime_of, split_of, trust_flag, validation_data)
-from .exporting import export_flags, run_export
+from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, logger, setup_logging
 
 # %% auto #0
@@ -471,7 +472,9 @@ COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
     "index": ("make or extend an index of documents", index_flags, run_index),
     "search": ("ask an index", search_flags, run_search),
     "delete": ("remove documents from an index", delete_flags, run_delete),
-    "export": ("a model as ONNX, for a search without torch", export_flags, run_export)}
+    "export": ("a model as ONNX, for a search without torch", export_flags, run_export),
+    "serve": ("search page, JSON API and embeddings of an index over HTTP", serve_flags, run_serve),
+    "mcp": ("an index as a tool of a language-model agent", mcp_flags, run_mcp)}
 
 # %% ../../nbs/9_cli/06_commands.ipynb #a2018980
 def make_parser(
