@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['SIDE', 'STRICT', 'Proposed', 'QuestionEncoder', 'Proposer', 'Searcher', 'AnswerValues', 'Judge', 'SyntheticLimits',
-           'QuestionFit', 'GaussianRetriever', 'world', 'encode_shards', 'read_shards', 'index_corpus']
+           'QuestionFit', 'merge_hits', 'GaussianRetriever', 'world', 'encode_shards', 'read_shards', 'index_corpus']
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #56d4aca5
 SIDE = 200   # documents that each side, words and vectors, proposes for a question
@@ -383,6 +383,21 @@ class QuestionFit(_WeightFit):
                  for gone in ([()] * len(queries), relevant)]
         return fit_answer_rule(self.store.sample(BACKGROUND).texts, *sides)
 
+# %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0010
+def merge_hits(
+    hits: Sequence[Hit],  # best first
+    key: str,             # of their metadata, such as "source"
+) -> list[Hit]: # best first
+    "The best hit of each value; hits without the key stay as they are."
+    seen: set[str] = set()
+    out = []
+    for hit in hits:
+        value = hit.metadata.get(key)
+        if value is None or str(value) not in seen:
+            out.append(hit)
+        seen.add(str(value))
+    return out
+
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0008
 class GaussianRetriever(QuestionFit):
     "Search by words and meaning, in memory or in an index folder."
@@ -398,7 +413,7 @@ class GaussianRetriever(QuestionFit):
         from ragcun.models.encoder import GaussianEncoder
         if isinstance(documents, (str, Path)):
             found = read_folder(documents).documents
-            documents = [{"text": d.text, "metadata": getattr(d, "metadata", {})} for d in found]
+            documents = [{"id": d.document_id, "text": d.text, "metadata": d.metadata} for d in found]
         index = cls(GaussianEncoder.from_base(base_model, device=device), index_dir)
         index.add(documents)
         return index
@@ -412,16 +427,20 @@ class GaussianRetriever(QuestionFit):
         exact: bool = False,                       # ignore an approximate index
         words: float = 1.,                         # multiplies what words weigh; 0 is meaning alone
         diversity: float = 0.,                     # 0 to 1: how much likeness to hits before counts against a hit
+        merge: str | None = None,                  # only the best hit of each value of this metadata, such as source
     ) -> Any: # a SearchResult, or a list of them
         "The documents with the most evidence, and whether they amount to an answer."
         if isinstance(query, str):
-            return self.search([query], top_k, max_e_value, filter, rerank, exact, words, diversity)[0]
+            return self.search([query], top_k, max_e_value, filter, rerank, exact, words, diversity,
+                               merge)[0]
         _check_request(top_k, max_e_value, words)
         self.refresh()
         z = self.encode_queries(query)
-        k = max(top_k, self._needed(max_e_value), 50 if diversity else 1)
+        k = max(top_k, self._needed(max_e_value), 50 if diversity else 1, SIDE if merge else 1)
         hits = self.ranked(query, k, filter, exact, words, z)
         results = [self.judge(*row, max_e_value) for row in zip(query, z, hits, strict=True)]
+        if merge:
+            results = [replace(r, hits=merge_hits(r.hits, merge)) for r in results]
         if diversity:
             results = [replace(r, hits=self._diverse(r.hits, top_k, diversity)) for r in results]
         short = [replace(r, hits=r.hits[:top_k]) for r in results]
