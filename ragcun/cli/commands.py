@@ -16,9 +16,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from .exporting import export_flags, run_export
 from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
                               join_processes, load, model_flags, need, prepare_output, read_config, read_corpus,
-                              run_training, split_of, trust_flag, validation_data)
+                              run_training, runtime_flag, runtime_of, split_of, trust_flag, validation_data)
+from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, logger, setup_logging
 
@@ -96,19 +98,15 @@ def run_index(
     questions = (load_retrieval(args.questions, split_of(args.questions, args.split_name, "dev"))
                  if args.questions else None)
     setup_logging()
-    documents = read_corpus(args.documents)
     if isinstance(target, Path):
         check_output(str(target/"x"))
-    before, changed = _compare(documents, args)
-    model = _index_model(args)
-    from ragcun.retrieval.retriever import GaussianRetriever, index_corpus
-    if changed:
-        GaussianRetriever(model, args.index_dir).update(changed)
-    index = index_corpus(model, documents, args.index_dir)
-    new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
-    _report_gone(index, documents, args)
-    print(f"{len(index):,} documents in {args.index_dir} ({new}), {model.output_dim} dimensions")
+    made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
+    index, new = made
+    print(f"{len(index):,} documents in {args.index_dir} ({new}), {index.model.output_dim} dimensions")
     first = not int(os.environ.get("RANK", 0))
+    if first:
+        from ragcun.retrieval.index import keep_export
+        keep_export(args.index_dir, index.model)
     if questions and first:
         _calibrate(args, questions)
     elif args.alpha and first:
@@ -123,19 +121,57 @@ def _index_model(args: argparse.Namespace) -> Any:
     if args.model_path: return load(args)
     if not is_free(args.index_dir):
         from ragcun.retrieval.retriever import GaussianRetriever
-        return GaussianRetriever.open(args.index_dir, device=args.device).model
+        torch = importlib.util.find_spec("torch") is not None   # quicker with many documents
+        return GaussianRetriever.open(args.index_dir, device=args.device, runtime="torch" if torch else "onnx").model
     from ragcun.models.encoder import GaussianEncoder
     return GaussianEncoder.from_base(args.base_model, device=args.device, precision=args.mixed_precision)
+
+def _is_folder(path: str) -> bool:
+    "Whether these are files to read, indexed by one process; a BEIR folder is a list of rows."
+    from ragcun.data.files import home_path
+    place = home_path(path)
+    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
+    return alone and place.is_dir() and not any((place/n).is_file() for n in ("corpus.jsonl", "corpus.jsonl.gz"))
+
+def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
+    "Read what is new in a folder; the index, and what is new in it."
+    from ragcun.retrieval.folders import fill_index, plan_folder
+    plan = plan_folder(args.documents, Path(args.index_dir), args.update)
+    if plan.todo:
+        logger.info("%s: %d files to read, %d as before", args.documents, len(plan.todo), len(plan.states))
+    model = _index_model(args)
+    from ragcun.retrieval.retriever import GaussianRetriever
+    index = GaussianRetriever(model, args.index_dir)
+    report = fill_index(index, plan, args.documents, args.prune)
+    print(report)
+    _say_gone(report.gone, plan.removed, args.prune)
+    return index, f"{report.added:,} new" + f", {report.replaced:,} replaced" * bool(report.replaced)
+
+def _index_rows(args: argparse.Namespace) -> tuple[Any, str]:
+    "Index documents that are rows of a file; the index, and what is new in it."
+    from ragcun.retrieval.retriever import GaussianRetriever, index_corpus
+    documents = read_corpus(args.documents)
+    before, changed = _compare(documents, args)
+    model = _index_model(args)
+    if changed:
+        GaussianRetriever(model, args.index_dir).update(changed)
+    index = index_corpus(model, documents, args.index_dir)
+    new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
+    _report_gone(index, documents, args)
+    return index, new
 
 def _report_gone(index: Any, documents: list[dict[str, Any]], args: argparse.Namespace) -> None:
     "Name files whose passages are in the index and that were not read this time; `--prune` removes them."
     read = {str(d["metadata"]["source"]) for d in documents if d["metadata"].get("source")}
     gone = sorted(index.sources() - read) if read else []
     if not gone: return
+    _say_gone(gone, index.prune(gone) if args.prune else 0, args.prune)
+
+def _say_gone(gone: list[str], removed: int, prune: bool) -> None:
     names = ", ".join(gone[:3]) + ("…" if len(gone) > 3 else "")
-    if args.prune:
-        print(f"{index.prune(gone):,} passages of {len(gone)} files that are gone were removed ({names})")
-    else:
+    if gone and prune:
+        print(f"{removed:,} passages of {len(gone)} files that are gone were removed ({names})")
+    elif gone:
         print(f"{len(gone)} files of the index were not among the documents ({names}); --prune removes their passages")
 
 def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[int, list[dict[str, Any]]]:
@@ -202,8 +238,11 @@ def search_flags(
              "Leave out hits with a larger E-value (1: as good as the best of chance)")
     add_flag(parser, "words", "float", 1.0, "Multiplies what words weigh beside meaning; 0 searches by meaning alone")
     add_flag(parser, "filter", "str", None, 'Conditions on metadata as JSON, such as {"year": {"$gte": 2003}}')
+    add_flag(parser, "merge", "str", None,
+             "Only the best hit of each value of this metadata, such as source: one hit a file")
     parser.add_argument("--json", action="store_true", help="print one JSON object a question")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
+    runtime_flag(parser)
 
 def run_search(
     args: argparse.Namespace, # Parsed flags
@@ -224,8 +263,9 @@ def run_search(
     from ragcun.retrieval.stores import read_manifest
     read_manifest(args.index_dir)
     from ragcun.retrieval.retriever import GaussianRetriever
-    index = GaussianRetriever.open(args.index_dir, device=args.device)
-    for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words):
+    index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args))
+    for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words,
+                               merge=args.merge):
         print(json.dumps(result.to_json(), ensure_ascii=False) if args.json else result)
     return 0
 
@@ -356,7 +396,7 @@ def _evaluate_index(args: argparse.Namespace, data: Any) -> int:
     "What `search` on this index really returns, beside base, vectors, BM25 and fused ranks."
     from ragcun.retrieval.measure import evaluate_index
     from ragcun.retrieval.retriever import GaussianRetriever
-    index = GaussianRetriever.open(args.index_dir, device=args.device)
+    index = GaussianRetriever.open(args.index_dir, device=args.device, runtime="torch")
     index.model.cached = True
     report = evaluate_index(index, data)
     if args.output_file:
@@ -364,6 +404,7 @@ def _evaluate_index(args: argparse.Namespace, data: Any) -> int:
     print(report)
     return 0
 
+# %% ../../nbs/9_cli/06_commands.ipynb #65c6e042
 def _diagnose_flags(parser: argparse.ArgumentParser) -> None:
     model_flags(parser)
     add_flag(parser, "data", "str", None, "BEIR folder, evaluation file or file of pairs")
@@ -464,7 +505,9 @@ COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
     "encode": ("vectors of a corpus", encode_flags, run_encode),
     "index": ("make or extend an index of documents", index_flags, run_index),
     "search": ("ask an index", search_flags, run_search),
+    "judge": ("yes or no to what an index finds for your questions: a test set in ten minutes", judge_flags, run_judge),
     "delete": ("remove documents from an index", delete_flags, run_delete),
+    "export": ("a model as ONNX, for a search without torch", export_flags, run_export),
     "serve": ("search page, JSON API and embeddings of an index over HTTP", serve_flags, run_serve),
     "mcp": ("an index as a tool of a language-model agent", mcp_flags, run_mcp)}
 

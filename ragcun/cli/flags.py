@@ -19,8 +19,8 @@ from ..core import UserError, logger, setup_logging, write_json
 
 # %% auto #0
 __all__ = ['field_help', 'add_fields', 'add_flag', 'Parser', 'read_config', 'need', 'check_model', 'check_output', 'split_of',
-           'model_flags', 'trust_flag', 'base_flags', 'base_options', 'read_corpus', 'load', 'validation_data',
-           'join_processes', 'check_free_model', 'prepare_output', 'run_training']
+           'model_flags', 'trust_flag', 'base_flags', 'base_options', 'read_corpus', 'load', 'runtime_flag',
+           'runtime_of', 'validation_data', 'join_processes', 'check_free_model', 'prepare_output', 'run_training']
 
 # %% ../../nbs/9_cli/01_flags.ipynb #62840281
 def field_help(
@@ -261,6 +261,23 @@ def load(
     from ragcun.models.encoder import GaussianEncoder
     return GaussianEncoder.load(args.model_path, pick_device(args.device), args.mixed_precision,
                                 getattr(args, "trust_remote_code", False))
+
+# %% ../../nbs/9_cli/01_flags.ipynb #rtflag02
+def runtime_flag(
+    parser: argparse.ArgumentParser, # Gets the flag
+) -> None:
+    "--runtime, of what only asks an index."
+    add_flag(parser, "runtime", "str", "auto", "onnx (the export in the index, without torch), torch, or auto: the "
+             "export where there is one and no device is named")
+
+def runtime_of(
+    args: argparse.Namespace, # index_dir, device, runtime
+) -> str: # For `GaussianRetriever.open`
+    "What runs the model of an index."
+    from ragcun.models.runtime import pick_runtime
+    from ragcun.retrieval.index import has_export
+    there = has_export(args.index_dir)
+    return pick_runtime(args.runtime, "cpu" if args.device == "auto" else args.device, there)
 
 # %% ../../nbs/9_cli/01_flags.ipynb #b4f4c7091
 def validation_data(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..core import UserError, atomic_write, logger, progress, sha256_text
+from ..core import UserError, atomic_write, logger, progress, sha256_file, sha256_text
 from ..data.files import text_fault
 from ..models.evidence import inverse_deviation
+from ..models.runtime import DESCRIPTION, EXPORTED, ExportedEncoder, pick_runtime
 from .filters import Filter, as_filter
 from .hits import Batch, Entry, Store, in_blocks, iter_entries
 from ragcun.retrieval.joint import (
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['BACKGROUND', 'MADE', 'LONG', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexEdits', 'IndexQuestions',
-           'IndexNull', 'DocumentIndex']
+           'IndexNull', 'has_export', 'open_model', 'export_index', 'keep_export', 'DocumentIndex']
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47
 BACKGROUND = 3000  # documents in the background sample
@@ -313,6 +315,7 @@ class IndexNull(IndexQuestions):
         "After documents have come or gone in a folder: its words and its nulls follow."
         if isinstance(self.store, LanceStore):
             self.store.keep_words()
+            self.store.keep_indexes()
         if self.index_dir:
             self._ensure_null(write=True)
 
@@ -380,8 +383,58 @@ class _IndexUpdates(IndexNull):
             copy.joint = self.joint
         if isinstance(copy.store, LanceStore):
             copy.store.keep_words()
+            copy.store.keep_indexes()
         copy._set_null(null)
         return copy
+
+# %% ../../nbs/7_retrieval/10_index.ipynb #idxonnx1
+def has_export(
+    index_dir: str | Path | RemotePath, # Index folder, or its address
+) -> bool: # Whether its model can be run without torch
+    "Whether an index holds an export of its model."
+    return (as_place(index_dir)/"model"/EXPORTED/DESCRIPTION).exists()
+
+def open_model(
+    place: Path | RemotePath, # `model/` in an index folder
+    fingerprint: str, # Of the model, as the manifest has it
+    device: str = "auto", # Where it runs
+    runtime: str = "auto", # "onnx", "torch" or "auto"
+) -> Any: # ExportedEncoder or GaussianEncoder
+    "The model of an index: its export where that will do, else torch."
+    export = place/EXPORTED
+    if pick_runtime(runtime, device, (export/DESCRIPTION).exists()) == "onnx":
+        with fetched(export/DESCRIPTION) as file:
+            key = sha256_file(file)
+        return ExportedEncoder.load(local_copy(export, key))
+    from ragcun.models.encoder import GaussianEncoder
+    return GaussianEncoder.load(local_copy(place, fingerprint), device=device)
+
+# %% ../../nbs/7_retrieval/10_index.ipynb #idxonnx2
+def export_index(
+    index_dir: str | Path | RemotePath, # Index folder, or its address
+    model: GaussianEncoder | None = None, # Its model, where that is loaded already
+    precision: str = "float32", # "float32" or "int8"
+) -> Any: # Export: what was written
+    "Write an export of the model into the index, so that a search needs no torch."
+    from ragcun.models.exporting import export_model
+    place = as_place(index_dir)/"model"
+    fingerprint = read_manifest(index_dir).fingerprint
+    if model is None:
+        model = open_model(place, fingerprint, "cpu", "torch")
+    with sent(place/EXPORTED) as folder:
+        return export_model(model, folder, precision)
+
+def keep_export(
+    index_dir: str | Path | RemotePath, # Index folder, or its address
+    model: GaussianEncoder, # Its model
+) -> None:
+    "Write an export where the packages for it are installed and none is there; a base that has none is said in a line."
+    from ragcun.models.exporting import can_export
+    if os.environ.get("RAGCUN_RUNTIME") == "torch" or has_export(index_dir) or not can_export(): return
+    try:
+        logger.info("export of the model for a quick search: %s", export_index(index_dir, model))
+    except UserError as e:
+        logger.info("a search of this index will load torch: %s", e)
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0005
 class DocumentIndex(_IndexUpdates):
@@ -391,12 +444,12 @@ class DocumentIndex(_IndexUpdates):
         index_dir: str | Path,                 # made by `GaussianRetriever(model, index_dir)` or `save`; or its address
         model: GaussianEncoder | None = None,  # must be the one it was made with; the copy in the folder by default
         device: str = "auto",                  # where the folder's model runs
+        runtime: str = "auto",                 # what runs it: "onnx" (its export), "torch", or what `pick_runtime` says
     ) -> Self: # of the class that was asked
         "Open an index folder; nothing else is needed."
         manifest = read_manifest(index_dir)
         if model is None:
-            from ragcun.models.encoder import GaussianEncoder
-            model = GaussianEncoder.load(local_copy(as_place(index_dir)/"model", manifest.fingerprint), device=device)
+            model = open_model(as_place(index_dir)/"model", manifest.fingerprint, device, runtime)
         return cls(model, index_dir)
 
     load = open

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,15 +24,16 @@ from ..models.evidence import Calibration, document_vector, evidence_at_zero, qu
 from .selection import beyond_chance, clearly_better, cross_fitted, fold_ids, halves
 
 # %% auto #0
-__all__ = ['RHO_RANGE', 'POOLS', 'PRIOR_RHO', 'SHRINKAGES', 'MANY', 'MIN_PAIRS', 'Moments', 'Head', 'solve_head', 'whiten_head',
-           'solve_two_sided', 'whiten_sides', 'solve', 'shrinkages_for', 'ShrinkagePoint', 'choose_point',
-           'ahead_of_base', 'PairFeatures', 'HeldOut', 'some_queries', 'held_out_pairs', 'choose_shrinkage',
-           'choose_two_sided', 'fit_calibration', 'evidence_samples', 'limit_positives', 'few_of_each',
-           'fit_closed_form', 'best_head', 'apply_head', 'pair_features', 'validation_splits', 'encode_held_out']
+__all__ = ['RHO_RANGE', 'POOLS', 'PRIOR_RHO', 'SHRINKAGES', 'MANY', 'MIN_PAIRS', 'PairSums', 'Moments', 'HeadMaps', 'Head',
+           'solve_head', 'whiten_head', 'solve_two_sided', 'whiten_sides', 'solve', 'shrinkages_for', 'ShrinkagePoint',
+           'choose_point', 'ahead_of_base', 'PairFeatures', 'HeldQuestions', 'HeldOut', 'some_queries',
+           'held_out_pairs', 'choose_shrinkage', 'choose_two_sided', 'fit_calibration', 'evidence_samples',
+           'limit_positives', 'few_of_each', 'fit_closed_form', 'best_head', 'apply_head', 'pair_features',
+           'validation_splits', 'encode_held_out']
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #18e7bf67
 @dataclass(frozen=True)
-class Moments:
+class PairSums:
     "Sums over pairs, a side at a time: all that a closed form needs from the data."
     n: float             # Pairs
     total: np.ndarray    # [2, d] sum of each side: queries, documents
@@ -46,7 +47,7 @@ class Moments:
         q: np.ndarray, # [n, d] features of queries
         x: np.ndarray, # [n, d] features of their documents
         distinct: tuple[int, int] | None = None, # Different queries, different documents; None: all differ
-    ) -> Moments: # Sums in float64
+    ) -> Self: # Sums in float64
         "Moments of pairs, summed up in blocks."
         d = q.shape[1]
         total, within, across = np.zeros((2, d)), np.zeros((2, d, d)), np.zeros((d, d))
@@ -59,15 +60,15 @@ class Moments:
         return cls(len(q), total, within, across, within.sum(0) - across - across.T,
                    np.array(distinct or (len(q), len(q)), float))
 
-    def __sub__(self, other: Moments) -> Moments:
-        return Moments(self.n - other.n, self.total - other.total, self.within - other.within,
-                       self.across - other.across, self.apart - other.apart,
-                       (self.distinct - other.distinct).clip(1))
+    def __sub__(self, other: PairSums) -> Self:
+        return replace(self, n=self.n - other.n, total=self.total - other.total, within=self.within - other.within,
+                       across=self.across - other.across, apart=self.apart - other.apart,
+                       distinct=(self.distinct - other.distinct).clip(1))
 
     def mixed(self,
         x: np.ndarray, # [m, d] features of documents, with or without a question
         share: float = 0.5, # Their weight in mean and covariance
-    ) -> Moments: # M is that of the pairs alone
+    ) -> Self: # M is that of the pairs alone
         "Let the documents that will be searched have a say in what counts as spread."
         x = np.asarray(x, np.float64)
         total = self.n*x.mean(0)
@@ -75,6 +76,10 @@ class Moments:
         return replace(self, total=(1 - share)*self.total + share*total,
                        within=(1 - share)*self.within + share*within)
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #f8c00f8a
+@dataclass(frozen=True)
+class Moments(PairSums):
+    "What a closed form reads off the sums: means, covariances and their axes."
     @cached_property
     def spectrum(
         self,
@@ -132,8 +137,8 @@ RHO_RANGE = (0.02, 0.97)
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #74c8413d-1
 @dataclass(frozen=True)
-class Head:
-    "A solved head: z = W h + b with correlation ρ; queries may have a map of their own."
+class HeadMaps:
+    "The numbers of a solved head, and the changes that leave its rankings alone."
     weight: np.ndarray # [d, d_base]
     bias: np.ndarray   # [d]
     rho: np.ndarray    # [d], largest first
@@ -152,7 +157,7 @@ class Head:
     def mapped(self,
         change: Callable[[np.ndarray], np.ndarray], # What is done to each weight and bias
         rho: np.ndarray | None = None, # [d] correlations that go with it; None: as before
-    ) -> Head: # The other head
+    ) -> Self: # The other head
         "The same change of both maps."
         query = None if self.query is None else (change(self.query[0]), change(self.query[1]))
         return replace(self, weight=change(self.weight), bias=change(self.bias), query=query,
@@ -160,21 +165,25 @@ class Head:
 
     def scaled(self,
         factor: float, # Common factor of all coordinates
-    ) -> Head: # Orders documents as this one does
+    ) -> Self: # Orders documents as this one does
         "z times a number: the order of every ranking stays, the spread changes."
         return self.mapped(lambda a: a*factor)
 
     def first(self,
         m: int, # Coordinates to keep
-    ) -> Head: # The most informative ones
+    ) -> Self: # The most informative ones
         "A shorter head."
         return self if m >= len(self.rho) else self.mapped(lambda a: a[:m], self.rho[:m])
 
-    def fixed(self) -> Head: # Equal data give equal vectors
+    def fixed(self) -> Self: # Equal data give equal vectors
         "Fix the sign of every coordinate, which an eigenproblem leaves open."
         sign = np.sign(self.weight[np.arange(len(self.rho)), np.abs(self.weight).argmax(1)])
         return self.mapped(lambda a: (a.T*sign).T)
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #2f6f2eac
+@dataclass(frozen=True)
+class Head(HeadMaps):
+    "A solved head: z = W h + b with correlation ρ; queries may have a map of their own."
     def project(self,
         h: np.ndarray, # [n, d_base] features
         side: str | None = None, # "query" or "document"; must be given where each side has its own map
@@ -374,8 +383,8 @@ class PairFeatures:
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #04875f6e-1
 @dataclass(frozen=True)
-class HeldOut:
-    "What heads are compared on: features and judgements that took no part in the fit."
+class HeldQuestions:
+    "Held-out questions, and how well a head ranks the documents for them."
     q: np.ndarray        # [queries, d_base]
     x: np.ndarray        # [documents, d_base]
     data: RetrievalData  # ids and judgements, in the same order
@@ -398,18 +407,22 @@ class HeldOut:
 
     def some(self,
         queries: Collection[str], # Ids of the queries to keep
-    ) -> HeldOut: # Those, against the same documents
+    ) -> Self: # Those, against the same documents
         "A part of the questions."
         wanted = set(queries)
         rows = [i for i, q in enumerate(self.data.queries) if q in wanted]
-        return HeldOut(self.q[rows], self.x, some_queries(self.data, wanted))
+        return replace(self, q=self.q[rows], data=some_queries(self.data, wanted))
 
     @cached_property
-    def parts(self) -> tuple[HeldOut, HeldOut]: # (for choosing, for deciding)
+    def parts(self) -> tuple[Self, Self]: # (for choosing, for deciding)
         "Questions to choose with and others to decide and calibrate with; all for both where there are few."
         choosing, deciding = halves(self.data.qrels)
         return (self, self) if choosing == deciding else (self.some(choosing), self.some(deciding))
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #3a109d94
+@dataclass(frozen=True)
+class HeldOut(HeldQuestions):
+    "What heads are compared on: features and judgements that took no part in the fit."
     def related(self) -> np.ndarray: # [pairs, 2] row of the query, row of the document
         "Which query and which document belong together."
         place = {d: i for i, d in enumerate(self.data.corpus)}
