@@ -131,8 +131,8 @@ def map_svg(
     dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="8" fill="{BLUE}"/><text x="{a:.1f}" y="{b + 3.5:.1f}" '
                    f'text-anchor="middle" fill="#fff" font-weight="bold">{i}</text>'
                    for i, (a, b) in reversed(list(enumerate(at(lit), 1))))
-    return (f'<svg viewBox="0 0 {size} {size}" width="{size}" style="max-width:100%" fill="currentColor" font-size="10">'
-            f'<g opacity=".35">{grey}</g>{dots}<path d="M{x - 7:.1f} {y:.1f}h14M{x:.1f} {y - 7:.1f}v14" '
+    return (f'<svg viewBox="0 0 {size} {size}" width="{size}" style="max-width:100%" fill="currentColor" '
+            f'font-size="10"><g opacity=".35">{grey}</g>{dots}<path d="M{x - 7:.1f} {y:.1f}h14M{x:.1f} {y - 7:.1f}v14" '
             f'stroke="{ORANGE}" stroke-width="3"/></svg>')
 
 # %% ../../nbs/8_integrations/05_explorer.ipynb #expr0016

@@ -82,4 +82,5 @@ def test_over_http_it_stands_behind_the_gate(index):
 
 
 def test_sources_by_name():
-    assert source_of({}, "x") == "x" and source_of({"source": "a.pdf", "title": "T", "page": 3}, "x") == "a.pdf › T, page 3"
+    assert source_of({}, "x") == "x"
+    assert source_of({"source": "a.pdf", "title": "T", "page": 3}, "x") == "a.pdf › T, page 3"
