@@ -88,7 +88,8 @@ def clients(port: int, questions: list[str], number: int, seconds: float, out: A
     "Many clients of one process."
     rows: list[tuple[float, int]] = []
     until = time.monotonic() + seconds
-    threads = [threading.Thread(target=one_client, args=(port, questions, 1009 * i, until, rows)) for i in range(number)]
+    threads = [threading.Thread(target=one_client, args=(port, questions, 1009 * i, until, rows))
+               for i in range(number)]
     for t in threads:
         t.start()
     for t in threads:
@@ -207,7 +208,8 @@ def killed_writer(folder: Path, port: int) -> dict[str, Any]:
 
 def disturbances(folder: Path, port: int, questions: list[str]) -> dict[str, Any]:
     "Each beside one ordinary client."
-    header = b"POST /search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n"
+    header = (b"POST /search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+              b"Content-Length: 500\r\n\r\n")
     def slow_body(i: int) -> str:
         with socket.create_connection(("127.0.0.1", port), 30) as s:
             s.sendall(header)
