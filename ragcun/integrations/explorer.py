@@ -19,7 +19,7 @@ from ..retrieval.explanation import explain_results
 from ..retrieval.retriever import GaussianRetriever
 
 # %% auto #0
-__all__ = ['BLUE', 'ORANGE', 'SAMPLE', 'hits_html', 'picture_svg', 'DocumentMap', 'document_map', 'map_svg', 'Side', 'sides_of',
+__all__ = ['BLUE', 'ORANGE', 'ON_MAP', 'hits_html', 'picture_svg', 'DocumentMap', 'document_map', 'map_svg', 'Column', 'sides_of',
            'Explorer', 'explore']
 
 # %% ../../nbs/8_integrations/05_explorer.ipynb #expr0007
@@ -81,7 +81,7 @@ def _dot(x: float, y: float, number: int) -> str:
             f'<text x="{x:.1f}" y="{y + 3.5}" text-anchor="middle" fill="#fff" font-weight="bold">{number}</text>')
 
 # %% ../../nbs/8_integrations/05_explorer.ipynb #expr0013
-SAMPLE = 2000  # documents on a map, at most
+ON_MAP = 2000  # documents on a map, at most
 
 @dataclass(frozen=True)
 class DocumentMap:
@@ -102,7 +102,7 @@ def document_map(
     index: GaussianRetriever, # whose documents are shown
 ) -> DocumentMap:
     "The map of an index."
-    sample = index.store.sample(SAMPLE)
+    sample = index.store.sample(ON_MAP)
     if len(sample) < 3:
         raise UserError(f"a map of {len(sample)} documents", "explore", "Add documents first")
     v = sample.v.astype(float)
@@ -137,7 +137,7 @@ def map_svg(
 
 # %% ../../nbs/8_integrations/05_explorer.ipynb #expr0016
 @dataclass(frozen=True)
-class Side:
+class Column:
     "One column of the explorer."
     name: str                  # its heading
     index: GaussianRetriever   # that is asked
@@ -157,21 +157,21 @@ class Side:
 def sides_of(
     index: GaussianRetriever,                        # the first column
     compare: GaussianRetriever | float | None = None,  # the second: another index, another weight of the words, or none
-) -> list[Side]: # one or two
+) -> list[Column]: # one or two
     "The columns of an explorer."
-    if compare is None: return [Side("", index, None)]
+    if compare is None: return [Column("", index, None)]
     if isinstance(compare, (int, float)):
-        return [Side("words × slider", index, None), Side(f"words × {compare:g}", index, float(compare))]
+        return [Column("words × slider", index, None), Column(f"words × {compare:g}", index, float(compare))]
     if not isinstance(compare, GaussianRetriever):
         raise UserError(f"a {type(compare).__name__} cannot be compared", "explore",
                         "Give another GaussianRetriever, or a weight of the words")
-    return [Side("first", index, None), Side("second", compare, None)]
+    return [Column("first", index, None), Column("second", compare, None)]
 
 # %% ../../nbs/8_integrations/05_explorer.ipynb #expr0017
 class Explorer:
     "The widgets, and what happens when one of them changes."
     def __init__(self,
-        sides: Sequence[Side], # columns
+        sides: Sequence[Column], # columns
     ):
         try:
             import ipywidgets as w
@@ -197,7 +197,7 @@ class Explorer:
         for side, where, column in zip(self.sides, self.maps, self.columns, strict=True):
             column.value = self._shown(side, where)
 
-    def _shown(self, side: Side, where: DocumentMap) -> str:
+    def _shown(self, side: Column, where: DocumentMap) -> str:
         try:
             wanted = json.loads(self.filter.value) if self.filter.value.strip() else None
             found = side.answer(self.question.value, self.top_k.value, wanted, self.words.value)

@@ -24,15 +24,15 @@ from ..retrieval.hits import Hit, SearchResult, context_of
 from ..retrieval.retriever import GaussianRetriever
 
 # %% auto #0
-__all__ = ['INSTRUCTIONS', 'SEARCH', 'READ', 'LONGEST_TEXT', 'FoundPassage', 'FoundPassages', 'ReadPassage', 'ReadPassages',
-           'source_of', 'advice_on', 'as_found', 'make_mcp', 'run_stdio', 'mcp_app']
+__all__ = ['INSTRUCTIONS', 'SEARCH_TOOL', 'READ_TOOL', 'LONGEST_TEXT', 'FoundPassage', 'FoundPassages', 'ReadPassage',
+           'ReadPassages', 'source_of', 'advice_on', 'as_found', 'make_mcp', 'run_stdio', 'mcp_app']
 
 # %% ../../nbs/8_integrations/04_mcp_server.ipynb #mcps0005
 INSTRUCTIONS = """Search a collection of documents. Every search says whether the documents hold an answer.
 Work like this: search with the user's question; look at `answered`; if it is true, use the hits and name their
 sources; if it is false, search at most once more in other words, then stop and say that the documents do not answer."""
 
-SEARCH = """Find the passages of the documents that answer a question, and learn whether there is an answer at all.
+SEARCH_TOOL = """Find the passages of the documents that answer a question, and learn whether there is an answer at all.
 
 Write the question as a person would ask it, with the names and terms that the documents would use; one question a call.
 
@@ -45,7 +45,7 @@ How to read the result:
 - text may be a part of a longer document: call read with the hit's id to see what stands before and after it.
 More hits do not make an answer: keep top_k small."""
 
-READ = """Read a passage that search found, with its neighbours from the same source, in the order of the source.
+READ_TOOL = """Read a passage that search found, with its neighbours from the same source, in the order of the source.
 
 Use it when a hit breaks off or refers to what stands before it. Do not use it to look for an answer that search did
 not find: the neighbours of a bad hit are no better."""
@@ -136,12 +136,12 @@ def make_mcp(
                 raise ToolError(str(e)) from None
     read_only = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
-    @server.tool(description=SEARCH, annotations=read_only)
+    @server.tool(description=SEARCH_TOOL, annotations=read_only)
     async def search(question: str, top_k: int = 5, filter: dict[str, Any] | None = None) -> FoundPassages:
         k = min(max(top_k, 1), 20)
         return await anyio.to_thread.run_sync(locked, lambda: as_found(index.search(question, k, filter=filter)))
 
-    @server.tool(description=READ, annotations=read_only)
+    @server.tool(description=READ_TOOL, annotations=read_only)
     async def read(id: str, around: int = 1) -> ReadPassages:
         n = min(max(around, 0), 5)
         found = await anyio.to_thread.run_sync(locked, lambda: read_passage(index, id, n))

@@ -41,12 +41,12 @@ from ..retrieval.filters import as_filter
 from ..retrieval.retriever import GaussianRetriever
 
 # %% auto #0
-__all__ = ['OPEN', 'SECURITY', 'PAGE', 'NAME', 'AROUND', 'LOOPBACK', 'SHORTEST_KEY', 'Limits', 'ServeOptions', 'Refusal',
+__all__ = ['OPEN', 'SECURITY', 'PAGE', 'DOCUMENT_ID', 'AROUND', 'LOOPBACK', 'SHORTEST_KEY', 'Limits', 'ServeOptions', 'Refusal',
            'error_body', 'json_response', 'SearchRequest', 'EmbeddingsRequest', 'NewDocument', 'DocumentsRequest',
            'HitBody', 'ResultBody', 'ResultsBody', 'DocumentBody', 'ErrorBody', 'check_question', 'check_filter', 'Job',
            'Queue', 'BatchWorker', 'Worker', 'IndexService', 'host_name', 'key_number', 'Gate', 'read_body', 'replay',
            'Metrics', 'Guarded', 'refusal_response', 'Api', 'check_inputs', 'side_of', 'EmbeddingsApi', 'DocumentsApi',
-           'FullApi', 'make_app', 'PatientProtocol', 'listen', 'run_server', 'read_keys', 'serve_options']
+           'FullApi', 'make_app', 'PatientProtocol', 'listen', 'run_server', 'api_keys', 'serve_options']
 
 # %% ../../nbs/8_integrations/03_server.ipynb #serv0007
 @dataclass(frozen=True)
@@ -781,7 +781,7 @@ def _add_page(app: FastAPI) -> None:
         app.add_api_route(path, show(content, kind), include_in_schema=False)
 
 # %% ../../nbs/8_integrations/03_server.ipynb #serv0036
-NAME = Annotated[str, Query(alias="id", min_length=1, max_length=4000, description="The id, with . and / in it or not")]
+DOCUMENT_ID = Annotated[str, Query(alias="id", min_length=1, max_length=4000, description="The id, with . and / in it or not")]
 AROUND = Annotated[int, Query(ge=0, le=10, description="Neighbours before and after it, from the same source")]
 
 def _add_search(app: FastAPI, api: FullApi) -> None:
@@ -803,7 +803,7 @@ def _add_search(app: FastAPI, api: FullApi) -> None:
 # %% ../../nbs/8_integrations/03_server.ipynb #serv0036-1
 def _add_documents(app: FastAPI, api: FullApi) -> None:
     @app.get("/documents", responses={200: {"model": DocumentBody}, 404: {"model": ErrorBody}, **_REFUSED})
-    async def read_named(request: Request, name: NAME, around: AROUND = 0) -> Response:
+    async def read_named(request: Request, name: DOCUMENT_ID, around: AROUND = 0) -> Response:
         "A document by its id."
         return await api.read(request, name, around)
 
@@ -818,7 +818,7 @@ def _add_documents(app: FastAPI, api: FullApi) -> None:
         return await api.write(request, wanted)
 
     @app.delete("/documents", responses={404: {"model": ErrorBody}, **_REFUSED})
-    async def delete_named(request: Request, name: NAME) -> Response:
+    async def delete_named(request: Request, name: DOCUMENT_ID) -> Response:
         "Remove a document. Needs --allow_writes."
         return await api.delete(request, name)
 
@@ -990,7 +990,7 @@ def run_server(
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SHORTEST_KEY = 16
 
-def read_keys(
+def api_keys(
     path: str | Path, # a text file, one key a line; lines that begin with # are comments
 ) -> tuple[str, ...]: # at least one
     "API keys from a file; the message of an error never holds one."
@@ -1014,7 +1014,7 @@ def serve_options(
     cors_origins: Sequence[str] = (),     # pages of other places that may ask
 ) -> ServeOptions:
     "What is allowed; `UserError` for an open address without keys."
-    keys = read_keys(api_key_file) if api_key_file else ()
+    keys = api_keys(api_key_file) if api_key_file else ()
     local = host in LOOPBACK
     if not local and not keys:
         raise UserError(f"{host} can be reached from other machines, and no key is set", "--host",

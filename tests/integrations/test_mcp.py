@@ -7,7 +7,7 @@ pytest.importorskip("mcp", reason="extra mcp is not installed")
 from mcp import Client
 from starlette.testclient import TestClient
 
-from ragcun.integrations.mcp_server import LONGEST_TEXT, READ, SEARCH, make_mcp, mcp_app, source_of
+from ragcun.integrations.mcp_server import LONGEST_TEXT, READ_TOOL, SEARCH_TOOL, make_mcp, mcp_app, source_of
 from ragcun.integrations.server import ServeOptions, serve_options
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
@@ -34,9 +34,9 @@ def test_an_agent_sees_two_tools_that_only_read(index):
         async with Client(make_mcp(index, about="Notes of a workshop.")) as agent:
             return (await agent.list_tools()).tools, agent.instructions
     tools, instructions = asyncio.run(scenario())
-    assert {t.name: t.description for t in tools} == {"search": SEARCH, "read": READ}
+    assert {t.name: t.description for t in tools} == {"search": SEARCH_TOOL, "read": READ_TOOL}
     assert all(t.annotations.read_only_hint for t in tools) and all(t.output_schema for t in tools)
-    assert "stop" in SEARCH and "Notes of a workshop." in instructions
+    assert "stop" in SEARCH_TOOL and "Notes of a workshop." in instructions
 
 
 def test_search_gives_hits_sources_and_the_verdict(index):

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from ragcun.core import UserError
 from ragcun.integrations.server import (OPEN, Limits, PatientProtocol, Refusal, ServeOptions, Worker, check_inputs,
-                                        error_body, listen, make_app, read_body, read_keys, serve_options, side_of)
+                                        error_body, listen, make_app, read_body, api_keys, serve_options, side_of)
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
 
@@ -224,12 +224,12 @@ def test_open_addresses_need_keys(tmp_path):
     for content, part in (("", "empty"), ("# none\n", "empty"), ("short\n", "fewer than 16"), ("é" * 20, "ASCII")):
         file.write_text(content)
         with pytest.raises(UserError, match=part) as e:
-            read_keys(file)
+            api_keys(file)
         assert "short" not in str(e.value)
     file.write_text(f"{KEY}\n")
     assert serve_options("0.0.0.0", str(file)).hosts == ()
     with pytest.raises(UserError, match="cannot be read"):
-        read_keys(tmp_path / "none")
+        api_keys(tmp_path / "none")
 
 
 def test_keys_and_questions_are_not_logged(index, caplog):
