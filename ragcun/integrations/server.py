@@ -781,7 +781,7 @@ def _add_page(app: FastAPI) -> None:
         app.add_api_route(path, show(content, kind), include_in_schema=False)
 
 # %% ../../nbs/8_integrations/03_server.ipynb #serv0036
-DOCUMENT_ID = Annotated[str, Query(alias="id", min_length=1, max_length=4000, description="The id, with . and / in it or not")]
+DOCUMENT_ID = Annotated[str, Query(alias="id", min_length=1, max_length=4000, description="The id, whatever is in it")]
 AROUND = Annotated[int, Query(ge=0, le=10, description="Neighbours before and after it, from the same source")]
 
 def _add_search(app: FastAPI, api: FullApi) -> None:
