@@ -312,12 +312,11 @@ class IndexNull(IndexQuestions):
             self._write_manifest()
 
     def _changed(self) -> None:
-        "After documents have come or gone in a folder: its words and its nulls follow."
+        "After documents have come or gone: words and nulls follow, in memory as in a folder."
         if isinstance(self.store, LanceStore):
             self.store.keep_words()
             self.store.keep_indexes()
-        if self.index_dir:
-            self._ensure_null(write=True)
+        self._ensure_null(write=bool(self.index_dir))
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0006
 def _of_sources(sources: Sequence[str]) -> Filter:

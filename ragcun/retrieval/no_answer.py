@@ -16,8 +16,8 @@ import numpy as np
 from ..core import UserError, read_json, write_json
 
 # %% auto #0
-__all__ = ['LETTERS', 'CANDIDATES', 'SHARES', 'FEW_QUESTIONS', 'words_of', 'word_weights', 'Candidates', 'AnswerRule',
-           'fit_answer_rule', 'choose_share', 'save_rule', 'load_rule']
+__all__ = ['LETTERS', 'CANDIDATES', 'SHARES', 'FEW_QUESTIONS', 'NATS', 'SHARE', 'CLEARLY', 'words_of', 'word_weights',
+           'Candidates', 'AnswerRule', 'usual_rule', 'fit_answer_rule', 'choose_share', 'save_rule', 'load_rule']
 
 # %% ../../nbs/7_retrieval/06_no_answer.ipynb #62840281
 LETTERS = 20_000
@@ -49,7 +49,8 @@ class Candidates:
     query: str            # as it was asked
     norm: float           # ‖q‖² of its embedding
     texts: list[str]      # of the hits, best first
-    log_p: np.ndarray     # [k] natural logarithm of their p-values
+    log_p: np.ndarray     # [k] natural logarithm of their p-values, by meaning
+    words: np.ndarray | None = None  # [k] nats of words in their evidence; None where an index keeps no words
 
 @dataclass(frozen=True)
 class AnswerRule:
@@ -59,6 +60,7 @@ class AnswerRule:
     share: float = 1.          # λ: standard deviations that finding all words is worth
     usual: float = 0.          # m: ‖q‖² up to which a question is like the others
     spread: float = 0.         # σ of ‖q‖²; 0 leaves the question's norm out
+    nats: float = 0.           # ν: standard deviations that a nat of words in the evidence is worth
 
     def coverage(self,
         query: str,           # a question
@@ -75,9 +77,13 @@ class AnswerRule:
         "Corrected p-value of the best hit."
         from scipy.special import log_ndtr
         if not c.texts: return 0.
-        best = (_scores(c.log_p) + self.share * (self.coverage(c.query, c.texts) - .5)).max()
+        best = (_by_evidence(self, c) + self.share * (self.coverage(c.query, c.texts) - .5)).max()
         far = max(0., c.norm - self.usual) / self.spread if self.spread else 0.
         return float(log_ndtr(.5 * far - best))
+
+def _by_evidence(rule: AnswerRule, c: Candidates) -> np.ndarray:
+    "What meaning and words give each hit, before the share."
+    return _scores(c.log_p) + (rule.nats * c.words if c.words is not None else 0.)
 
 def _scores(log_p: np.ndarray) -> np.ndarray:
     "Normal scores of p-values, finite also where p is 0 or 1."
@@ -88,7 +94,21 @@ def _scores(log_p: np.ndarray) -> np.ndarray:
 SHARES = (0., .25, .5, 1., 2., 3., 4.)
 "Candidates for λ."
 FEW_QUESTIONS = 100
-"With fewer questions λ is 1 and not fitted."
+"With fewer questions λ is not fitted."
+NATS = .25
+"ν where the index keeps words."
+SHARE = 2.
+"λ there."
+CLEARLY = .01
+"AUROC by which another λ must be better there."
+
+def usual_rule(
+    background: Sequence[str], # texts of a sample of the corpus
+    words: bool = True,        # whether the index keeps words
+) -> AnswerRule: # nothing fitted but the weights of words
+    "The rule of an index that has seen no questions."
+    weights, unseen = word_weights(background)
+    return AnswerRule(weights, unseen, SHARE, nats=NATS) if words else AnswerRule(weights, unseen)
 
 def fit_answer_rule(
     background: Sequence[str],           # texts of a sample of the corpus
@@ -96,25 +116,28 @@ def fit_answer_rule(
     unanswerable: Sequence[Candidates],  # hits of questions without one
 ) -> AnswerRule:
     "Choose how much words count, and learn what a usual question is."
-    rule = AnswerRule(*word_weights(background))
+    asked = [*answerable, *unanswerable]
+    rule = usual_rule(background, bool(asked) and all(c.words is not None for c in asked))
     enough = min(len(answerable), len(unanswerable)) >= FEW_QUESTIONS
-    share = choose_share(rule, answerable, unanswerable) if enough else 1.
+    share = choose_share(rule, answerable, unanswerable) if enough else rule.share
     norms = np.array([c.norm for c in answerable])
     mean, sd = (float(norms.mean()), float(norms.std())) if len(norms) > 1 else (0., 0.)
-    return AnswerRule(rule.weights, rule.unseen, share, mean + 1.5 * sd, sd)
+    return AnswerRule(rule.weights, rule.unseen, share, mean + 1.5 * sd, sd, rule.nats)
 
 def choose_share(
     rule: AnswerRule,                    # with word weights
     answerable: Sequence[Candidates],    # hits of questions with an answer
     unanswerable: Sequence[Candidates],  # hits of questions without one
 ) -> float: # one of `SHARES`, the smallest of equals
-    "λ that separates the two kinds best."
+    "λ that separates the two kinds best; with words in the evidence, another than the usual only if clearly better."
     from ragcun.evaluation.abstention import auroc
-    sides = [[(_scores(c.log_p), rule.coverage(c.query, c.texts)) for c in side if c.texts]
+    sides = [[(_by_evidence(rule, c), rule.coverage(c.query, c.texts)) for c in side if c.texts]
              for side in (answerable, unanswerable)]
     kind = np.repeat([1, 0], [len(s) for s in sides])
     areas = [auroc(np.array([(z + share * c).max() for side in sides for z, c in side]), kind) for share in SHARES]
-    return SHARES[int(np.argmax(np.round(areas, 6)))]
+    best = int(np.argmax(np.round(areas, 6)))
+    if rule.nats and areas[best] < areas[SHARES.index(SHARE)] + CLEARLY: return SHARE
+    return SHARES[best]
 
 # %% ../../nbs/7_retrieval/06_no_answer.ipynb #e79a6e49
 def save_rule(
@@ -131,6 +154,7 @@ def load_rule(
     raw = read_json(path)
     try:
         numbers = {k: float(raw[k]) for k in ("unseen", "share", "usual", "spread")}
+        numbers["nats"] = float(raw.get("nats", 0.))  # a rule of version 0.1.0 knows none
         return AnswerRule({str(w): float(x) for w, x in raw["weights"].items()}, **numbers)
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise UserError("the no-answer rule cannot be read", str(path), "Calibrate the index again") from e

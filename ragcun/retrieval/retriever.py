@@ -23,7 +23,7 @@ from .filters import Filter, as_filter
 from .hits import Entry, Found, Hit, SearchResult, iter_entries
 from .index import BACKGROUND, MADE, DocumentIndex
 from .joint import FEW, Background, JointNull, calibrate_weights, fit_joint_null, fit_weights
-from .no_answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule, word_weights
+from .no_answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule, usual_rule
 from .null import EmpiricalNull, answer_limit, e_value, fit_null
 from .storage import RemotePath, as_place
 from .words import Question, diversify
@@ -210,7 +210,8 @@ class AnswerValues(Searcher):
         "Corrected p-value of the best hit: by the fitted rule, or by one that knows the corpus's words only."
         if not hits: return 0.
         if self.rule is None and (self._usual is None or self._usual[0] != self._fitted):
-            self._usual = (self._fitted, AnswerRule(*word_weights(self.store.sample(BACKGROUND).texts)))
+            known = self.weights is not None
+            self._usual = (self._fitted, usual_rule(self.store.sample(BACKGROUND).texts, known))
         rule = self.rule or self._usual[1]  # type: ignore[index]
         return rule.log_p(self._candidates(query, z, hits))
 
@@ -221,7 +222,8 @@ class AnswerValues(Searcher):
         few = hits[:CANDIDATES]
         raw = np.array([[h.raw_evidence for h in few]])
         log_p = self._ensure_null().log_p(raw, z[None])[0] if few else np.zeros(0)
-        return Candidates(query, float(z @ z), [h.text for h in few], np.maximum(log_p, np.log(1e-300)))
+        words = np.array([h.words for h in few]) if self.weights is not None else None
+        return Candidates(query, float(z @ z), [h.text for h in few], np.maximum(log_p, np.log(1e-300)), words)
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #judge002
 class Judge(AnswerValues):

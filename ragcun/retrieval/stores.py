@@ -699,6 +699,18 @@ class _LanceWordSearch(LanceWords):
 
     def _by_words(self, asked: Question, k: int, sql: str | None) -> list[Found]:
         if "words" not in self._indexes(): return self._by_postings(asked, k, sql)
+        try:
+            return self._by_full_text(asked, k, sql)
+        except (RuntimeError, OSError):  # its files are gone or damaged: the words in the table are whole
+            if not self._slow:
+                logger.warning("the full-text index of %s cannot be read: words are read from the table, which is "
+                               "slower; index into a new folder to have it again", self.folder.name)
+            self._slow = True
+            return self._by_postings(asked, k, sql)
+
+    _slow = False
+
+    def _by_full_text(self, asked: Question, k: int, sql: str | None) -> list[Found]:
         from lancedb.query import MatchQuery
         wanted = MatchQuery(" ".join(asked.weights), "words")  # type: ignore[call-arg]
         query = self.table.search(wanted, query_type="fts").limit(k)

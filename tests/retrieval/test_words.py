@@ -2,6 +2,7 @@
 search whose parts add up."""
 import copy
 import pickle
+import shutil
 import threading
 
 import numpy as np
@@ -141,6 +142,38 @@ def test_a_search_without_its_full_text_index_finds_the_same(tmp_path):
     index.store.table.drop_index(index.store._indexes()["words"].name)
     assert "words" not in index.store._indexes()
     assert GaussianRetriever(Blind(), tmp_path/"i").search("topic1 code77", top_k=9).to_json() == before
+
+
+@pytest.mark.parametrize("harm", ["gone", "damaged"])
+def test_a_full_text_index_whose_files_are_broken_is_done_without(tmp_path, caplog, harm):
+    index = GaussianRetriever(Blind(), tmp_path/"i")
+    index.add([{"id": f"d{i}", "text": f"topic{i % 7} part{i % 11} rest code{i}"} for i in range(150)])
+    before = index.search("topic1 code77", top_k=9).to_json()
+    for folder in list(tmp_path.rglob("_indices")):
+        if harm == "gone":
+            shutil.rmtree(folder)
+        for file in folder.rglob("*.lance"):
+            file.write_bytes(file.read_bytes()[:40])
+    caplog.clear()
+    other = GaussianRetriever(Blind(), tmp_path/"i")
+    assert other.search("topic1 code77", top_k=9).to_json() == before
+    other.search("topic2 code9")
+    assert [r.message for r in caplog.records if "full-text index of i cannot be read" in r.message] != []
+    assert len([r for r in caplog.records if "full-text" in r.message]) == 1
+
+
+def test_documents_that_the_full_text_index_does_not_know_yet_are_found(tmp_path):
+    index = GaussianRetriever(Blind(), tmp_path/"i")
+    index.add([{"id": f"d{i}", "text": f"topic{i % 7} part{i % 11} rest code{i}"} for i in range(150)])
+    store = index.store
+    store.keep_words = lambda: None                             # killed before the words were brought up to date
+    index.add([{"id": "late", "text": "topic9 part12 rest zebra"}])
+    index.delete(["d77"])
+    other = GaussianRetriever(Blind(), tmp_path/"i")
+    asked = other.asked(["zebra"])[0]
+    assert [f.id for f in other.store.search_words(asked, 9)] == ["late"] and other.store.word_counts().documents == 150
+    assert other.store.search_words(other.asked(["code77"])[0], 9) == []
+    assert max(other.search("zebra", top_k=150), key=lambda h: h.words).id == "late"
 
 
 @pytest.mark.parametrize("question", ODD)
