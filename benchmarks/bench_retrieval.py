@@ -74,7 +74,7 @@ class Bench:
         self.ids = list(corpus)
         texts = list(corpus.values())
         self.h = cached_features(base, texts)
-        self.z = self.model.project(self.h).astype(float)
+        self.z = self.model.project(self.h, "document").astype(float)
         self.base = base
 
     def questions(self, data, limit=None):
@@ -85,7 +85,7 @@ class Bench:
         mask = np.zeros((len(names), len(self.ids)), bool)
         for i, q in enumerate(names):
             mask[i, [place[d] for d in data.qrels[q]]] = True
-        return h, self.model.project(h).astype(float), mask
+        return h, self.model.project(h, "query").astype(float), mask
 
     def describe(self):
         form = self.model.extra.get("closed_form", {})
@@ -221,7 +221,7 @@ class Asked:
         hide = np.zeros((len(texts), len(b.ids)), bool) if relevant is not None else None
         for i, r in enumerate(relevant or []):
             hide[i, [place[d] for d in r]] = True
-        out = cosines(b, h, hide) | evidences(b, self.null, b.model.project(h).astype(float), hide)
+        out = cosines(b, h, hide) | evidences(b, self.null, b.model.project(h, "query").astype(float), hide)
         return out | {"rule": -np.log(np.maximum(self.index.answer_values(texts, relevant), 1e-300))}
 
 
@@ -236,7 +236,7 @@ def compare(yes, no, quality):
 def quality_of(b, limit):
     names = list(b.test.qrels)[:limit]
     part = replace(b.test, queries={q: b.test.queries[q] for q in names}, qrels={q: b.test.qrels[q] for q in names})
-    z = b.model.project(cached_features(b.base, list(part.queries.values()), "query")).astype(float)
+    z = b.model.project(cached_features(b.base, list(part.queries.values()), "query"), "query").astype(float)
     return evaluate_vectors(query_vector(z, b.rho).astype(np.float32), document_vector(b.z, b.rho).astype(np.float32),
                             part, "l2", 10)["ndcg@10"]
 
@@ -281,7 +281,7 @@ def made_questions(b, keep):
     place = {d: i for i, d in enumerate(b.ids)}
     some = np.random.default_rng(0).choice(keep, min(len(keep), MADE), replace=False)
     pairs = generate_pairs([Document(texts[i], document_id=b.ids[i]) for i in np.sort(some)], "mix", seed=0)
-    return (b.model.project(cached_features(b.base, pairs.queries, "query")).astype(float),
+    return (b.model.project(cached_features(b.base, pairs.queries, "query"), "query").astype(float),
             [[place[p.document_id]] for p in pairs])
 
 

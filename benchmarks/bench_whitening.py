@@ -4,8 +4,8 @@
     python benchmarks/bench_whitening.py [squad-small nfcorpus-pre medquad cranfield med cacm] [--data ../shared/data]
         [--output data/results/whitening.json]
 
-Collections with training pairs have the closed form that dev questions choose; the others the untouched base. Nothing is
-chosen here. Features come from the cache (RAGCUN_CACHE) where they are there."""
+Collections with training pairs have the closed form that dev questions choose; the others the untouched base. Nothing
+is chosen here. Features come from the cache (RAGCUN_CACHE) where they are there."""
 import argparse
 import subprocess
 from pathlib import Path
@@ -37,7 +37,8 @@ def measure(model, folder):
     held = encode_held_out(model, data)
     q, z = model.project(held.q, "query"), model.project(held.x, "document")
     made = whiten_on([z], model.rho_numpy)
-    near, far = top_k(model.to_query(q), model.to_document(z), 10, "l2"), top_k(made.query(q), made.document(z), 10, "l2")
+    near = top_k(model.to_query(q), model.to_document(z), 10, "l2")
+    far = top_k(made.query(q), made.document(z), 10, "l2")
     same = [set(a) == set(b) for a, b in zip(near[1], far[1], strict=True)]
     order = (near[1] == far[1]).all(1)
     raw = np.abs(made.distance(np.sqrt(np.square(made.query(q)[:, None].astype(float) - made.document(z)[far[1]])
