@@ -18,6 +18,7 @@ from ..core import UserError, atomic_write, logger, progress, sha256_file, sha25
 from ..data.files import text_fault
 from ..models.evidence import inverse_deviation
 from ..models.runtime import DESCRIPTION, EXPORTED, ExportedEncoder, pick_runtime
+from ..models.whitening import Whitening, load_whitening, save_whitening, whiten_on
 from .filters import Filter, as_filter
 from .hits import Batch, Entry, Store, in_blocks, iter_entries
 from ragcun.retrieval.joint import (
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['BACKGROUND', 'MADE', 'LONG', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexEdits', 'IndexQuestions',
-           'IndexNull', 'has_export', 'open_model', 'export_index', 'keep_export', 'DocumentIndex']
+           'IndexNull', 'IndexWhitening', 'has_export', 'open_model', 'export_index', 'keep_export', 'DocumentIndex']
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47
 BACKGROUND = 3000  # documents in the background sample
@@ -55,6 +56,7 @@ class IndexManifest:
     tokenizer: Tokenizer | None
     id_rule: str
     heading_rule: str
+    whitened: Whitening | None
     answer_limit: float
     alpha: float
     _fitted: tuple[int, int]  # documents, and the last row, when the nulls were fitted
@@ -79,10 +81,11 @@ class IndexManifest:
 
     def _write_manifest(self) -> None:
         assert self.index_dir is not None
-        names = {"null": "", "joint": "", "rule": ""}
+        names = {"null": "", "joint": "", "rule": "", "whitening": ""}
         null = self.null
         joint = self.joint
         rule = self.rule
+        whitened = self.whitened
         if null is not None:
             names["null"] = self._file("null", (self._fitted, null.questions, null.curve, null.made), null.save)
         if joint is not None:
@@ -90,6 +93,9 @@ class IndexManifest:
             names["joint"] = self._file("joint", key, lambda path: save_joint_null(path, joint))
         if rule is not None:
             names["rule"] = self._file("answer", rule, lambda path: save_rule(path, rule))
+        if whitened is not None:
+            key = (whitened.documents, whitened.constant)
+            names["whitening"] = self._file("whitening", key, lambda path: save_whitening(path, whitened))
         m = self.model
         words = self.weights and [self.weights.dense, self.weights.words, self.weights.phrases, self.weights.constant]
         write_manifest(self.index_dir, Manifest(
@@ -97,7 +103,7 @@ class IndexManifest:
             null_row=self._fitted[1], format=2 if words else 1, alpha=self.alpha, weights=words or None,
             tokens=asdict(self.tokenizer) if self.tokenizer else None, id_rule=self.id_rule,
             heading_rule=self.heading_rule, **names))
-        for old in (p for kind in ("null", "joint", "answer") for p in self.index_dir.glob(f"{kind}-*")):
+        for old in (p for kind in ("null", "joint", "answer", "whitening") for p in self.index_dir.glob(f"{kind}-*")):
             if old.name not in names.values():
                 old.unlink(missing_ok=True)
         self._stamp = stamp(self.index_dir/"manifest.json")
@@ -119,8 +125,10 @@ class IndexReading(IndexManifest):
         self.tokenizer = Tokenizer(**m.tokens) if m.tokens else None
         try:
             self.rule = self._read(m.rule, load_rule)
+            self.whitened = self._read(m.whitening, load_whitening)
         except UserError:
-            if read_manifest(self.index_dir).rule == m.rule:
+            now = read_manifest(self.index_dir)
+            if (now.rule, now.whitening) == (m.rule, m.whitening):
                 raise
             return self._read_manifest()                 # another process has calibrated in between
         with contextlib.suppress(UserError):
@@ -155,6 +163,7 @@ class IndexFolder(IndexReading):
         self.null = None
         self.joint = None
         self.rule = None
+        self.whitened = None
         self.weights = PRIOR
         self.tokenizer = Tokenizer()
         self.id_rule = "source"
@@ -318,6 +327,19 @@ class IndexNull(IndexQuestions):
             self.store.keep_indexes()
         self._ensure_null(write=bool(self.index_dir))
 
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0011
+class IndexWhitening(IndexNull):
+    "Coordinates in which the documents are isotropic, made once and then kept."
+    def whitening(self) -> Whitening: # The same for good
+        """Whitened coordinates of the documents that are here when it is first asked for. Neither add nor update nor
+        delete changes them; `UserError` where there are fewer documents than coordinates."""
+        if self.whitened is None:
+            gain = np.maximum(self._gain, 1e-12)
+            self.whitened = whiten_on((b.v / gain for b in self.store.blocks()), self.rho)
+            if self.index_dir:
+                self._write_manifest()
+        return self.whitened
+
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0006
 def _of_sources(sources: Sequence[str]) -> Filter:
     found = as_filter({"source": {"$in": [str(s) for s in sources]}})
@@ -325,7 +347,7 @@ def _of_sources(sources: Sequence[str]) -> Filter:
     return found
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0006-1
-class _IndexUpdates(IndexNull):
+class _IndexUpdates(IndexWhitening):
     "Documents replaced and removed, one by one or a source at a time."
     def update(self,
         documents: Any, # as for `add`
@@ -376,6 +398,7 @@ class _IndexUpdates(IndexNull):
             copy.store.add(batch)
         copy.answer_limit = self.answer_limit
         copy.rule = self.rule
+        copy.whitened = self.whitened
         copy.alpha = self.alpha
         if self.weights is not None:
             copy.weights = self.weights

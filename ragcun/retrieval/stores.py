@@ -54,6 +54,7 @@ class Manifest:
     tokens: dict[str, Any] | None = None  # how texts become words; None: no words
     id_rule: str = "text"  # ids that nobody gave: from the text ("text", 0.1.0), or from text and source ("source")
     heading_rule: str = "none"  # embedded with a passage: nothing ("none", 0.1.0), or its headings ("headings")
+    whitening: str = ""         # file with the whitened coordinates, empty until somebody asks for them
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #44685207
 def read_manifest(

@@ -93,10 +93,14 @@ class Moments(PairSums):
         return mean, values.clip(0), U, U.T @ M @ U
 
     def ridge(self) -> float: # In (0, 1]
-        """How far C has to be pulled towards a ball, given as many pairs (oracle approximating shrinkage, Chen et
-        al. 2010, eq. 23)."""
-        values = self.spectrum[1]
-        return _ridge(values, self.n)
+        """How far C has to be pulled towards a ball, given as many different texts a side (oracle approximating
+        shrinkage, Chen et al. 2010, eq. 23)."""
+        return _ridge(self.spectrum[1], float(self.distinct.mean()))
+
+    @property
+    def effective(self) -> int: # At most the number of pairs
+        "Different texts on the side that has fewer: pairs that repeat a text add little about a covariance."
+        return int(self.distinct.min())
 
     def solve_for(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # (μ [d], C [d, d], M [d, d])
         "Mean of both sides, their average covariance about it, and half the second moment of the difference."
@@ -232,7 +236,7 @@ def solve_head(
 def whiten_head(
     head: Head, # Any head on these features, solved or trained
     moments: Moments, # Of the features
-    ridge: float | None = None, # Share of a ball in the covariance; None follows from the number of pairs
+    ridge: float | None = None, # Share of a ball in the covariance; None follows from the number of texts
 ) -> Head: # q'Ax as before, up to ρ at the edges of its range
     "The same bilinear score in coordinates whose covariance is I."
     r = moments.ridge() if ridge is None else ridge
@@ -300,13 +304,13 @@ def solve(
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #f34f19fe
 SHRINKAGES = (0.03, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
-MANY = 200  # pairs: fewer cannot tell finer values of s apart, and say too little about two covariances
+MANY = 200  # texts a side: fewer cannot tell finer values of s apart, and say too little about two covariances
 
 def shrinkages_for(
-    pairs: int, # Training pairs
+    texts: int, # Different training texts of a side (`Moments.effective`)
 ) -> tuple[float, ...]: # Candidates for s; the last is the base
-    "Finer values next to the base, where there are enough pairs to choose between them."
-    return (*SHRINKAGES[:-1], .9, .95, 1.) if pairs >= MANY else SHRINKAGES
+    "Finer values next to the base, where there are enough texts to choose between them."
+    return (*SHRINKAGES[:-1], .9, .95, 1.) if texts >= MANY else SHRINKAGES
 
 @dataclass(frozen=True)
 class ShrinkagePoint:
@@ -575,7 +579,7 @@ def fit_closed_form(
     pairs: PairSet, # Training pairs
     val: RetrievalData | None = None, # Choose s on these; None cross-validates on the pairs
     output_dim: int | None = None, # Coordinates to keep; None keeps the model's
-    shrinkages: tuple[float, ...] | None = None, # Candidates for s, the last 1, the base; None: by the number of pairs
+    shrinkages: tuple[float, ...] | None = None, # Candidates for s, the last 1, the base; None: by the number of texts
     documents: Sequence[str] | None = None, # Of the corpus: half of the covariance is theirs, for more isotropy
 ) -> GaussianEncoder: # A new encoder over the same base, with head, ρ and calibration
     "Encode, choose s on held-out pairs, solve on all of them."
@@ -594,7 +598,7 @@ def best_head(
     features: PairFeatures, # Training pairs
     splits: list[tuple[Moments, HeldOut]], # Fit on the one, compare on the other
     dim: int, # Coordinates to keep
-    shrinkages: tuple[float, ...] | None = None, # Candidates for s, the last 1, the base; None: by the number of pairs
+    shrinkages: tuple[float, ...] | None = None, # Candidates for s, the last 1, the base; None: by the number of texts
     corpus: np.ndarray | None = None, # [m, d_base] features of documents whose covariance counts half
     gated: bool = True, # The base where no candidate is ahead beyond chance; False: whoever asks decides that later
 ) -> GaussianEncoder: # A new encoder over the same base
@@ -603,9 +607,9 @@ def best_head(
     if corpus is not None:
         moments = moments.mixed(corpus)
         splits = [(m.mixed(corpus), held) for m, held in splits]
-    shrinkages = shrinkages or shrinkages_for(len(features))
+    shrinkages = shrinkages or shrinkages_for(moments.effective)
     points = choose_shrinkage(splits, dim, shrinkages)
-    two = corpus is None and len(features) >= MANY
+    two = corpus is None and moments.effective >= MANY
     sides = choose_two_sided(splits, dim, shrinkages) if two else []
     best = choose_point(points + sides, gated)
     fitted = apply_head(model, solve(moments, best.s, best.pool, dim), splits)

@@ -100,11 +100,11 @@ def refit(
     alone = config.freeze_base and model.residual is None
     moments = (z_moments(model, features) if alone
                else replace(features, q=model.refined(features.q), x=model.refined(features.x)).moments)
-    shrinkages = sorted({*shrinkages_for(len(features))[:-1], *(NEAR if config.freeze_base else ())})
+    shrinkages = sorted({*shrinkages_for(moments.effective)[:-1], *(NEAR if config.freeze_base else ())})
     if config.shrinkage is not None:
         shrinkages = [config.shrinkage]
     forms: list[tuple[float, float | None]] = [(s, None) for s in shrinkages]
-    if len(features) >= MANY:
+    if moments.effective >= MANY:
         forms += [(s, POOLS[0]) for s in shrinkages if s < 1]
     options = []
     for s, pool in forms:
