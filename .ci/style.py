@@ -52,7 +52,7 @@ LONG_CELLS: dict[str, int] = {
     "7_retrieval/11_retriever.ipynb": 1,
     "7_retrieval/04_words.ipynb": 1,
     "8_integrations/01_haystack.ipynb": 1,
-    "8_integrations/02_frameworks.ipynb": 2,
+    "8_integrations/04_frameworks.ipynb": 2,
     "9_cli/01_flags.ipynb": 1,
     "9_cli/02_demonstration.ipynb": 1,
     "9_cli/06_commands.ipynb": 2,
