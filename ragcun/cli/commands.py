@@ -456,8 +456,9 @@ def _train(args: argparse.Namespace) -> int:
     pairs = load_pairs(args.train_data, split_of(args.train_data, args.split_name, "train"))
     val = validation_data(args)
     from ragcun.training.closed_form import MIN_PAIRS
-    if len(pairs) < MIN_PAIRS:
-        raise UserError(f"{len(pairs)} pairs are too few to fit a head", args.train_data, f"Give at least {MIN_PAIRS}.")
+    if len(pairs) < MIN_PAIRS and config.shrinkage is None:
+        raise UserError(f"{len(pairs)} pairs are too few to choose a fit", args.train_data,
+                        f"Give at least {MIN_PAIRS}, or --shrinkage .5 and --val_data.")
     if val is None and len(pairs) < 40:
         raise UserError(f"{len(pairs)} pairs are too few to set some aside for validation", args.train_data,
                         "Give --val_data, or at least 40 pairs.")

@@ -351,15 +351,16 @@ class _IndexUpdates(IndexWhitening):
     "Documents replaced and removed, one by one or a source at a time."
     def update(self,
         documents: Any, # as for `add`
+        sources: bool = True, # a source's passages are replaced as a whole; False: nothing but the ids given
     ) -> int: # number of documents written
-        "Add documents, replacing those whose ids are known; a source's passages are replaced as a whole."
+        "Add documents, replacing those whose ids are known."
         block = list(self._entries(documents))
         if not block: return 0
-        sources = sorted({str(d.metadata["source"]) for d in block if d.metadata.get("source")})
+        whole = {str(d.metadata["source"]) for d in block if d.metadata.get("source")} if sources else set()
         new = {d.id for d in block}
         self.store.replace(self._encode(block))
-        if sources:
-            old = self.store.select(_of_sources(sources))
+        if whole:
+            old = self.store.select(_of_sources(sorted(whole)))
             self.store.delete([i for i in old if i not in new])
         self._changed()
         return len(block)

@@ -583,9 +583,9 @@ def fit_closed_form(
     documents: Sequence[str] | None = None, # Of the corpus: half of the covariance is theirs, for more isotropy
 ) -> GaussianEncoder: # A new encoder over the same base, with head, ρ and calibration
     "Encode, choose s on held-out pairs, solve on all of them."
-    if len(pairs) < MIN_PAIRS:
-        raise UserError(f"{len(pairs)} pairs are too few to fit a head", pairs.name,
-                        f"Give at least {MIN_PAIRS}, or use the base as it is.")
+    if len(pairs) < MIN_PAIRS and not shrinkages:  # few pairs cannot choose s; a given one they can use
+        raise UserError(f"{len(pairs)} pairs are too few to choose a fit", pairs.name,
+                        f"Give at least {MIN_PAIRS}, say which shrinkage, or use the base as it is.")
     dim = min(output_dim or model.output_dim, model.head.in_features)
     features = pair_features(model, limit_positives(pairs))
     corpus = None if documents is None else cached_features(model, list(documents))
