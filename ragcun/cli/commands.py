@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
-                              join_processes, load, model_flags, need, prepare_output, read_config, read_corpus,
-                              run_training, split_of, trust_flag, validation_data)
+                              join_processes, load, model_flags, model_tokens, named_tokens, need, prepare_output,
+                              read_config, read_corpus, run_training, split_of, trust_flag, validation_data)
 from ..core import UserError, logger, setup_logging
 
 # %% auto #0
@@ -43,7 +43,7 @@ def run_encode(
     need(args, "model_path", "input", "output")
     check_model(args.model_path)
     setup_logging()
-    documents = read_corpus(args.input)
+    documents = read_corpus(args.input, lambda: model_tokens(args.model_path, args.trust_remote_code))
     check_output(args.output if args.output.endswith(".npy") else str(Path(args.output)/"x"))
     if not args.output.endswith(".npy"):
         from ragcun.retrieval.retriever import encode_shards
@@ -53,7 +53,10 @@ def run_encode(
     import numpy as np
 
     from ragcun.core import atomic_write
-    z = load(args).embed([d["text"] for d in documents])
+    from ragcun.models.cache import kept_features
+    model = load(args)
+    with kept_features(model):
+        z = model.embed([d["text"] for d in documents])
     with atomic_write(args.output) as tmp, open(tmp, "wb") as f:
         np.save(f, z)
     print(f"{len(z)} vectors z of {z.shape[1]} coordinates in {args.output}, in the order of the input")
@@ -68,7 +71,7 @@ def index_flags(
     add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder")
     add_flag(parser, "index_dir", "str", None,
              "Folder of the index, or its address on object storage (s3://bucket/folder); made if it is not there")
-    add_flag(parser, "base_model", "str", None, "Without a trained model: folder or hub id of the base to search with")
+    base_flags(parser, "Without a trained model: folder or hub id of the base to search with")
     add_flag(parser, "update", "bool", False, "Replace documents whose text has changed; a file's passages as a whole")
     add_flag(parser, "prune", "bool", False, "Remove passages of files that are not among the documents any more")
     add_flag(parser, "questions", "str", None, "Questions whose answers in this index are known (a BEIR folder or "
@@ -84,6 +87,7 @@ def run_index(
     need(args, "documents", "index_dir")
     if args.model_path:
         check_model(args.model_path)
+        _check_no_base(args)
     if args.alpha is not None and not 0 < args.alpha < 1:
         raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
     if args.split_name != "dev" and not args.questions:
@@ -95,7 +99,7 @@ def run_index(
     questions = (load_retrieval(args.questions, split_of(args.questions, args.split_name, "dev"))
                  if args.questions else None)
     setup_logging()
-    documents = read_corpus(args.documents)
+    documents = read_corpus(args.documents, lambda: _index_tokens(args))
     if isinstance(target, Path):
         check_output(str(target/"x"))
     before, changed = _compare(documents, args)
@@ -122,9 +126,12 @@ def _index_model(args: argparse.Namespace) -> Any:
     if args.model_path: return load(args)
     if not is_free(args.index_dir):
         from ragcun.retrieval.retriever import GaussianRetriever
-        return GaussianRetriever.open(args.index_dir, device=args.device).model
+        model = GaussianRetriever.open(args.index_dir, device=args.device).model
+        _check_same_base(model, args)
+        return model
     from ragcun.models.encoder import GaussianEncoder
-    return GaussianEncoder.from_base(args.base_model, device=args.device, precision=args.mixed_precision)
+    return GaussianEncoder.from_base(args.base_model, device=args.device, precision=args.mixed_precision,
+                                     **base_options(args))
 
 def _report_gone(index: Any, documents: list[dict[str, Any]], args: argparse.Namespace) -> None:
     "Name files whose passages are in the index and that were not read this time; `--prune` removes them."
@@ -159,6 +166,36 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
         raise UserError(f"{many} another text in the index, the first of them {changed[0]['id']!r}",
                         f"--documents {args.documents}", "Add --update to replace them.")
     return len(store), changed
+
+# %% ../../nbs/9_cli/06_commands.ipynb #77dbb2e8-3
+def _check_no_base(args: argparse.Namespace) -> None:
+    "A trained model has its base, its prompts and its limit."
+    for name in ("base_model", "query_prompt", "document_prompt", "max_seq_length"):
+        if getattr(args, name) is not None:
+            raise UserError(f"{name} has no effect beside a trained model, which has its own", f"--{name}",
+                            "Leave it out, or leave out --model_path.")
+
+def _check_same_base(model: Any, args: argparse.Namespace) -> None:
+    "A command that is repeated names the base that the index has; another one is refused."
+    from ragcun.models.base import token_limit
+    held = {"base_model": Path(model.base_id).name, "query_prompt": model.prompts["query"],
+            "document_prompt": model.prompts["document"], "max_seq_length": token_limit(model.base)}
+    asked = base_options(args) | {"base_model": args.base_model and Path(args.base_model).name}
+    for name, value in held.items():
+        if asked[name] is not None and asked[name] != value:
+            raise UserError(f"this index was made with {name} {value!r}, not {asked[name]!r}", args.index_dir,
+                            f"Leave out --{name}, or choose another folder.")
+
+def _index_tokens(args: argparse.Namespace) -> Any:
+    "How files are cut: as the base counts tokens; in an index that an earlier version has begun, as that one did."
+    from ragcun.retrieval.storage import as_place, local_copy
+    from ragcun.retrieval.stores import is_free, read_manifest
+    free = is_free(args.index_dir)
+    if not free and read_manifest(args.index_dir).token_rule == "estimate": return None
+    if args.model_path: return model_tokens(args.model_path, args.trust_remote_code)
+    if free: return named_tokens(args)
+    return model_tokens(str(local_copy(as_place(args.index_dir)/"model", read_manifest(args.index_dir).fingerprint)))
+
 
 # %% ../../nbs/9_cli/06_commands.ipynb #77dbb2e8-2
 def _calibrate(args: argparse.Namespace, data: Any) -> None:
@@ -287,10 +324,14 @@ def _info_flags(parser: argparse.ArgumentParser) -> None:
 def _prepare_flags(parser: argparse.ArgumentParser) -> None:
     from ragcun.data.preparation import PrepareConfig
     add_fields(parser, PrepareConfig)
+    base_flags(parser, "Base that will read the texts: its tokenizer cuts and counts them (default: that of train)")
+    trust_flag(parser)
 
 def _prepare(args: argparse.Namespace) -> int:
-    from ragcun.data.preparation import PrepareConfig, prepare
-    print(prepare(PrepareConfig(**{f.name: getattr(args, f.name) for f in fields(PrepareConfig)})))
+    from ragcun.data.preparation import PrepareConfig, check_config, prepare
+    config = PrepareConfig(**{f.name: getattr(args, f.name) for f in fields(PrepareConfig)})
+    kind, _, _ = check_config(config)
+    print(prepare(config, named_tokens(args, kind == "input_dir")))
     return 0
 
 def _download_flags(parser: argparse.ArgumentParser) -> None:
