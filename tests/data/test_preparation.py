@@ -533,7 +533,7 @@ def test_passages_are_as_long_as_the_base_reads(tmp_path):
     assert estimated.documents > 3*counted.documents and cut.documents > 3*counted.documents
     assert (estimated.data.token_limit, counted.data.token_limit, cut.data.token_limit) == (256, 512, 40)
     assert (estimated.counted, counted.counted) == ("", "whole") and "as whole counts them" in str(counted)
-    assert prepare(PrepareConfig(**{**vars(config), "token_limit": 9}), Whole(40)).data.cut["positive"] == 1
+    assert prepare(PrepareConfig(**{**vars(config), "token_limit": 9}), Whole(40)).data.cut["positive"] > .5
 
 
 def test_a_static_base_cuts_nothing(tmp_path):
