@@ -18,8 +18,9 @@ from typing import Any
 
 from .exporting import export_flags, run_export
 from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
-                              join_processes, load, model_flags, need, prepare_output, read_config, read_corpus,
-                              run_training, runtime_flag, runtime_of, split_of, trust_flag, validation_data)
+                              join_processes, load, model_flags, model_tokens, named_tokens, need, prepare_output,
+                              read_config, read_corpus, run_training, runtime_flag, runtime_of, split_of, trust_flag,
+                              validation_data)
 from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, logger, setup_logging
@@ -46,7 +47,7 @@ def run_encode(
     need(args, "model_path", "input", "output")
     check_model(args.model_path)
     setup_logging()
-    documents = read_corpus(args.input)
+    documents = read_corpus(args.input, lambda: model_tokens(args.model_path, args.trust_remote_code))
     check_output(args.output if args.output.endswith(".npy") else str(Path(args.output)/"x"))
     if not args.output.endswith(".npy"):
         from ragcun.retrieval.retriever import encode_shards
@@ -56,7 +57,10 @@ def run_encode(
     import numpy as np
 
     from ragcun.core import atomic_write
-    z = load(args).embed([d["text"] for d in documents])
+    from ragcun.models.cache import kept_features
+    model = load(args)
+    with kept_features(model):
+        z = model.embed([d["text"] for d in documents])
     with atomic_write(args.output) as tmp, open(tmp, "wb") as f:
         np.save(f, z)
     print(f"{len(z)} vectors z of {z.shape[1]} coordinates in {args.output}, in the order of the input")
@@ -71,7 +75,7 @@ def index_flags(
     add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder")
     add_flag(parser, "index_dir", "str", None,
              "Folder of the index, or its address on object storage (s3://bucket/folder); made if it is not there")
-    add_flag(parser, "base_model", "str", None, "Without a trained model: folder or hub id of the base to search with")
+    base_flags(parser, "Without a trained model: folder or hub id of the base to search with")
     add_flag(parser, "update", "bool", False, "Replace documents whose text has changed; a file's passages as a whole")
     add_flag(parser, "prune", "bool", False, "Remove passages of files that are not among the documents any more")
     add_flag(parser, "questions", "str", None, "Questions whose answers in this index are known (a BEIR folder or "
@@ -87,6 +91,7 @@ def run_index(
     need(args, "documents", "index_dir")
     if args.model_path:
         check_model(args.model_path)
+        _check_no_base(args)
     if args.alpha is not None and not 0 < args.alpha < 1:
         raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
     if args.split_name != "dev" and not args.questions:
@@ -122,9 +127,13 @@ def _index_model(args: argparse.Namespace) -> Any:
     if not is_free(args.index_dir):
         from ragcun.retrieval.retriever import GaussianRetriever
         torch = importlib.util.find_spec("torch") is not None   # quicker with many documents
-        return GaussianRetriever.open(args.index_dir, device=args.device, runtime="torch" if torch else "onnx").model
+        kind = "torch" if torch else "onnx"
+        model = GaussianRetriever.open(args.index_dir, device=args.device, runtime=kind).model
+        _check_same_base(model, args)
+        return model
     from ragcun.models.encoder import GaussianEncoder
-    return GaussianEncoder.from_base(args.base_model, device=args.device, precision=args.mixed_precision)
+    return GaussianEncoder.from_base(args.base_model, device=args.device, precision=args.mixed_precision,
+                                     **base_options(args))
 
 def _is_folder(path: str) -> bool:
     "Whether these are files to read, indexed by one process; a BEIR folder is a list of rows."
@@ -136,13 +145,17 @@ def _is_folder(path: str) -> bool:
 def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
     "Read what is new in a folder; the index, and what is new in it."
     from ragcun.retrieval.folders import fill_index, plan_folder
-    plan = plan_folder(args.documents, Path(args.index_dir), args.update)
+    from ragcun.data.documents import ReadOptions
+    options = ReadOptions(tokenizer=_TokensWhenNeeded(lambda: _index_tokens(args)))
+    plan = plan_folder(args.documents, Path(args.index_dir), args.update, options)
     if plan.todo:
         logger.info("%s: %d files to read, %d as before", args.documents, len(plan.todo), len(plan.states))
     model = _index_model(args)
     from ragcun.retrieval.retriever import GaussianRetriever
+    from ragcun.models.cache import kept_features
     index = GaussianRetriever(model, args.index_dir)
-    report = fill_index(index, plan, args.documents, args.prune)
+    with kept_features(model):
+        report = fill_index(index, plan, args.documents, args.prune, options)
     print(report)
     _say_gone(report.gone, plan.removed, args.prune)
     return index, f"{report.added:,} new" + f", {report.replaced:,} replaced" * bool(report.replaced)
@@ -150,7 +163,7 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
 def _index_rows(args: argparse.Namespace) -> tuple[Any, str]:
     "Index documents that are rows of a file; the index, and what is new in it."
     from ragcun.retrieval.retriever import GaussianRetriever, index_corpus
-    documents = read_corpus(args.documents)
+    documents = read_corpus(args.documents, lambda: _index_tokens(args))
     before, changed = _compare(documents, args)
     model = _index_model(args)
     if changed:
@@ -196,6 +209,55 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
         raise UserError(f"{many} another text in the index, the first of them {changed[0]['id']!r}",
                         f"--documents {args.documents}", "Add --update to replace them.")
     return len(store), changed
+
+# %% ../../nbs/9_cli/06_commands.ipynb #77dbb2e8-3
+def _check_no_base(args: argparse.Namespace) -> None:
+    "A trained model has its base, its prompts and its limit."
+    for name in ("base_model", "query_prompt", "document_prompt", "max_seq_length"):
+        if getattr(args, name) is not None:
+            raise UserError(f"{name} has no effect beside a trained model, which has its own", f"--{name}",
+                            "Leave it out, or leave out --model_path.")
+
+def _check_same_base(model: Any, args: argparse.Namespace) -> None:
+    "A command that is repeated names the base that the index has; another one is refused."
+    from ragcun.models.base import token_limit
+    held = {"base_model": Path(model.base_id).name, "query_prompt": model.prompts["query"],
+            "document_prompt": model.prompts["document"], "max_seq_length": token_limit(model.base)}
+    asked = base_options(args) | {"base_model": args.base_model and Path(args.base_model).name}
+    for name, value in held.items():
+        if asked[name] is not None and asked[name] != value:
+            raise UserError(f"this index was made with {name} {value!r}, not {asked[name]!r}", args.index_dir,
+                            f"Leave out --{name}, or choose another folder.")
+
+def _index_tokens(args: argparse.Namespace) -> Any:
+    "How files are cut: as the base counts tokens; in an index that an earlier version has begun, as that one did."
+    from ragcun.retrieval.storage import as_place, local_copy
+    from ragcun.retrieval.stores import is_free, read_manifest
+    free = is_free(args.index_dir)
+    if not free and read_manifest(args.index_dir).token_rule == "estimate": return None
+    if args.model_path: return model_tokens(args.model_path, args.trust_remote_code)
+    if free: return named_tokens(args)
+    return model_tokens(str(local_copy(as_place(args.index_dir)/"model", read_manifest(args.index_dir).fingerprint)))
+
+class _TokensWhenNeeded:
+    "The base's way of counting tokens, loaded with the first file that is cut: an unchanged folder needs none."
+    def __init__(self, find: Callable[[], Any]):
+        self._find = find
+        self._found: list[Any] = []
+
+    def _tokens(self) -> Any:
+        if not self._found:
+            self._found.append(self._find())
+        return self._found[0]
+
+    @property
+    def limit(self) -> int | None:
+        return getattr(self._tokens(), "limit", None)
+
+    def count(self, text: str) -> int:
+        from ragcun.data.documents import token_counter
+        return token_counter(self._tokens())(text)
+
 
 # %% ../../nbs/9_cli/06_commands.ipynb #77dbb2e8-2
 def _calibrate(args: argparse.Namespace, data: Any) -> None:
@@ -328,10 +390,14 @@ def _info_flags(parser: argparse.ArgumentParser) -> None:
 def _prepare_flags(parser: argparse.ArgumentParser) -> None:
     from ragcun.data.preparation import PrepareConfig
     add_fields(parser, PrepareConfig)
+    base_flags(parser, "Base that will read the texts: its tokenizer cuts and counts them (default: that of train)")
+    trust_flag(parser)
 
 def _prepare(args: argparse.Namespace) -> int:
-    from ragcun.data.preparation import PrepareConfig, prepare
-    print(prepare(PrepareConfig(**{f.name: getattr(args, f.name) for f in fields(PrepareConfig)})))
+    from ragcun.data.preparation import PrepareConfig, check_config, prepare
+    config = PrepareConfig(**{f.name: getattr(args, f.name) for f in fields(PrepareConfig)})
+    kind, _, _ = check_config(config)
+    print(prepare(config, named_tokens(args, kind == "input_dir")))
     return 0
 
 def _download_flags(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from ..core import UserError, logger, setup_logging, write_json
 
 # %% auto #0
 __all__ = ['field_help', 'add_fields', 'add_flag', 'Parser', 'read_config', 'need', 'check_model', 'check_output', 'split_of',
-           'model_flags', 'trust_flag', 'base_flags', 'base_options', 'read_corpus', 'load', 'runtime_flag',
-           'runtime_of', 'validation_data', 'join_processes', 'check_free_model', 'prepare_output', 'run_training']
+           'model_flags', 'trust_flag', 'base_flags', 'base_options', 'named_tokens', 'model_tokens', 'read_corpus',
+           'load', 'runtime_flag', 'runtime_of', 'validation_data', 'join_processes', 'check_free_model',
+           'prepare_output', 'run_training']
 
 # %% ../../nbs/9_cli/01_flags.ipynb #62840281
 def field_help(
@@ -196,12 +197,41 @@ def base_options(
     return {**prompts, "max_seq_length": getattr(args, "max_seq_length", None),
             "trust_remote_code": getattr(args, "trust_remote_code", False)}
 
+def named_tokens(
+    args: argparse.Namespace, # The flags of `base_flags`, and trust_remote_code
+    wanted: bool = True, # Whether the default base counts, too, if it is on this machine
+) -> Any: # `BaseTokens`; None where no base is at hand, so that tokens are estimated
+    "How the base that is named counts tokens."
+    options = base_options(args)
+    asked = args.base_model or any(v is not None for v in options.values() if v is not False)
+    if not asked and not wanted: return None
+    from ragcun.models.base import BaseOptions, base_tokens
+    try:
+        return base_tokens(args.base_model, BaseOptions(**options), download=bool(asked))
+    except UserError:
+        if asked: raise
+        return None
+
+def model_tokens(
+    path: str, # model/ folder or best_model.pt
+    trust_remote_code: bool = False, # Run code that the model brings along
+) -> Any: # `BaseTokens`
+    "How the base inside a trained model counts tokens; no weights are loaded."
+    from ragcun.models.base import BaseOptions, folder_tokens
+    options = BaseOptions(trust_remote_code=trust_remote_code)
+    if Path(path).is_dir(): return folder_tokens(path, options)
+    from ragcun.models.saving import unpacked_model
+    with unpacked_model(path) as folder:
+        return folder_tokens(folder, options)
+
+
 # %% ../../nbs/9_cli/01_flags.ipynb #725b97b81-1
 def read_corpus(
     path: str, # File or folder
+    tokens: Callable[[], Any] = lambda: None, # `BaseTokens` that files are cut by, asked for once that is needed
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
     "Documents to encode or index; `UserError` if there are none."
-    from ragcun.data.documents import READ, file_kind, read_documents, read_file, read_folder
+    from ragcun.data.documents import READ, ReadOptions, file_kind, read_documents, read_file, read_folder
     from ragcun.data.files import READERS, home_path
     place = home_path(path)
     kind = file_kind(place)
@@ -210,9 +240,9 @@ def read_corpus(
     if any((place/name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")): return _beir_documents(place)
     if place.is_file() and kind in READERS: return _row_documents(place)
     if place.is_dir():
-        documents = read_folder(place).documents
+        documents = read_folder(place, ReadOptions(tokenizer=tokens())).documents
     elif kind != ".txt" and kind in READ:
-        documents = read_file(place)
+        documents = read_file(place, ReadOptions(tokenizer=tokens()))
     else:
         documents = read_documents(place)
     return [_with_id(d.document_id, {"text": d.text, "metadata": d.metadata}) for d in documents]

@@ -57,6 +57,7 @@ class IndexManifest:
     id_rule: str
     heading_rule: str
     whitened: Whitening | None
+    token_rule: str
     answer_limit: float
     alpha: float
     _fitted: tuple[int, int]  # documents, and the last row, when the nulls were fitted
@@ -102,7 +103,7 @@ class IndexManifest:
             m.fingerprint, m.output_dim, m.prompts, self.answer_limit, null_documents=self._fitted[0],
             null_row=self._fitted[1], format=2 if words else 1, alpha=self.alpha, weights=words or None,
             tokens=asdict(self.tokenizer) if self.tokenizer else None, id_rule=self.id_rule,
-            heading_rule=self.heading_rule, **names))
+            heading_rule=self.heading_rule, token_rule=self.token_rule, **names))
         for old in (p for kind in ("null", "joint", "answer", "whitening") for p in self.index_dir.glob(f"{kind}-*")):
             if old.name not in names.values():
                 old.unlink(missing_ok=True)
@@ -121,6 +122,7 @@ class IndexReading(IndexManifest):
         self.alpha = m.alpha
         self.id_rule = m.id_rule
         self.heading_rule = m.heading_rule
+        self.token_rule = m.token_rule
         self.weights = JointWeights(*m.weights) if m.weights else None
         self.tokenizer = Tokenizer(**m.tokens) if m.tokens else None
         try:
@@ -168,6 +170,7 @@ class IndexFolder(IndexReading):
         self.tokenizer = Tokenizer()
         self.id_rule = "source"
         self.heading_rule = "headings"
+        self.token_rule = "base"
         self._fitted = (0, -1)
         self.answer_limit = 1.
         self.alpha = 0.

@@ -409,15 +409,20 @@ class GaussianRetriever(QuestionFit):
         index_dir: str | Path | None = None,  # folder to make or open; None: in memory
         base_model: str | Path | None = None, # folder or hub id of the base; None: the default one
         device: str = "auto",                 # where it runs
+        **options: Any,                       # of `GaussianEncoder.from_base`: prompts, max_seq_length
     ) -> GaussianRetriever: # ready to be asked
         "An index without any training: the base, words and meaning joined by the prior."
-        from ragcun.data.documents import read_folder
+        from ragcun.data.documents import ReadOptions, read_folder
+        from ragcun.models.base import BaseOptions, base_tokens
+        from ragcun.models.cache import kept_features
         from ragcun.models.encoder import GaussianEncoder
         if isinstance(documents, (str, Path)):
-            found = read_folder(documents).documents
+            tokens = base_tokens(base_model, BaseOptions(**options))
+            found = read_folder(documents, ReadOptions(tokenizer=tokens)).documents
             documents = [{"id": d.document_id, "text": d.text, "metadata": d.metadata} for d in found]
-        index = cls(GaussianEncoder.from_base(base_model, device=device), index_dir)
-        index.add(documents)
+        index = cls(GaussianEncoder.from_base(base_model, device=device, **options), index_dir)
+        with kept_features(index.model):
+            index.add(documents)
         return index
 
     def search(self,
@@ -559,8 +564,13 @@ def index_corpus(
     rank, n = world(rank, world_size)
     if rank:
         _wait_for(as_place(index_dir)/"manifest.json", 600)
+    from ragcun.models.base import Ticker
+    from ragcun.models.cache import kept_features
     index = GaussianRetriever(model, index_dir)
-    for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"):
-        index.add(block, block_size)
+    total = len(documents)//n if hasattr(documents, "__len__") else 10**12
+    with kept_features(model), Ticker("documents", total) as said:
+        for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"):
+            index.add(block, block_size)
+            said.add(len(block))
     index.refresh()
     return index

@@ -55,6 +55,9 @@ class Manifest:
     id_rule: str = "text"  # ids that nobody gave: from the text ("text", 0.1.0), or from text and source ("source")
     heading_rule: str = "none"  # embedded with a passage: nothing ("none", 0.1.0), or its headings ("headings")
     whitening: str = ""         # file with the whitened coordinates, empty until somebody asks for them
+    token_rule: str = "estimate"  # tokens of a passage: estimated ("estimate", 0.1.0), or counted by the base
+
+
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #44685207
 def read_manifest(
