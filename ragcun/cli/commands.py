@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
-                              join_processes, load, model_flags, need, prepare_output, read_config, read_corpus,
-                              run_training, split_of, trust_flag, validation_data)
-from ..core import UserError, logger, setup_logging
+                              decode_words, join_processes, load, model_flags, need, prepare_output, read_config,
+                              read_corpus, run_training, soften_streams, speaks_unicode, split_of, trust_flag,
+                              validation_data)
+from ..core import UserError, env_number, logger, setup_logging
 
 # %% auto #0
 __all__ = ['COMMANDS', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search', 'delete_flags',
@@ -107,7 +108,7 @@ def run_index(
     new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
     _report_gone(index, documents, args)
     print(f"{len(index):,} documents in {args.index_dir} ({new}), {model.output_dim} dimensions")
-    first = not int(os.environ.get("RANK", 0))
+    first = not env_number("RANK", 0)
     if questions and first:
         _calibrate(args, questions)
     elif args.alpha and first:
@@ -217,7 +218,7 @@ def run_search(
         raise UserError(f"words {args.words} is no weight", "--words", "Use 1, more or less; 0 for meaning alone.")
     wanted = _filter_of(args.filter)
     from ragcun.data.files import stream_lines
-    questions = [" ".join(args.question)] if args.question else stream_lines(sys.stdin)
+    questions = [decode_words(" ".join(args.question))] if args.question else stream_lines(sys.stdin)
     if not any(q.strip() for q in questions):
         raise UserError("no question", "search", 'Type: ragcun search --index_dir DIR "your question"')
     from ragcun.retrieval.stores import read_manifest
@@ -225,7 +226,7 @@ def run_search(
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
     for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words):
-        print(json.dumps(result.to_json(), ensure_ascii=False) if args.json else result)
+        print(json.dumps(result.to_json(), ensure_ascii=not speaks_unicode()) if args.json else result)
     return 0
 
 def _filter_of(text: str | None) -> Any:
@@ -428,7 +429,7 @@ def _train(args: argparse.Namespace) -> int:
     if config.resume_from not in (None, "", "auto") and not Path(config.resume_from).exists():
         raise UserError("no such checkpoint", f"--resume_from {config.resume_from}",
                         "Use --resume_from auto, or leave it out.")
-    lead = int(os.environ.get("RANK", 0)) == 0
+    lead = env_number("RANK", 0) == 0
     prepare_output(output, config, args, lead)
     logger.info("input validated: %d training pairs from %s, validation data %s", len(pairs), args.train_data,
                 args.val_data or ("dev split" if val else "set aside from them"))
@@ -516,6 +517,7 @@ def main(
 ) -> int: # Exit code: 0, 2 for bad input, 128 + signal when stopped
     "The `ragcun` command."
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    soften_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         args = parse(argv)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ..core import UserError, cache_dir, logger, sha256_text, write_json
+from ..core import UserError, cache_dir, env_number, logger, sha256_text, write_json
 from .base import Cacheable, Ticker, hash_state, is_routed
 
 
@@ -161,7 +161,7 @@ def drop_features(
 
 def _make_room(folder: Path, keep: str) -> None:
     "Drop the least recently used caches until the rest is within the limit."
-    limit = float(os.environ.get("RAGCUN_CACHE_GB", 10))*2**30
+    limit = env_number("RAGCUN_CACHE_GB", 10.)*2**30
     folders = sorted((f for f in folder.glob("*") if f.is_dir()), key=lambda f: -f.stat().st_mtime)
     used = 0
     for f in folders:
