@@ -18,12 +18,13 @@ from typing import Any
 
 from .exporting import export_flags, run_export
 from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
-                              join_processes, load, model_flags, model_tokens, named_tokens, need, prepare_output,
-                              read_config, read_corpus, run_training, runtime_flag, runtime_of, split_of, trust_flag,
-                              validation_data)
+                              decode_words, join_processes, load, model_flags, model_tokens, named_tokens, need,
+                              prepare_output, read_config, read_corpus, run_training, runtime_flag, runtime_of,
+                              soften_streams, speaks_unicode, split_of, trust_flag, validation_data)
 from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
-from ..core import UserError, logger, setup_logging
+from ..core import UserError, env_number, logger, setup_logging
+
 
 # %% auto #0
 __all__ = ['COMMANDS', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search', 'delete_flags',
@@ -108,7 +109,7 @@ def run_index(
     made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
     index, new = made
     print(f"{len(index):,} documents in {args.index_dir} ({new}), {index.model.output_dim} dimensions")
-    first = not int(os.environ.get("RANK", 0))
+    first = not env_number("RANK", 0)
     if first:
         from ragcun.retrieval.index import keep_export
         keep_export(args.index_dir, index.model)
@@ -319,7 +320,7 @@ def run_search(
         raise UserError(f"words {args.words} is no weight", "--words", "Use 1, more or less; 0 for meaning alone.")
     wanted = _filter_of(args.filter)
     from ragcun.data.files import stream_lines
-    questions = [" ".join(args.question)] if args.question else stream_lines(sys.stdin)
+    questions = [decode_words(" ".join(args.question))] if args.question else stream_lines(sys.stdin)
     if not any(q.strip() for q in questions):
         raise UserError("no question", "search", 'Type: ragcun search --index_dir DIR "your question"')
     from ragcun.retrieval.stores import read_manifest
@@ -328,7 +329,7 @@ def run_search(
     index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args))
     for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words,
                                merge=args.merge):
-        print(json.dumps(result.to_json(), ensure_ascii=False) if args.json else result)
+        print(json.dumps(result.to_json(), ensure_ascii=not speaks_unicode()) if args.json else result)
     return 0
 
 def _filter_of(text: str | None) -> Any:
@@ -536,7 +537,7 @@ def _train(args: argparse.Namespace) -> int:
     if config.resume_from not in (None, "", "auto") and not Path(config.resume_from).exists():
         raise UserError("no such checkpoint", f"--resume_from {config.resume_from}",
                         "Use --resume_from auto, or leave it out.")
-    lead = int(os.environ.get("RANK", 0)) == 0
+    lead = env_number("RANK", 0) == 0
     prepare_output(output, config, args, lead)
     logger.info("input validated: %d training pairs from %s, validation data %s", len(pairs), args.train_data,
                 args.val_data or ("dev split" if val else "set aside from them"))
@@ -628,6 +629,7 @@ def main(
 ) -> int: # Exit code: 0, 2 for bad input, 128 + signal when stopped
     "The `ragcun` command."
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    soften_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         args = parse(argv)

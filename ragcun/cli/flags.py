@@ -10,18 +10,39 @@ import inspect
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..core import UserError, logger, setup_logging, write_json
+from ..core import UserError, env_number, logger, setup_logging, write_json
 
 # %% auto #0
-__all__ = ['field_help', 'add_fields', 'add_flag', 'Parser', 'read_config', 'need', 'check_model', 'check_output', 'split_of',
-           'model_flags', 'trust_flag', 'base_flags', 'base_options', 'named_tokens', 'model_tokens', 'read_corpus',
-           'load', 'runtime_flag', 'runtime_of', 'validation_data', 'join_processes', 'check_free_model',
-           'prepare_output', 'run_training']
+__all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'add_fields', 'add_flag', 'Parser', 'read_config',
+           'need', 'check_model', 'check_output', 'split_of', 'model_flags', 'trust_flag', 'base_flags', 'base_options',
+           'named_tokens', 'model_tokens', 'read_corpus', 'load', 'runtime_flag', 'runtime_of', 'validation_data',
+           'join_processes', 'check_free_model', 'prepare_output', 'run_training']
+
+# %% ../../nbs/9_cli/01_flags.ipynb #01a41f0c
+def soften_streams() -> None:
+    "Standard output and error write what their encoding lacks as escapes, instead of failing."
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure") and stream.errors != "backslashreplace":
+            stream.reconfigure(errors="backslashreplace")
+
+def speaks_unicode() -> bool: # Of standard output
+    "Whether every letter can be printed."
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
+
+def decode_words(
+    text: str, # An argument of the command line
+) -> str: # The same where it was read well
+    "Words that Python took for bytes, because the terminal's encoding could not be known."
+    try:
+        return os.fsencode(text).decode("utf-8") if any("\udc80" <= c <= "\udcff" for c in text) else text
+    except UnicodeError:
+        raise UserError("the question is not UTF-8", "search", "Write it in UTF-8") from None
 
 # %% ../../nbs/9_cli/01_flags.ipynb #62840281
 def field_help(
@@ -335,13 +356,13 @@ def join_processes(
     device: str, # --device
 ) -> str: # The device of this process
     "Join the process group when torchrun or accelerate launch started several."
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1: return device
+    if env_number("WORLD_SIZE", 1) == 1: return device
     from datetime import timedelta
 
     import torch
     import torch.distributed as dist
     on_gpu = torch.cuda.is_available() and device in ("auto", "cuda")
-    limit = timedelta(minutes=float(os.environ.get("RAGCUN_TIMEOUT_MINUTES", 30)))
+    limit = timedelta(minutes=env_number("RAGCUN_TIMEOUT_MINUTES", 30.))
     if not dist.is_initialized():
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=limit)
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if on_gpu else "cpu" if device == "auto" else device
@@ -390,7 +411,7 @@ def run_training(
     except Interrupted as e:
         logger.warning("%s", e)
         return 128 + e.number
-    if int(os.environ.get("RANK", 0)): return 0
+    if env_number("RANK", 0): return 0
     print(f"{result.sentence}\nmodel: {output/'model'}   report: {output/'report.json'}")
     print(f"next:  ragcun evaluate --model_path {output/'best_model.pt'} --test_data …")
     return 0

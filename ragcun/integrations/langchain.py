@@ -167,10 +167,11 @@ class _StoreSearch(_StoreEdits):
 class GaussianVectorStore(_StoreSearch):
     "The index as a LangChain vector store; scores are probabilities of relevance."
     def _by_vector(self, embedding: Sequence[float], k: int, wanted: Any) -> list[Hit]:
-        z = np.asarray([embedding], float) / inverse_deviation(self.index.rho)
-        if z.shape[1] != len(self.index.rho):
-            raise UserError(f"the vector has {z.shape[1]} dimensions, the index {len(self.index.rho)}",
+        u = np.asarray([embedding], float)
+        if u.shape[1] != len(self.index.rho):
+            raise UserError(f"the vector has {u.shape[1]} dimensions, the index {len(self.index.rho)}",
                             "similarity_search_by_vector", "Use embed_query of this store's embeddings")
+        z = u / inverse_deviation(self.index.rho)
         return self.index.ranked([""], k, _filter(wanted), words=0., z=z)[0] if len(self.index) else []
 
     def _diverse(self, hits: Sequence[Hit], k: int, weight: float) -> list[Document]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ..core import UserError, cache_dir, logger, sha256_text, write_json
+from ..core import UserError, cache_dir, env_number, logger, sha256_text, write_json
 from .base import Cacheable, Ticker, hash_state, is_routed
 
 
@@ -187,7 +187,7 @@ def kept_features(
 
 def limit_bytes() -> float: # RAGCUN_CACHE_GB, or 10 GB
     "The size that the cache keeps to."
-    return float(os.environ.get("RAGCUN_CACHE_GB", 10))*2**30
+    return env_number("RAGCUN_CACHE_GB", 10.)*2**30
 
 def _make_room(folder: Path, keep: str) -> None:
     "Drop the least recently used caches until the rest is within the limit."

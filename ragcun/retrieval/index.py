@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -145,7 +146,12 @@ class IndexReading(IndexManifest):
 
     def refresh(self) -> None:
         "Take over null parameters that another process has written since."
-        if self.index_dir and stamp(self.index_dir/"manifest.json") != self._stamp:
+        if not self.index_dir: return
+        try:
+            new = stamp(self.index_dir/"manifest.json")
+        except FileNotFoundError:
+            raise UserError("this index folder is gone", str(self.index_dir), "Open it where it is now") from None
+        if new != self._stamp:
             self._read_manifest()
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0009
@@ -160,6 +166,8 @@ class IndexFolder(IndexReading):
         self.index_dir = as_place(index_dir) if index_dir else None
         if isinstance(self.index_dir, Path):
             self.index_dir = self.index_dir.absolute()  # a process may change its folder
+            if re.search(r"[\x00-\x1f\x7f]", str(self.index_dir)):
+                raise UserError("the name of a folder holds a control character", repr(str(index_dir)), "Choose another")
         self.rho = model.rho_numpy
         self._gain = self.rho * inverse_deviation(self.rho)
         self.null = None

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import UserError, atomic_write, logger, progress, read_json, write_json
+from ..core import UserError, atomic_write, env_number, logger, progress, read_json, write_json
 from ..data.files import text_fault
 from ..models.evidence import evidence_from_distance, query_vector
 from .filters import Filter, as_filter
@@ -465,8 +464,8 @@ def world(
     world_size: int | None = None,  # number of processes; WORLD_SIZE by default
 ) -> tuple[int, int]: # rank and number of processes
     "Which share of the work is ours, as torchrun and accelerate say it."
-    rank = int(os.environ.get("RANK", 0)) if rank is None else rank
-    size = int(os.environ.get("WORLD_SIZE", 1)) if world_size is None else world_size
+    rank = env_number("RANK", 0) if rank is None else rank
+    size = env_number("WORLD_SIZE", 1) if world_size is None else world_size
     if not 0 <= rank < size:
         raise UserError(f"rank {rank} of {size} processes", "RANK, WORLD_SIZE", "Start with torchrun, or unset both")
     return rank, size

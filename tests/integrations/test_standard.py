@@ -1,13 +1,8 @@
-"The suites that LangChain and Haystack publish for what stands behind their interfaces, on our adapters."
-import copy
-import pickle
-
+"The suites that LangChain publishes for what stands behind their interfaces, on our adapters."
 import pytest
-from langchain_core.documents import Document
 from langchain_tests.integration_tests import RetrieversIntegrationTests, VectorStoreIntegrationTests
 
-from ragcun.core import UserError
-from ragcun.integrations.frameworks import langchain_embeddings, langchain_retriever, langchain_store
+from ragcun.integrations.frameworks import langchain_store
 from ragcun.integrations.langchain import GaussianLangChainRetriever
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyModel
