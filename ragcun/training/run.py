@@ -233,7 +233,7 @@ def against_whole_base(
     kept: Candidate, # The model that is kept
     held: HeldOut, # Validation features of the untouched base
 ) -> Difference | None: # Of NDCG@10; None where no coordinate was dropped
-    "What fewer coordinates cost or did not: the candidates all have the same number, so their comparison cannot say."
+    "What fewer coordinates cost. All candidates have the same number of them, so comparing candidates cannot tell."
     if kept.model.output_dim == kept.model.head.in_features: return None
     held = held.parts[1]
     base = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"]
