@@ -9,7 +9,7 @@ import argparse
 import importlib.util
 from typing import Any
 
-from .flags import add_flag, need
+from .flags import add_flag, need, runtime_flag, runtime_of
 from ..core import UserError, logger, setup_logging
 
 # %% auto #0
@@ -33,11 +33,11 @@ def check_index(
     read_manifest(args.index_dir)
 
 def open_index(
-    args: argparse.Namespace, # with index_dir and device
+    args: argparse.Namespace, # with index_dir, device and runtime
 ) -> Any: # a GaussianRetriever that has answered once
     "The index, with everything loaded that the first question needs."
     from ragcun.retrieval.retriever import GaussianRetriever
-    index = GaussianRetriever.open(args.index_dir, device=args.device)
+    index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args))
     index.search("warm up", top_k=1)
     return index
 
@@ -54,6 +54,7 @@ def serve_flags(
     add_flag(parser, "allow_writes", "bool", False, "Let clients add, replace and delete documents")
     parser.add_argument("--cors_origins", "--cors-origins", dest="cors_origins", nargs="+", default=(),
                         help="web pages of other places that may ask, such as https://example.org")
+    runtime_flag(parser)
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
 
 def run_serve(
@@ -91,6 +92,7 @@ def mcp_flags(
     add_flag(parser, "host", "str", "127.0.0.1", "With --http: address to listen at; an open one needs --api_key_file")
     add_flag(parser, "port", "int", 8081, "With --http: port to listen at; 0 takes any that is free")
     add_flag(parser, "api_key_file", "str", None, "With --http: file of keys, one a line")
+    runtime_flag(parser)
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
 
 def run_mcp(
@@ -110,7 +112,8 @@ def run_mcp(
     try:
         setup_logging()
         server = make_mcp(open_index(args), about=args.about)
-        print(f"tools search and read   http://{args.host}:{listener.getsockname()[1]}/mcp\nstop with Ctrl+C", flush=True)
+        address = f"http://{args.host}:{listener.getsockname()[1]}/mcp"
+        print(f"tools search and read   {address}\nstop with Ctrl+C", flush=True)
         return run_server(mcp_app(server, options), listener, options.limits)
     finally:
         listener.close()

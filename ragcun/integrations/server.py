@@ -76,7 +76,7 @@ class ServeOptions:
     cors_origins: tuple[str, ...] = ()       # web pages of other places that may ask; none by default
     wait: float = .003                       # seconds in which questions are gathered into one batch
     batch: int = 64                          # questions of a batch
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = field(default_factory=Limits)  # of each request and of all
 
 class Refusal(HTTPException):
     "A request that is not answered: its status, and why."
@@ -402,7 +402,7 @@ class IndexService:
         self.index.refresh()
         return {"deleted": self.index.delete(names), "documents": len(self.index)}
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, Any]: # documents, dimensions, limit
         "What is served."
         index = self.index
         index.refresh()
@@ -441,7 +441,7 @@ def key_number(
 @dataclass(frozen=True)
 class Gate:
     "Which requests are let in."
-    options: ServeOptions
+    options: ServeOptions # keys, names and limits
 
     def caller(self,
         scope: dict[str, Any],     # of an ASGI request
@@ -507,7 +507,7 @@ async def read_body(
 def replay(
     body: bytes,                                      # that was read already
     receive: Callable[[], Awaitable[dict[str, Any]]], # of ASGI, for what comes after it
-) -> Callable[[], Awaitable[dict[str, Any]]]:
+) -> Callable[[], Awaitable[dict[str, Any]]]: # for the application
     "A `receive` that gives the body once more."
     left = [{"type": "http.request", "body": body, "more_body": False}]
     async def again() -> dict[str, Any]:
@@ -539,7 +539,7 @@ class Metrics:
         self.requests.labels(known, route, str(status)).inc()
         self.seconds.labels(route).observe(seconds)
 
-    def text(self) -> bytes:
+    def text(self) -> bytes: # in Prometheus' format
         "All of it, as Prometheus reads it."
         return generate_latest(self.registry)
 
@@ -555,7 +555,11 @@ class Guarded:
         self.gate = gate
         self.metrics = metrics
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self,
+        scope: Any,    # of ASGI
+        receive: Any,  # of ASGI
+        send: Any,     # of ASGI
+    ) -> None:
         if scope["type"] == "lifespan": return await self.app(scope, receive, send)
         if scope["type"] != "http": return await send({"type": "websocket.close", "code": 1000})
         begun = time.perf_counter()
@@ -656,9 +660,10 @@ def side_of(
     "The side that a model's name asks for, or a refusal."
     side = model.rpartition("-")[2]
     if side not in ("query", "document") or "-" not in model:
-        raise Refusal(404, f"there is no model {model[:80]!r}: ragcun-query is for questions, ragcun-document for texts.")
+        raise Refusal(404, f"there is no model {model[:80]!r}: ragcun-query takes questions, ragcun-document texts.")
     return side
 
+# %% ../../nbs/8_integrations/03_server.ipynb #serv0032-1
 class EmbeddingsApi(Api):
     "Vectors in OpenAI's shape."
     async def embeddings(self,
@@ -672,7 +677,8 @@ class EmbeddingsApi(Api):
         if (wanted.dimensions or d) > d:
             raise Refusal(400, f"this model has {d} dimensions, not {wanted.dimensions}.")
         vectors = await self.ask(request, self.service.embed, texts, key=(side,), size=len(texts))
-        data = [{"object": "embedding", "index": i, "embedding": _encoded(v[:wanted.dimensions], wanted.encoding_format)}
+        how = wanted.encoding_format
+        data = [{"object": "embedding", "index": i, "embedding": _encoded(v[:wanted.dimensions], how)}
                 for i, v in enumerate(vectors)]
         words = sum(len(t.split()) for t in texts)
         return json_response({"object": "list", "data": data, "model": wanted.model,

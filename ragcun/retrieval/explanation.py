@@ -51,6 +51,8 @@ def verdict_in_words(
     if result.chance is not None and np.isfinite(result.chance):
         return f"{head}: {share_in_words(result.chance)} questions without an answer would find as good a hit"
     best = min((h.e_value for h in result), default=np.inf)
+    if result.answered and best > .1:
+        head = "perhaps an answer"              # nobody has measured what a question without an answer finds here
     return f"{head}: {e_value_in_words(best)}" if np.isfinite(best) else head
 
 # %% ../../nbs/7_retrieval/13_explanation.ipynb #expl0013
