@@ -19,7 +19,7 @@ from ragcun.models.exporting import export_model  # noqa: E402
 from ragcun.models.runtime import ExportedEncoder, pick_runtime  # noqa: E402
 from ragcun.retrieval.index import has_export, keep_export  # noqa: E402
 from ragcun.retrieval.retriever import GaussianRetriever  # noqa: E402
-from small import processed, small_base  # noqa: E402
+from small import ROOT, processed, small_base  # noqa: E402
 
 HEAVY = ("torch", "transformers", "sentence_transformers", "matplotlib", "scipy.stats")
 ALONE = """
@@ -134,6 +134,12 @@ def test_one_line_where_it_cannot_be(index, fitted, tmp_path, capsys):
     assert len(said) == 3 and "no export" in said[0] and "tensorflow" in said[1] and "not on cuda" in said[2]
 
 
+def test_other_commands_of_a_small_install_say_what_they_need(tmp_path):
+    for argv in (["train", "--train_data", "x"], ["info"]):
+        code, _, said = alone(*argv, absent="torch")
+        assert code == 2 and "torch is not installed, and this command needs it" in said and said.count("\n") == 1
+
+
 def test_a_damaged_export_is_refused(index, fitted, tmp_path):
     export_model(fitted, tmp_path/"x")
     for name in ("encoder.bin", "encoder.onnx", "tokenizer.json"):
@@ -192,7 +198,7 @@ def test_eight_bits(fitted, texts, tmp_path):
     assert .001 < np.linalg.norm(gap)/np.linalg.norm(fitted.embed(texts)) < exporting.INT8_LIMIT
 
 
-KINDS = ["router", "static", "Qwen3"]
+KINDS = ["router", "static"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -221,3 +227,21 @@ def test_every_base_of_the_zoo(tmp_path):
 def test_the_other_exporter(fitted, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "EXPORTERS", {"exported": False})
     assert export_model(fitted, tmp_path/"x").difference < 1e-5
+
+
+@pytest.mark.slow
+def test_the_small_install_in_an_environment_of_its_own(index, tmp_path):
+    python = tmp_path/"venv"/"bin"/"python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path/"venv"], check=True)
+    pip = [python, "-m", "pip", "install", "-qq", "--no-compile", "--disable-pip-version-check", "-c",
+           ROOT/"constraints.txt"]
+    for what in (["-r", ROOT/"requirements-search.txt"], ["--no-deps", ROOT]):
+        subprocess.run([*pip, *what], check=True)
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RAGCUN_RUNTIME")}
+    run = subprocess.run([tmp_path/"venv"/"bin"/"ragcun", "search", "--index_dir", index, "--json", QUESTIONS[0]],
+                         capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    there = GaussianRetriever.open(index, runtime="onnx").search(QUESTIONS[0]).to_json()
+    assert near(json.loads(run.stdout), json.loads(json.dumps(there)))
+    none = subprocess.run([python, "-c", "import torch"], capture_output=True, cwd=tmp_path, env=env)
+    assert none.returncode        # torch is really not there
