@@ -636,6 +636,10 @@ def main(
         return args.run(args)
     except UserError as e:
         return _say(str(e), 2)
+    except ModuleNotFoundError as e:
+        if (e.name or "").startswith("ragcun"):
+            raise
+        return _say(f"{e.name} is not installed, and this command needs it. Type: pip install ragcun", 2)
     except KeyboardInterrupt:
         return _say("stopped", 130)
     except BrokenPipeError:
