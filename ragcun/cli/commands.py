@@ -515,6 +515,7 @@ def main(
 ) -> int: # Exit code: 0, 2 for bad input, 128 + signal when stopped
     "The `ragcun` command."
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the processor to others
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         args = parse(argv)
