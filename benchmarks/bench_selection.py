@@ -33,7 +33,7 @@ def interval(a, b, seed=0):
 
 
 selection.paired_test = closed_form.paired_test = interval
-SIZES = (60, 120, 250, 500)
+SIZES = (60, 150, 400)
 WORLDS = {  # true gain of the best candidate, how alike neighbours are, spread of one question's gain
     "no gain, alike": (0.0, .9, .15), "no gain, unlike": (0.0, .3, .15), "all slightly worse": (-.01, .6, .15),
     "a small gain": (.02, .9, .15), "a gain": (.05, .9, .15)}
@@ -67,9 +67,12 @@ def points(forms, gains):
 def one(rng, n, gain, alike, spread):
     "One run: what is kept, its true gain, and whether stated intervals hold it."
     forms, gains, true = world(rng, n, gain, alike, spread)
-    half = rng.permutation(n) < n//2 if n >= 200 else np.ones(n, bool)      # as `halves`: few questions do both
-    deciding = ~half if n >= 200 else half
-    found = points(forms, gains)
+    many = n >= selection.ENOUGH
+    # few validation questions do not choose the closed form: cross-validation on training pairs does
+    seen = gains if many else world(rng, 600, gain, alike, spread)[1]
+    half = rng.permutation(n) < n//2
+    deciding = ~half if many else np.ones(n, bool)
+    found = points(forms, seen)
     best = choose_point(found, gated=False)
     place = next(i for i, p in enumerate(found) if p is best)
     closed, closed_true = (gains[place], true[place]) if place < len(forms) else (np.zeros(n), 0.)
@@ -78,8 +81,9 @@ def one(rng, n, gain, alike, spread):
     zero = np.zeros(deciding.sum())
     kept = decide([zero, closed[deciding], *trained[:, deciding]], [1] if ahead else [])
     kept_true = (0., closed_true, *true[len(forms):])[kept]
-    fair = cross_fitted(np.stack([p.gains for p in found]), rng.permutation(n) < n//2)
-    stated = interval(fair, np.zeros(n))
+    every = np.stack([p.gains for p in found])
+    fair = cross_fitted(every, rng.permutation(every.shape[1]) < every.shape[1]//2)
+    stated = interval(fair, np.zeros(len(fair)))
     said = interval((closed, *trained)[kept - 1][deciding], zero) if kept else None
     best_all = int(gains.mean(1).argmax())
     naive = interval(gains[best_all], np.zeros(n))

@@ -630,6 +630,7 @@ def main(
     "The `ragcun` command."
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     soften_streams()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the processor to others
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         args = parse(argv)

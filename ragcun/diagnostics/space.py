@@ -246,8 +246,9 @@ def whitened_numbers(
     cloud = as_cloud(z)
     if len(cloud) <= len(rho): return None
     w = whiten_on([cloud], rho).coordinates(cloud)
-    numbers: dict[str, Any] = {"documents": len(cloud), "participation_ratio_uncorrected": participation_ratio(w, False),
-                               "sigreg_relative": sigreg(w, seed), "norms_spread": norm_law(w).spread, "fresh": None}
+    numbers: dict[str, Any] = {
+        "documents": len(cloud), "participation_ratio_uncorrected": participation_ratio(w, False),
+        "sigreg_relative": sigreg(w, seed), "norms_spread": norm_law(w).spread, "fresh": None}
     halves = isotropy_by_halves(cloud, rho, seed)
     if halves is not None:
         on = len(halves[0])
