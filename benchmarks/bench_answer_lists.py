@@ -85,7 +85,7 @@ def measure(name: str, model: GaussianEncoder) -> dict:
     else:
         data = load_retrieval(SHARED/name, "test")
         index.add(read_corpus(str(SHARED/name)))
-    row = summary(evaluate_index(index, data), len(data.qrels))
+    row = summary(evaluate_index(index, data), len(data.qrels)) | {"precision": model.precision}
     print(name, {k: v["ndcg@10"] for k, v in row["lists"].items()}, flush=True)
     return row
 

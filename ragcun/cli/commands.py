@@ -226,6 +226,9 @@ def run_search(
     index = GaussianRetriever.open(args.index_dir, device=args.device)
     for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words):
         print(json.dumps(result.to_json(), ensure_ascii=False) if args.json else result)
+    if not args.json and result.tentative:
+        print(f"'answered' is a cautious guess: {len(index)} documents do not show what chance finds; "
+              "calibrate with ragcun index --questions or --alpha", file=sys.stderr)
     return 0
 
 def _filter_of(text: str | None) -> Any:
