@@ -1,7 +1,7 @@
 """What people get: the answer list of an index made from documents alone, beside the base, BM25 and their fused ranks.
 
     python benchmarks/bench_answer_lists.py [COLLECTION …] [--base_model M --key NAME] [--precision P]
-    python benchmarks/bench_answer_lists.py --pairs [COLLECTION …]
+    python benchmarks/bench_answer_lists.py --pairs [--closed_form] [COLLECTION …]
 
 Nothing is trained and no judged question is looked at before the end. The prior weights were chosen on train and dev
 questions where there are any and by leaving the judged collection out elsewhere; collections without such questions
@@ -10,7 +10,8 @@ the functions of installed packages and of Python itself: the first line of a do
 which the docstring was taken out.
 
 With --pairs a head is fitted on the training pairs and the weights of both sides on the development questions, and
-the answer list is compared with the dense model that version 0.1.0 kept (data/results/quality.json).
+the answer list is compared with the dense model that version 0.1.0 kept (data/results/quality.json); with
+--closed_form no head is trained, only solved for.
 """
 from __future__ import annotations
 
@@ -85,7 +86,7 @@ def measure(name: str, model: GaussianEncoder) -> dict:
     else:
         data = load_retrieval(SHARED/name, "test")
         index.add(read_corpus(str(SHARED/name)))
-    row = summary(evaluate_index(index, data), len(data.qrels))
+    row = summary(evaluate_index(index, data), len(data.qrels)) | {"precision": model.precision}
     print(name, {k: v["ndcg@10"] for k, v in row["lists"].items()}, flush=True)
     return row
 
@@ -97,7 +98,7 @@ def summary(report, queries: int) -> dict:
     return {"lists": lists, "difference": gains, "queries": queries, "documents": report.documents}
 
 
-def with_pairs(name: str) -> dict:
+def with_pairs(name: str, closed_form: bool) -> dict:
     "Fit on the pairs, weigh both sides on the development questions, ask the test questions."
     from ragcun.cli.demonstration import DemoConfig, demo_data
     from ragcun.cli.flags import read_corpus
@@ -113,7 +114,7 @@ def with_pairs(name: str) -> dict:
         documents = read_corpus(str(SHARED/name))
     base = GaussianEncoder.from_base(device="cpu", precision="bf16")
     base.cached = True
-    result = fit(base, train, dev, TrainConfig(freeze_base=True, seed=0))
+    result = fit(base, train, dev, TrainConfig(freeze_base=True, closed_form=closed_form, seed=0))
     result.model.cached = True
     index = GaussianRetriever(result.model)
     index.add(documents)
@@ -134,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--pairs", action="store_true", help="fit on training pairs first")
+    parser.add_argument("--closed_form", action="store_true", help="with --pairs: train no head")
     parser.add_argument("--base_model")
     parser.add_argument("--key", default="all-MiniLM-L6-v2", help="under which name the base is recorded")
     parser.add_argument("--precision", default="no")
@@ -145,7 +147,10 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     found |= {"command": "python benchmarks/bench_answer_lists.py", "commit": commit.strip()}
     if args.pairs:
-        place, names, one = found.setdefault("pairs", {}), args.names or WITH_PAIRS, with_pairs
+        place = found.setdefault("pairs, closed form" if args.closed_form else "pairs", {})
+        names = args.names or WITH_PAIRS
+        def one(name: str) -> dict:
+            return with_pairs(name, args.closed_form)
     else:
         model = GaussianEncoder.from_base(args.base_model, device="cpu", precision=args.precision)
         model.cached = True

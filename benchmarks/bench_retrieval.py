@@ -211,7 +211,7 @@ class Asked:
     def plain_rule(self):
         "For a corpus without questions: words count 1, and the question's norm does not."
         from ragcun.retrieval.no_answer import usual_rule
-        return usual_rule(self.index.store.sample(3000).texts)
+        return usual_rule(*self.index._word_sample())
 
     def signals(self, texts, relevant=None):
         "Scores, larger where an answer is likelier; `relevant` documents are left out."

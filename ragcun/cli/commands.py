@@ -330,6 +330,9 @@ def run_search(
     for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words,
                                merge=args.merge):
         print(json.dumps(result.to_json(), ensure_ascii=not speaks_unicode()) if args.json else result)
+    if not args.json and result.tentative:
+        print(f"'answered' is a cautious guess: {len(index)} documents do not show what chance finds; "
+              "calibrate with ragcun index --questions or --alpha", file=sys.stderr)
     return 0
 
 def _filter_of(text: str | None) -> Any:

@@ -41,6 +41,7 @@ class Hit:
     dense: float = 0.    # nats of meaning
     words: float = 0.    # nats of words
     constant: float = 0. # nats; dense + words + constant = evidence
+    kept: str = field(default="", repr=False, compare=False) # its words as the index keeps them, joined by spaces
 
     def __repr__(self) -> str:
         text = " ".join(self.text.split())
@@ -78,6 +79,12 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
         keys = ("id", "text", "evidence", "dense", "words", "constant", "p_value", "e_value", "distance", "metadata")
         hits = [{k: _plain_number(getattr(h, k)) for k in keys} for h in self.hits]
         return {"query": self.query, "hits": hits, "answered": self.answered, "chance": self.chance}
+
+    @property
+    def tentative(self) -> bool: # fewer than a hundred documents, and nobody has calibrated
+        "Whether `answered` is a cautious guess: so few documents do not show what chance finds."
+        measured = self.chance is not None or self.value is not None or self.answered is None
+        return not measured and self.documents < 100
 
     def posterior(self,
         prior: float | None = None, # probability that a given document answers; 1/N (one expected answer) by default

@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +141,7 @@ class Proposer(QuestionEncoder):
         log_p = null.log_p(evidence, mean, sd) if words == 1 and len(evidence) else np.full(len(evidence), np.nan)
         order = np.argsort(-evidence, kind="stable")[:k]
         return [Hit(f.id, f.text, float(evidence[i]), float(np.exp(log_p[i])), float(e_value(log_p[i], n)), f.distance,
-                    f.metadata, float(p.raw[i]), float(dense[i]), float(lexical[i]), float(weights.constant))
+                    f.metadata, float(p.raw[i]), float(dense[i]), float(lexical[i]), weights.constant, f.words or "")
                 for i in order for f in (p.found[i],)]
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0003
@@ -164,7 +164,7 @@ class Searcher(Proposer):
         def make(f, e, lp):
             dense = float(c.tau * e)
             return Hit(f.id, f.text, float(c.a + dense), float(np.exp(lp)), float(e_value(lp, n)), f.distance,
-                       f.metadata, float(e), dense, 0., float(c.a))
+                       f.metadata, float(e), dense, 0., float(c.a), f.words or "")
         return [[make(f, e, lp) for f, e, lp in zip(row, es, lps, strict=False)]
                 for row, es, lps in zip(found, raw, log_p, strict=True)]
 
@@ -209,8 +209,7 @@ class AnswerValues(Searcher):
         "Corrected p-value of the best hit: by the fitted rule, or by one that knows the corpus's words only."
         if not hits: return 0.
         if self.rule is None and (self._usual is None or self._usual[0] != self._fitted):
-            known = self.weights is not None
-            self._usual = (self._fitted, usual_rule(self.store.sample(BACKGROUND).texts, known))
+            self._usual = (self._fitted, usual_rule(*self._word_sample()))
         rule = self.rule or self._usual[1]  # type: ignore[index]
         return rule.log_p(self._candidates(query, z, hits))
 
@@ -221,8 +220,14 @@ class AnswerValues(Searcher):
         few = hits[:CANDIDATES]
         raw = np.array([[h.raw_evidence for h in few]])
         log_p = self._ensure_null().log_p(raw, z[None])[0] if few else np.zeros(0)
-        words = np.array([h.words for h in few]) if self.weights is not None else None
+        words = [h.kept for h in few] if self.weights is not None else None
         return Candidates(query, float(z @ z), [h.text for h in few], np.maximum(log_p, np.log(1e-300)), words)
+
+    def _word_sample(self) -> tuple[list[str], dict[str, Any] | None]:
+        "Texts of a sample of the corpus, or its words and how they were made."
+        sample = self.store.sample(BACKGROUND)
+        if self.weights is None or self.tokenizer is None: return sample.texts, None
+        return list(sample.words or []), asdict(self.tokenizer)
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #judge002
 class Judge(AnswerValues):
@@ -382,7 +387,8 @@ class QuestionFit(_WeightFit):
     def _fit_rule(self, queries: Sequence[str], z: np.ndarray, relevant: Sequence[Sequence[str]]) -> AnswerRule:
         sides = [[self._candidates(*row) for row in zip(queries, z, self._without(queries, gone, z), strict=True)]
                  for gone in ([()] * len(queries), relevant)]
-        return fit_answer_rule(self.store.sample(BACKGROUND).texts, *sides)
+        sample, tokens = self._word_sample()
+        return fit_answer_rule(sample, *sides, tokens)
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0010
 def merge_hits(

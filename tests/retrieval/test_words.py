@@ -196,7 +196,10 @@ def test_unrelated_questions_of_a_small_index_have_no_answer():
     index.add([f"subject{i} verb{i} object{i} place{i} time{i}" for i in range(15)])
     asked = [f"other{i} thing{i} elsewhere{i} again{i}" for i in range(20)]
     assert sum(r.answered for r in index.search(asked)) <= 3
-    assert index.search("subject3 verb3 object3 place3 time3").answered
+    found = index.search("subject3 verb3 object3 place3 time3")
+    assert found.answered and found.tentative                   # right, and a guess all the same
+    index.add([f"new{i} thing{i}" for i in range(100)])
+    assert not index.search("subject3 verb3 object3 place3 time3").tentative
 
 
 def test_threads_update_and_search_one_index():
