@@ -70,6 +70,8 @@ def index_flags(
     add_flag(parser, "index_dir", "str", None,
              "Folder of the index, or its address on object storage (s3://bucket/folder); made if it is not there")
     add_flag(parser, "base_model", "str", None, "Without a trained model: folder or hub id of the base to search with")
+    add_flag(parser, "fit", "bool", False, "Without a trained model: fit the base to these documents, and keep the fit "
+             "where synthetic questions do not speak against it")
     add_flag(parser, "update", "bool", False, "Replace documents whose text has changed; a file's passages as a whole")
     add_flag(parser, "prune", "bool", False, "Remove passages of files that are not among the documents any more")
     add_flag(parser, "questions", "str", None, "Questions whose answers in this index are known (a BEIR folder or "
@@ -85,6 +87,8 @@ def run_index(
     need(args, "documents", "index_dir")
     if args.model_path:
         check_model(args.model_path)
+    if args.fit and args.model_path:
+        raise UserError("--fit fits the base, and a trained model is given", "--fit", "Leave out one of the two.")
     if args.alpha is not None and not 0 < args.alpha < 1:
         raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
     if args.split_name != "dev" and not args.questions:
@@ -101,6 +105,8 @@ def run_index(
     made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
     index, new = made
     print(f"{len(index):,} documents in {args.index_dir} ({new}), {index.model.output_dim} dimensions")
+    if args.fit:
+        _fit_index(args, index)
     first = not int(os.environ.get("RANK", 0))
     if questions and first:
         _calibrate(args, questions)
@@ -192,6 +198,14 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
     return len(store), changed
 
 # %% ../../nbs/9_cli/06_commands.ipynb #77dbb2e8-2
+def _fit_index(args: argparse.Namespace, index: Any) -> None:
+    "Fit the base to what the index holds, once."
+    from ragcun.retrieval.adaptation import adapt_index
+    if "documents_only" in index.model.extra:
+        print("fit to documents: this index has it already")
+    else:
+        print(adapt_index(args.index_dir, args.device))
+
 def _calibrate(args: argparse.Namespace, data: Any) -> None:
     "Set the limit of an answer from questions with known documents."
     from ragcun.retrieval.retriever import GaussianRetriever
