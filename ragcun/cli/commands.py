@@ -94,6 +94,8 @@ def run_index(
     if args.split_name != "dev" and not args.questions:
         raise UserError(f"split {args.split_name!r} of no questions", "--split_name",
                         "Give the questions, too: --questions FILE.")
+    if args.fit and "://" in args.index_dir:
+        raise UserError("a fit needs the index on this machine", "--fit", "Index into a folder, and copy it.")
     from ragcun.data.pairs import load_retrieval
     from ragcun.retrieval.storage import as_place
     target = as_place(args.index_dir)
@@ -487,6 +489,8 @@ def _train(args: argparse.Namespace) -> int:
 # %% ../../nbs/9_cli/06_commands.ipynb #75ea117a
 def _demo_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "output_dir", "str", "results/demo", "Folder of the report, the model and the index")
+    add_flag(parser, "documents", "str", None, "A folder of yours: the report is on that, and nothing is trained")
+    parser.add_argument("--ask", nargs="+", default=[], help="your own questions, for the report on your folder")
     base_flags(parser)
     add_flag(parser, "max_pairs", "int", 4000, "Pairs to make at the most")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
@@ -494,7 +498,12 @@ def _demo_flags(parser: argparse.ArgumentParser) -> None:
 
 def _demo(args: argparse.Namespace) -> int:
     check_output(str(Path(args.output_dir)/"x"))
+    if args.ask and not args.documents:
+        raise UserError("questions and no folder to ask", "--ask", "Give it: --documents my_docs/.")
     setup_logging()
+    if args.documents:
+        from ragcun.cli.own_documents import OwnConfig, run_own_demo
+        return run_own_demo(OwnConfig(args.documents, args.output_dir, tuple(args.ask), args.base_model, args.device))
     from ragcun.cli.demonstration import DemoConfig, run_demo
     options = base_options(args)
     options.pop("trust_remote_code")
