@@ -77,6 +77,8 @@ def index_flags(
     add_flag(parser, "index_dir", "str", None,
              "Folder of the index, or its address on object storage (s3://bucket/folder); made if it is not there")
     base_flags(parser, "Without a trained model: folder or hub id of the base to search with")
+    add_flag(parser, "fit", "bool", False, "Without a trained model: fit the base to these documents, and keep the fit "
+             "where synthetic questions do not speak against it")
     add_flag(parser, "update", "bool", False, "Replace documents whose text has changed; a file's passages as a whole")
     add_flag(parser, "prune", "bool", False, "Remove passages of files that are not among the documents any more")
     add_flag(parser, "questions", "str", None, "Questions whose answers in this index are known (a BEIR folder or "
@@ -92,12 +94,16 @@ def run_index(
     need(args, "documents", "index_dir")
     if args.model_path:
         check_model(args.model_path)
+    if args.fit and args.model_path:
+        raise UserError("--fit fits the base, and a trained model is given", "--fit", "Leave out one of the two.")
         _check_no_base(args)
     if args.alpha is not None and not 0 < args.alpha < 1:
         raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
     if args.split_name != "dev" and not args.questions:
         raise UserError(f"split {args.split_name!r} of no questions", "--split_name",
                         "Give the questions, too: --questions FILE.")
+    if args.fit and "://" in args.index_dir:
+        raise UserError("a fit needs the index on this machine", "--fit", "Index into a folder, and copy it.")
     from ragcun.data.pairs import load_retrieval
     from ragcun.retrieval.storage import as_place
     target = as_place(args.index_dir)
@@ -109,6 +115,8 @@ def run_index(
     made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
     index, new = made
     print(f"{len(index):,} documents in {args.index_dir} ({new}), {index.model.output_dim} dimensions")
+    if args.fit:
+        _fit_index(args, index)
     first = not env_number("RANK", 0)
     if first:
         from ragcun.retrieval.index import keep_export
@@ -261,6 +269,14 @@ class _TokensWhenNeeded:
 
 
 # %% ../../nbs/9_cli/06_commands.ipynb #77dbb2e8-2
+def _fit_index(args: argparse.Namespace, index: Any) -> None:
+    "Fit the base to what the index holds, once."
+    from ragcun.retrieval.adaptation import adapt_index
+    if "documents_only" in index.model.extra:
+        print("fit to documents: this index has it already")
+    else:
+        print(adapt_index(args.index_dir, args.device))
+
 def _calibrate(args: argparse.Namespace, data: Any) -> None:
     "Set the limit of an answer from questions with known documents."
     from ragcun.retrieval.retriever import GaussianRetriever
@@ -552,6 +568,8 @@ def _train(args: argparse.Namespace) -> int:
 # %% ../../nbs/9_cli/06_commands.ipynb #75ea117a
 def _demo_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "output_dir", "str", "results/demo", "Folder of the report, the model and the index")
+    add_flag(parser, "documents", "str", None, "A folder of yours: the report is on that, and nothing is trained")
+    parser.add_argument("--ask", nargs="+", default=[], help="your own questions, for the report on your folder")
     base_flags(parser)
     add_flag(parser, "max_pairs", "int", 4000, "Pairs to make at the most")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
@@ -559,7 +577,12 @@ def _demo_flags(parser: argparse.ArgumentParser) -> None:
 
 def _demo(args: argparse.Namespace) -> int:
     check_output(str(Path(args.output_dir)/"x"))
+    if args.ask and not args.documents:
+        raise UserError("questions and no folder to ask", "--ask", "Give it: --documents my_docs/.")
     setup_logging()
+    if args.documents:
+        from ragcun.cli.own_documents import OwnConfig, run_own_demo
+        return run_own_demo(OwnConfig(args.documents, args.output_dir, tuple(args.ask), args.base_model, args.device))
     from ragcun.cli.demonstration import DemoConfig, run_demo
     options = base_options(args)
     options.pop("trust_remote_code")
