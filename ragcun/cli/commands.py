@@ -116,7 +116,7 @@ def run_index(
     index, new = made
     print(f"{len(index):,} documents in {args.index_dir} ({new}), {index.model.output_dim} dimensions")
     if args.fit:
-        _fit_index(args, index)
+        index = _fit_index(args, index)
     first = not env_number("RANK", 0)
     if first:
         from ragcun.retrieval.index import keep_export
@@ -269,13 +269,15 @@ class _TokensWhenNeeded:
 
 
 # %% ../../nbs/9_cli/06_commands.ipynb #77dbb2e8-2
-def _fit_index(args: argparse.Namespace, index: Any) -> None:
-    "Fit the base to what the index holds, once."
+def _fit_index(args: argparse.Namespace, index: Any) -> Any:
+    "Fit the base to what the index holds, once; the index as it is then."
     from ragcun.retrieval.adaptation import adapt_index
+    from ragcun.retrieval.retriever import GaussianRetriever
     if "documents_only" in index.model.extra:
         print("fit to documents: this index has it already")
-    else:
-        print(adapt_index(args.index_dir, args.device))
+        return index
+    print(adapt_index(args.index_dir, args.device))
+    return GaussianRetriever.open(args.index_dir, device=args.device, runtime="torch")
 
 def _calibrate(args: argparse.Namespace, data: Any) -> None:
     "Set the limit of an answer from questions with known documents."

@@ -164,7 +164,7 @@ def adapt_index(
     "Fit, compare, and put the fitted index in the place of the other one, or leave it as it was."
     place = Path(index_dir)
     _mend(place)
-    index = GaussianRetriever.open(place, device=device)
+    index = GaussianRetriever.open(place, device=device, runtime="torch")
     fitted = fit_documents(index)
     asked, own = hard_questions(index)
     beside = place.with_name(f".{place.name}.fitted")
