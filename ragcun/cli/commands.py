@@ -169,6 +169,7 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
     _say_gone(report.gone, plan.removed, args.prune)
     return index, f"{report.added:,} new" + f", {report.replaced:,} replaced" * bool(report.replaced)
 
+# %% ../../nbs/9_cli/06_commands.ipynb #c563afce
 def _index_rows(args: argparse.Namespace) -> tuple[Any, str]:
     "Index documents that are rows of a file; the index, and what is new in it."
     from ragcun.retrieval.retriever import GaussianRetriever, index_corpus

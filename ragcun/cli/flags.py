@@ -209,6 +209,7 @@ def base_flags(
     add_flag(parser, "max_seq_length", "int", None,
              "Tokens of a text that are read (default: as the base's folder has it)")
 
+# %% ../../nbs/9_cli/01_flags.ipynb #1ad1a97c
 def base_options(
     args: argparse.Namespace, # The flags of `base_flags`, and trust_remote_code
 ) -> dict[str, Any]: # Arguments of `GaussianEncoder.from_base` and of `BaseOptions`
@@ -244,7 +245,6 @@ def model_tokens(
     from ragcun.models.saving import unpacked_model
     with unpacked_model(path) as folder:
         return folder_tokens(folder, options)
-
 
 # %% ../../nbs/9_cli/01_flags.ipynb #725b97b81-1
 def read_corpus(

@@ -1171,6 +1171,7 @@ def list_folder(
                      if file_kind(p) not in READ)
     return Listing(files, tree.faults, dict(sorted(others.items())))
 
+# %% ../../nbs/1_data/04_documents.ipynb #fd091e78
 def read_folder(
     folder: Path | str,                     # as for `list_folder`
     options: ReadOptions = ReadOptions(),   # noqa: B008

@@ -755,6 +755,7 @@ class DocumentsApi(EmbeddingsApi):
         self.metrics.waiting.set(self.worker.pending)
         return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
+# %% ../../nbs/8_integrations/03_server.ipynb #3d239ed0
 def _check_plain(metadata: dict[str, Any], limits: Limits, number: int) -> None:
     "Metadata as any JSON reader can take it."
     try:

@@ -274,6 +274,7 @@ class FolderFill:
         self.clock.wrote(len(entries))
         self.held, self.ready, self.changed = [], {}, set()
 
+# %% ../../nbs/7_retrieval/13_folders.ipynb #cfe9d79f
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size

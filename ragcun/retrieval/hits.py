@@ -264,6 +264,7 @@ def checked_id(
         raise UserError(f"the id {fault}", where, "Give another id")
     return str(name)
 
+# %% ../../nbs/7_retrieval/02_hits.ipynb #62f63c5e
 def as_entry(
     item: Any,  # a string, a (id, text) pair, or a dict with "text" and maybe "id" or "_id", "title", "metadata", more
     number: int = 0, # its position, for the message
