@@ -113,7 +113,8 @@ def start(index_dir: str, rounds: int) -> dict[str, Any]:
               for w, v in rows.items()}
     limit = 1.5*middle["imports"]["seconds"] + .5
     documents = read_json(Path(index_dir)/"manifest.json")["null_documents"]
-    return {"rounds": rounds, "index": f"{Path(index_dir).name}, {documents:,} documents", "load": round(os.getloadavg()[0], 1),
+    return {"rounds": rounds, "index": f"{Path(index_dir).name}, {documents:,} documents",
+            "load": round(os.getloadavg()[0], 1),
             "median": middle, "limit": round(limit, 2),
             "cpu share of torch": round(middle["export"]["cpu"]/middle["torch"]["cpu"], 3)}
 
