@@ -25,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BENCHES = {
     "startup": ["benchmarks/bench_startup.py"],
+    "runtime_answers": ["benchmarks/bench_runtime.py", "answers"],
+    "runtime_encode": ["benchmarks/bench_runtime.py", "encode"],
     "encoding": ["benchmarks/bench_encode.py"],
     "training": ["benchmarks/bench_training.py", "--seconds", "200"],
     "growth": ["benchmarks/bench_growth.py"],
