@@ -13,7 +13,7 @@ from .flags import add_flag, need, runtime_flag, runtime_of
 from ..core import UserError, logger, setup_logging
 
 # %% auto #0
-__all__ = ['check_extra', 'check_index', 'open_index', 'serve_flags', 'run_serve', 'mcp_flags', 'run_mcp']
+__all__ = ['BACKLOG', 'check_extra', 'check_index', 'open_index', 'serve_flags', 'run_serve', 'mcp_flags', 'run_mcp']
 
 # %% ../../nbs/9_cli/05_serving.ipynb #srvc0005
 def check_extra(
@@ -42,6 +42,8 @@ def open_index(
     return index
 
 # %% ../../nbs/9_cli/05_serving.ipynb #srvc0007
+BACKLOG = 2048  # connections that wait to be taken
+
 def serve_flags(
     parser: argparse.ArgumentParser, # Gets the flags
 ) -> None:
@@ -71,6 +73,7 @@ def run_serve(
     try:
         setup_logging()
         index = open_index(args)
+        listener.listen(BACKLOG)                # who reads the address below may ask at once
         host = f"[{args.host}]" if ":" in args.host else args.host
         print(f"{len(index):,} documents of {args.index_dir}\n"
               f"search page   http://{host}:{listener.getsockname()[1]}/\n"
@@ -112,6 +115,7 @@ def run_mcp(
     try:
         setup_logging()
         server = make_mcp(open_index(args), about=args.about)
+        listener.listen(BACKLOG)
         address = f"http://{args.host}:{listener.getsockname()[1]}/mcp"
         print(f"tools search and read   {address}\nstop with Ctrl+C", flush=True)
         return run_server(mcp_app(server, options), listener, options.limits)

@@ -46,7 +46,7 @@ __all__ = ['OPEN', 'SECURITY', 'PAGE', 'NAME', 'AROUND', 'LOOPBACK', 'SHORTEST_K
            'HitBody', 'ResultBody', 'ResultsBody', 'DocumentBody', 'ErrorBody', 'check_question', 'check_filter', 'Job',
            'Queue', 'BatchWorker', 'Worker', 'IndexService', 'host_name', 'key_number', 'Gate', 'read_body', 'replay',
            'Metrics', 'Guarded', 'refusal_response', 'Api', 'check_inputs', 'side_of', 'EmbeddingsApi', 'DocumentsApi',
-           'make_app', 'PatientProtocol', 'listen', 'run_server', 'read_keys', 'serve_options']
+           'FullApi', 'make_app', 'PatientProtocol', 'listen', 'run_server', 'read_keys', 'serve_options']
 
 # %% ../../nbs/8_integrations/03_server.ipynb #serv0007
 @dataclass(frozen=True)
@@ -694,6 +694,14 @@ def _encoded(v: np.ndarray, how: str) -> Any:
     return base64.b64encode(v.astype("<f4").tobytes()).decode() if how == "base64" else [float(x) for x in v]
 
 # %% ../../nbs/8_integrations/03_server.ipynb #serv0033
+def _check_plain(metadata: dict[str, Any], limits: Limits, number: int) -> None:
+    "Metadata as any JSON reader can take it."
+    try:
+        json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
+        _size(metadata, limits.depth)
+    except (ValueError, UnicodeEncodeError):
+        raise Refusal(422, f"document {number}: its metadata holds what JSON has not.") from None
+
 class DocumentsApi(EmbeddingsApi):
     "Documents read and, where it is allowed, written."
     async def read(self,
@@ -739,6 +747,19 @@ class DocumentsApi(EmbeddingsApi):
             raise Refusal(404, f"no document has the id {name[:80]!r}.")
         return json_response(done)
 
+
+# %% ../../nbs/8_integrations/03_server.ipynb #3d239ed0
+def _check_plain(metadata: dict[str, Any], limits: Limits, number: int) -> None:
+    "Metadata as any JSON reader can take it."
+    try:
+        json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
+        _size(metadata, limits.depth)
+    except (ValueError, UnicodeEncodeError):
+        raise Refusal(422, f"document {number}: its metadata holds what JSON has not.") from None
+
+# %% ../../nbs/8_integrations/03_server.ipynb #serv0033-1
+class FullApi(DocumentsApi):
+    "What operators ask, too."
     async def about(self,
         request: Any,  # of Starlette
     ) -> Response:
@@ -754,15 +775,6 @@ class DocumentsApi(EmbeddingsApi):
         await self.about(request)
         self.metrics.waiting.set(self.worker.pending)
         return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-# %% ../../nbs/8_integrations/03_server.ipynb #3d239ed0
-def _check_plain(metadata: dict[str, Any], limits: Limits, number: int) -> None:
-    "Metadata as any JSON reader can take it."
-    try:
-        json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
-        _size(metadata, limits.depth)
-    except (ValueError, UnicodeEncodeError):
-        raise Refusal(422, f"document {number}: its metadata holds what JSON has not.") from None
 
 # %% ../../nbs/8_integrations/03_server.ipynb #serv0035
 PAGE = {"/": ("index.html", "text/html; charset=utf-8"), "/page.css": ("page.css", "text/css; charset=utf-8"),
@@ -782,7 +794,7 @@ def _add_page(app: FastAPI) -> None:
 NAME = Annotated[str, Query(alias="id", min_length=1, max_length=4000, description="The id, with . and / in it or not")]
 AROUND = Annotated[int, Query(ge=0, le=10, description="Neighbours before and after it, from the same source")]
 
-def _add_search(app: FastAPI, api: DocumentsApi) -> None:
+def _add_search(app: FastAPI, api: FullApi) -> None:
     @app.post("/search", responses={200: {"model": ResultBody | ResultsBody}, **_REFUSED})
     async def search(request: Request, wanted: SearchRequest) -> Response:
         "Documents with the most evidence, and whether they amount to an answer."
@@ -799,7 +811,7 @@ def _add_search(app: FastAPI, api: DocumentsApi) -> None:
         return await api.models()
 
 # %% ../../nbs/8_integrations/03_server.ipynb #serv0036-1
-def _add_documents(app: FastAPI, api: DocumentsApi) -> None:
+def _add_documents(app: FastAPI, api: FullApi) -> None:
     @app.get("/documents", responses={200: {"model": DocumentBody}, 404: {"model": ErrorBody}, **_REFUSED})
     async def read_named(request: Request, name: NAME, around: AROUND = 0) -> Response:
         "A document by its id."
@@ -826,7 +838,7 @@ def _add_documents(app: FastAPI, api: DocumentsApi) -> None:
         return await api.delete(request, name)
 
 # %% ../../nbs/8_integrations/03_server.ipynb #serv0036-2
-def _add_operation(app: FastAPI, api: DocumentsApi) -> None:
+def _add_operation(app: FastAPI, api: FullApi) -> None:
     @app.get("/healthz")
     async def healthz() -> Response:
         "Whether the server is up."
@@ -876,7 +888,7 @@ def make_app(
     "The whole application behind its gate."
     from ragcun import __version__
     options = options or ServeOptions()
-    api = DocumentsApi(index, options)
+    api = FullApi(index, options)
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         api.worker.start()
