@@ -9,6 +9,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parent
 SETTINGS = {"IN_TEST": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1",
             "HAYSTACK_TELEMETRY_ENABLED": "False",
+            "RAGCUN_RUNTIME": "torch",  # no export beside every index that a test makes
             "RAGCUN_CACHE": str(ROOT / ".cache" / "ragcun"), "MPLCONFIGDIR": str(ROOT / ".cache" / "matplotlib")}
 for key, value in SETTINGS.items():
     os.environ.setdefault(key, value)

@@ -23,7 +23,7 @@ setup(
     author_email=cfg["author_email"],
     license="Apache-2.0",
     packages=find_packages(include=["ragcun*"]),
-    package_data={"": ["*.pyi"], "ragcun": ["py.typed"]},
+    package_data={"": ["*.pyi"], "ragcun": ["py.typed"], "ragcun.integrations": ["page/*"]},
     include_package_data=True,
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),

@@ -16,10 +16,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from .exporting import export_flags, run_export
 from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
-                              join_processes, load, model_flags, need, prepare_output, read_config, read_corpus,
-                              run_training, split_of, trust_flag, validation_data)
-from ..core import UserError, logger, setup_logging
+                              decode_words, join_processes, load, model_flags, model_tokens, named_tokens, need,
+                              prepare_output, read_config, read_corpus, run_training, runtime_flag, runtime_of,
+                              soften_streams, speaks_unicode, split_of, trust_flag, validation_data)
+from .judging import judge_flags, run_judge
+from .serving import mcp_flags, run_mcp, run_serve, serve_flags
+from ..core import UserError, env_number, logger, setup_logging
+
 
 # %% auto #0
 __all__ = ['COMMANDS', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search', 'delete_flags',
@@ -43,7 +48,7 @@ def run_encode(
     need(args, "model_path", "input", "output")
     check_model(args.model_path)
     setup_logging()
-    documents = read_corpus(args.input)
+    documents = read_corpus(args.input, lambda: model_tokens(args.model_path, args.trust_remote_code))
     check_output(args.output if args.output.endswith(".npy") else str(Path(args.output)/"x"))
     if not args.output.endswith(".npy"):
         from ragcun.retrieval.retriever import encode_shards
@@ -53,7 +58,10 @@ def run_encode(
     import numpy as np
 
     from ragcun.core import atomic_write
-    z = load(args).embed([d["text"] for d in documents])
+    from ragcun.models.cache import kept_features
+    model = load(args)
+    with kept_features(model):
+        z = model.embed([d["text"] for d in documents])
     with atomic_write(args.output) as tmp, open(tmp, "wb") as f:
         np.save(f, z)
     print(f"{len(z)} vectors z of {z.shape[1]} coordinates in {args.output}, in the order of the input")
@@ -68,7 +76,9 @@ def index_flags(
     add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder")
     add_flag(parser, "index_dir", "str", None,
              "Folder of the index, or its address on object storage (s3://bucket/folder); made if it is not there")
-    add_flag(parser, "base_model", "str", None, "Without a trained model: folder or hub id of the base to search with")
+    base_flags(parser, "Without a trained model: folder or hub id of the base to search with")
+    add_flag(parser, "fit", "bool", False, "Without a trained model: fit the base to these documents, and keep the fit "
+             "where synthetic questions do not speak against it")
     add_flag(parser, "update", "bool", False, "Replace documents whose text has changed; a file's passages as a whole")
     add_flag(parser, "prune", "bool", False, "Remove passages of files that are not among the documents any more")
     add_flag(parser, "questions", "str", None, "Questions whose answers in this index are known (a BEIR folder or "
@@ -84,30 +94,33 @@ def run_index(
     need(args, "documents", "index_dir")
     if args.model_path:
         check_model(args.model_path)
+    if args.fit and args.model_path:
+        raise UserError("--fit fits the base, and a trained model is given", "--fit", "Leave out one of the two.")
+        _check_no_base(args)
     if args.alpha is not None and not 0 < args.alpha < 1:
         raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
     if args.split_name != "dev" and not args.questions:
         raise UserError(f"split {args.split_name!r} of no questions", "--split_name",
                         "Give the questions, too: --questions FILE.")
+    if args.fit and "://" in args.index_dir:
+        raise UserError("a fit needs the index on this machine", "--fit", "Index into a folder, and copy it.")
     from ragcun.data.pairs import load_retrieval
     from ragcun.retrieval.storage import as_place
     target = as_place(args.index_dir)
     questions = (load_retrieval(args.questions, split_of(args.questions, args.split_name, "dev"))
                  if args.questions else None)
     setup_logging()
-    documents = read_corpus(args.documents)
     if isinstance(target, Path):
         check_output(str(target/"x"))
-    before, changed = _compare(documents, args)
-    model = _index_model(args)
-    from ragcun.retrieval.retriever import GaussianRetriever, index_corpus
-    if changed:
-        GaussianRetriever(model, args.index_dir).update(changed)
-    index = index_corpus(model, documents, args.index_dir)
-    new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
-    _report_gone(index, documents, args)
-    print(f"{len(index):,} documents in {args.index_dir} ({new}), {model.output_dim} dimensions")
-    first = not int(os.environ.get("RANK", 0))
+    made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
+    index, new = made
+    print(f"{len(index):,} documents in {args.index_dir} ({new}), {index.model.output_dim} dimensions")
+    if args.fit:
+        index = _fit_index(args, index)
+    first = not env_number("RANK", 0)
+    if first:
+        from ragcun.retrieval.index import keep_export
+        keep_export(args.index_dir, index.model)
     if questions and first:
         _calibrate(args, questions)
     elif args.alpha and first:
@@ -122,19 +135,66 @@ def _index_model(args: argparse.Namespace) -> Any:
     if args.model_path: return load(args)
     if not is_free(args.index_dir):
         from ragcun.retrieval.retriever import GaussianRetriever
-        return GaussianRetriever.open(args.index_dir, device=args.device).model
+        torch = importlib.util.find_spec("torch") is not None   # quicker with many documents
+        kind = "torch" if torch else "onnx"
+        model = GaussianRetriever.open(args.index_dir, device=args.device, runtime=kind).model
+        _check_same_base(model, args)
+        return model
     from ragcun.models.encoder import GaussianEncoder
-    return GaussianEncoder.from_base(args.base_model, device=args.device, precision=args.mixed_precision)
+    return GaussianEncoder.from_base(args.base_model, device=args.device, precision=args.mixed_precision,
+                                     **base_options(args))
+
+def _is_folder(path: str) -> bool:
+    "Whether these are files to read, indexed by one process; a BEIR folder is a list of rows."
+    from ragcun.data.files import home_path
+    place = home_path(path)
+    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
+    return alone and place.is_dir() and not any((place/n).is_file() for n in ("corpus.jsonl", "corpus.jsonl.gz"))
+
+def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
+    "Read what is new in a folder; the index, and what is new in it."
+    from ragcun.retrieval.folders import fill_index, plan_folder
+    from ragcun.data.documents import ReadOptions
+    options = ReadOptions(tokenizer=_TokensWhenNeeded(lambda: _index_tokens(args)))
+    plan = plan_folder(args.documents, Path(args.index_dir), args.update, options)
+    if plan.todo:
+        logger.info("%s: %d files to read, %d as before", args.documents, len(plan.todo), len(plan.states))
+    model = _index_model(args)
+    from ragcun.retrieval.retriever import GaussianRetriever
+    from ragcun.models.cache import kept_features
+    index = GaussianRetriever(model, args.index_dir)
+    with kept_features(model):
+        report = fill_index(index, plan, args.documents, args.prune, options)
+    print(report)
+    _say_gone(report.gone, plan.removed, args.prune)
+    return index, f"{report.added:,} new" + f", {report.replaced:,} replaced" * bool(report.replaced)
+
+# %% ../../nbs/9_cli/06_commands.ipynb #c563afce
+def _index_rows(args: argparse.Namespace) -> tuple[Any, str]:
+    "Index documents that are rows of a file; the index, and what is new in it."
+    from ragcun.retrieval.retriever import GaussianRetriever, index_corpus
+    documents = read_corpus(args.documents, lambda: _index_tokens(args))
+    before, changed = _compare(documents, args)
+    model = _index_model(args)
+    if changed:
+        GaussianRetriever(model, args.index_dir).update(changed)
+    index = index_corpus(model, documents, args.index_dir)
+    new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
+    _report_gone(index, documents, args)
+    return index, new
 
 def _report_gone(index: Any, documents: list[dict[str, Any]], args: argparse.Namespace) -> None:
     "Name files whose passages are in the index and that were not read this time; `--prune` removes them."
     read = {str(d["metadata"]["source"]) for d in documents if d["metadata"].get("source")}
     gone = sorted(index.sources() - read) if read else []
     if not gone: return
+    _say_gone(gone, index.prune(gone) if args.prune else 0, args.prune)
+
+def _say_gone(gone: list[str], removed: int, prune: bool) -> None:
     names = ", ".join(gone[:3]) + ("…" if len(gone) > 3 else "")
-    if args.prune:
-        print(f"{index.prune(gone):,} passages of {len(gone)} files that are gone were removed ({names})")
-    else:
+    if gone and prune:
+        print(f"{removed:,} passages of {len(gone)} files that are gone were removed ({names})")
+    elif gone:
         print(f"{len(gone)} files of the index were not among the documents ({names}); --prune removes their passages")
 
 def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[int, list[dict[str, Any]]]:
@@ -160,7 +220,66 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
                         f"--documents {args.documents}", "Add --update to replace them.")
     return len(store), changed
 
+# %% ../../nbs/9_cli/06_commands.ipynb #77dbb2e8-3
+def _check_no_base(args: argparse.Namespace) -> None:
+    "A trained model has its base, its prompts and its limit."
+    for name in ("base_model", "query_prompt", "document_prompt", "max_seq_length"):
+        if getattr(args, name) is not None:
+            raise UserError(f"{name} has no effect beside a trained model, which has its own", f"--{name}",
+                            "Leave it out, or leave out --model_path.")
+
+def _check_same_base(model: Any, args: argparse.Namespace) -> None:
+    "A command that is repeated names the base that the index has; another one is refused."
+    from ragcun.models.base import token_limit
+    held = {"base_model": Path(model.base_id).name, "query_prompt": model.prompts["query"],
+            "document_prompt": model.prompts["document"], "max_seq_length": token_limit(model.base)}
+    asked = base_options(args) | {"base_model": args.base_model and Path(args.base_model).name}
+    for name, value in held.items():
+        if asked[name] is not None and asked[name] != value:
+            raise UserError(f"this index was made with {name} {value!r}, not {asked[name]!r}", args.index_dir,
+                            f"Leave out --{name}, or choose another folder.")
+
+def _index_tokens(args: argparse.Namespace) -> Any:
+    "How files are cut: as the base counts tokens; in an index that an earlier version has begun, as that one did."
+    from ragcun.retrieval.storage import as_place, local_copy
+    from ragcun.retrieval.stores import is_free, read_manifest
+    free = is_free(args.index_dir)
+    if not free and read_manifest(args.index_dir).token_rule == "estimate": return None
+    if args.model_path: return model_tokens(args.model_path, args.trust_remote_code)
+    if free: return named_tokens(args)
+    return model_tokens(str(local_copy(as_place(args.index_dir)/"model", read_manifest(args.index_dir).fingerprint)))
+
+class _TokensWhenNeeded:
+    "The base's way of counting tokens, loaded with the first file that is cut: an unchanged folder needs none."
+    def __init__(self, find: Callable[[], Any]):
+        self._find = find
+        self._found: list[Any] = []
+
+    def _tokens(self) -> Any:
+        if not self._found:
+            self._found.append(self._find())
+        return self._found[0]
+
+    @property
+    def limit(self) -> int | None:
+        return getattr(self._tokens(), "limit", None)
+
+    def count(self, text: str) -> int:
+        from ragcun.data.documents import token_counter
+        return token_counter(self._tokens())(text)
+
+
 # %% ../../nbs/9_cli/06_commands.ipynb #77dbb2e8-2
+def _fit_index(args: argparse.Namespace, index: Any) -> Any:
+    "Fit the base to what the index holds, once; the index as it is then."
+    from ragcun.retrieval.adaptation import adapt_index
+    from ragcun.retrieval.retriever import GaussianRetriever
+    if "documents_only" in index.model.extra:
+        print("fit to documents: this index has it already")
+        return index
+    print(adapt_index(args.index_dir, args.device))
+    return GaussianRetriever.open(args.index_dir, device=args.device, runtime="torch")
+
 def _calibrate(args: argparse.Namespace, data: Any) -> None:
     "Set the limit of an answer from questions with known documents."
     from ragcun.retrieval.retriever import GaussianRetriever
@@ -201,8 +320,11 @@ def search_flags(
              "Leave out hits with a larger E-value (1: as good as the best of chance)")
     add_flag(parser, "words", "float", 1.0, "Multiplies what words weigh beside meaning; 0 searches by meaning alone")
     add_flag(parser, "filter", "str", None, 'Conditions on metadata as JSON, such as {"year": {"$gte": 2003}}')
+    add_flag(parser, "merge", "str", None,
+             "Only the best hit of each value of this metadata, such as source: one hit a file")
     parser.add_argument("--json", action="store_true", help="print one JSON object a question")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
+    runtime_flag(parser)
 
 def run_search(
     args: argparse.Namespace, # Parsed flags
@@ -217,15 +339,16 @@ def run_search(
         raise UserError(f"words {args.words} is no weight", "--words", "Use 1, more or less; 0 for meaning alone.")
     wanted = _filter_of(args.filter)
     from ragcun.data.files import stream_lines
-    questions = [" ".join(args.question)] if args.question else stream_lines(sys.stdin)
+    questions = [decode_words(" ".join(args.question))] if args.question else stream_lines(sys.stdin)
     if not any(q.strip() for q in questions):
         raise UserError("no question", "search", 'Type: ragcun search --index_dir DIR "your question"')
     from ragcun.retrieval.stores import read_manifest
     read_manifest(args.index_dir)
     from ragcun.retrieval.retriever import GaussianRetriever
-    index = GaussianRetriever.open(args.index_dir, device=args.device)
-    for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words):
-        print(json.dumps(result.to_json(), ensure_ascii=False) if args.json else result)
+    index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args))
+    for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words,
+                               merge=args.merge):
+        print(json.dumps(result.to_json(), ensure_ascii=not speaks_unicode()) if args.json else result)
     if not args.json and result.tentative:
         print(f"'answered' is a cautious guess: {len(index)} documents do not show what chance finds; "
               "calibrate with ragcun index --questions or --alpha", file=sys.stderr)
@@ -290,10 +413,14 @@ def _info_flags(parser: argparse.ArgumentParser) -> None:
 def _prepare_flags(parser: argparse.ArgumentParser) -> None:
     from ragcun.data.preparation import PrepareConfig
     add_fields(parser, PrepareConfig)
+    base_flags(parser, "Base that will read the texts: its tokenizer cuts and counts them (default: that of train)")
+    trust_flag(parser)
 
 def _prepare(args: argparse.Namespace) -> int:
-    from ragcun.data.preparation import PrepareConfig, prepare
-    print(prepare(PrepareConfig(**{f.name: getattr(args, f.name) for f in fields(PrepareConfig)})))
+    from ragcun.data.preparation import PrepareConfig, check_config, prepare
+    config = PrepareConfig(**{f.name: getattr(args, f.name) for f in fields(PrepareConfig)})
+    kind, _, _ = check_config(config)
+    print(prepare(config, named_tokens(args, kind == "input_dir")))
     return 0
 
 def _download_flags(parser: argparse.ArgumentParser) -> None:
@@ -358,7 +485,7 @@ def _evaluate_index(args: argparse.Namespace, data: Any) -> int:
     "What `search` on this index really returns, beside base, vectors, BM25 and fused ranks."
     from ragcun.retrieval.measure import evaluate_index
     from ragcun.retrieval.retriever import GaussianRetriever
-    index = GaussianRetriever.open(args.index_dir, device=args.device)
+    index = GaussianRetriever.open(args.index_dir, device=args.device, runtime="torch")
     index.model.cached = True
     report = evaluate_index(index, data)
     if args.output_file:
@@ -366,6 +493,7 @@ def _evaluate_index(args: argparse.Namespace, data: Any) -> int:
     print(report)
     return 0
 
+# %% ../../nbs/9_cli/06_commands.ipynb #65c6e042
 def _diagnose_flags(parser: argparse.ArgumentParser) -> None:
     model_flags(parser)
     add_flag(parser, "data", "str", None, "BEIR folder, evaluation file or file of pairs")
@@ -417,8 +545,9 @@ def _train(args: argparse.Namespace) -> int:
     pairs = load_pairs(args.train_data, split_of(args.train_data, args.split_name, "train"))
     val = validation_data(args)
     from ragcun.training.closed_form import MIN_PAIRS
-    if len(pairs) < MIN_PAIRS:
-        raise UserError(f"{len(pairs)} pairs are too few to fit a head", args.train_data, f"Give at least {MIN_PAIRS}.")
+    if len(pairs) < MIN_PAIRS and config.shrinkage is None:
+        raise UserError(f"{len(pairs)} pairs are too few to choose a fit", args.train_data,
+                        f"Give at least {MIN_PAIRS}, or --shrinkage .5 and --val_data.")
     if val is None and len(pairs) < 40:
         raise UserError(f"{len(pairs)} pairs are too few to set some aside for validation", args.train_data,
                         "Give --val_data, or at least 40 pairs.")
@@ -430,7 +559,7 @@ def _train(args: argparse.Namespace) -> int:
     if config.resume_from not in (None, "", "auto") and not Path(config.resume_from).exists():
         raise UserError("no such checkpoint", f"--resume_from {config.resume_from}",
                         "Use --resume_from auto, or leave it out.")
-    lead = int(os.environ.get("RANK", 0)) == 0
+    lead = env_number("RANK", 0) == 0
     prepare_output(output, config, args, lead)
     logger.info("input validated: %d training pairs from %s, validation data %s", len(pairs), args.train_data,
                 args.val_data or ("dev split" if val else "set aside from them"))
@@ -442,6 +571,8 @@ def _train(args: argparse.Namespace) -> int:
 # %% ../../nbs/9_cli/06_commands.ipynb #75ea117a
 def _demo_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "output_dir", "str", "results/demo", "Folder of the report, the model and the index")
+    add_flag(parser, "documents", "str", None, "A folder of yours: the report is on that, and nothing is trained")
+    parser.add_argument("--ask", nargs="+", default=[], help="your own questions, for the report on your folder")
     base_flags(parser)
     add_flag(parser, "max_pairs", "int", 4000, "Pairs to make at the most")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
@@ -449,7 +580,12 @@ def _demo_flags(parser: argparse.ArgumentParser) -> None:
 
 def _demo(args: argparse.Namespace) -> int:
     check_output(str(Path(args.output_dir)/"x"))
+    if args.ask and not args.documents:
+        raise UserError("questions and no folder to ask", "--ask", "Give it: --documents my_docs/.")
     setup_logging()
+    if args.documents:
+        from ragcun.cli.own_documents import OwnConfig, run_own_demo
+        return run_own_demo(OwnConfig(args.documents, args.output_dir, tuple(args.ask), args.base_model, args.device))
     from ragcun.cli.demonstration import DemoConfig, run_demo
     options = base_options(args)
     options.pop("trust_remote_code")
@@ -466,7 +602,11 @@ COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
     "encode": ("vectors of a corpus", encode_flags, run_encode),
     "index": ("make or extend an index of documents", index_flags, run_index),
     "search": ("ask an index", search_flags, run_search),
-    "delete": ("remove documents from an index", delete_flags, run_delete)}
+    "judge": ("yes or no to what an index finds for your questions: a test set in ten minutes", judge_flags, run_judge),
+    "delete": ("remove documents from an index", delete_flags, run_delete),
+    "export": ("a model as ONNX, for a search without torch", export_flags, run_export),
+    "serve": ("search page, JSON API and embeddings of an index over HTTP", serve_flags, run_serve),
+    "mcp": ("an index as a tool of a language-model agent", mcp_flags, run_mcp)}
 
 # %% ../../nbs/9_cli/06_commands.ipynb #a2018980
 def make_parser(
@@ -518,12 +658,18 @@ def main(
 ) -> int: # Exit code: 0, 2 for bad input, 128 + signal when stopped
     "The `ragcun` command."
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    soften_streams()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the processor to others
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         args = parse(argv)
         return args.run(args)
     except UserError as e:
         return _say(str(e), 2)
+    except ModuleNotFoundError as e:
+        if (e.name or "").startswith("ragcun"):
+            raise
+        return _say(f"{e.name} is not installed, and this command needs it. Type: pip install ragcun", 2)
     except KeyboardInterrupt:
         return _say("stopped", 130)
     except BrokenPipeError:

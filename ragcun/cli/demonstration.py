@@ -141,6 +141,7 @@ def make_index(
     "Index all documents; one of another model is replaced."
     import shutil
 
+    from ragcun.retrieval.index import keep_export
     from ragcun.retrieval.retriever import GaussianRetriever
     manifest = folder/"manifest.json"
     current = manifest.exists() and read_json(manifest).get("fingerprint") == model.fingerprint
@@ -149,6 +150,7 @@ def make_index(
     index = GaussianRetriever(model, folder)
     index.add([{"id": k, "text": t} for k, t in data.test.corpus.items()])
     index.calibrate(list(data.val.queries.values()), [list(data.val.qrels[q]) for q in data.val.queries], alpha=None)
+    keep_export(folder, model)
     return index
 
 def ask_questions(

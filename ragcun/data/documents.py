@@ -32,7 +32,8 @@ __all__ = ['MAX_FILE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION',
            'decode_bytes', 'read_text', 'file_kind', 'Section', 'parse_html', 'parse_markdown', 'parse_rst',
            'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'read_sections', 'Document',
            'sentences', 'as_document', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
-           'section_documents', 'read_folder', 'read_file', 'row_document', 'row_documents', 'read_documents']
+           'section_documents', 'Listing', 'list_folder', 'read_folder', 'nothing_to_read', 'read_file', 'read_listed',
+           'row_document', 'row_documents', 'read_documents']
 
 # %% ../../nbs/1_data/04_documents.ipynb #866f8e87
 MAX_FILE = 200_000_000    # bytes
@@ -947,10 +948,11 @@ def estimate_tokens(
                for w in re.findall(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]", text))
 
 def token_counter(
-    tokenizer: Any = None,   # None: the estimate; a function of a text; a tokenizer, or a model that has one
+    tokenizer: Any = None,   # None: the estimate; a function of a text; a tokenizer, a model that has one, `BaseTokens`
 ) -> Callable[[str], int]: # text → number of tokens
     "A function that counts tokens."
     if tokenizer is None: return estimate_tokens
+    if hasattr(tokenizer, "limit"): return tokenizer.count
     if hasattr(tokenizer, "tokenizer"):
         tokenizer = tokenizer.tokenizer
     if hasattr(tokenizer, "encode"):
@@ -1087,7 +1089,8 @@ def section_documents(
 
 def _room(context: str, options: ReadOptions, count: Callable[[str], int]) -> int:
     "Tokens left for a passage beside the headings that are searched with it; half of the budget at least."
-    return max(options.max_tokens - (count(context) if context else 0), (options.max_tokens + 1) // 2, 1)
+    most = min(options.max_tokens, getattr(options.tokenizer, "limit", None) or options.max_tokens)
+    return max(most - (count(context) if context else 0), (most + 1) // 2, 1)
 
 def _bare(sections: list[Section], i: int, first: int) -> list[str]:
     "The heading of a section without text as its passage, unless it is the title or stands above others."
@@ -1145,29 +1148,52 @@ def _unique_name(parts: tuple[str, ...], taken: set[str]) -> str:
     taken.add(name)
     return name
 
-def read_folder(
-    folder: Path | str,                     # searched with all its folders, those behind links too
-    options: ReadOptions = ReadOptions(),   # noqa: B008
-) -> FolderReading:
-    "Every readable document below a folder, as passages."
+@dataclass(frozen=True)
+class Listing:
+    "The files of a folder, by the names that their passages will carry."
+    files: dict[str, Path]             # name below the folder → a file of a kind that is read, sorted
+    faults: list[tuple[str, str]]      # what could not be opened, and why
+    unread: dict[str, int]             # ending of a kind that is not read → files
+
+def list_folder(
+    folder: Path | str,   # searched with all its folders, those behind links too; each once
+) -> Listing:
+    "What is in a folder, without reading any file."
     folder = home_path(folder)
     if not folder.is_dir():
         raise UserError("no such folder" if not folder.exists() else "not a folder", shown_name(folder),
                         "Give a folder, or a file with --documents.")
     tree = _Tree(folder)
     tree.walk()
-    known = {parts: path for parts, path in tree.files.items() if file_kind(path) in READ}
+    taken: set[str] = set()
+    files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if file_kind(path) in READ}
     others = Counter(file_kind(shown_name(p.name)) or "(no ending)" for p in tree.files.values()
                      if file_kind(p) not in READ)
-    result = FolderReading(skipped=tree.faults, unread=dict(sorted(others.items())))
-    taken: set[str] = set()
-    for parts, path in progress(known.items(), "reading", len(known), "file"):
-        _add_file(result, path, _unique_name(parts, taken), options)
+    return Listing(files, tree.faults, dict(sorted(others.items())))
+
+# %% ../../nbs/1_data/04_documents.ipynb #fd091e78
+def read_folder(
+    folder: Path | str,                     # as for `list_folder`
+    options: ReadOptions = ReadOptions(),   # noqa: B008
+) -> FolderReading:
+    "Every readable document below a folder, as passages."
+    listing = list_folder(folder)
+    result = FolderReading(skipped=listing.faults, unread=listing.unread)
+    for name, path in progress(listing.files.items(), "reading", len(listing.files), "file"):
+        _add_file(result, path, name, options)
     _say_skipped(result)
     if not result.documents:
-        raise UserError(f"no readable document among {len(tree.files)} files", shown_name(folder),
-                        f"Put {' '.join(sorted(READ))} files there.")
+        raise nothing_to_read(listing, folder)
     return result
+
+def nothing_to_read(
+    listing: Listing,     # without a document
+    folder: Path | str,   # where it was made
+) -> UserError: # to be raised
+    "What to say of a folder without documents."
+    number = len(listing.files) + sum(listing.unread.values())
+    return UserError(f"no readable document among {number} files", shown_name(home_path(folder)),
+                     f"Put {' '.join(sorted(READ))} files there.")
 
 def _say_skipped(result: FolderReading) -> None:
     "Name what was not read."
@@ -1189,6 +1215,16 @@ def read_file(
     if result.skipped:
         raise UserError(result.skipped[0][1], shown_name(path))
     return result.documents
+
+def read_listed(
+    name: str,                              # of the file in its folder, for ids and metadata
+    path: Path,                             # where it is
+    options: ReadOptions = ReadOptions(),   # noqa: B008
+) -> FolderReading: # its passages, or why there are none
+    "One file of a listing; a fault is noted, not raised."
+    result = FolderReading()
+    _add_file(result, path, name, options)
+    return result
 
 UNREADABLE = (UserError, OSError, RecursionError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 

@@ -5,7 +5,7 @@
 # %% ../../nbs/0_foundations/04_ranking.ipynb #imports0
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -227,6 +227,13 @@ def _ideal(qrels: Sequence[Mapping[str, int]], depth: int) -> tuple[np.ndarray, 
         row[:len(g)] = g[:depth]
     return ideal, np.array([len(g) for g in grades], int)
 
+def _same_kind(what: str, found: Iterable[Any], judged: Iterable[Any]) -> None:
+    "An id that is a number in one place and a text in the other would just never be found."
+    kinds = [type(next(iter(ids), None)) for ids in (found, judged)]
+    if type(None) not in kinds and len({issubclass(k, str) for k in kinds}) == 2:
+        raise UserError(f"{what} ids are {kinds[0].__name__} in the run and {kinds[1].__name__} in the judgements", "run",
+                        "Make both str")
+
 def _judged(qrels: Mapping[str, Mapping[str, int]]) -> list[Mapping[str, int]]:
     "Judgements of each query; none at all is an error."
     if not qrels:
@@ -241,6 +248,8 @@ def ranking_metrics(
 ) -> PerQuery:
     "Metrics of ranked id lists for every judged query, in the order of `qrels`; unjudged queries are left out."
     judged = _judged(qrels)
+    _same_kind("query", ranked, qrels)
+    _same_kind("document", next((r for r in ranked.values() if len(r)), ()), next((g for g in judged if g), ()))
     depth = max(ks)
     rows = [ranked.get(q, ()) for q in qrels]
     for q, row in zip(qrels, rows, strict=True):

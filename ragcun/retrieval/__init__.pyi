@@ -9,11 +9,12 @@ from .retriever import GaussianRetriever, encode_shards, index_corpus, read_shar
 from .filters import Filter, as_filter
 from .joint import PRIOR, Background, JointNull, JointWeights
 from .words import Question, Tokenizer, WordCounts, reciprocal_rank_fusion
+from .explanation import explain_results, read_passage, verdict_in_words
 
 __all__ = [
     "AnswerRule", "Background", "DocumentIndex", "EmpiricalNull", "Filter", "GaussianNull", "GaussianRetriever",
     "Hit", "JointNull", "JointWeights", "LanceStore", "MemoryStore", "PRIOR", "QuantizedStore", "Quantizer",
     "Question", "RemotePath", "SearchResult", "Tokenizer", "WordCounts", "as_filter", "as_place", "e_value",
-    "encode_shards", "fit_answer_rule", "fit_null", "fit_quantizer", "index_corpus", "read_manifest", "read_shards",
-    "reciprocal_rank_fusion", "theoretical_null",
+    "encode_shards", "explain_results", "fit_answer_rule", "fit_null", "fit_quantizer", "index_corpus",
+    "read_manifest", "read_passage", "read_shards", "reciprocal_rank_fusion", "theoretical_null", "verdict_in_words",
 ]

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..core import UserError, atomic_write, logger, progress, sha256_text
+from ..core import UserError, atomic_write, logger, progress, sha256_file, sha256_text
 from ..data.files import text_fault
 from ..models.evidence import inverse_deviation
+from ..models.runtime import DESCRIPTION, EXPORTED, ExportedEncoder, pick_runtime
+from ..models.whitening import Whitening, load_whitening, save_whitening, whiten_on
 from .filters import Filter, as_filter
 from .hits import Batch, Entry, Store, in_blocks, iter_entries
 from ragcun.retrieval.joint import (
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['BACKGROUND', 'MADE', 'LONG', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexEdits', 'IndexQuestions',
-           'IndexNull', 'DocumentIndex']
+           'IndexNull', 'IndexWhitening', 'has_export', 'open_model', 'export_index', 'keep_export', 'DocumentIndex']
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47
 BACKGROUND = 3000  # documents in the background sample
@@ -53,6 +57,8 @@ class IndexManifest:
     tokenizer: Tokenizer | None
     id_rule: str
     heading_rule: str
+    whitened: Whitening | None
+    token_rule: str
     answer_limit: float
     alpha: float
     _fitted: tuple[int, int]  # documents, and the last row, when the nulls were fitted
@@ -77,10 +83,11 @@ class IndexManifest:
 
     def _write_manifest(self) -> None:
         assert self.index_dir is not None
-        names = {"null": "", "joint": "", "rule": ""}
+        names = {"null": "", "joint": "", "rule": "", "whitening": ""}
         null = self.null
         joint = self.joint
         rule = self.rule
+        whitened = self.whitened
         if null is not None:
             names["null"] = self._file("null", (self._fitted, null.questions, null.curve, null.made), null.save)
         if joint is not None:
@@ -88,14 +95,17 @@ class IndexManifest:
             names["joint"] = self._file("joint", key, lambda path: save_joint_null(path, joint))
         if rule is not None:
             names["rule"] = self._file("answer", rule, lambda path: save_rule(path, rule))
+        if whitened is not None:
+            key = (whitened.documents, whitened.constant)
+            names["whitening"] = self._file("whitening", key, lambda path: save_whitening(path, whitened))
         m = self.model
         words = self.weights and [self.weights.dense, self.weights.words, self.weights.phrases, self.weights.constant]
         write_manifest(self.index_dir, Manifest(
             m.fingerprint, m.output_dim, m.prompts, self.answer_limit, null_documents=self._fitted[0],
             null_row=self._fitted[1], format=2 if words else 1, alpha=self.alpha, weights=words or None,
             tokens=asdict(self.tokenizer) if self.tokenizer else None, id_rule=self.id_rule,
-            heading_rule=self.heading_rule, **names))
-        for old in (p for kind in ("null", "joint", "answer") for p in self.index_dir.glob(f"{kind}-*")):
+            heading_rule=self.heading_rule, token_rule=self.token_rule, **names))
+        for old in (p for kind in ("null", "joint", "answer", "whitening") for p in self.index_dir.glob(f"{kind}-*")):
             if old.name not in names.values():
                 old.unlink(missing_ok=True)
         self._stamp = stamp(self.index_dir/"manifest.json")
@@ -113,12 +123,15 @@ class IndexReading(IndexManifest):
         self.alpha = m.alpha
         self.id_rule = m.id_rule
         self.heading_rule = m.heading_rule
+        self.token_rule = m.token_rule
         self.weights = JointWeights(*m.weights) if m.weights else None
         self.tokenizer = Tokenizer(**m.tokens) if m.tokens else None
         try:
             self.rule = self._read(m.rule, load_rule)
+            self.whitened = self._read(m.whitening, load_whitening)
         except UserError:
-            if read_manifest(self.index_dir).rule == m.rule:
+            now = read_manifest(self.index_dir)
+            if (now.rule, now.whitening) == (m.rule, m.whitening):
                 raise
             return self._read_manifest()                 # another process has calibrated in between
         with contextlib.suppress(UserError):
@@ -133,7 +146,12 @@ class IndexReading(IndexManifest):
 
     def refresh(self) -> None:
         "Take over null parameters that another process has written since."
-        if self.index_dir and stamp(self.index_dir/"manifest.json") != self._stamp:
+        if not self.index_dir: return
+        try:
+            new = stamp(self.index_dir/"manifest.json")
+        except FileNotFoundError:
+            raise UserError("this index folder is gone", str(self.index_dir), "Open it where it is now") from None
+        if new != self._stamp:
             self._read_manifest()
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0009
@@ -148,15 +166,19 @@ class IndexFolder(IndexReading):
         self.index_dir = as_place(index_dir) if index_dir else None
         if isinstance(self.index_dir, Path):
             self.index_dir = self.index_dir.absolute()  # a process may change its folder
+            if re.search(r"[\x00-\x1f\x7f]", str(self.index_dir)):
+                raise UserError("the name of a folder holds a control character", repr(str(index_dir)), "Choose another")
         self.rho = model.rho_numpy
         self._gain = self.rho * inverse_deviation(self.rho)
         self.null = None
         self.joint = None
         self.rule = None
+        self.whitened = None
         self.weights = PRIOR
         self.tokenizer = Tokenizer()
         self.id_rule = "source"
         self.heading_rule = "headings"
+        self.token_rule = "base"
         self._fitted = (0, -1)
         self.answer_limit = 1.
         self.alpha = 0.
@@ -313,7 +335,21 @@ class IndexNull(IndexQuestions):
         "After documents have come or gone: words and nulls follow, in memory as in a folder."
         if isinstance(self.store, LanceStore):
             self.store.keep_words()
+            self.store.keep_indexes()
         self._ensure_null(write=bool(self.index_dir))
+
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0011
+class IndexWhitening(IndexNull):
+    "Coordinates in which the documents are isotropic, made once and then kept."
+    def whitening(self) -> Whitening: # The same for good
+        """Whitened coordinates of the documents that are here when it is first asked for. Neither add nor update nor
+        delete changes them; `UserError` where there are fewer documents than coordinates."""
+        if self.whitened is None:
+            gain = np.maximum(self._gain, 1e-12)
+            self.whitened = whiten_on((b.v / gain for b in self.store.blocks()), self.rho)
+            if self.index_dir:
+                self._write_manifest()
+        return self.whitened
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0006
 def _of_sources(sources: Sequence[str]) -> Filter:
@@ -322,19 +358,20 @@ def _of_sources(sources: Sequence[str]) -> Filter:
     return found
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0006-1
-class _IndexUpdates(IndexNull):
+class _IndexUpdates(IndexWhitening):
     "Documents replaced and removed, one by one or a source at a time."
     def update(self,
         documents: Any, # as for `add`
+        sources: bool = True, # a source's passages are replaced as a whole; False: nothing but the ids given
     ) -> int: # number of documents written
-        "Add documents, replacing those whose ids are known; a source's passages are replaced as a whole."
+        "Add documents, replacing those whose ids are known."
         block = list(self._entries(documents))
         if not block: return 0
-        sources = sorted({str(d.metadata["source"]) for d in block if d.metadata.get("source")})
+        whole = {str(d.metadata["source"]) for d in block if d.metadata.get("source")} if sources else set()
         new = {d.id for d in block}
         self.store.replace(self._encode(block))
-        if sources:
-            old = self.store.select(_of_sources(sources))
+        if whole:
+            old = self.store.select(_of_sources(sorted(whole)))
             self.store.delete([i for i in old if i not in new])
         self._changed()
         return len(block)
@@ -373,14 +410,65 @@ class _IndexUpdates(IndexNull):
             copy.store.add(batch)
         copy.answer_limit = self.answer_limit
         copy.rule = self.rule
+        copy.whitened = self.whitened
         copy.alpha = self.alpha
         if self.weights is not None:
             copy.weights = self.weights
             copy.joint = self.joint
         if isinstance(copy.store, LanceStore):
             copy.store.keep_words()
+            copy.store.keep_indexes()
         copy._set_null(null)
         return copy
+
+# %% ../../nbs/7_retrieval/10_index.ipynb #idxonnx1
+def has_export(
+    index_dir: str | Path | RemotePath, # Index folder, or its address
+) -> bool: # Whether its model can be run without torch
+    "Whether an index holds an export of its model."
+    return (as_place(index_dir)/"model"/EXPORTED/DESCRIPTION).exists()
+
+def open_model(
+    place: Path | RemotePath, # `model/` in an index folder
+    fingerprint: str, # Of the model, as the manifest has it
+    device: str = "auto", # Where it runs
+    runtime: str = "auto", # "onnx", "torch" or "auto"
+) -> Any: # ExportedEncoder or GaussianEncoder
+    "The model of an index: its export where that will do, else torch."
+    export = place/EXPORTED
+    if pick_runtime(runtime, device, (export/DESCRIPTION).exists()) == "onnx":
+        with fetched(export/DESCRIPTION) as file:
+            key = sha256_file(file)
+        return ExportedEncoder.load(local_copy(export, key))
+    from ragcun.models.encoder import GaussianEncoder
+    return GaussianEncoder.load(local_copy(place, fingerprint), device=device)
+
+# %% ../../nbs/7_retrieval/10_index.ipynb #idxonnx2
+def export_index(
+    index_dir: str | Path | RemotePath, # Index folder, or its address
+    model: GaussianEncoder | None = None, # Its model, where that is loaded already
+    precision: str = "float32", # "float32" or "int8"
+) -> Any: # Export: what was written
+    "Write an export of the model into the index, so that a search needs no torch."
+    from ragcun.models.exporting import export_model
+    place = as_place(index_dir)/"model"
+    fingerprint = read_manifest(index_dir).fingerprint
+    if model is None:
+        model = open_model(place, fingerprint, "cpu", "torch")
+    with sent(place/EXPORTED) as folder:
+        return export_model(model, folder, precision)
+
+def keep_export(
+    index_dir: str | Path | RemotePath, # Index folder, or its address
+    model: GaussianEncoder, # Its model
+) -> None:
+    "Write an export where the packages for it are installed and none is there; a base that has none is said in a line."
+    from ragcun.models.exporting import can_export
+    if os.environ.get("RAGCUN_RUNTIME") == "torch" or has_export(index_dir) or not can_export(): return
+    try:
+        logger.info("export of the model for a quick search: %s", export_index(index_dir, model))
+    except UserError as e:
+        logger.info("a search of this index will load torch: %s", e)
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0005
 class DocumentIndex(_IndexUpdates):
@@ -390,12 +478,12 @@ class DocumentIndex(_IndexUpdates):
         index_dir: str | Path,                 # made by `GaussianRetriever(model, index_dir)` or `save`; or its address
         model: GaussianEncoder | None = None,  # must be the one it was made with; the copy in the folder by default
         device: str = "auto",                  # where the folder's model runs
+        runtime: str = "auto",                 # what runs it: "onnx" (its export), "torch", or what `pick_runtime` says
     ) -> Self: # of the class that was asked
         "Open an index folder; nothing else is needed."
         manifest = read_manifest(index_dir)
         if model is None:
-            from ragcun.models.encoder import GaussianEncoder
-            model = GaussianEncoder.load(local_copy(as_place(index_dir)/"model", manifest.fingerprint), device=device)
+            model = open_model(as_place(index_dir)/"model", manifest.fingerprint, device, runtime)
         return cls(model, index_dir)
 
     load = open

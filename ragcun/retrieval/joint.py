@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ..core import UserError
-from ..models.evidence import evidence
+from ..models.evidence import document_vector, evidence_at_zero, query_vector
 from .null import IDENTITY, GaussianNull, TailMap, conformal_p, corpus_null, fit_tail_map
 from .words import Postings, Question
 
 # %% auto #0
-__all__ = ['PRIOR', 'FEW', 'HANDFUL', 'JointWeights', 'Background', 'JointNull', 'fit_joint_null', 'save_joint_null',
-           'load_joint_null', 'fit_weights', 'calibrate_weights']
+__all__ = ['PRIOR', 'FEW', 'HANDFUL', 'JointWeights', 'BackgroundSample', 'Background', 'JointNull', 'fit_joint_null',
+           'save_joint_null', 'load_joint_null', 'fit_weights', 'calibrate_weights']
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0005
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ HANDFUL = 20  # with fewer documents mean and spread come from the law of the em
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0007-1
 @dataclass(frozen=True)
-class Background:
-    "A sample of the documents: what a question's unrelated documents are like."
+class BackgroundSample:
+    "A sample of the documents."
     z: np.ndarray          # [m, d] embeddings
     rho: np.ndarray        # [d] correlations of the model
     words: list[str]       # words of each document, joined by spaces
@@ -72,7 +72,7 @@ class Background:
         z: np.ndarray,       # [m, d] embeddings
         rho: np.ndarray,     # [d] correlations of the model
         words: list[str],    # words of each document, joined by spaces
-    ) -> Background: # with embeddings as precise as the file keeps them
+    ) -> Self: # with embeddings as precise as the file keeps them
         "The sample as it will be read back, so that every process computes the same numbers."
         return cls(np.asarray(z).astype(np.float16).astype(np.float64), np.asarray(rho), words)
 
@@ -94,11 +94,28 @@ class Background:
         "Their mean and covariance, shrunk towards the model's own."
         return corpus_null(self.z, self.rho)
 
+    @cached_property
+    def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        v = document_vector(self.z, self.rho)
+        return v, np.square(v).sum(1) / 2
+
+    def _raw(self, q: np.ndarray) -> np.ndarray:
+        "`models.evidence.evidence` of the sample, its side computed once."
+        v, half = self._vectors
+        u = query_vector(q, self.rho)
+        own = evidence_at_zero(q, self.rho) - np.square(u).sum(1) / 2
+        return own[:, None] - half + u @ v.T
+
+
+# %% ../../nbs/7_retrieval/05_joint.ipynb #join0007-2
+@dataclass(frozen=True)
+class Background(BackgroundSample):
+    "A sample of the documents: what a question's unrelated documents are like."
     def dense(self,
         q: np.ndarray, # [n, d] embeddings of questions
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # [n, m] standardised, [n] mean, [n] deviation
         "Raw evidence of the sample for each question, in its own units."
-        raw = evidence(np.asarray(q, np.float64), self.z, self.rho) if len(self) else np.zeros((len(q), 0))
+        raw = self._raw(np.asarray(q, np.float64)) if len(self) else np.zeros((len(q), 0))
         if len(self) >= HANDFUL:
             mean = raw.mean(1)
             sd = raw.std(1)
@@ -152,9 +169,9 @@ class JointNull:
     ) -> np.ndarray: # [k] natural log of the p-value
         "How often an unrelated document has so much evidence."
         if len(self.background) >= FEW: return self.curve(_surprise(evidence, mean, sd))
-        from scipy.stats import t
+        from scipy.special import stdtr
         freedom = max(3., len(self.background) / 5)  # the fewer documents, the longer the tail that they do not show
-        return t.logsf((np.asarray(evidence, float) - mean) / sd, freedom)
+        return np.log(stdtr(freedom, -(np.asarray(evidence, float) - mean) / sd))
 
     def chance(self,
         log_p: Any, # natural log of the p-value of a question's best hit; number or array

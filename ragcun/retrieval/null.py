@@ -16,9 +16,9 @@ from ..core import UserError
 from ..models.evidence import document_vector, evidence_at_zero, inverse_deviation, query_vector
 
 # %% auto #0
-__all__ = ['IDENTITY', 'EvidenceMoments', 'GaussianNull', 'theoretical_null', 'tail_bound', 'corpus_null', 'TailMap',
-           'fit_tail_map', 'conformal_p', 'EmpiricalNull', 'fit_null', 'e_value', 'posterior', 'answer_limit',
-           'plot_null']
+__all__ = ['IDENTITY', 'EvidenceMoments', 'DocumentLaw', 'GaussianNull', 'theoretical_null', 'tail_bound', 'corpus_null',
+           'TailMap', 'fit_tail_map', 'conformal_p', 'EmpiricalNull', 'fit_null', 'e_value', 'posterior',
+           'answer_limit', 'plot_null']
 
 # %% ../../nbs/7_retrieval/01_null.ipynb #725b97b8
 def _cumulants(t: np.ndarray, a2: np.ndarray, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -66,8 +66,8 @@ class EvidenceMoments:
 
 # %% ../../nbs/7_retrieval/01_null.ipynb #fbe066a5-1
 @dataclass(frozen=True)
-class GaussianNull:
-    "Law of the evidence of an unrelated document when document vectors v are Gaussian."
+class DocumentLaw:
+    "A Gaussian law of document vectors, and the moments of the evidence that follow from it."
     rho: np.ndarray       # [d] of the model
     centre: np.ndarray    # [d] mean of v
     axes: np.ndarray      # [d, d] principal axes of v, in columns
@@ -87,6 +87,10 @@ class GaussianNull:
         k3 = (8 * lam ** 3 + 24 * lam ** 2 * a2).sum(-1)
         return EvidenceMoments(evidence_at_zero(q, self.rho) - .5 * k1, .5 * np.sqrt(k2), -k3 / k2 ** 1.5)
 
+# %% ../../nbs/7_retrieval/01_null.ipynb #e9732297
+@dataclass(frozen=True)
+class GaussianNull(DocumentLaw):
+    "Law of the evidence of an unrelated document when document vectors v are Gaussian."
     def normal_score(self,
         evidence: np.ndarray, # [n, k] raw evidence of k documents for each query
         q: np.ndarray,        # [n, d] query embeddings

@@ -18,7 +18,8 @@ from .hits import Batch, Found
 from .stores import MemoryStore
 
 # %% auto #0
-__all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'fit_quantizer', 'RotatedQuantizer', 'usual_quantizer', 'QuantizedStore']
+__all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'fit_quantizer', 'RotatedQuantizer', 'usual_quantizer', 'CodedDocuments',
+           'QuantizedStore']
 
 # %% ../../nbs/7_retrieval/09_quantization.ipynb #62840281
 @functools.lru_cache(maxsize=16)
@@ -176,8 +177,8 @@ def usual_quantizer(
     return Quantizer(by_rho, len(rho)) if bits <= 2 and (by_rho != bits).mean() > .1 else RotatedQuantizer(rho, bits)
 
 # %% ../../nbs/7_retrieval/09_quantization.ipynb #e0fd9503-1
-class QuantizedStore(MemoryStore):
-    "Documents in memory, embeddings in a few bits a coordinate."
+class CodedDocuments(MemoryStore):
+    "Documents whose embeddings are kept as codes."
     def __init__(self,
         rho: np.ndarray,                        # [d] correlations of the model
         bits: int | np.ndarray | Quantizer | RotatedQuantizer = 4, # a coordinate; or for each of them; or a quantiser
@@ -216,6 +217,9 @@ class QuantizedStore(MemoryStore):
             self._parts = [codes]
             return number
 
+# %% ../../nbs/7_retrieval/09_quantization.ipynb #613df4d6
+class QuantizedStore(CodedDocuments):
+    "Documents in memory, embeddings in a few bits a coordinate."
     def _decoded(self, rows: slice | np.ndarray) -> np.ndarray:
         return self.coder.decode(self._codes()[rows]) * self.gain
 

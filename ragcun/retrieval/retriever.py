@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import UserError, atomic_write, logger, progress, read_json, write_json
+from ..core import UserError, atomic_write, env_number, logger, progress, read_json, write_json
 from ..data.files import text_fault
 from ..models.evidence import evidence_from_distance, query_vector
 from .filters import Filter, as_filter
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['SIDE', 'STRICT', 'Proposed', 'QuestionEncoder', 'Proposer', 'Searcher', 'AnswerValues', 'Judge', 'SyntheticLimits',
-           'QuestionFit', 'GaussianRetriever', 'world', 'encode_shards', 'read_shards', 'index_corpus']
+           'QuestionFit', 'merge_hits', 'GaussianRetriever', 'world', 'encode_shards', 'read_shards', 'index_corpus']
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #56d4aca5
 SIDE = 200   # documents that each side, words and vectors, proposes for a question
@@ -45,6 +45,7 @@ class Proposed:
     raw: np.ndarray       # [n] raw evidence of the vectors
     z: np.ndarray         # [n] the same in standard deviations of unrelated documents
     lexical: np.ndarray   # [n, 2] words and phrases
+    asked: Question       # what the question asks of the words
 
     @property
     def features(self) -> np.ndarray: # [n, 3] z, words, phrases
@@ -104,38 +105,41 @@ class Proposer(QuestionEncoder):
         self._ensure_null()
         assert self.joint is not None
         side = max(SIDE, 2 * k)
-        near = self.store.search(query_vector(z, self.rho), side, exact, where)
-        _, mean, sd = self.joint.background.dense(z)
-        return [self._union(one, by_vector, self.store.search_words(asked, side, where), asked, m, s)
-                for one, by_vector, asked, m, s in zip(z, near, self.asked(queries), mean, sd, strict=True)]
+        asked = self.asked(queries)
+        with ThreadPoolExecutor(1) as beside:  # words are looked up while vectors are compared
+            worded = beside.submit(lambda: [self.store.search_words(one, side, where) for one in asked])
+            near = self.store.search(query_vector(z, self.rho), side, exact, where)
+            _, mean, sd = self.joint.background.dense(z)
+            return [self._union(*row) for row in zip(z, near, worded.result(), asked, mean, sd, strict=True)]
 
     def _union(self, z: np.ndarray, near: list[Found], worded: list[Found], asked: Question, mean: float, sd: float,
                ) -> Proposed:
         have = {f.id for f in near}
         both = sorted([*near, *(f for f in worded if f.id not in have)], key=lambda f: f.row)
-        if not both: return Proposed([], np.zeros(0), np.zeros(0), np.zeros((0, 2)))
+        if not both: return Proposed([], np.zeros(0), np.zeros(0), np.zeros((0, 2)), asked)
         u = query_vector(z[None], self.rho).astype(np.float32).astype(np.float64)
         distance = np.sqrt(np.square(u - np.stack([f.v for f in both])).sum(1))  # the same numbers from every store
         found = [replace(f, distance=float(d)) for f, d in zip(both, distance, strict=True)]
         raw = evidence_from_distance(distance[None], z[None], self.rho)[0]
-        return Proposed(found, raw, (raw - mean) / sd, asked.scores((f.words or "").split() for f in found))
+        return Proposed(found, raw, (raw - mean) / sd, asked.scores((f.words or "").split() for f in found), asked)
 
     def _joint_hits(self,
-        queries: Sequence[str], z: np.ndarray, proposed: list[Proposed], words: float = 1.,
+        queries: Sequence[str], z: np.ndarray, proposed: list[Proposed], words: float, k: int,
     ) -> list[list[Hit]]:
-        "Every candidate as a hit, best first."
+        "The k best candidates as hits."
         null = self.joint
         assert null is not None
-        _, mean, sd = null.spread(z, self.asked(queries)) if words == 1 else (None, *np.zeros((2, len(z))))
-        return [self._ordered(p, null, words, m, s) for p, m, s in zip(proposed, mean, sd, strict=True)]
+        _, mean, sd = null.spread(z, [p.asked for p in proposed]) if words == 1 else (None, *np.zeros((2, len(z))))
+        n = len(self)
+        return [self._ordered(p, null, words, m, s, n, k) for p, m, s in zip(proposed, mean, sd, strict=True)]
 
-    def _ordered(self, p: Proposed, null: JointNull, words: float, mean: float, sd: float) -> list[Hit]:
+    def _ordered(self, p: Proposed, null: JointNull, words: float, mean: float, sd: float, n: int,
+                 k: int) -> list[Hit]:
         weights = null.weights.weighted(words)
         dense, lexical = weights.parts(p.z, p.lexical)
         evidence = dense + lexical + weights.constant
         log_p = null.log_p(evidence, mean, sd) if words == 1 and len(evidence) else np.full(len(evidence), np.nan)
-        n = len(self)
-        order = np.argsort(-evidence, kind="stable")
+        order = np.argsort(-evidence, kind="stable")[:k]
         return [Hit(f.id, f.text, float(evidence[i]), float(np.exp(log_p[i])), float(e_value(log_p[i], n)), f.distance,
                     f.metadata, float(p.raw[i]), float(dense[i]), float(lexical[i]), weights.constant, f.words or "")
                 for i in order for f in (p.found[i],)]
@@ -178,7 +182,7 @@ class Searcher(Proposer):
         if self.weights is None or not words or not len(self):
             return self.dense_hits(z, self.store.search(query_vector(z, self.rho), k, exact, where))
         proposed = self.proposed(queries, z, k, where, exact)
-        return [row[:k] for row in self._joint_hits(queries, z, proposed, words)]
+        return self._joint_hits(queries, z, proposed, words, k)
 
     def _without(self, queries: Sequence[str], gone: Sequence[Sequence[str]], z: np.ndarray) -> list[list[Hit]]:
         "The first candidates of each question among documents that are not gone."
@@ -386,6 +390,21 @@ class QuestionFit(_WeightFit):
         sample, tokens = self._word_sample()
         return fit_answer_rule(sample, *sides, tokens)
 
+# %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0010
+def merge_hits(
+    hits: Sequence[Hit],  # best first
+    key: str,             # of their metadata, such as "source"
+) -> list[Hit]: # best first
+    "The best hit of each value; hits without the key stay as they are."
+    seen: set[str] = set()
+    out = []
+    for hit in hits:
+        value = hit.metadata.get(key)
+        if value is None or str(value) not in seen:
+            out.append(hit)
+        seen.add(str(value))
+    return out
+
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0008
 class GaussianRetriever(QuestionFit):
     "Search by words and meaning, in memory or in an index folder."
@@ -395,15 +414,20 @@ class GaussianRetriever(QuestionFit):
         index_dir: str | Path | None = None,  # folder to make or open; None: in memory
         base_model: str | Path | None = None, # folder or hub id of the base; None: the default one
         device: str = "auto",                 # where it runs
+        **options: Any,                       # of `GaussianEncoder.from_base`: prompts, max_seq_length
     ) -> GaussianRetriever: # ready to be asked
         "An index without any training: the base, words and meaning joined by the prior."
-        from ragcun.data.documents import read_folder
+        from ragcun.data.documents import ReadOptions, read_folder
+        from ragcun.models.base import BaseOptions, base_tokens
+        from ragcun.models.cache import kept_features
         from ragcun.models.encoder import GaussianEncoder
         if isinstance(documents, (str, Path)):
-            found = read_folder(documents).documents
-            documents = [{"text": d.text, "metadata": getattr(d, "metadata", {})} for d in found]
-        index = cls(GaussianEncoder.from_base(base_model, device=device), index_dir)
-        index.add(documents)
+            tokens = base_tokens(base_model, BaseOptions(**options))
+            found = read_folder(documents, ReadOptions(tokenizer=tokens)).documents
+            documents = [{"id": d.document_id, "text": d.text, "metadata": d.metadata} for d in found]
+        index = cls(GaussianEncoder.from_base(base_model, device=device, **options), index_dir)
+        with kept_features(index.model):
+            index.add(documents)
         return index
 
     def search(self,
@@ -415,16 +439,20 @@ class GaussianRetriever(QuestionFit):
         exact: bool = False,                       # ignore an approximate index
         words: float = 1.,                         # multiplies what words weigh; 0 is meaning alone
         diversity: float = 0.,                     # 0 to 1: how much likeness to hits before counts against a hit
+        merge: str | None = None,                  # only the best hit of each value of this metadata, such as source
     ) -> Any: # a SearchResult, or a list of them
         "The documents with the most evidence, and whether they amount to an answer."
         if isinstance(query, str):
-            return self.search([query], top_k, max_e_value, filter, rerank, exact, words, diversity)[0]
+            return self.search([query], top_k, max_e_value, filter, rerank, exact, words, diversity,
+                               merge)[0]
         _check_request(top_k, max_e_value, words)
         self.refresh()
         z = self.encode_queries(query)
-        k = max(top_k, self._needed(max_e_value), 50 if diversity else 1)
+        k = max(top_k, self._needed(max_e_value), 50 if diversity else 1, SIDE if merge else 1)
         hits = self.ranked(query, k, filter, exact, words, z)
         results = [self.judge(*row, max_e_value) for row in zip(query, z, hits, strict=True)]
+        if merge:
+            results = [replace(r, hits=merge_hits(r.hits, merge)) for r in results]
         if diversity:
             results = [replace(r, hits=self._diverse(r.hits, top_k, diversity)) for r in results]
         short = [replace(r, hits=r.hits[:top_k]) for r in results]
@@ -442,8 +470,8 @@ def world(
     world_size: int | None = None,  # number of processes; WORLD_SIZE by default
 ) -> tuple[int, int]: # rank and number of processes
     "Which share of the work is ours, as torchrun and accelerate say it."
-    rank = int(os.environ.get("RANK", 0)) if rank is None else rank
-    size = int(os.environ.get("WORLD_SIZE", 1)) if world_size is None else world_size
+    rank = env_number("RANK", 0) if rank is None else rank
+    size = env_number("WORLD_SIZE", 1) if world_size is None else world_size
     if not 0 <= rank < size:
         raise UserError(f"rank {rank} of {size} processes", "RANK, WORLD_SIZE", "Start with torchrun, or unset both")
     return rank, size
@@ -541,8 +569,13 @@ def index_corpus(
     rank, n = world(rank, world_size)
     if rank:
         _wait_for(as_place(index_dir)/"manifest.json", 600)
+    from ragcun.models.base import Ticker
+    from ragcun.models.cache import kept_features
     index = GaussianRetriever(model, index_dir)
-    for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"):
-        index.add(block, block_size)
+    total = len(documents)//n if hasattr(documents, "__len__") else 10**12
+    with kept_features(model), Ticker("documents", total) as said:
+        for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"):
+            index.add(block, block_size)
+            said.add(len(block))
     index.refresh()
     return index

@@ -16,14 +16,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
 
 from ..core import UserError, cache_dir, sha256_text
 
 # %% auto #0
-__all__ = ['FAULTS', 'SCHEMES', 'RETRIES', 'UNUSED_DAYS', 'plain_errors', 'RemotePath', 'as_place', 'sent', 'fetched', 'stamp',
-           'local_copy']
+__all__ = ['FAULTS', 'SCHEMES', 'RETRIES', 'UNUSED_DAYS', 'plain_errors', 'RemoteName', 'RemoteFiles', 'RemotePath', 'as_place',
+           'sent', 'fetched', 'stamp', 'local_copy']
 
 # %% ../../nbs/7_retrieval/07_storage.ipynb #fb6156ae
 FAULTS = (
@@ -64,8 +64,8 @@ UNUSED_DAYS = 30
 
 # %% ../../nbs/7_retrieval/07_storage.ipynb #fabefbe2-1
 @dataclass(frozen=True)
-class RemotePath:
-    "A file or folder in a bucket."
+class RemoteName:
+    "An address in a bucket, and whether something is there."
     uri: str    # address, as LanceDB takes it
     path: str   # the same as pyarrow takes it: bucket/folder/name
     files: Any = field(repr=False, compare=False)  # pyarrow's file system
@@ -74,7 +74,7 @@ class RemotePath:
     def __str__(self) -> str:
         return self.uri
 
-    def __truediv__(self, name: str) -> RemotePath:
+    def __truediv__(self, name: str) -> Self:
         return replace(self, uri=f"{self.uri}/{name}", path=f"{self.path}/{name}")
 
     @property
@@ -109,13 +109,17 @@ class RemotePath:
         if self._here:
             self.files.create_dir(self.path, recursive=True)
 
-    def iterdir(self) -> list[RemotePath]: # sorted
+# %% ../../nbs/7_retrieval/07_storage.ipynb #41fad6eb
+@dataclass(frozen=True)
+class RemoteFiles(RemoteName):
+    "What is in a folder of a bucket: listed, read, removed."
+    def iterdir(self) -> list[Self]: # sorted
         "What is in the folder."
         return [self/i.path.rpartition("/")[2] for i in self._inside(False)]
 
     def glob(self,
         pattern: str, # as "null-*.npz"
-    ) -> list[RemotePath]: # sorted
+    ) -> list[Self]: # sorted
         "What in the folder has such a name."
         return [p for p in self.iterdir() if fnmatch.fnmatchcase(p.name, pattern)]
 
@@ -142,6 +146,10 @@ class RemotePath:
         with plain_errors(self.uri), contextlib.suppress(FileNotFoundError):
             self.files.delete_file(self.path)
 
+# %% ../../nbs/7_retrieval/07_storage.ipynb #3763dddf
+@dataclass(frozen=True)
+class RemotePath(RemoteFiles):
+    "A file or folder in a bucket."
     def upload(self,
         source: Path, # a file, or a folder with all that is in it
     ) -> None:

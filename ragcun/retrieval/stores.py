@@ -23,9 +23,10 @@ from .storage import RemotePath, as_place, fetched, plain_errors, sent
 from .words import Postings, Question, WordCounts
 
 # %% auto #0
-__all__ = ['TABLE', 'INDEX_FORMAT', 'COLUMNS', 'COUNTS', 'KEY', 'Manifest', 'read_manifest', 'write_manifest', 'is_free',
-           'MemoryRows', 'MemoryEdits', 'MemoryStore', 'writer_lock', 'LanceTable', 'LanceArrow', 'LanceRows',
-           'LanceSamples', 'LanceEdits', 'LanceWords', 'LanceStore']
+__all__ = ['TABLE', 'INDEX_FORMAT', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES', 'KEY', 'Manifest', 'read_manifest',
+           'write_manifest', 'is_free', 'MemoryRows', 'MemoryEdits', 'MemoryStore', 'writer_lock', 'LanceTable',
+           'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceCounts', 'LanceKept', 'LanceWords',
+           'LanceStore']
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #4f6e5322
 TABLE = "documents"
@@ -53,6 +54,10 @@ class Manifest:
     tokens: dict[str, Any] | None = None  # how texts become words; None: no words
     id_rule: str = "text"  # ids that nobody gave: from the text ("text", 0.1.0), or from text and source ("source")
     heading_rule: str = "none"  # embedded with a passage: nothing ("none", 0.1.0), or its headings ("headings")
+    whitening: str = ""         # file with the whitened coordinates, empty until somebody asks for them
+    token_rule: str = "estimate"  # tokens of a passage: estimated ("estimate", 0.1.0), or counted by the base
+
+
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #44685207
 def read_manifest(
@@ -304,6 +309,8 @@ def _id_filter(ids: Sequence[str]) -> str:
 
 COLUMNS = ["row", "id", "text", "metadata", "v"]  # order of arrival, and what a `Batch` holds; "words" beside them
 COUNTS = "words.arrow"  # the file of word counts in an index folder
+ANN_FROM = 250_000   # documents from which an approximate index is built without being asked
+SMALL_FILES = 100    # files of a table; with more, they are joined
 KEY = {"lance-schema:unenforced-primary-key": "true"}  # two commits that insert the same id contradict each other
 
 @contextlib.contextmanager
@@ -385,7 +392,8 @@ class LanceArrow(LanceTable):
     def _arrow(self, batch: Batch) -> Any:
         import pyarrow as pa
         # a row is never given twice, whatever was deleted: the version of the table only grows
-        start = max(self.last_row() + 1, (self.table.version - 1) << 20)
+        start = max(self._given, self._known_last() + 1, (self.table.version - 1) << 20)
+        self._given = start + len(batch)
         v = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(batch.v, np.float32).ravel()), self.dim)
         metadata = [dump_metadata(m) for m in batch.metadata]
         data = [pa.array(range(start, start + len(batch)), pa.int64()), batch.ids, batch.texts, metadata, v]
@@ -396,8 +404,20 @@ class LanceArrow(LanceTable):
     def last_row(self) -> int: # -1 while there are none
         "The row of the newest document: grows with each one that comes, whatever goes."
         import pyarrow.compute as pc
-        if not self.table.count_rows(): return -1
-        return max(pc.max(b["row"]).as_py() for b in self._read(["row"]) if b.num_rows)
+        version = self.table.version
+        if self._last[0] != version:
+            row = max((pc.max(b["row"]).as_py() for b in self._read(["row"]) if b.num_rows), default=-1)
+            self._last = (version, row)
+        return self._last[1]
+
+    _last = (-1, -1)  # version of the table, its last row
+    _given = 0        # the first row that this process has not given yet
+
+    def _known_last(self) -> int:
+        "A row that no document of an earlier version can have: read once, then known by the version."
+        if self._last[0] < 0:
+            self.last_row()
+        return self._last[1]
 
     def added_since(self,
         row: int, # a last row of before
@@ -494,8 +514,10 @@ class LanceEdits(LanceSamples):
                 batch = batch.take([i for i, name in enumerate(batch.ids) if name not in repeated])
             if not len(batch): return
             self._insert(self._arrow(batch))
-            if self.table.version == self._known[0] + 1:
-                self._known = (self.table.version, known.union(batch.ids))
+            version = self.table.version
+            if version == self._known[0] + 1:   # nobody else has written: no need to read all ids again
+                known.update(batch.ids)
+                self._known = (version, known)
 
     def _insert(self, rows: Any) -> None:
         if isinstance(self.folder, RemotePath):
@@ -532,12 +554,24 @@ class LanceEdits(LanceSamples):
         with writer_lock(self.folder):
             self.table.create_index(metric="l2", vector_column_name="v", index_type=kind, replace=True)
 
+    def is_approximate(self) -> bool: # whether searches may miss a neighbour unless asked to be exact
+        "Whether an approximate index was built."
+        return "v" in self._indexes()
+
+    _listed: tuple[int, dict[str, Any]] = (-1, {})
+
+    def _indexes(self, fresh: bool = False) -> dict[str, Any]: # column → index
+        "The table's own indexes, read again when the table has changed."
+        version = self.table.version
+        if fresh or self._listed[0] != version:
+            self._listed = (version, {i.columns[0]: i for i in self.table.list_indices()})
+        return self._listed[1]
+
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0006
-class LanceWords(LanceEdits):
-    "The words of the table's documents: counted, and found by the table's own full-text index."
+class LanceCounts(LanceEdits):
+    "The words of the table's documents, counted."
     _counted: tuple[int, int, WordCounts] = (-2, 0, WordCounts())  # last row, documents, counts
     _checked = -1                                                  # version of the table that they were compared with
-    _postings: tuple[int, list[str], Postings] | None = None       # in place of a full-text index that is missing
 
     def word_counts(self) -> WordCounts | None: # of all documents; None for a table of version 0.1.0
         "What the corpus knows of each word, read again when the table has changed."
@@ -568,27 +602,79 @@ class LanceWords(LanceEdits):
             return more["row"], counts.documents, counts
         return -2, 0, WordCounts()
 
-    def keep_words(self) -> None:
-        "Write the counts beside the table and bring the full-text index up to date: after documents have come or gone."
-        counts = self.word_counts()
-        if counts is None: return
-        with sent(self.folder/COUNTS) as path:
-            counts.save(path, row=self._counted[0])
-        self._index_words()
 
-    def _words_index(self) -> Any:
-        return next((i for i in self.table.list_indices() if i.index_type == "FTS"), None)
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0011
+class LanceKept(LanceCounts):
+    "Counts that follow each change, and are written beside the table."
+    def keep_words(self) -> None:
+        "Write the counts beside the table, unless reading what came since brings the written ones up to date."
+        if self.word_counts() is None: return
+        row, n, counts = self._counted
+        if self._kept[0] == -2:
+            self._kept = self._saved_counts()[:2]
+        kept_row, kept = self._kept
+        if 0 <= kept_row <= row and n - kept <= max(1000, kept // 50) and kept + self.added_since(kept_row) == n: return
+        with sent(self.folder/COUNTS) as path:
+            counts.save(path, row=row)
+        self._kept = (row, n)
+
+    _kept = (-2, 0)  # last row and documents of the counts that were written
+
+    @contextlib.contextmanager
+    def _counted_along(self, ids: Sequence[str], words: Sequence[str]) -> Iterator[None]:
+        "Documents go and others come: take their words away and add the new ones, instead of counting everything."
+        counts = self.word_counts()
+        version = self._checked
+        gone = list(self._tokens(_id_filter(ids))) if counts is not None and ids else []
+        yield
+        with self._counting:
+            if counts is None or self.table.version != version + 1: return  # another process has written, too
+            counts.add(gone, -1).add(w.split() for w in words)
+            self._counted = (self.last_row(), len(self), counts)
+            self._checked = version + 1
+
+    def replace(self,
+        batch: Batch, # documents, known or new
+    ) -> None:
+        "Put documents in the place of those with the same ids, as one version."
+        with self._counted_along(batch.ids, batch.words or []):
+            super().replace(batch)
+
+    def delete(self,
+        ids: Sequence[str], # ids to remove
+    ) -> int: # how many there were
+        "Remove documents; unknown ids count 0."
+        with self._counted_along(ids, []):
+            return super().delete(ids)
+
+
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0012
+class LanceWords(LanceKept):
+    "The table's own indexes of words and of vectors."
+    _postings: tuple[int, list[str], Postings] | None = None  # in place of a full-text index that is missing
+
+    def keep_indexes(self) -> None:
+        "Make the indexes of words and vectors where they pay, and bring them and the files up to date."
+        known = self._indexes(fresh=True)
+        n = len(self)
+        if self.has_words and n and "words" not in known:
+            self._index_words()
+        if n >= ANN_FROM and "v" not in known:
+            logger.info("%d documents: an approximate index of the vectors is built; exact=True goes round it", n)
+            self.build_ann()
+        waiting = max((i.num_unindexed_rows or 0 for i in known.values()), default=0)
+        if waiting > max(1000, n // 5) or self._small_files() > SMALL_FILES:
+            self.compact()
 
     def _index_words(self) -> None:
         from lancedb.index import FTS
-        known = self._words_index()
-        if known is None and len(self):
-            config = FTS(base_tokenizer="whitespace", lower_case=False, stem=False, remove_stop_words=False,
-                         ascii_folding=False, with_position=False, max_token_length=None)
-            with writer_lock(self.folder):
-                self.table.create_index("words", config=config, replace=True)
-        elif known is not None and known.num_unindexed_rows > max(1000, len(self) // 5):
-            self.compact()
+        config = FTS(base_tokenizer="whitespace", lower_case=False, stem=False, remove_stop_words=False,
+                     ascii_folding=False, with_position=False, max_token_length=None)
+        with writer_lock(self.folder):
+            self.table.create_index("words", config=config, replace=True)
+
+    def _small_files(self) -> int:
+        return int(self.table.stats()["fragment_stats"]["num_small_fragments"])
 
     def compact(self) -> None:
         "Merge small files, bring indexes up to date, and forget versions older than an hour."
@@ -616,7 +702,7 @@ class _LanceWordSearch(LanceWords):
                 wide *= 4
 
     def _by_words(self, asked: Question, k: int, sql: str | None) -> list[Found]:
-        if self._words_index() is None: return self._by_postings(asked, k, sql)
+        if "words" not in self._indexes(): return self._by_postings(asked, k, sql)
         try:
             return self._by_full_text(asked, k, sql)
         except (RuntimeError, OSError):  # its files are gone or damaged: the words in the table are whole
@@ -693,7 +779,7 @@ class LanceStore(_LanceWordSearch):
         query = self.table.search(u if len(u) > 1 else u[0], vector_column_name="v").distance_type("l2").limit(k + 16)
         if sql:
             query = query.where(sql, prefilter=True)
-        if exact or not any(i.columns == ["v"] for i in self.table.list_indices()):
+        if exact or not self.is_approximate():
             query = query.bypass_vector_index()
         else:
             query = query.nprobes(self.PROBES).refine_factor(self.REFINE)

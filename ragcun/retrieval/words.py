@@ -194,12 +194,13 @@ class Question:
         words: Sequence[str], # of one document
     ) -> tuple[float, float]: # by words, by phrases; 0 where nothing is shared
         "BM25, and the idf of neighbouring words found as neighbours, both over the root of the question's mass."
-        count = Counter(w for w in words if w in self.weights)
-        if not count: return 0., 0.
+        held = [w for w in words if w in self.weights]
+        if not held: return 0., 0.
+        count = Counter(held)
         norm = self.k1 * (1 - self.b + self.b * len(words) / max(self.mean_length, 1e-9))
         bm25 = sum(self.weights[w] * n / (n + norm) for w, n in count.items())
         root = float(np.sqrt(self.mass))
-        return bm25 / root, self._phrases(words) / root
+        return bm25 / root, self._phrases(words) / root if len(count) > 1 else 0.
 
     def _phrases(self, words: Sequence[str]) -> float:
         return sum(self.pairs[p] for p in self.pairs.keys() & set(zip(words, words[1:], strict=False)))

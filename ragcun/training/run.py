@@ -100,11 +100,11 @@ def refit(
     alone = config.freeze_base and model.residual is None
     moments = (z_moments(model, features) if alone
                else replace(features, q=model.refined(features.q), x=model.refined(features.x)).moments)
-    shrinkages = sorted({*shrinkages_for(len(features))[:-1], *(NEAR if config.freeze_base else ())})
+    shrinkages = sorted({*shrinkages_for(moments.effective)[:-1], *(NEAR if config.freeze_base else ())})
     if config.shrinkage is not None:
         shrinkages = [config.shrinkage]
     forms: list[tuple[float, float | None]] = [(s, None) for s in shrinkages]
-    if len(features) >= MANY:
+    if moments.effective >= MANY:
         forms += [(s, POOLS[0]) for s in shrinkages if s < 1]
     options = []
     for s, pool in forms:
@@ -233,7 +233,7 @@ def against_whole_base(
     kept: Candidate, # The model that is kept
     held: HeldOut, # Validation features of the untouched base
 ) -> Difference | None: # Of NDCG@10; None where no coordinate was dropped
-    "What fewer coordinates cost or did not: the candidates all have the same number, so their comparison cannot say."
+    "What fewer coordinates cost. All candidates have the same number of them, so comparing candidates cannot tell."
     if kept.model.output_dim == kept.model.head.in_features: return None
     held = held.parts[1]
     base = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"]

@@ -72,6 +72,7 @@ def test_counts_equal_a_recount(tmp_path_factory, steps, file):
         assert right(stores[0]) and right(stores[1])
         if seed == 0 or file == "kept":
             stores[1].keep_words()
+            stores[1].keep_indexes()
             assert right(reader)
     if file == "missing":
         (folder/COUNTS).unlink()
@@ -84,6 +85,7 @@ def test_a_row_is_not_given_twice(tmp_path):
     store = LanceStore(tmp_path, 4)
     store.add(batch(0, 10, 0))
     store.keep_words()
+    store.keep_indexes()
     reader = LanceStore(tmp_path, 4)
     assert right(reader)
     row = store.last_row()
@@ -99,7 +101,8 @@ def test_long_words_and_other_scripts_are_in_the_full_text_index(tmp_path):
     words = [" ".join(token(n + " common")) for n in names]
     store.add(Batch(names, words, [{}] * 5, np.ones((5, 4), np.float32), words))
     store.keep_words()
-    assert store._words_index() is not None
+    store.keep_indexes()
+    assert "words" in store._indexes()
     for name in names:
         asked = Question.of(token(name), store.word_counts())
         assert [f.id for f in store.search_words(asked, 9)] == [name]
@@ -136,8 +139,8 @@ def test_a_search_without_its_full_text_index_finds_the_same(tmp_path):
     index = GaussianRetriever(Blind(), tmp_path/"i")
     index.add([{"id": f"d{i}", "text": f"topic{i % 7} part{i % 11} rest code{i}"} for i in range(150)])
     before = index.search("topic1 code77", top_k=9).to_json()
-    index.store.table.drop_index(index.store._words_index().name)
-    assert index.store._words_index() is None
+    index.store.table.drop_index(index.store._indexes()["words"].name)
+    assert "words" not in index.store._indexes()
     assert GaussianRetriever(Blind(), tmp_path/"i").search("topic1 code77", top_k=9).to_json() == before
 
 
@@ -235,3 +238,33 @@ def test_an_index_in_memory_can_be_copied(copied):
     assert other.search("ice w3").to_json() == before
     other.add(["something new"])
     assert len(index) == 30 and len(other) == 31
+
+
+def test_removals_and_replacements_are_counted_without_reading_everything(tmp_path, monkeypatch):
+    store = LanceStore(tmp_path, 4)
+    store.add(batch(0, 30, 0))
+    store.keep_words()
+    monkeypatch.setattr(LanceStore, "_count", lambda self: pytest.fail("counted anew"))
+    store.delete(["d3", "d4", "nobody"])
+    store.replace(batch(1, 2, 9))
+    store.replace(batch(40, 2, 9))
+    monkeypatch.undo()
+    assert right(store)
+    store.keep_words()
+    assert right(LanceStore(tmp_path, 4))
+
+
+def test_small_adds_do_not_pile_up_and_a_large_table_gets_an_approximate_index(tmp_path, monkeypatch):
+    from ragcun.retrieval import stores
+    monkeypatch.setattr(stores, "SMALL_FILES", 5)
+    monkeypatch.setattr(stores, "ANN_FROM", 1000)
+    store = LanceStore(tmp_path, 4)
+    for i in range(12):
+        store.add(batch(i, 1, i))
+        store.keep_indexes()
+    assert store._small_files() <= 6 and len(store) == 12 and not store.is_approximate()
+    store.add(batch(12, 1000, 99))
+    store.keep_indexes()
+    assert store.is_approximate() and LanceStore(tmp_path, 4).is_approximate()
+    near, exact = (store.search(np.ones((1, 4)), 5, exact)[0] for exact in (False, True))
+    assert [f.id for f in near] == [f.id for f in exact]

@@ -150,3 +150,37 @@ def test_a_cell_that_fails_is_seen(server, browser):
     state = run_all(page, server[0], "broken.ipynb", 60)
     page.close()
     assert state["errors"] == ["ZeroDivisionError: division by zero"] and state["pictures"] == 0
+
+
+EXPLORE = """from pathlib import Path
+from ragcun.integrations.explorer import explore
+from ragcun.models.encoder import GaussianEncoder
+from ragcun.retrieval.retriever import GaussianRetriever
+texts = [t for t in Path("../data/raw/all_docs.txt").read_text(encoding="utf-8").splitlines() if t.strip()]
+index = GaussianRetriever(GaussianEncoder.from_base(precision="no", device="cpu"))
+index.add([{"id": f"{i:02d}", "text": t, "source": "notes.txt"} for i, t in enumerate(texts)])"""
+
+
+def test_the_explorer_in_jupyterlab(server, browser):
+    "A question is typed into the widget, and both columns answer with hits, picture and map."
+    import nbformat
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "python3",
+                                                             "language": "python"}})
+    made.cells = [nbformat.v4.new_code_cell(EXPLORE), nbformat.v4.new_code_cell("explore(index, 0.)"),
+                  nbformat.v4.new_code_cell('index.search("Why does ice float on water?", top_k=3)')]
+    nbformat.write(made, server[1] / "nbs" / "exploring.ipynb")
+    page = browser.new_page(viewport={"width": 1400, "height": 1200})
+    page.set_default_timeout(120_000)
+    state = run_all(page, server[0], "exploring.ipynb", 120)
+    assert state["errors"] == []
+    box = page.locator("input[placeholder='A question in your own words']")
+    box.fill("Why does ice float on water?")
+    box.press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.widget-html svg circle').length > 60")
+    shown = page.locator(".widget-html:has(svg)")
+    assert shown.count() == 2 and all("Water is densest" in text for text in shown.all_inner_texts())
+    assert "meaning" in page.locator(".jp-OutputArea-output table").inner_text()  # the result of a search
+    if pictures := os.environ.get("RAGCUN_LAB_PICTURES"):
+        Path(pictures).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(Path(pictures) / "explorer.png"))
+    page.close()

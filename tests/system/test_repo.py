@@ -206,7 +206,7 @@ def test_length_counts_code_only(tmp_path):
     assert lengths == [("module.f", 2)]
 
 
-def test_only_long_exported_cells_are_refused_and_the_list_of_exceptions_shrinks(tmp_path, monkeypatch):
+def test_only_long_exported_cells_are_refused(tmp_path, monkeypatch):
     (tmp_path / "nbs" / "1_data").mkdir(parents=True)
     monkeypatch.setattr(style, "ROOT", tmp_path)
     path, body = tmp_path / "nbs" / "1_data" / "01_a.ipynb", "\n".join(["x = 1"]*style.CELL)
@@ -214,24 +214,16 @@ def test_only_long_exported_cells_are_refused_and_the_list_of_exceptions_shrinks
     def broken(source):
         nbformat.write(notebook((source, [])), path)
         return style.long_cells([style.measure(path)])
-    monkeypatch.setattr(style, "LONG_CELLS", {})
     for good in (f"#| export\n{body}", f"{body}\nx = 2"):
-        assert broken(good) == ([], [])
-    hard, soft = broken(f"#| export\n{body}\nx = 2")
-    assert hard == [f"1_data/01_a.ipynb: exported cell 0 has {style.CELL + 1} lines ({style.CELL} at most)"]
-    assert not soft
-    monkeypatch.setattr(style, "LONG_CELLS", {"1_data/01_a.ipynb": 1, "gone.ipynb": 1})
-    hard, soft = broken(f"#| export\n{body}\nx = 2")
-    assert not hard and len(soft) == 2 and "no page" in soft[1]
-    assert "shorten the list" in broken("x = 1")[1][0]
+        assert broken(good) == []
+    assert broken(f"#| export\n{body}\nx = 2") == [
+        f"1_data/01_a.ipynb: exported cell 0 has {style.CELL + 1} lines ({style.CELL} at most)"]
 
 
 def test_large_notebooks_and_long_functions_are_broken():
-    book = style.Notebook(Path("x"))
     assert style.hard_ones([], [("m.f", 40)], []) == []
     assert style.hard_ones([], [("m.f", 41)], []) == ["m.f has 41 lines (40 at most)"]
-    assert book.long == [] and style.LONG_CELLS.keys() <= {p.relative_to(ROOT / "nbs").as_posix()
-                                                           for p in (ROOT / "nbs").rglob("*.ipynb")}
+    assert style.Notebook(Path("x")).long == []
 
 
 def test_style_walks_every_chapter():

@@ -174,6 +174,9 @@ def test_moments_count_different_texts():
     h = np.random.default_rng(0).standard_normal((2, 100, 5))
     m, part = Moments.of(*h, (10, 80)), Moments.of(*h[:, :40], (4, 30))
     assert (m - part).distinct.tolist() == [6, 50]
+    few, many = Moments.of(*h, (10, 30)), Moments.of(*h)
+    assert (few.effective, many.effective) == (10, 100)
+    assert few.ridge() > many.ridge()  # 100 pairs of 40 texts say less about a covariance than 100 pairs of 200
     fewer, more = solve_two_sided(Moments.of(*h, (10, 10)), .9), solve_two_sided(Moments.of(*h, (100, 100)), .9)
     assert not np.allclose(fewer.weight, more.weight)
 

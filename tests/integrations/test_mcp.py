@@ -1,0 +1,86 @@
+"""The tools of an agent, asked by the official client in this process; a process of its own is in tests/system."""
+import asyncio
+
+import pytest
+
+pytest.importorskip("mcp", reason="extra mcp is not installed")
+from mcp import Client
+from starlette.testclient import TestClient
+
+from ragcun.integrations.mcp_server import LONGEST_TEXT, READ, SEARCH, make_mcp, mcp_app, source_of
+from ragcun.integrations.server import ServeOptions, serve_options
+from ragcun.retrieval.retriever import GaussianRetriever
+from tiny_encoder import TinyEncoder
+
+
+@pytest.fixture(scope="module")
+def index():
+    r = GaussianRetriever(TinyEncoder(24))
+    r.add([{"id": f"d{i}", "text": f"alpha{i} beta{i} gamma{i} delta{i}", "source": f"s{i // 10}.md",
+            "position": i % 10 + 1, "headings": ["Part", f"Section {i}"], "page": i + 1} for i in range(200)])
+    r.add([{"id": "long", "text": "omega " * 2000}])
+    return r
+
+
+def use(index, tool, **arguments):
+    async def scenario():
+        async with Client(make_mcp(index)) as agent:
+            return await agent.call_tool(tool, arguments)
+    return asyncio.run(scenario())
+
+
+def test_an_agent_sees_two_tools_that_only_read(index):
+    async def scenario():
+        async with Client(make_mcp(index, about="Notes of a workshop.")) as agent:
+            return (await agent.list_tools()).tools, agent.instructions
+    tools, instructions = asyncio.run(scenario())
+    assert {t.name: t.description for t in tools} == {"search": SEARCH, "read": READ}
+    assert all(t.annotations.read_only_hint for t in tools) and all(t.output_schema for t in tools)
+    assert "stop" in SEARCH and "Notes of a workshop." in instructions
+
+
+def test_search_gives_hits_sources_and_the_verdict(index):
+    got = use(index, "search", question="alpha7 beta7 gamma7 delta7", top_k=2).structured_content
+    want = index.search("alpha7 beta7 gamma7 delta7", top_k=2)
+    assert [h["id"] for h in got["hits"]] == [h.id for h in want] and got["answered"] == want.answered is True
+    assert got["hits"][0]["source"] == "s0.md › Part › Section 7, page 8" and got["documents"] == 201
+    assert got["chance"] is want.chance is None and got["advice"].startswith("Answer from")
+
+
+def test_an_agent_is_told_to_stop_where_nothing_answers(index):
+    got = use(index, "search", question="nothing of this kind stands anywhere").structured_content
+    assert got["answered"] is False and "stop" in got["advice"] and got["verdict"].startswith("no answer here")
+
+
+def test_read_gives_the_neighbours_of_the_same_source(index):
+    got = use(index, "read", id="d19", around=2).structured_content
+    assert [(p["id"], p["asked"]) for p in got["passages"]] == [("d17", False), ("d18", False), ("d19", True)]
+    assert len(use(index, "read", id="long").structured_content["passages"][0]["text"]) < LONGEST_TEXT + 20
+
+
+def test_filters_and_errors_reach_the_agent(index):
+    got = use(index, "search", question="alpha7", filter={"source": "s3.md"}, top_k=99).structured_content
+    assert {h["source"].partition(" ")[0] for h in got["hits"]} == {"s3.md"} and len(got["hits"]) == 10
+    for tool, arguments, part in (("read", {"id": "none"}, "no document has this id"),
+                                  ("search", {"question": ""}, "the query is empty"),
+                                  ("search", {"question": "x", "filter": {"a": {"$near": 1}}}, "unknown operator"),
+                                  ("search", {}, "question")):
+        failed = use(index, tool, **arguments)
+        assert failed.is_error and part in failed.content[0].text
+
+
+def test_over_http_it_stands_behind_the_gate(index):
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "read", "arguments": {"id": "d5"}}}
+    accept = {"Accept": "application/json, text/event-stream"}
+    options = ServeOptions(keys=("0123456789abcdef",))
+    with TestClient(mcp_app(make_mcp(index), options)) as http:
+        assert http.post("/mcp", json=call, headers=accept).status_code == 401
+        got = http.post("/mcp", json=call, headers={**accept, "Authorization": "Bearer 0123456789abcdef"})
+        assert got.json()["result"]["structuredContent"]["source"].startswith("s0.md")
+    with TestClient(mcp_app(make_mcp(index), serve_options("127.0.0.1")), base_url="http://127.0.0.1") as http:
+        assert http.post("/mcp", json=call, headers={**accept, "Host": "evil.example"}).status_code == 400
+
+
+def test_sources_by_name():
+    assert source_of({}, "x") == "x"
+    assert source_of({"source": "a.pdf", "title": "T", "page": 3}, "x") == "a.pdf › T, page 3"

@@ -1,0 +1,423 @@
+"""The server in this process: what it answers, what it refuses, and that nothing makes it fail."""
+import asyncio
+import base64
+import json
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("fastapi", reason="extra serve is not installed")
+import uvicorn
+from starlette.testclient import TestClient
+
+from ragcun.core import UserError
+from ragcun.integrations.server import (OPEN, Limits, PatientProtocol, Refusal, ServeOptions, Worker, check_inputs,
+                                        error_body, listen, make_app, read_body, read_keys, serve_options, side_of)
+from ragcun.retrieval.retriever import GaussianRetriever
+from tiny_encoder import TinyEncoder
+
+KEY = "0123456789abcdef-for-tests"
+QUESTION = "alpha7 beta7 gamma7"
+
+
+def make_index(folder=None):
+    index = GaussianRetriever(TinyEncoder(24), folder)
+    index.add([{"id": f"d/{i}", "text": f"alpha{i} beta{i} gamma{i} delta{i}", "n": i, "source": f"s{i // 10}",
+                "position": i % 10 + 1} for i in range(200)])
+    return index
+
+
+@pytest.fixture(scope="module")
+def index():
+    return make_index()
+
+
+@pytest.fixture(scope="module")
+def client(index):
+    with TestClient(make_app(index, ServeOptions()), raise_server_exceptions=False) as c:
+        yield c
+
+
+def ask(client, **body):
+    return client.post("/search", json=body)
+
+
+# --- search
+
+def test_search_gives_what_the_index_gives(client, index):
+    got = ask(client, query=QUESTION, top_k=3).json()
+    want = index.search(QUESTION, top_k=3).to_json()
+    assert [h["id"] for h in got["hits"]] == [h["id"] for h in want["hits"]] and got["answered"] == want["answered"]
+    assert np.isclose([h["evidence"] for h in got["hits"]], [h["evidence"] for h in want["hits"]]).all()
+    assert got["chance"] == want["chance"]
+
+
+def test_questions_of_one_request_keep_their_order(client):
+    got = ask(client, query=[f"alpha{i} beta{i} delta{i}" for i in (9, 3, 5)], top_k=1).json()
+    assert [r["hits"][0]["id"] for r in got["results"]] == ["d/9", "d/3", "d/5"]
+
+
+def test_filter_words_and_e_value_reach_the_index(client, index):
+    got = ask(client, query=QUESTION, top_k=4, filter={"n": {"$lt": 5}}).json()
+    assert got["hits"] and all(h["metadata"]["n"] < 5 for h in got["hits"])
+    dense = ask(client, query=QUESTION, top_k=3, words=0).json()
+    assert [h["id"] for h in dense["hits"]] == [h.id for h in index.search(QUESTION, top_k=3, words=0)]
+    assert all(h["e_value"] <= .5 for h in ask(client, query=QUESTION, max_e_value=.5).json()["hits"])
+
+
+def test_twice_the_words_leaves_the_verdict_open(client):
+    got = ask(client, query=QUESTION, words=2).json()
+    assert got["answered"] is None and all(h["e_value"] is None for h in got["hits"])
+
+
+def test_explained_results_say_it_in_words(client):
+    got = ask(client, query=QUESTION, explain=True, top_k=2).json()
+    first = got["hits"][0]
+    assert [first["text"][a:b] for a, b in first["matched"]] == ["alpha7", "beta7", "gamma7"]
+    assert sum(got["surroundings"]["counts"]) == got["surroundings"]["documents"] == 200
+    assert "answer" in got["verdict"] and "unrelated document" in first["e_value_in_words"]
+
+
+def test_an_empty_index_answers_that_there_is_nothing():
+    with TestClient(make_app(GaussianRetriever(TinyEncoder(24)))) as c:
+        got = ask(c, query="anything", explain=True).json()
+    assert got["hits"] == [] and got["answered"] is False and got["surroundings"] is None
+
+
+# --- refusals
+
+@pytest.mark.parametrize("body, status, part", [
+    ({}, 422, "query"), ({"query": ""}, 422, "empty"), ({"query": "a\0b"}, 422, "NUL"), ({"query": 3}, 422, "query"),
+    ({"query": []}, 422, "questions"), ({"query": ["a"] * 65}, 422, "questions"), ({"query": "x" * 4001}, 422, "4,001"),
+    ({"query": "x", "top_k": 0}, 422, "top_k"), ({"query": "x", "top_k": 101}, 422, "top_k"),
+    ({"query": "x", "top_k": True}, 422, "top_k"), ({"query": "x", "top_k": "5"}, 422, "top_k"),
+    ({"query": ["x"] * 60, "top_k": 50}, 422, "hits in all"), ({"query": "x", "topk": 5}, 422, "topk"),
+    ({"query": "x", "filter": {"$and": 1}}, 400, "list of filters"), ({"query": "x", "words": -1}, 422, "words"),
+    ({"query": "x", "filter": {"a": 10**20}}, 422, "number"), ({"query": "x", "max_e_value": -1}, 422, "max_e_value"),
+    ({"query": "x", "filter": {"a": [[[[[[[[[[1]]]]]]]]]]}}, 422, "nested"),
+])
+def test_bad_searches_are_refused_with_a_reason(client, body, status, part):
+    got = ask(client, **body)
+    assert got.status_code == status and part in got.json()["error"]["message"], got.text
+
+
+def test_bodies_of_other_kinds_are_refused(client):
+    def post(content, **headers):
+        return client.post("/search", content=content, headers=headers).status_code
+    assert post(b"{}") == 415 and post(b"query=x", **{"content-type": "text/plain"}) == 415
+    kind = {"content-type": "application/json"}
+    assert post(b"{", **kind) == 400 and post(b"\xff", **kind) in (400, 422) and post(b"", **kind) == 422
+    assert post(b"[" * 100_000, **kind) in (400, 422)
+    assert post(b" " * 2_000_001, **kind) == 413
+    assert post(b"{}", **kind, **{"content-encoding": "gzip"}) == 415
+    assert post(iter([b" " * 1_000_000] * 3), **kind) == 413          # no length announced
+
+
+def test_unknown_places_and_methods(client):
+    assert client.get("/nowhere").status_code == 404 and client.get("/search").status_code == 405
+    assert client.get("/../../etc/passwd").status_code == 404 and client.get("/page.js/..%2f..%2fx").status_code == 404
+    assert client.get("/nowhere").json()["error"]["code"] == 404
+    assert client.post("/documents", json={"documents": [{"text": "x"}]}).status_code == 403
+    assert client.delete("/documents/d%2F1").status_code == 403
+
+
+def test_a_slow_body_is_given_up():
+    async def never():
+        await asyncio.sleep(5)
+    with pytest.raises(Refusal) as e:
+        asyncio.run(read_body(never, Limits(body_seconds=.05)))
+    assert e.value.status_code == 408
+
+
+def test_a_full_queue_and_a_greedy_caller_are_refused():
+    release = threading.Event()
+
+    async def scenario():
+        worker = Worker(Limits(queue=4, seconds=5))
+        worker.start()
+        hers = [asyncio.create_task(worker.ask("she", release.wait, 5)) for _ in range(2)]
+        his = [asyncio.create_task(worker.ask("he", release.wait, 5)) for _ in range(2)]
+        await asyncio.sleep(.05)
+        with pytest.raises(Refusal) as greedy:
+            await worker.ask("she", release.wait, 5)
+        with pytest.raises(Refusal) as full:
+            await worker.ask("it", release.wait, 5)
+        release.set()
+        done = await asyncio.gather(*hers, *his)
+        await worker.stop()
+        return greedy.value.status_code, full.value.status_code, done, worker.pending
+    assert asyncio.run(scenario()) == (429, 503, [True] * 4, 0)
+
+
+def test_an_answer_that_takes_too_long_is_504_and_the_next_job_runs():
+    async def scenario():
+        worker = Worker(Limits(seconds=.3))
+        worker.start()
+        with pytest.raises(Refusal) as late:
+            await worker.ask("me", time.sleep, .4)
+        again = await worker.ask("me", lambda: 7)
+        await worker.stop()
+        return late.value.status_code, again
+    assert asyncio.run(scenario()) == (504, 7)
+
+
+def test_one_bad_question_of_a_batch_fails_alone():
+    def work(questions, mark):
+        if "bad" in questions: raise UserError("bad", "here")
+        return [q + mark for q in questions]
+
+    async def scenario():
+        worker = Worker(Limits(), wait=.05)
+        worker.start()
+        got = await asyncio.gather(*[worker.ask("me", work, [q], key=("!",)) for q in ("a", "bad", "b")],
+                                   return_exceptions=True)
+        await worker.stop()
+        return got
+    a, bad, b = asyncio.run(scenario())
+    assert (a, b) == (["a!"], ["b!"]) and isinstance(bad, UserError)
+
+
+# --- who may ask
+
+def test_a_key_is_wanted_for_everything_that_holds_documents(index):
+    app = make_app(index, ServeOptions(keys=(KEY,)))
+    with TestClient(app) as c:
+        paths = [p for p in c.get("/openapi.json", headers={"Authorization": f"Bearer {KEY}"}).json()["paths"]]
+        for path in [*paths, "/openapi.json"]:
+            want = 200 if path in OPEN else 401
+            assert c.get(path.replace("{name}", "d")).status_code == want, path
+        for path in OPEN:
+            assert c.get(path).status_code == 200
+        for header in (f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", f"Basic {KEY}", "Bearer ", "Bearer é"):
+            assert c.get("/about", headers={"Authorization": header.encode()}).status_code == 401
+        assert c.get("/about", headers={"Authorization": f"Bearer {KEY}"}).json()["documents"] == 200
+
+
+def test_other_names_and_other_pages_are_refused(index):
+    with TestClient(make_app(index, serve_options("127.0.0.1")), base_url="http://127.0.0.1:8080") as c:
+        assert c.get("/about").status_code == 200
+        assert c.get("/about", headers={"Host": "evil.example"}).status_code == 400
+        assert c.get("/about", headers={"Host": "127.0.0.1.evil.example"}).status_code == 400
+        assert c.get("/about", headers={"Origin": "http://evil.example"}).status_code == 403
+        assert c.get("/about", headers={"Origin": "null"}).status_code == 403
+        own = c.get("/about", headers={"Origin": "http://127.0.0.1:8080"})
+        assert own.status_code == 200 and "access-control-allow-origin" not in own.headers
+    allowed = serve_options("localhost", cors_origins=["https://friend.example"])
+    with TestClient(make_app(index, allowed), base_url="http://localhost") as c:
+        got = c.get("/about", headers={"Origin": "https://friend.example"})
+        assert got.headers["access-control-allow-origin"] == "https://friend.example"
+        assert c.get("/about", headers={"Origin": "https://other.example"}).status_code == 403
+
+
+def test_open_addresses_need_keys(tmp_path):
+    with pytest.raises(UserError, match="no key is set"):
+        serve_options("0.0.0.0")
+    file = tmp_path / "keys"
+    for content, part in (("", "empty"), ("# none\n", "empty"), ("short\n", "fewer than 16"), ("é" * 20, "ASCII")):
+        file.write_text(content)
+        with pytest.raises(UserError, match=part) as e:
+            read_keys(file)
+        assert "short" not in str(e.value)
+    file.write_text(f"{KEY}\n")
+    assert serve_options("0.0.0.0", str(file)).hosts == ()
+    with pytest.raises(UserError, match="cannot be read"):
+        read_keys(tmp_path / "none")
+
+
+def test_keys_and_questions_are_not_logged(index, caplog):
+    with caplog.at_level("DEBUG"), TestClient(make_app(index, ServeOptions(keys=(KEY,)))) as c:
+        ask_with = {"Authorization": f"Bearer {KEY}"}
+        c.post("/search", json={"query": "secretquestion"}, headers=ask_with)
+        c.post("/search", json={"query": ""}, headers=ask_with)
+        c.get("/about", headers={"Authorization": "Bearer wrong"})
+    assert KEY not in caplog.text and "secretquestion" not in caplog.text
+
+
+# --- documents
+
+def test_documents_are_read_by_any_id(client):
+    assert client.get("/documents/d%2F7").json()["text"].startswith("alpha7")
+    near = client.get("/documents", params={"id": "d/7", "around": 1}).json()
+    assert [p["id"] for p in near["passages"]] == ["d/6", "d/7", "d/8"] and near["metadata"]["n"] == 7
+    assert client.get("/documents/d%2F999").status_code == 404
+    assert client.get("/documents", params={"id": "d/7", "around": 99}).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["a/b", "../../etc/passwd", "%2e%2e", "a b?c#d", "'; DROP TABLE x; --", "ü漢🙂",
+                                  "\\", "."])
+def test_odd_ids_come_and_go(name):
+    with TestClient(make_app(make_index(), ServeOptions(allow_writes=True))) as c:
+        new = {"id": name, "text": "something entirely new", "metadata": {"k": [1, None]}}
+        assert c.post("/documents", json={"documents": [new]}).json() == {"written": 1, "documents": 201}
+        got = c.get("/documents", params={"id": name}).json()
+        assert (got["id"], got["text"], got["metadata"]) == (name, new["text"], new["metadata"])
+        assert c.post("/documents", json={"documents": [{**new, "text": "changed"}]}).json()["documents"] == 201
+        assert c.get("/documents", params={"id": name}).json()["text"] == "changed"
+        assert c.request("DELETE", "/documents", params={"id": name}).json() == {"deleted": 1, "documents": 200}
+        assert c.request("DELETE", "/documents", params={"id": name}).status_code == 404
+
+
+def test_writes_are_checked():
+    with TestClient(make_app(make_index(), ServeOptions(allow_writes=True))) as c:
+        for documents in ([], [{"text": ""}], [{"id": "", "text": "x"}], [{"text": "x", "metadata": 3}], [{"id": "a"}],
+                          [{"text": "x"}] * 101, [{"text": "x" * 100_001}], [{"text": "x", "more": 1}]):
+            assert c.post("/documents", json={"documents": documents}).status_code == 422
+        assert c.get("/about").json()["documents"] == 200
+
+
+def test_changes_by_another_process_are_seen(tmp_path):
+    served = make_index(tmp_path / "index")
+    with TestClient(make_app(served)) as c:
+        other = GaussianRetriever(TinyEncoder(24), tmp_path / "index")
+        other.add([{"id": "new", "text": "zebra quagga okapi"}])
+        assert ask(c, query="zebra quagga okapi").json()["hits"][0]["id"] == "new"
+        other.delete("new")
+        assert c.get("/documents/new").status_code == 404
+        other.answer_limit = .125
+        other._write_manifest()
+        assert c.get("/about").json()["answer_limit"] == .125
+
+
+# --- embeddings
+
+def embed(client, **body):
+    return client.post("/v1/embeddings", json=body)
+
+
+def test_embeddings_of_both_sides_sort_as_the_index_does(client, index):
+    u = np.array(embed(client, model="ragcun-query", input=QUESTION).json()["data"][0]["embedding"])
+    texts = index.store.texts([f"d/{i}" for i in range(200)])
+    v = np.array([d["embedding"] for d in embed(client, model="x-document", input=list(texts.values())).json()["data"]])
+    order = [list(texts)[i] for i in np.argsort(np.linalg.norm(v - u, axis=1))[:5]]
+    assert order == [h.id for h in index.search(QUESTION, top_k=5, words=0)]
+    coded = embed(client, model="ragcun-query", input=[QUESTION], encoding_format="base64", dimensions=5).json()
+    assert np.allclose(np.frombuffer(base64.b64decode(coded["data"][0]["embedding"]), "<f4"), u[:5], atol=1e-5)
+
+
+@pytest.mark.parametrize("body, status, part", [
+    ({"model": "ragcun", "input": "x"}, 404, "ragcun-query"),
+    ({"model": "ragcun-query", "input": [1, 2]}, 400, "tokens"),
+    ({"model": "ragcun-query", "input": [[1, 2]]}, 400, "check_embedding_ctx_length"),
+    ({"model": "ragcun-query", "input": []}, 422, "input"),
+    ({"model": "ragcun-query", "input": ["x", ""]}, 422, "input 2"),
+    ({"model": "ragcun-query", "input": {"a": 1}}, 422, "input"), ({"model": "ragcun-query"}, 422, "input"),
+    ({"model": "ragcun-query", "input": "x", "dimensions": 25}, 400, "24 dimensions"),
+    ({"model": "ragcun-query", "input": "x", "encoding_format": "hex"}, 422, "encoding_format"),
+])
+def test_bad_embedding_requests(client, body, status, part):
+    got = embed(client, **body)
+    assert got.status_code == status and part in got.json()["error"]["message"], got.text
+
+
+def test_side_and_inputs_alone():
+    assert [side_of(m) for m in ("a-query", "ragcun-document")] == ["query", "document"]
+    for name in ("query", "", "-", "a-queries"):
+        with pytest.raises(Refusal):
+            side_of(name)
+    assert check_inputs("x", Limits()) == ["x"]
+    assert error_body(500, "a\nb")["error"] == {"message": "a b", "type": "server_error", "code": 500}
+
+
+# --- a real socket: the client that most programs use
+
+@pytest.fixture(scope="module")
+def address(index):
+    listener = listen("127.0.0.1", 0)
+    config = uvicorn.Config(make_app(index, serve_options("127.0.0.1")), http=PatientProtocol, ws="none",
+                            log_level="error", lifespan="on")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(.01)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_the_openai_client(address, index):
+    openai = pytest.importorskip("openai", reason="openai is not installed")
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        assert [m.id for m in client.models.list()] == ["ragcun-query", "ragcun-document"]
+        as_base64 = client.embeddings.create(model="ragcun-query", input=QUESTION)
+        as_float = client.embeddings.create(model="ragcun-query", input=[QUESTION], encoding_format="float")
+        assert np.allclose(as_base64.data[0].embedding, as_float.data[0].embedding, atol=1e-6)
+        with pytest.raises(openai.BadRequestError, match="tokens"):
+            client.embeddings.create(model="ragcun-query", input=[[1, 2, 3]])
+        with pytest.raises(openai.NotFoundError, match="no model"):
+            client.embeddings.create(model="text-embedding-3-small", input="x")
+
+
+# --- what operators see
+
+def test_metrics_health_and_description(client):
+    ask(client, query=QUESTION)
+    text = client.get("/metrics").text
+    assert 'ragcun_requests_total{method="POST",route="/search",status="200"}' in text
+    assert "ragcun_documents 200.0" in text and "ragcun_batch_questions_count" in text and "d/7" not in text
+    assert client.get("/healthz").json() == {"status": "ok"}
+    described = client.get("/openapi.json").json()
+    assert {"/search", "/v1/embeddings", "/v1/models", "/documents", "/healthz", "/metrics"} <= set(described["paths"])
+    assert "422" in described["paths"]["/search"]["post"]["responses"]
+
+
+def test_the_page_cannot_be_made_to_run_anything(client):
+    page = client.get("/")
+    policy = page.headers["content-security-policy"]
+    assert "unsafe" not in policy and "default-src 'none'" in policy and "http" not in policy
+    assert " style=" not in page.text and "onclick" not in page.text and "<script>" not in page.text
+    script = client.get("/page.js").text
+    assert "innerHTML" not in script and "insertAdjacentHTML" not in script and "http" not in script.replace(
+        "http://www.w3.org/2000/svg", "")
+    for path in ("/nowhere", "/search", "/about"):
+        assert client.get(path).headers["x-content-type-options"] == "nosniff"
+
+
+# --- nothing makes it fail
+
+TRIES = int(os.environ.get("RAGCUN_FUZZ", 1)) * 120
+text = st.text(st.characters(), max_size=20)  # lone surrogates, too
+plain = st.none() | st.booleans() | st.integers() | st.floats() | text
+anything = st.recursive(plain, lambda s: st.lists(s, max_size=4) | st.dictionaries(st.text(max_size=8), s, max_size=4),
+                        max_leaves=12)
+OPERATORS = ["$and", "$or", "$not", "$in", "$nin", "$gt", "$exists", "$eq", "n", "source", "a'b", "a.b", ""]
+conditions = st.sampled_from(OPERATORS)
+filters = st.recursive(plain, lambda s: st.lists(s, max_size=3) | st.dictionaries(conditions, s, max_size=3),
+                       max_leaves=10)
+bodies = st.one_of(
+    anything,
+    st.fixed_dictionaries({"query": text | st.lists(text, max_size=4) | plain},
+                          optional={"top_k": plain, "words": plain, "filter": filters, "max_e_value": plain,
+                                    "explain": st.booleans()}),
+    st.fixed_dictionaries({"model": st.sampled_from(["a-query", "a-document", "x"]) | plain, "input": anything},
+                          optional={"dimensions": plain, "encoding_format": plain}),
+    st.fixed_dictionaries({"documents": st.lists(st.fixed_dictionaries(
+        {"text": text}, optional={"id": plain, "metadata": anything, "title": plain}), max_size=3)}))
+
+
+@pytest.fixture(scope="module")
+def writable():
+    with TestClient(make_app(make_index(), ServeOptions(allow_writes=True)), raise_server_exceptions=False) as c:
+        yield c
+
+
+@settings(max_examples=TRIES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(path=st.sampled_from(["/search", "/v1/embeddings", "/documents"]), body=bodies)
+def test_no_body_makes_it_fail(writable, path, body):
+    got = writable.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
+    assert got.status_code in (200, 400, 404, 422), (got.status_code, got.text, body)
+    if got.status_code != 200:
+        assert got.json()["error"]["message"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(name=st.text(max_size=30), method=st.sampled_from(["GET", "DELETE"]))
+def test_no_id_makes_it_fail(writable, name, method):
+    got = writable.request(method, "/documents", params={"id": name.encode("utf-8", "surrogatepass")})
+    assert got.status_code in (200, 404, 422), (got.status_code, got.text, name)
