@@ -10,17 +10,15 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..core import UserError, atomic_write, logger, progress, sha256_file
 from ragcun.data.documents import (
     Document, FolderReading, Listing, ReadOptions, list_folder, nothing_to_read, read_listed,
 )
-from ..data.files import home_path
-from .hits import iter_entries
+from .hits import in_blocks, iter_entries
 from .index import DocumentIndex
 from .stores import LanceStore, is_free, read_manifest
 
@@ -258,15 +256,15 @@ class FolderFill:
     def commit(self) -> None:
         "Passages first, then the record of their files."
         entries = [{"id": d.document_id, "text": d.text, "metadata": d.metadata} for d in self.held]
-        other = [e for e in entries if e["metadata"].get("source") in self.changed]
+        other = [e for e, d in zip(entries, self.held, strict=True) if d.source in self.changed]
         if other or self.changed:
             empty = [n for n in self.changed if not self.ready[n].passages]
             self.replaced += self.index.update(other) if other else 0
             self.index.prune(empty)
         before = len(self.index)
-        fresh = iter_entries((e for e in entries if e["metadata"].get("source") not in self.changed),
+        fresh = iter_entries((e for e, d in zip(entries, self.held, strict=True) if d.source not in self.changed),
                              self.index.id_rule)
-        for block in _blocks(fresh, BLOCK):
+        for block in in_blocks(fresh, BLOCK):
             self.index._add_block(block)
         self.added += len(self.index) - before
         add_to_record(self.place, self.ready.items())
@@ -274,17 +272,13 @@ class FolderFill:
         self.clock.wrote(len(entries))
         self.held, self.ready, self.changed = [], {}, set()
 
+# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0014
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
         return 0
 
-def _blocks(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    from ragcun.retrieval.hits import in_blocks
-    return in_blocks(items, size)
-
-# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0014
 class _Clock:
     "Says how long it will take, and what is left."
     def __init__(self, size: int, files: int):
