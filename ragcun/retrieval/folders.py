@@ -10,9 +10,10 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..core import UserError, atomic_write, logger, progress, sha256_file
 from ragcun.data.documents import (
