@@ -69,7 +69,8 @@ def document_pairs(
     for i in progress(range(0, len(sample), 50), "neighbours", unit="block"):
         asked = [opening(t, m) for t, m in zip(sample.texts[i:i + 50], sample.metadata[i:i + 50], strict=True)]
         hits = index.ranked(asked, HITS + 1, z=z[i:i + 50].astype(float))
-        found += [[h.id for h in row if h.id != own][:HITS] for own, row in zip(sample.ids[i:i + 50], hits, strict=True)]
+        block = zip(sample.ids[i:i + 50], hits, strict=True)
+        found += [[h.id for h in row if h.id != own][:HITS] for own, row in block]
     near = index.store.get(list(dict.fromkeys(i for row in found for i in row)))
     place = {name: i for i, name in enumerate(near.ids)}
     rows = np.array([(i, place[d]) for i, row in enumerate(found) for d in row if d in place], int).reshape(-1, 2)
@@ -106,7 +107,7 @@ def refit_index(
     return copy
 
 # %% ../../nbs/7_retrieval/15_adaptation.ipynb #adap0007
-RECORD_OF_GAINS = {"collections": 6, "gained": 4, "mean": -.8, "worst": -7.7}  # points of NDCG@10, joint search, no gate
+RECORD_OF_GAINS = {"collections": 6, "gained": 4, "mean": -.8, "worst": -7.7}  # points, joint search, no gate
 QUESTIONS = 200
 
 def hard_questions(

@@ -10,10 +10,9 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ..core import UserError, atomic_write, logger, progress, sha256_file
 from ragcun.data.documents import (
@@ -25,7 +24,7 @@ from .stores import LanceStore, is_free, read_manifest
 
 # %% auto #0
 __all__ = ['RECORD', 'BLOCK', 'FIRST', 'FileState', 'read_record', 'add_to_record', 'close_record', 'FolderPlan',
-           'compare_folder', 'plan_folder', 'FolderReport', 'FolderFill', 'fill_index']
+           'compare_folder', 'plan_folder', 'FolderReport', 'FolderFill', 'fill_index', 'summary']
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0005
 RECORD = "files.jsonl"   # in the index folder
@@ -90,7 +89,7 @@ class FolderPlan:
     gone: list[str] = field(default_factory=list)               # files in the index that are not in the folder any more
     first: dict[str, FolderReading] = field(default_factory=dict)  # files that were read while planning
     whole: bool = True                                          # whether the index holds all of what it says
-    removed: int = 0                                            # passages of files that are gone, removed by `fill_index`
+    removed: int = 0                                            # passages removed by `fill_index`
 
     @property
     def todo(self) -> list[str]: # names
@@ -326,9 +325,18 @@ def fill_index(
         fill.run()
     elif any(s != t for s, t in zip(plan.states.values(), read_record(fill.place)[0].values(), strict=False)):
         close_record(fill.place, fill.states)
-    here = {n: s for n, s in fill.states.items() if n in plan.listing.files}
+    return replace(summary(plan, fill.states, documents), added=fill.added, replaced=fill.replaced,
+                   seconds=time.monotonic() - started)
+
+def summary(
+    plan: FolderPlan,               # from `plan_folder`
+    states: dict[str, FileState],   # files as they are in the index
+    documents: str = "",            # the folder, for the report
+) -> FolderReport: # with nothing added
+    "What a folder holds and what was skipped."
+    here = {n: s for n, s in states.items() if n in plan.listing.files}
     reasons = Counter(_reason(s.skipped, n) for n, s in here.items() if s.skipped)
     reasons.update(_reason(why, name) for name, why in plan.listing.faults)
     return FolderReport(documents, sum(s.passages > 0 for s in here.values()), sum(s.passages for s in here.values()),
-                        len(plan.states), fill.added, fill.replaced, dict(reasons.most_common()), plan.listing.unread,
-                        plan.gone, time.monotonic() - started)
+                        len(plan.states), skipped=dict(reasons.most_common()), unread=plan.listing.unread,
+                        gone=plan.gone)
