@@ -307,6 +307,7 @@ class _Clock:
 def _spell(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds/60:.0f} minutes"
 
+# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0017
 def fill_index(
     index: DocumentIndex,     # in the folder that the plan was made for
     plan: FolderPlan,         # from `plan_folder`
