@@ -42,6 +42,8 @@ BENCHES = {
     "no_answer": ["benchmarks/bench_retrieval.py", "no_answer"],
     "storage": ["benchmarks/bench_retrieval.py", "storage"],
     "answer_lists": ["benchmarks/bench_answer_lists.py"],
+    "documents_only": ["benchmarks/bench_documents_only.py"],
+    "documents_only_product": ["benchmarks/bench_documents_only.py", "--product"],
     "search": ["benchmarks/bench_search.py", "--output", "data/results/search_exact.json"],
     "index": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384"],
     "graph": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384", "--ann", "IVF_HNSW_SQ", "--real",

@@ -114,11 +114,12 @@ def run_index(
         check_output(str(target/"x"))
     made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
     index, new = made
-    print(f"{len(index):,} documents in {args.index_dir} ({new}), {index.model.output_dim} dimensions")
+    number, dim = (len(index), index.model.output_dim) if index is not None else _size_of(args.index_dir)
+    print(f"{number:,} documents in {args.index_dir} ({new}), {dim} dimensions")
     if args.fit:
         index = _fit_index(args, index)
     first = not env_number("RANK", 0)
-    if first:
+    if first and index is not None:
         from ragcun.retrieval.index import keep_export
         keep_export(args.index_dir, index.model)
     if questions and first:
@@ -153,10 +154,14 @@ def _is_folder(path: str) -> bool:
 
 def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
     "Read what is new in a folder; the index, and what is new in it."
-    from ragcun.retrieval.folders import fill_index, plan_folder
     from ragcun.data.documents import ReadOptions
+    from ragcun.retrieval.folders import fill_index, plan_folder, summary
     options = ReadOptions(tokenizer=_TokensWhenNeeded(lambda: _index_tokens(args)))
     plan = plan_folder(args.documents, Path(args.index_dir), args.update, options)
+    if not plan.todo and plan.whole and not args.fit and not (args.prune and plan.gone):
+        print(summary(plan, plan.states, args.documents))
+        _say_gone(plan.gone, 0, False)
+        return None, "0 new"
     if plan.todo:
         logger.info("%s: %d files to read, %d as before", args.documents, len(plan.todo), len(plan.states))
     model = _index_model(args)
@@ -168,6 +173,12 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
     print(report)
     _say_gone(report.gone, plan.removed, args.prune)
     return index, f"{report.added:,} new" + f", {report.replaced:,} replaced" * bool(report.replaced)
+
+def _size_of(index_dir: str) -> tuple[int, int]:
+    "Documents and dimensions of an index, without its model."
+    from ragcun.retrieval.stores import LanceStore, read_manifest
+    dim = read_manifest(index_dir).dim
+    return len(LanceStore(index_dir, dim)), dim
 
 # %% ../../nbs/9_cli/06_commands.ipynb #c563afce
 def _index_rows(args: argparse.Namespace) -> tuple[Any, str]:
