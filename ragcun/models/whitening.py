@@ -118,7 +118,9 @@ def save_whitening(
 ) -> None:
     "Write plain arrays (no pickle)."
     with open(path, "wb") as f:
-        np.savez(f, **{k.name: np.asarray(getattr(whitening, k.name)) for k in fields(Whitening)})
+        np.savez(f, rho=whitening.rho, mean=whitening.mean, root=whitening.root, turn=whitening.turn,
+                 strength=whitening.strength, kappa=np.array(whitening.kappa), constant=np.array(whitening.constant),
+                 documents=np.array(whitening.documents))
 
 def load_whitening(
     path: str | Path, # Written by `save_whitening`

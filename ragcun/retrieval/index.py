@@ -96,8 +96,8 @@ class IndexManifest:
         if rule is not None:
             names["rule"] = self._file("answer", rule, lambda path: save_rule(path, rule))
         if whitened is not None:
-            key = (whitened.documents, whitened.constant)
-            names["whitening"] = self._file("whitening", key, lambda path: save_whitening(path, whitened))
+            made = (whitened.documents, whitened.constant)
+            names["whitening"] = self._file("whitening", made, lambda path: save_whitening(path, whitened))
         m = self.model
         words = self.weights and [self.weights.dense, self.weights.words, self.weights.phrases, self.weights.constant]
         write_manifest(self.index_dir, Manifest(
