@@ -44,6 +44,8 @@ BENCHES = {
     "answer_lists": ["benchmarks/bench_answer_lists.py"],
     "documents_only": ["benchmarks/bench_documents_only.py"],
     "documents_only_product": ["benchmarks/bench_documents_only.py", "--product"],
+    "bases": ["benchmarks/bench_bases.py"],
+    "bases_curve": ["benchmarks/bench_bases.py", "--curve"],
     "search": ["benchmarks/bench_search.py", "--output", "data/results/search_exact.json"],
     "index": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384"],
     "graph": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384", "--ann", "IVF_HNSW_SQ", "--real",
@@ -60,7 +62,7 @@ BENCHES = {
     "memory": ["benchmarks/data_memory.py", "1000000", "data/results/prepare_memory.json"],
 }
 RESUMING = {"encoding": "encoding", "training": "training_speed", "growth": "growth", "quality": "quality",
-            "full": "full", "peers": "peers",
+            "full": "full", "peers": "peers", "bases": "bases",
             # they go on inside, too, from what is in this file
             "ablation_head": "ablation", "ablation_full": "ablation", "ablation_mix": "ablation",
             "ablation_moments": "ablation"}
