@@ -226,6 +226,8 @@ def test_a_stop_answers_what_is_under_way(folder, number):
     import http.client
     with serving("serve", "--index_dir", folder, "--port", 0) as (process, address):
         connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
+        connection.request("GET", "/healthz")                # the address is named a moment before it is answered at
+        assert connection.getresponse().read()
         body = json.dumps({"query": ["planet light"] * 60, "explain": True, "top_k": 10})
         connection.request("POST", "/search", body, {"Content-Type": "application/json"})
         time.sleep(.02)
