@@ -8,8 +8,8 @@ alone, the vectors are cut to 256 principal axes and weighted by the rank of the
 folder of multilingual-e5-small; without one, its rows are left as they are. Choices are made on dev questions or by
 cross-validation; test questions are asked once, for the table. A row is written as soon as it is there, and what is
 recorded by this version is not measured again. Seconds are those of one thread of the processor, so that other work on
-the machine counts little. --curve measures the closed form along s instead, by cross-validation on the training questions
-of 700 paragraphs of squad-small.
+the machine counts little. --curve measures the closed form along s instead, by cross-validation on the training
+questions of 700 paragraphs of squad-small.
 """
 from __future__ import annotations
 
