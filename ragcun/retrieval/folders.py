@@ -272,17 +272,6 @@ class FolderFill:
         self.clock.wrote(len(entries))
         self.held, self.ready, self.changed = [], {}, set()
 
-# %% ../../nbs/7_retrieval/13_folders.ipynb #cfe9d79f
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-def _blocks(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    from ragcun.retrieval.hits import in_blocks
-    return in_blocks(items, size)
-
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0014
 def _size(path: Path) -> int:
     try:
