@@ -2,7 +2,7 @@
 
     python benchmarks/bench_serve.py [--seconds 60] [--clients 16] [--output data/results/serve.json]
 
-4,000 passages of a public collection (RAGCUN_SHARED_DATA, default ../shared/data) on the default base. The clients are
+Up to 4,000 passages of a public collection (RAGCUN_SHARED_DATA, default ../shared/data), default base. The clients are
 a process of their own on this machine, so they take their share of its cores. In-process search, batches of 16 as the
 server gathers them, is measured before and after. Then, while one ordinary client goes on asking: clients that send a
 byte a second, bodies of 10 MB, broken JSON, 1,000 connections at one time, and a writer in another process that is

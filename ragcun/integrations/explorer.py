@@ -152,7 +152,7 @@ class Side:
         "Ask this side."
         weight = words if self.words is None else self.words
         result = self.index.search(question, top_k, filter=wanted, words=weight)
-        return explain_results(self.index, [result])[0]
+        return explain_results(self.index, [result], weight)[0]
 
 def sides_of(
     index: GaussianRetriever,                        # the first column

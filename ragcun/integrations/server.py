@@ -365,7 +365,7 @@ class IndexService:
     ) -> list[dict[str, Any]]: # of each question
         "Answers as JSON has them."
         results = self.index.search(list(questions), top_k, max_e_value, json.loads(wanted), words=words)
-        return explain_results(self.index, results) if explain else [r.to_json() for r in results]
+        return explain_results(self.index, results, words) if explain else [r.to_json() for r in results]
 
     def embed(self,
         texts: Sequence[str],  # to be encoded

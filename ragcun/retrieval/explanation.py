@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,13 +90,15 @@ class Surroundings:
 def surroundings(
     index: GaussianRetriever,  # that was asked
     queries: Sequence[str],    # questions
+    words: float = 1.,         # weight of the words that the questions were asked with
     bins: int = 40,            # of the histogram
 ) -> list[Surroundings | None]: # of each question; None where the index has fewer than 20 documents
     "How the evidence of other documents spreads."
     if not len(queries) or len(index) < 20: return [None] * len(queries)
     z = index.encode_queries(queries)
-    if index.weights is not None and index.joint is not None:
-        scores = index.joint.spread(z, index.asked(queries))[0]
+    if index.weights is not None and index.joint is not None and words:
+        law = replace(index.joint, weights=index.joint.weights.weighted(words))
+        scores = law.spread(z, index.asked(queries))[0]
     else:
         c = index.model.calibration
         scores = c.a + c.tau * evidence(z, index.background()[1].astype(float), index.rho)
@@ -110,10 +112,11 @@ def _histogram(scores: np.ndarray, bins: int) -> Surroundings:
 def explain_results(
     index: GaussianRetriever,          # that was asked
     results: Sequence[SearchResult],   # its answers
+    words: float = 1.,                 # weight of the words that the questions were asked with
     picture: bool = True,              # with the histogram
 ) -> list[dict[str, Any]]: # of each, ready for JSON
     "Results with their numbers in plain words."
-    around = surroundings(index, [r.query for r in results]) if picture else [None] * len(results)
+    around = surroundings(index, [r.query for r in results], words) if picture else [None] * len(results)
     return [_explain(index, r, s) for r, s in zip(results, around, strict=True)]
 
 def _explain(index: GaussianRetriever, result: SearchResult, around: Surroundings | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -262,6 +263,12 @@ def test_a_killed_writer_beside_it_loses_nothing(folder, tmp_path, monkeypatch):
 
 # --- agents
 
+def in_thread(scenario):
+    "Run a coroutine where the browser's own loop is not."
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, scenario).result()
+
+
 @needs["mcp"]
 def test_mcp_over_standard_input_and_output(folder):
     from mcp import Client, StdioServerParameters
@@ -274,7 +281,7 @@ def test_mcp_over_standard_input_and_output(folder):
             found = await agent.call_tool("search", {"question": "planet light star", "top_k": 2})
             read = await agent.call_tool("read", {"id": found.structured_content["hits"][0]["id"]})
             return tools, found.structured_content, read.structured_content
-    tools, found, read = asyncio.run(scenario())
+    tools, found, read = in_thread(scenario())
     want = GaussianRetriever.open(folder, device="cpu").search("planet light star", top_k=2)
     assert sorted(tools) == ["read", "search"] and [h["id"] for h in found["hits"]] == [h.id for h in want]
     assert any(p["asked"] and p["id"] == want[0].id for p in read["passages"])
@@ -302,8 +309,8 @@ def test_mcp_over_http(folder, tmp_path):
                 return (await agent.call_tool("search", {"question": "planet light"})).structured_content
     flags = ["mcp", "--http", "--index_dir", folder, "--port", 0, "--api_key_file", tmp_path / "keys"]
     with serving(*flags) as (process, address):
-        assert len(asyncio.run(scenario(address, KEY))["hits"]) == 5
+        assert len(in_thread(scenario(address, KEY))["hits"]) == 5
         with pytest.raises(BaseException):  # noqa: B017 - the client wraps the 401 in groups of its own
-            asyncio.run(scenario(address, "wrong"))
+            in_thread(scenario(address, "wrong"))
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
