@@ -219,6 +219,7 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
                         f"--documents {args.documents}", "Add --update to replace them.")
     return len(store), changed
 
+# %% ../../nbs/9_cli/06_commands.ipynb #c563afce-1
 def _changed_otherwise(entries: list[Any], store: Any, known: set[str]) -> set[str]:
     "Documents with the text of before and other metadata, and those of files that have gained or lost a passage."
     from ragcun.retrieval.filters import as_filter
