@@ -12,8 +12,6 @@ import argparse
 import json
 import os
 import random
-import re
-import subprocess
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -254,6 +252,7 @@ def measure(w: World, work: Path, cached: bool) -> dict[str, Any]:
         for k in ("dense", "joint"):
             d = 100*(got[k] - base[k])
             row[k] = [round(float(v), 2) for v in (d.mean(), d.std(ddof=1)/len(d)**.5)]  # points, standard error
+        row = [*row["joint"], *row["dense"]]
         out["heads"][name] = row
     return out
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from bench_encode import machine, versions
-from ragcun.core import write_json
+from ragcun.core import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("RAGCUN_SHARED_DATA", ROOT.parent/"shared"/"data"))
@@ -100,7 +100,8 @@ def spent(command: list[str], **env: str) -> tuple[float, float, float]:
 def start(index_dir: str, rounds: int) -> dict[str, Any]:
     "One question to an index, in turns with the imports that nothing can do without."
     search = ["-m", "ragcun", "search", "--index_dir", index_dir, "How do I compress data with gzip?"]
-    ways = {"imports": ["-c", IMPORTS], "export": [*search, "--runtime", "onnx"], "torch": [*search, "--runtime", "torch"]}
+    ways = {"imports": ["-c", IMPORTS],
+            "export": [*search, "--runtime", "onnx"], "torch": [*search, "--runtime", "torch"]}
     rows: dict[str, list[tuple[float, float, float]]] = {w: [] for w in ways}
     for r in range(rounds + 1):
         for way, command in ways.items():
@@ -111,7 +112,10 @@ def start(index_dir: str, rounds: int) -> dict[str, Any]:
     middle = {w: dict(zip(("seconds", "cpu", "megabytes"), np.median(np.array(v), 0).round(2).tolist(), strict=True))
               for w, v in rows.items()}
     limit = 1.5*middle["imports"]["seconds"] + .5
-    return {"rounds": rounds, "load": round(os.getloadavg()[0], 1), "median": middle, "limit": round(limit, 2),
+    documents = read_json(Path(index_dir)/"manifest.json")["null_documents"]
+    return {"rounds": rounds, "index": f"{Path(index_dir).name}, {documents:,} documents",
+            "load": round(os.getloadavg()[0], 1),
+            "median": middle, "limit": round(limit, 2),
             "cpu share of torch": round(middle["export"]["cpu"]/middle["torch"]["cpu"], 3)}
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/bench_serve.py [--seconds 60] [--clients 16] [--output data/results/serve.json]
 
-4,000 passages of a public collection (RAGCUN_SHARED_DATA, default ../shared/data) on the default base. The clients are
+Up to 4,000 passages of a public collection (RAGCUN_SHARED_DATA, default ../shared/data), default base. The clients are
 a process of their own on this machine, so they take their share of its cores. In-process search, batches of 16 as the
 server gathers them, is measured before and after. Then, while one ordinary client goes on asking: clients that send a
 byte a second, bodies of 10 MB, broken JSON, 1,000 connections at one time, and a writer in another process that is
@@ -34,14 +34,13 @@ from ragcun.retrieval.retriever import GaussianRetriever
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("RAGCUN_SHARED_DATA", ROOT.parent/"shared"/"data"))
-DOCUMENTS = 4000
 KIND = {"Content-Type": "application/json"}
 
 
-def collection(name: str) -> tuple[list[dict[str, Any]], list[str]]:
+def collection(name: str, number: int) -> tuple[list[dict[str, Any]], list[str]]:
     "Documents and questions."
     data = load_retrieval(SHARED/name, "test")
-    return [{"id": i, "text": t} for i, t in list(data.corpus.items())[:DOCUMENTS]], list(data.queries.values())
+    return [{"id": i, "text": t} for i, t in list(data.corpus.items())[:number]], list(data.queries.values())
 
 
 def start(folder: Path) -> tuple[subprocess.Popen, int]:
@@ -248,11 +247,12 @@ def _until(port: int, questions: list[str], end: list[float], rows: list[tuple[f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--collection", default="squad-small")
+    parser.add_argument("--documents", type=int, default=4000)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--output", default="data/results/serve.json")
     args = parser.parse_args()
-    documents, questions = collection(args.collection)
+    documents, questions = collection(args.collection, args.documents)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)/"index"
         model = GaussianEncoder.from_base(device="cpu", precision="no")

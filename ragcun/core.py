@@ -269,7 +269,8 @@ def env_number(
     try:
         return type(usual)(text) if text else usual
     except ValueError:
-        raise UserError(f"{text!r} is no {'whole ' * isinstance(usual, int)}number", name, "Set it to one, or unset it") from None
+        kind = "whole number" if isinstance(usual, int) else "number"
+        raise UserError(f"{text!r} is no {kind}", name, "Set it to one, or unset it") from None
 
 # %% ../nbs/0_foundations/01_core.ipynb #3c928854
 def progress(

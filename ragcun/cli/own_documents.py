@@ -132,9 +132,10 @@ def own_page(
     first, ten = report.found
     cards = [(f"{report.read.passages:,} passages", f"of {report.read.files:,} files: "
               + ", ".join(f"{n:,} {k}" for k, n in report.kinds.items())),
-             (f"{first:.0%} first, {ten:.0%} in ten", f"of {len(report.synthetic)} synthetic questions find the passage "
-              "that they were made from; such questions flatter every search"),
-             (f"{report.milliseconds:.0f} ms", f"for a search on this machine; {report.megabytes:.0f} MB on disk")]
+             (f"{first:.0%} first, {ten:.0%} in ten", f"of {len(report.synthetic)} synthetic questions find the "
+              "passage that they were made from; such questions flatter every search"),
+             (f"{report.milliseconds:.0f} ms", f"for a search on this machine; "
+              f"{report.megabytes:.0f} MB on disk")]
     shown = "".join(f"<div class=card><div class=big>{html.escape(a)}</div>{html.escape(b)}</div>" for a, b in cards)
     low, middle, high = report.lengths
     parts = [f"<h1>Your folder</h1><div class=cards>{shown}</div>", f"<p>{html.escape(str(report.read))}.</p>",

@@ -373,8 +373,8 @@ def measure_space(
     pairs, distances = pair_numbers(q, x, sample, rho, config.seed)
     u, v = (q, x) if rho is None else (query_vector(q, rho), document_vector(x, rho))
     hubs = hubness(u, v, config.k)
-    numbers = {"documents": space_numbers(x, config.seed), "queries": space_numbers(q, config.seed), "pairs": pairs,
-               "hubness": asdict(hubs)}
+    numbers: dict[str, Any] = {"documents": space_numbers(x, config.seed), "queries": space_numbers(q, config.seed),
+                               "pairs": pairs, "hubness": asdict(hubs)}
     if rho is not None:
         numbers["whitened"] = whitened_numbers(x, rho, config.seed)
         numbers["information"] = information_summary(rho) | {"rho": [round(float(r), 4) for r in rho]}

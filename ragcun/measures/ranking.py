@@ -231,7 +231,8 @@ def _same_kind(what: str, found: Iterable[Any], judged: Iterable[Any]) -> None:
     "An id that is a number in one place and a text in the other would just never be found."
     kinds = [type(next(iter(ids), None)) for ids in (found, judged)]
     if type(None) not in kinds and len({issubclass(k, str) for k in kinds}) == 2:
-        raise UserError(f"{what} ids are {kinds[0].__name__} in the run and {kinds[1].__name__} in the judgements", "run",
+        found_kind, judged_kind = (k.__name__ for k in kinds)
+        raise UserError(f"{what} ids are {found_kind} in the run and {judged_kind} in the judgements", "run",
                         "Make both str")
 
 def _judged(qrels: Mapping[str, Mapping[str, int]]) -> list[Mapping[str, int]]:

@@ -21,8 +21,8 @@ from .base import Cacheable, Ticker, hash_state, is_routed
 
 
 # %% auto #0
-__all__ = ['KEY_BYTES', 'text_key', 'FeatureCache', 'cache_for', 'cached_features', 'work_blocks', 'drop_features',
-           'kept_features', 'limit_bytes']
+__all__ = ['KEY_BYTES', 'text_key', 'FeatureFiles', 'FeatureCache', 'cache_for', 'cached_features', 'work_blocks',
+           'drop_features', 'kept_features', 'limit_bytes']
 
 # %% ../../nbs/2_models/04_cache.ipynb #10911deb
 KEY_BYTES = 16
@@ -34,8 +34,8 @@ def text_key(
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
 
 # %% ../../nbs/2_models/04_cache.ipynb #10911dc0
-class FeatureCache:
-    "Features on disk, appended to and read through a memory map."
+class FeatureFiles:
+    "The two files of a cache, and which texts they hold."
     def __init__(self,
         folder: str | Path, # One folder for one base, prompt and precision
         dim: int, # Width of a feature
@@ -71,6 +71,9 @@ class FeatureCache:
             f.seek((n - 1)*KEY_BYTES)
             return self._index.get(f.read(KEY_BYTES)) == n - 1
 
+# %% ../../nbs/2_models/04_cache.ipynb #10911dc0-1
+class FeatureCache(FeatureFiles):
+    "Features on disk, appended to and read through a memory map."
     def missing(self,
         texts: Sequence[str], # Texts wanted
     ) -> list[str]: # Those not in the cache, each once, order kept

@@ -23,8 +23,8 @@ from .null import posterior
 from .words import Question, WordCounts
 
 # %% auto #0
-__all__ = ['Hit', 'SearchResult', 'number_metadata', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry', 'context_of',
-           'checked_id', 'as_entry', 'iter_entries', 'in_blocks']
+__all__ = ['Hit', 'JudgedHits', 'SearchResult', 'number_metadata', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry',
+           'context_of', 'checked_id', 'as_entry', 'iter_entries', 'in_blocks']
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62840281
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def _plain_number(value: Any) -> Any:
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62840281-1
 @dataclass(frozen=True)
-class SearchResult(Sequence):  # type: ignore[type-arg]
-    "Hits of one query, best first, and whether they amount to an answer."
+class JudgedHits(Sequence):  # type: ignore[type-arg]
+    "What a search found, and what decides whether it is an answer."
     query: str           # as it was asked
     hits: list[Hit]      # best first, at most k
     answered: bool | None  # the answer value is within the limit; None for words weighted otherwise
@@ -93,6 +93,10 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
         prior = 1 / (1 + self.documents) if prior is None else prior
         return [float(posterior(h.evidence, prior)) for h in self.hits]
 
+# %% ../../nbs/7_retrieval/02_hits.ipynb #62840281-2
+@dataclass(frozen=True)
+class SearchResult(JudgedHits):
+    "Hits of one query, best first, and whether they amount to an answer."
     def _verdict(self) -> str:
         if self.answered is None: return "no verdict: words are weighted otherwise than the limit"
         if self.chance is not None:

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
 
 # %% auto #0
-__all__ = ['BACKGROUND', 'MADE', 'LONG', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexEdits', 'IndexQuestions',
-           'IndexNull', 'IndexWhitening', 'has_export', 'open_model', 'export_index', 'keep_export', 'DocumentIndex']
+__all__ = ['BACKGROUND', 'MADE', 'LONG', 'IndexState', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexEdits',
+           'IndexQuestions', 'IndexNull', 'IndexWhitening', 'has_export', 'open_model', 'export_index', 'keep_export',
+           'DocumentIndex']
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47
 BACKGROUND = 3000  # documents in the background sample
@@ -46,8 +47,8 @@ MADE = 400         # documents that questions are made from, to see what a quest
 LONG = 20_000      # characters beyond which a document certainly exceeds what a text encoder reads
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47-1
-class IndexManifest:
-    "What the folder says about itself, read and written."
+class IndexState:
+    "What an index knows beside its documents."
     model: GaussianEncoder
     index_dir: Path | RemotePath | None
     null: EmpiricalNull | None
@@ -81,6 +82,9 @@ class IndexManifest:
             write(Path(tmp))
         return name
 
+# %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47-2
+class IndexManifest(IndexState):
+    "What the folder says about itself, written."
     def _write_manifest(self) -> None:
         assert self.index_dir is not None
         with writer_lock(self.index_dir, "manifest"):    # who removes old files must not meet another's new ones
@@ -100,8 +104,8 @@ class IndexManifest:
         if rule is not None:
             names["rule"] = self._file("answer", rule, lambda path: save_rule(path, rule))
         if whitened is not None:
-            key = (whitened.documents, whitened.constant)
-            names["whitening"] = self._file("whitening", key, lambda path: save_whitening(path, whitened))
+            made = (whitened.documents, whitened.constant)
+            names["whitening"] = self._file("whitening", made, lambda path: save_whitening(path, whitened))
         m = self.model
         words = self.weights and [self.weights.dense, self.weights.words, self.weights.phrases, self.weights.constant]
         write_manifest(folder, Manifest(
@@ -158,41 +162,10 @@ class IndexReading(IndexManifest):
         if new != self._stamp:
             self._read_manifest()
 
-# %% ../../nbs/7_retrieval/10_index.ipynb #idx0009
-class IndexFolder(IndexReading):
-    "Documents in memory or in a folder, with the model that they are encoded by."
-    def __init__(self,
-        model: GaussianEncoder,                # embeds queries and documents
-        index_dir: str | Path | None = None,   # folder or address (s3://bucket/folder) to make or open; None: in memory
-        store: Store | None = None,            # another store, such as `QuantizedStore`, instead of a folder
-    ):
-        self.model = model
-        self.index_dir = as_place(index_dir) if index_dir else None
-        if isinstance(self.index_dir, Path):
-            self.index_dir = self.index_dir.absolute()  # a process may change its folder
-            if re.search(r"[\x00-\x1f\x7f]", str(self.index_dir)):
-                raise UserError("the name of a folder holds a control character", repr(str(index_dir)), "Choose another")
-        self.rho = model.rho_numpy
-        self._gain = self.rho * inverse_deviation(self.rho)
-        self.null = None
-        self.joint = None
-        self.rule = None
-        self.whitened = None
-        self.weights = PRIOR
-        self.tokenizer = Tokenizer()
-        self.id_rule = "source"
-        self.heading_rule = "headings"
-        self.token_rule = "base"
-        self._fitted = (0, -1)
-        self.answer_limit = 1.
-        self.alpha = 0.
-        self._stamp = 0
-        if self.index_dir is not None:
-            self._open_folder(self.index_dir)
-            return
-        self.store: Store = store if store is not None else MemoryStore(model.output_dim)
-        if not hasattr(self.store, "search_words"):
-            self.weights = self.tokenizer = None
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0019
+class _IndexPlace(IndexReading):
+    "The folder of an index, opened or made."
+    store: Store
 
     def _open_folder(self, folder: Path | RemotePath) -> None:
         if not is_free(folder):
@@ -220,6 +193,43 @@ class IndexFolder(IndexReading):
         with sent(folder/"model") as path:
             self.model.save(path)
         self._write_manifest()
+
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0009
+class IndexFolder(_IndexPlace):
+    "Documents in memory or in a folder, with the model that they are encoded by."
+    def __init__(self,
+        model: GaussianEncoder,                # embeds queries and documents
+        index_dir: str | Path | None = None,   # folder or address (s3://bucket/folder) to make or open; None: in memory
+        store: Store | None = None,            # another store, such as `QuantizedStore`, instead of a folder
+    ):
+        self.model = model
+        self.index_dir = as_place(index_dir) if index_dir else None
+        if isinstance(self.index_dir, Path):
+            self.index_dir = self.index_dir.absolute()  # a process may change its folder
+            if re.search(r"[\x00-\x1f\x7f]", str(self.index_dir)):
+                raise UserError("the name of a folder holds a control character", repr(str(index_dir)),
+                                "Choose another")
+        self.rho = model.rho_numpy
+        self._gain = self.rho * inverse_deviation(self.rho)
+        self.null = None
+        self.joint = None
+        self.rule = None
+        self.whitened = None
+        self.weights = PRIOR
+        self.tokenizer = Tokenizer()
+        self.id_rule = "source"
+        self.heading_rule = "headings"
+        self.token_rule = "base"
+        self._fitted = (0, -1)
+        self.answer_limit = 1.
+        self.alpha = 0.
+        self._stamp = 0
+        if self.index_dir is not None:
+            self._open_folder(self.index_dir)
+            return
+        self.store = store if store is not None else MemoryStore(model.output_dim)
+        if not hasattr(self.store, "search_words"):
+            self.weights = self.tokenizer = None
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0003
 class IndexEdits(IndexFolder):
@@ -400,6 +410,9 @@ class _IndexUpdates(IndexWhitening):
             self._changed()
         return number
 
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0016
+class _IndexCopies(_IndexUpdates):
+    "An index written to another folder."
     def save(self,
         folder: str | Path, # where the index shall be, free or not existing; or an address
     ) -> Self: # the index in that folder
@@ -475,7 +488,7 @@ def keep_export(
         logger.info("a search of this index will load torch: %s", e)
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0005
-class DocumentIndex(_IndexUpdates):
+class DocumentIndex(_IndexCopies):
     "Documents with their vectors and words, in memory or in an index folder; what `GaussianRetriever` searches."
     @classmethod
     def open(cls,

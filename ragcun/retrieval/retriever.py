@@ -388,7 +388,7 @@ class QuestionFit(_WeightFit):
         sides = [[self._candidates(*row) for row in zip(queries, z, self._without(queries, gone, z), strict=True)]
                  for gone in ([()] * len(queries), relevant)]
         sample, tokens = self._word_sample()
-        return fit_answer_rule(sample, *sides, tokens)
+        return fit_answer_rule(sample, sides[0], sides[1], tokens)
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0010
 def merge_hits(

@@ -25,8 +25,8 @@ from .words import Postings, Question, WordCounts
 # %% auto #0
 __all__ = ['TABLE', 'INDEX_FORMAT', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES', 'KEY', 'Manifest', 'read_manifest',
            'write_manifest', 'is_free', 'MemoryRows', 'MemoryEdits', 'MemoryStore', 'writer_lock', 'LanceTable',
-           'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceCounts', 'LanceKept', 'LanceWords',
-           'LanceStore']
+           'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceIndexes', 'LanceCounts', 'LanceKept',
+           'LanceWords', 'LanceStore']
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #4f6e5322
 TABLE = "documents"
@@ -556,6 +556,9 @@ class LanceEdits(LanceSamples):
             self.table.delete(_id_filter(ids))
             return before - len(self)
 
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013
+class LanceIndexes(LanceEdits):
+    "The table's own indexes."
     def build_ann(self,
         kind: str = "", # LanceDB's name of the index; by default IVF_RQ, or IVF_SQ where d is no multiple of 8
     ) -> None:
@@ -581,7 +584,7 @@ class LanceEdits(LanceSamples):
         return self._listed[1]
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0006
-class LanceCounts(LanceEdits):
+class LanceCounts(LanceIndexes):
     "The words of the table's documents, counted."
     _counted: tuple[int, int, WordCounts] = (-2, 0, WordCounts())  # last row, documents, counts
     _checked = -1                                                  # version of the table that they were compared with
@@ -697,8 +700,36 @@ class LanceWords(LanceKept):
         with writer_lock(self.folder):
             self.table.optimize(cleanup_older_than=datetime.timedelta(hours=1))
 
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0014
+class _LanceFound(LanceWords):
+    "Rows of the table as what a search finds; and the words read from the table itself."
+    def _as_found(self, hits: Any) -> list[Found]:
+        v = hits["v"].combine_chunks().flatten().to_numpy().reshape(-1, self.dim)
+        return self._found(hits, v, np.full(len(v), np.nan))
+
+    def _found(self, hits: Any, v: np.ndarray, distance: np.ndarray) -> list[Found]:
+        words = hits["words"].to_pylist() if self.has_words else [None] * len(v)
+        columns = [hits[c].to_pylist() for c in ("row", "id", "text", "metadata")]
+        return [Found(float(d), int(row), name, text, json.loads(meta), vector, w)
+                for d, row, name, text, meta, vector, w in zip(distance, *columns, v, words, strict=True)]
+
+    def _by_postings(self, asked: Question, k: int, sql: str | None) -> list[Found]:
+        "Without a full-text index: read the words once for each version of the table."
+        version = self.table.version
+        if self._postings is None or self._postings[0] != version:
+            rows = [(i, w) for b in self._read(["id", "words"])
+                    for i, w in zip(b["id"].to_pylist(), b["words"].to_pylist(), strict=True)]
+            self._postings = (version, [i for i, _ in rows], Postings(w.split() for _, w in rows))
+        _, ids, postings = self._postings
+        score = postings.bm25(asked)
+        best = [int(i) for i in np.argsort(-score, kind="stable")[:k if sql is None else len(ids)] if score[i] > 0]
+        if not best: return []
+        wanted = _id_filter([ids[i] for i in best]) + (f" AND ({sql})" if sql else "")
+        found = {f.id: f for f in self._as_found(self.table.search().where(wanted).select(self.columns).to_arrow())}
+        return [found[ids[i]] for i in best if ids[i] in found][:k]
+
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0008
-class _LanceWordSearch(LanceWords):
+class _LanceWordSearch(_LanceFound):
     "Documents by their words."
     def search_words(self,
         asked: Question,     # the words of a question
@@ -737,31 +768,6 @@ class _LanceWordSearch(LanceWords):
             query = query.where(sql, prefilter=True)
         hits = query.select([*self.columns, "_score"]).to_arrow()
         return self._as_found(hits)
-
-    def _as_found(self, hits: Any) -> list[Found]:
-        v = hits["v"].combine_chunks().flatten().to_numpy().reshape(-1, self.dim)
-        return self._found(hits, v, np.full(len(v), np.nan))
-
-    def _found(self, hits: Any, v: np.ndarray, distance: np.ndarray) -> list[Found]:
-        words = hits["words"].to_pylist() if self.has_words else [None] * len(v)
-        columns = [hits[c].to_pylist() for c in ("row", "id", "text", "metadata")]
-        return [Found(float(d), int(row), name, text, json.loads(meta), vector, w)
-                for d, row, name, text, meta, vector, w in zip(distance, *columns, v, words, strict=True)]
-
-    def _by_postings(self, asked: Question, k: int, sql: str | None) -> list[Found]:
-        "Without a full-text index: read the words once for each version of the table."
-        version = self.table.version
-        if self._postings is None or self._postings[0] != version:
-            rows = [(i, w) for b in self._read(["id", "words"])
-                    for i, w in zip(b["id"].to_pylist(), b["words"].to_pylist(), strict=True)]
-            self._postings = (version, [i for i, _ in rows], Postings(w.split() for _, w in rows))
-        _, ids, postings = self._postings
-        score = postings.bm25(asked)
-        best = [int(i) for i in np.argsort(-score, kind="stable")[:k if sql is None else len(ids)] if score[i] > 0]
-        if not best: return []
-        wanted = _id_filter([ids[i] for i in best]) + (f" AND ({sql})" if sql else "")
-        found = {f.id: f for f in self._as_found(self.table.search().where(wanted).select(self.columns).to_arrow())}
-        return [found[ids[i]] for i in best if ids[i] in found][:k]
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0007
 class LanceStore(_LanceWordSearch):

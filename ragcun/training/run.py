@@ -38,7 +38,7 @@ from .step import Processes, add_lora
 # %% auto #0
 __all__ = ['NEAR', 'Candidate', 'embed_held', 'head_of', 'with_head', 'refit', 'trained_features', 'z_moments', 'whiten',
            'unit_spread', 'compose', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'kept_row',
-           'fit', 'start_candidates', 'head_on_top', 'final_refit', 'save_result', 'line_search']
+           'fit', 'start_candidates', 'training_start', 'head_on_top', 'final_refit', 'save_result', 'line_search']
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5
 @dataclass(frozen=True)
@@ -279,7 +279,8 @@ def fit(
     candidates = start_candidates(model, train_pairs, held, config)
     learner = None
     if not config.closed_form:
-        learner = Learner(_to_train(candidates[1].model, config), train_pairs, val_data, config, output_dir)
+        start = _to_train(training_start(candidates[1], train_pairs), config)
+        learner = Learner(start, train_pairs, val_data, config, output_dir)
         candidates += _train(learner, model, train_pairs, held)
     form = candidates[1].model.extra["closed_form"]
     kept, table = candidate_report(candidates, [1] if form["ahead"] else [])
@@ -341,6 +342,19 @@ def start_candidates(
     base = apply_head(model, solve_head(features.moments, 1.0, model.output_dim), splits)
     base.extra = {"closed_form": closed.extra["closed_form"]}
     return [Candidate("base", base, held), Candidate("closed form", closed, held)]
+
+def training_start(
+    closed: Candidate, # The closed form, with one map or two
+    pairs: PairSet, # Training pairs
+) -> GaussianEncoder: # One map for both sides
+    "Where steps begin: the closed form, or the best one with a single map where it has two."
+    if closed.model.query_head is None: return closed.model
+    form = closed.model.extra["closed_form"]
+    s = max((p for p in form["points"]), key=lambda p: (p["ndcg@10"], p["s"]))["s"]
+    moments = pair_features(closed.model, limit_positives(pairs)).moments
+    start = apply_head(closed.model, solve(moments, s, None, closed.model.output_dim), [(moments, closed.held)])
+    start.extra = closed.model.extra
+    return start
 
 def _to_train(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
     "A copy to be trained: of the head alone, or of the base as well."

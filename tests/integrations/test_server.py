@@ -80,6 +80,9 @@ def test_explained_results_say_it_in_words(client):
     first = got["hits"][0]
     assert [first["text"][a:b] for a, b in first["matched"]] == ["alpha7", "beta7", "gamma7"]
     assert sum(got["surroundings"]["counts"]) == got["surroundings"]["documents"] == 200
+    for words in (0, 1, 2):             # hits and histogram are on one scale: the sample holds the best document
+        one = ask(client, query=QUESTION, explain=True, words=words).json()
+        assert np.isclose(one["surroundings"]["edges"][-1], one["hits"][0]["evidence"], rtol=.05)
     assert "answer" in got["verdict"] and "unrelated document" in first["e_value_in_words"]
 
 

@@ -268,8 +268,8 @@ def real_texts(n=400):
     return {f"doc{i}": text[:2000] for i, text in enumerate(list(found)[:n])}
 
 
-ASKED = ["How is an argument parsed?", "handler that writes to a file", "decode JSON", "assertRaises context", "zyzzyva",
-         "the of and", "Wie liest man eine Nachricht?"]
+ASKED = ["How is an argument parsed?", "handler that writes to a file", "decode JSON", "assertRaises context",
+         "zyzzyva", "the of and", "Wie liest man eine Nachricht?"]
 
 
 def seen(results):

@@ -138,7 +138,7 @@ function picture(found) {
   });
   $("picture").replaceChildren(svg, make("figcaption", "",
     `Evidence in nats. Grey: ${documents.toLocaleString("en")} documents of this collection for the same question. ` +
-    "Numbered: the hits. A hit that stands apart is not there by chance."));
+    "Numbered: the hits. A hit that stands apart is rarely there by chance."));
   $("picture").hidden = false;
 }
 
