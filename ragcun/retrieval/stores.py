@@ -332,28 +332,12 @@ def writer_lock(
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
 
-# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0002
-class LanceTable:
-    "The table of an index folder: made, opened, and turned from and into batches."
-    def __init__(self,
-        folder: str | Path | RemotePath, # index folder, or its address; the table is made if there is none
-        dim: int,                        # d
-    ):
-        self.folder = as_place(Path(folder).absolute() if isinstance(folder, (str, Path)) and "://" not in str(folder)
-                               else folder)
-        self.dim = dim
-        self._known: tuple[int, set[str]] = (-1, set())
-        self._counting = threading.RLock()
-        self.table: Any = None
-        db = self._connect()
-        with self._plainly():
-            if not (self.folder/f"{TABLE}.lance").exists():
-                with writer_lock(self.folder):
-                    self.table = db.create_table(TABLE, schema=self._schema(), exist_ok=True)
-            else:
-                self.table = self._open(db)
-        self.has_words = "words" in self.table.schema.names  # a table of version 0.1.0 has none
-        self.columns = [*COLUMNS, "words"] if self.has_words else COLUMNS
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013
+class _LanceFolder:
+    "A folder with a table, opened again by its name where the object is pickled or copied."
+    folder: Path | RemotePath
+    dim: int   # d
+    table: Any
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("table", "_counting", "_listed")}
@@ -389,6 +373,29 @@ class LanceTable:
             raise UserError(f"the index holds {table.schema.field('v').type.list_size} dimensions, not {self.dim}",
                             str(self.folder), "Use the model it was made with")
         return table
+
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0002
+class LanceTable(_LanceFolder):
+    "The table of an index folder: made, opened, and turned from and into batches."
+    def __init__(self,
+        folder: str | Path | RemotePath, # index folder, or its address; the table is made if there is none
+        dim: int,                        # d
+    ):
+        self.folder = as_place(Path(folder).absolute() if isinstance(folder, (str, Path)) and "://" not in str(folder)
+                               else folder)
+        self.dim = dim
+        self._known: tuple[int, set[str]] = (-1, set())
+        self._counting = threading.RLock()
+        self.table: Any = None
+        db = self._connect()
+        with self._plainly():
+            if not (self.folder/f"{TABLE}.lance").exists():
+                with writer_lock(self.folder):
+                    self.table = db.create_table(TABLE, schema=self._schema(), exist_ok=True)
+            else:
+                self.table = self._open(db)
+        self.has_words = "words" in self.table.schema.names  # a table of version 0.1.0 has none
+        self.columns = [*COLUMNS, "words"] if self.has_words else COLUMNS
 
     def _schema(self) -> Any:
         import pyarrow as pa
