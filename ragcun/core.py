@@ -15,6 +15,7 @@ import os
 import random
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -114,7 +115,7 @@ def atomic_write(
 ) -> Iterator[Path]: # A temporary path in the same folder: write there
     "Write a file so that it is whole or unchanged, whatever happens in between."
     path = Path(path)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    tmp = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield tmp

@@ -227,14 +227,30 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
     held = ((block, store.texts([d.id for d in block])) for block in blocks)
     other = {d.id for block, texts in held for d in block if texts.get(d.id, d.text) != d.text}
     if args.update:
-        sources = {d.metadata["source"] for d in entries if d.id not in known and d.metadata.get("source")}
-        other |= {d.id for d in entries if d.metadata.get("source") in sources}  # a file is replaced as a whole
+        other |= _changed_otherwise(entries, store, known)
     changed = [{"id": d.id, "text": d.text, "metadata": d.metadata} for d in entries if d.id in other]
     if changed and not args.update:
         many = f"{len(changed):,} documents have" if len(changed) > 1 else "1 document has"
         raise UserError(f"{many} another text in the index, the first of them {changed[0]['id']!r}",
                         f"--documents {args.documents}", "Add --update to replace them.")
     return len(store), changed
+
+# %% ../../nbs/9_cli/07_commands.ipynb #c563afce-1
+def _changed_otherwise(entries: list[Any], store: Any, known: set[str]) -> set[str]:
+    "Documents with the text of before and other metadata, and those of files that have gained or lost a passage."
+    from ragcun.retrieval.filters import as_filter
+    from ragcun.retrieval.hits import dump_metadata
+    other = set()
+    for i in range(0, len(entries), 1024):
+        block = {d.id: d.metadata for d in entries[i:i + 1024] if d.id in known}
+        held = store.get(list(block))
+        other |= {n for n, m in zip(held.ids, held.metadata, strict=True) if json.loads(dump_metadata(block[n])) != m}
+    ids = {d.id: d.metadata.get("source") for d in entries}
+    sources = {s for name, s in ids.items() if s and name not in known}
+    read = sorted({str(s) for s in ids.values() if s})
+    lost = [i for i in store.select(as_filter({"source": {"$in": read}})) if i not in ids] if read else []
+    sources |= {m["source"] for m in store.get(lost).metadata}
+    return other | {name for name, s in ids.items() if s in sources}  # a file is replaced as a whole
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8-3
 def _check_no_base(args: argparse.Namespace) -> None:

@@ -87,6 +87,10 @@ class IndexManifest(IndexState):
     "What the folder says about itself, written."
     def _write_manifest(self) -> None:
         assert self.index_dir is not None
+        with writer_lock(self.index_dir, "manifest"):    # who removes old files must not meet another's new ones
+            self._write_files(self.index_dir)
+
+    def _write_files(self, folder: Path | RemotePath) -> None:
         names = {"null": "", "joint": "", "rule": "", "whitening": ""}
         null = self.null
         joint = self.joint
@@ -104,15 +108,15 @@ class IndexManifest(IndexState):
             names["whitening"] = self._file("whitening", made, lambda path: save_whitening(path, whitened))
         m = self.model
         words = self.weights and [self.weights.dense, self.weights.words, self.weights.phrases, self.weights.constant]
-        write_manifest(self.index_dir, Manifest(
+        write_manifest(folder, Manifest(
             m.fingerprint, m.output_dim, m.prompts, self.answer_limit, null_documents=self._fitted[0],
             null_row=self._fitted[1], format=2 if words else 1, alpha=self.alpha, weights=words or None,
             tokens=asdict(self.tokenizer) if self.tokenizer else None, id_rule=self.id_rule,
             heading_rule=self.heading_rule, token_rule=self.token_rule, **names))
-        for old in (p for kind in ("null", "joint", "answer", "whitening") for p in self.index_dir.glob(f"{kind}-*")):
+        for old in (p for kind in ("null", "joint", "answer", "whitening") for p in folder.glob(f"{kind}-*")):
             if old.name not in names.values():
                 old.unlink(missing_ok=True)
-        self._stamp = stamp(self.index_dir/"manifest.json")
+        self._stamp = stamp(folder/"manifest.json")
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0002
 class IndexReading(IndexManifest):

@@ -332,33 +332,29 @@ def writer_lock(
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
 
-# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0002
-class LanceTable:
-    "The table of an index folder: made, opened, and turned from and into batches."
-    def __init__(self,
-        folder: str | Path | RemotePath, # index folder, or its address; the table is made if there is none
-        dim: int,                        # d
-    ):
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013
+class _LanceFolder:
+    "A folder with a table, opened again by its name where the object is pickled or copied."
+    folder: Path | RemotePath
+    dim: int   # d
+    table: Any
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("table", "_counting", "_listed")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._counting = threading.RLock()
+        self.table = self._open(self._connect())
+
+    def _connect(self) -> Any:
         import datetime
 
         import lancedb
-        self.folder = as_place(Path(folder).absolute() if isinstance(folder, (str, Path)) and "://" not in str(folder)
-                               else folder)
-        self.dim = dim
-        self._known: tuple[int, set[str]] = (-1, set())
-        self._counting = threading.Lock()
-        self.table: Any = None
         options = self.folder.options if isinstance(self.folder, RemotePath) else None
         with self._plainly():
-            db = lancedb.connect(str(self.folder), read_consistency_interval=datetime.timedelta(0),
-                                 storage_options=options)
-            if not (self.folder/f"{TABLE}.lance").exists():
-                with writer_lock(self.folder):
-                    self.table = db.create_table(TABLE, schema=self._schema(), exist_ok=True)
-            else:
-                self.table = self._open(db)
-        self.has_words = "words" in self.table.schema.names  # a table of version 0.1.0 has none
-        self.columns = [*COLUMNS, "words"] if self.has_words else COLUMNS
+            return lancedb.connect(str(self.folder), read_consistency_interval=datetime.timedelta(0),
+                                   storage_options=options)
 
     def _plainly(self) -> Any:
         return plain_errors(str(self.folder)) if isinstance(self.folder, RemotePath) else contextlib.nullcontext()
@@ -377,6 +373,29 @@ class LanceTable:
             raise UserError(f"the index holds {table.schema.field('v').type.list_size} dimensions, not {self.dim}",
                             str(self.folder), "Use the model it was made with")
         return table
+
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0002
+class LanceTable(_LanceFolder):
+    "The table of an index folder: made, opened, and turned from and into batches."
+    def __init__(self,
+        folder: str | Path | RemotePath, # index folder, or its address; the table is made if there is none
+        dim: int,                        # d
+    ):
+        self.folder = as_place(Path(folder).absolute() if isinstance(folder, (str, Path)) and "://" not in str(folder)
+                               else folder)
+        self.dim = dim
+        self._known: tuple[int, set[str]] = (-1, set())
+        self._counting = threading.RLock()
+        self.table: Any = None
+        db = self._connect()
+        with self._plainly():
+            if not (self.folder/f"{TABLE}.lance").exists():
+                with writer_lock(self.folder):
+                    self.table = db.create_table(TABLE, schema=self._schema(), exist_ok=True)
+            else:
+                self.table = self._open(db)
+        self.has_words = "words" in self.table.schema.names  # a table of version 0.1.0 has none
+        self.columns = [*COLUMNS, "words"] if self.has_words else COLUMNS
 
     def _schema(self) -> Any:
         import pyarrow as pa
@@ -476,7 +495,8 @@ class LanceSamples(LanceRows):
         seed: int = 0, # of the choice
     ) -> Batch: # in order of arrival
         "A random sample of the documents."
-        keep = np.sort(np.random.default_rng(seed).choice(len(self), min(n, len(self)), replace=False))
+        here = len(self)        # asked once: another thread may write in between
+        keep = np.sort(np.random.default_rng(seed).choice(here, min(n, here), replace=False))
         if not len(keep): return self.get([])
         return self._batch(self.table.take_offsets(keep.tolist()).to_arrow())
 
@@ -611,15 +631,17 @@ class LanceKept(LanceCounts):
     "Counts that follow each change, and are written beside the table."
     def keep_words(self) -> None:
         "Write the counts beside the table, unless reading what came since brings the written ones up to date."
-        if self.word_counts() is None: return
-        row, n, counts = self._counted
-        if self._kept[0] == -2:
-            self._kept = self._saved_counts()[:2]
-        kept_row, kept = self._kept
-        if 0 <= kept_row <= row and n - kept <= max(1000, kept // 50) and kept + self.added_since(kept_row) == n: return
-        with sent(self.folder/COUNTS) as path:
-            counts.save(path, row=row)
-        self._kept = (row, n)
+        with self._counting:            # another thread may change the counts while they are written
+            if self.word_counts() is None: return
+            row, n, counts = self._counted
+            if self._kept[0] == -2:
+                self._kept = self._saved_counts()[:2]
+            kept_row, kept = self._kept
+            few = n - kept <= max(1000, kept // 50)
+            if 0 <= kept_row <= row and few and kept + self.added_since(kept_row) == n: return
+            with sent(self.folder/COUNTS) as path:
+                counts.save(path, row=row)
+            self._kept = (row, n)
 
     _kept = (-2, 0)  # last row and documents of the counts that were written
 
