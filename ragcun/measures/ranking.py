@@ -269,6 +269,7 @@ def retrieval_metrics(
     ks: Sequence[int] = KS,                     # cut-offs
 ) -> PerQuery:
     "Metrics of a scored run, ordered as trec_eval orders it."
+    _same_kind("query", run, qrels)
     return ranking_metrics({q: run_order(run[q]) for q in qrels if q in run}, qrels, ks)
 
 # %% ../../nbs/0_foundations/04_ranking.ipynb #005a4db3
