@@ -59,7 +59,7 @@ clean:             ## remove what the other targets made, except .venv and resul
 .venv/.demo: $(INPUTS) | .venv/bin/python
 	@echo "installing ragcun and what the demo needs (once; torch is large)"
 	@$(PIP) $(TORCH)
-	@$(PIP) -e '.[offline,onnx]'
+	@$(PIP) -e '.[offline,documents,onnx,serve,mcp]'
 	@touch $@
 
 .venv/.dev: $(INPUTS) | .venv/bin/python

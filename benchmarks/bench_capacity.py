@@ -43,8 +43,8 @@ def sample_vectors(model: GaussianEncoder, head: Head, data: RetrievalData, quer
                    documents: int) -> tuple[Any, np.ndarray, np.ndarray]:
     "A sample of the collection with its embeddings z."
     sample = draw_sample(data, DiagnoseConfig(max_queries=queries, max_documents=documents))
-    z = (head.project(cached_features(model, sample.queries, "query")),
-         head.project(cached_features(model, sample.documents, "document")))
+    z = (head.project(cached_features(model, sample.queries, "query"), "query"),
+         head.project(cached_features(model, sample.documents, "document"), "document"))
     return sample, z[0].astype(np.float64), z[1].astype(np.float64)
 
 

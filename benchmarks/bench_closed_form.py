@@ -50,7 +50,7 @@ def row(held, head, s, base, fresh):
     ndcg = held.ndcg(head)
     return {"s": s, "ndcg@10": round(float(ndcg.mean()), 4), "gain": rounded(paired_test(ndcg, base)),
             "gain_unseen": rounded(paired_test(ndcg[fresh], base[fresh])) if fresh.sum() > 10 else None,
-            "participation_ratio": round(participation_ratio(head.project(held.x)), 4)}
+            "participation_ratio": round(participation_ratio(head.project(held.x, "document")), 4)}
 
 
 def measure(model, folder):

@@ -31,7 +31,7 @@ def refitted(learner, best, moments):
     for s in SHRINKAGES:
         head = solve_head(moments, s)
         model = best.clone_head().set_head(head.weight, head.bias, head.rho)
-        spread = (model.project(hq).std(0).mean() + model.project(hx).std(0).mean())/2
+        spread = (model.project(hq, "query").std(0).mean() + model.project(hx, "document").std(0).mean())/2
         model.set_head(head.weight/spread, head.bias/spread, head.rho)
         yield {"kind": "kept", "step": learner.at.step, "s": s, **learner.validation.measure(Critic(model.rho), model)}
 

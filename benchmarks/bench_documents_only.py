@@ -12,8 +12,6 @@ import argparse
 import json
 import os
 import random
-import re
-import subprocess
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +23,8 @@ from ragcun import GaussianEncoder, load_retrieval
 from ragcun.core import setup_logging
 from ragcun.data.documents import Document, sentences
 from ragcun.data.generation import make_pair
+from ragcun.measures.paired import paired_test
+from ragcun.measures.ranking import ranking_metrics
 from ragcun.models.cache import cached_features
 from ragcun.models.evidence import evidence
 from ragcun.retrieval.hits import iter_entries
@@ -37,6 +37,7 @@ SHARED = Path(os.environ.get("RAGCUN_SHARED_DATA", ROOT.parent/"shared"/"data"))
 COLLECTIONS = ["cacm", "cranfield", "med", "nfcorpus-pre", "squad-small", "medquad"]
 QUESTIONS = 600   # judged questions of a collection, at most
 DOCUMENTS = 400   # documents that questions are made from, at most
+ASKED = 400       # judged questions that the command's own search is asked
 LONG = 250        # of these, documents that are encoded again without their question
 SHRINKAGES = (.6, .8, .9, .95, .98)
 FORMS = {"one": None, "two": .25, "alike": .75}    # one map, or a map for each side and what they have in common
@@ -251,8 +252,42 @@ def measure(w: World, work: Path, cached: bool) -> dict[str, Any]:
         for k in ("dense", "joint"):
             d = 100*(got[k] - base[k])
             row[k] = [round(float(v), 2) for v in (d.mean(), d.std(ddof=1)/len(d)**.5)]  # points, standard error
+        row = [*row["joint"], *row["dense"]]
         out["heads"][name] = row
     return out
+
+
+def product(name: str, model: Any) -> dict[str, Any]:
+    "What `ragcun index --fit` does to a collection: real questions, and the synthetic ones that its gate asks."
+    from ragcun import GaussianRetriever
+    from ragcun.cli.flags import read_corpus
+    from ragcun.retrieval.adaptation import compare_indexes, fit_documents, hard_questions, refit_index
+    data = load_retrieval(SHARED/name, "test")
+    before = GaussianRetriever(model)
+    before.add(read_corpus(str(SHARED/name)))
+    after = refit_index(before, fit_documents(before))
+    gate = compare_indexes(before, after, *hard_questions(before))
+    ids = before.store.ids()
+    asked = [q for q, r in data.qrels.items() if any(g > 0 and d in ids for d, g in r.items())]
+    asked = random.Random(0).sample(asked, min(len(asked), ASKED))
+    texts = [data.queries[q] for q in asked]
+    scores: dict[str, list] = {"joint": [], "dense": []}
+    for index in (before, after):
+        for kind, words in (("joint", 1.), ("dense", 0.)):
+            rows = [[h.id for h in r] for i in range(0, len(texts), 50)
+                    for r in index.ranked(texts[i:i + 50], 10, words=words)]
+            run = dict(zip(asked, rows, strict=True))
+            scores[kind].append(ranking_metrics(run, {q: data.qrels[q] for q in asked})["ndcg@10"])
+    out: dict[str, Any] = {"questions": len(asked), "documents": len(before), "gate": points(gate)}
+    for kind, (b, a) in scores.items():
+        out[kind] = {"base": round(float(b.mean()), 4), "fit": round(float(a.mean()), 4),
+                     "gain": points(paired_test(a, b))}
+    print(name, out, flush=True)
+    return out
+
+
+def points(d: Any) -> dict[str, float]:
+    return {k: round(100*getattr(d, k), 2) for k in ("mean", "low", "high")} | {"p": round(d.p, 4)}
 
 
 def main() -> None:
@@ -260,6 +295,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=COLLECTIONS)
     parser.add_argument("--work", default="results/bench/documents_only")
     parser.add_argument("--output", default=str(ROOT/"data"/"results"/"documents_only.json"))
+    parser.add_argument("--product", action="store_true", help="what the command does, gate included")
     parser.add_argument("--cached", action="store_true", help="only what needs no text encoded but the collection's")
     parser.add_argument("--again", action="store_true")
     args = parser.parse_args()
@@ -267,10 +303,16 @@ def main() -> None:
     work = Path(args.work)
     work.mkdir(parents=True, exist_ok=True)
     model, fast = (GaussianEncoder.from_base(device="cpu", precision=p) for p in ("no", "bf16"))
+    model.cached = fast.cached = True
     path = Path(args.output)
     found = json.loads(path.read_text()) if path.exists() and not args.again else {"collections": {}}
     for name in args.names or COLLECTIONS:
-        if name in found["collections"]: continue
+        part_of = "product" if args.product else "collections"
+        if name in found.setdefault(part_of, {}): continue
+        if args.product:
+            found["product"][name] = product(name, model)
+            path.write_text(json.dumps(found, indent=1) + "\n")
+            continue
         base, _, part = name.partition("/")
         found["collections"][name] = measure(World(base, model, fast, part), work, args.cached)
         path.write_text(json.dumps(found, indent=1) + "\n")

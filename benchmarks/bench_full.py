@@ -79,7 +79,7 @@ def isotropy_curve(model, pairs, held: HeldOut) -> list[dict]:
         ball, egg = (solve_head(moments, s, isotropic=turned) for turned in (True, False))
         def row(h):
             return {"ndcg@10": float(held.ndcg(h).mean()),
-                    "participation_ratio": participation_ratio(h.project(held.x))}
+                    "participation_ratio": participation_ratio(h.project(held.x, "document"))}
         points.append({"s": s, **row(ball), "as solved": row(egg)})
     return points
 
@@ -96,8 +96,8 @@ def run(data, rate: float, epochs: int, seed: int) -> dict:
                  TrainConfig(epochs=epochs, batch_size=BATCH, base_learning_rate=rate, seed=seed, finish_head=False))
     ours_seconds = time.perf_counter() - started
     held = features(result.model, data.test)
-    q = result.model.project(held.q)
-    x = result.model.project(held.x)
+    q = result.model.project(held.q, "query")
+    x = result.model.project(held.x, "document")
     ours = evaluate_vectors(result.model.to_query(q), result.model.to_document(x), data.test)["ndcg@10"]
     cosine = evaluate_vectors(held.q, held.x, data.test, "ip")["ndcg@10"]
     theirs_held, theirs_seconds = peer(data, rate, epochs, seed)

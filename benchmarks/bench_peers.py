@@ -119,7 +119,7 @@ class Cosine:
 class Evidence(Cosine):
     "Ours: vectors are compared by evidence."
     def judge(self, data: RetrievalData):
-        q, x = (self.model.project(self.features(t, s)) for t, s in ((data.queries.values(), "query"),
+        q, x = (self.model.project(self.features(t, s), s) for t, s in ((data.queries.values(), "query"),
                                                                      (data.corpus.values(), "document")))
         return evaluate_vectors(self.model.to_query(q), self.model.to_document(x), data), x
 
@@ -128,7 +128,7 @@ class Evidence(Cosine):
         index = GaussianRetriever(self.model)
         corpus = task.test.corpus
         index.add_vectors([{"id": d, "text": t} for d, t in corpus.items()],
-                          self.model.project(self.features(corpus.values(), "document")))
+                          self.model.project(self.features(corpus.values(), "document"), "document"))
         index.calibrate(list(task.dev.queries.values()), [list(r) for r in task.dev.qrels.values()], alpha=.1)
         asked = list(task.test.queries.values())
         relevant = [list(r) for r in task.test.qrels.values()]

@@ -44,8 +44,8 @@ def collection(name: str):
 
 def scores(model, held):
     "Per-query NDCG@10 and Recall@100 of a model on features."
-    q = model.project(held.q)
-    x = model.project(held.x)
+    q = model.project(held.q, "query")
+    x = model.project(held.x, "document")
     return evaluate_vectors(model.to_query(q), model.to_document(x), held.data), x
 
 

@@ -74,7 +74,7 @@ class Bench:
         self.ids = list(corpus)
         texts = list(corpus.values())
         self.h = cached_features(base, texts)
-        self.z = self.model.project(self.h).astype(float)
+        self.z = self.model.project(self.h, "document").astype(float)
         self.base = base
 
     def questions(self, data, limit=None):
@@ -85,7 +85,7 @@ class Bench:
         mask = np.zeros((len(names), len(self.ids)), bool)
         for i, q in enumerate(names):
             mask[i, [place[d] for d in data.qrels[q]]] = True
-        return h, self.model.project(h).astype(float), mask
+        return h, self.model.project(h, "query").astype(float), mask
 
     def describe(self):
         form = self.model.extra.get("closed_form", {})
@@ -210,8 +210,8 @@ class Asked:
 
     def plain_rule(self):
         "For a corpus without questions: words count 1, and the question's norm does not."
-        from ragcun.retrieval.no_answer import fit_answer_rule
-        return replace(fit_answer_rule(self.index.store.sample(3000).texts, [], []), spread=0.)
+        from ragcun.retrieval.no_answer import usual_rule
+        return usual_rule(*self.index._word_sample())
 
     def signals(self, texts, relevant=None):
         "Scores, larger where an answer is likelier; `relevant` documents are left out."
@@ -221,8 +221,18 @@ class Asked:
         hide = np.zeros((len(texts), len(b.ids)), bool) if relevant is not None else None
         for i, r in enumerate(relevant or []):
             hide[i, [place[d] for d in r]] = True
-        out = cosines(b, h, hide) | evidences(b, self.null, b.model.project(h).astype(float), hide)
-        return out | {"rule": -np.log(np.maximum(self.index.answer_values(texts, relevant), 1e-300))}
+        out = cosines(b, h, hide) | evidences(b, self.null, b.model.project(h, "query").astype(float), hide)
+        return out | self.joint(texts, relevant) | {
+            "rule": -np.log(np.maximum(self.index.answer_values(texts, relevant), 1e-300))}
+
+    def joint(self, texts, relevant):
+        "Joint evidence of the best hit, its lead over the nine that follow, and how unlikely it is by chance."
+        gone = relevant if relevant is not None else [()] * len(texts)
+        rows = self.index._without(texts, gone, self.index.encode_queries(texts))
+        top = [np.array([h.evidence for h in row]) for row in rows]
+        return {"joint": np.array([e[0] for e in top]),
+                "joint_gap": np.array([e[0] + .5 * (e[0] - e[1:].mean()) for e in top]),
+                "joint_p": np.array([-np.log(max(row[0].p_value, 1e-300)) for row in rows])}
 
 
 def compare(yes, no, quality):
@@ -236,7 +246,7 @@ def compare(yes, no, quality):
 def quality_of(b, limit):
     names = list(b.test.qrels)[:limit]
     part = replace(b.test, queries={q: b.test.queries[q] for q in names}, qrels={q: b.test.qrels[q] for q in names})
-    z = b.model.project(cached_features(b.base, list(part.queries.values()), "query")).astype(float)
+    z = b.model.project(cached_features(b.base, list(part.queries.values()), "query"), "query").astype(float)
     return evaluate_vectors(query_vector(z, b.rho).astype(np.float32), document_vector(b.z, b.rho).astype(np.float32),
                             part, "l2", 10)["ndcg@10"]
 
@@ -257,6 +267,8 @@ def judge(a, foreign, root):
         for name, k in (("false_answer_rates", "rule"), ("rates by E-value", "p_value"),
                         ("rates by cosine", "max_cosine")):
             row[name] = rates(np.exp(-chosen[k]), np.exp(-no["positives_removed"][k]), np.exp(-yes[k]))
+            if "unanswerable" in no:
+                row[f"adversarial, {name}"] = rates(np.exp(-chosen[k]), np.exp(-no["unanswerable"][k]), np.exp(-yes[k]))
     quality = quality_of(b, 500)
     return row | {"signals": {k: compare(yes, w, quality) for k, w in no.items()}}
 
@@ -281,7 +293,7 @@ def made_questions(b, keep):
     place = {d: i for i, d in enumerate(b.ids)}
     some = np.random.default_rng(0).choice(keep, min(len(keep), MADE), replace=False)
     pairs = generate_pairs([Document(texts[i], document_id=b.ids[i]) for i in np.sort(some)], "mix", seed=0)
-    return (b.model.project(cached_features(b.base, pairs.queries, "query")).astype(float),
+    return (b.model.project(cached_features(b.base, pairs.queries, "query"), "query").astype(float),
             [[place[p.document_id]] for p in pairs])
 
 

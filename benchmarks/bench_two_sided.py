@@ -44,8 +44,8 @@ def measure(model, folder):
     features = pair_features(model, limit_positives(every))
     dev, held = (encode_held_out(model, d) for d in (val, test))
     splits = [(features.moments, dev)]
-    one = choose_shrinkage(splits, None, shrinkages_for(len(features)))
-    two = choose_two_sided(splits, None, shrinkages_for(len(features)))
+    one = choose_shrinkage(splits, None, shrinkages_for(features.moments.effective))
+    two = choose_two_sided(splits, None, shrinkages_for(features.moments.effective))
     chosen = {"base": one[-1], "one": choose_point(one, False), "two": choose_point(two, False),
               "closed form": choose_point(one + two, False)}
     heads = {k: solve(features.moments, p.s, p.pool) for k, p in chosen.items()}

@@ -25,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BENCHES = {
     "startup": ["benchmarks/bench_startup.py"],
+    "runtime_answers": ["benchmarks/bench_runtime.py", "answers"],
+    "runtime_encode": ["benchmarks/bench_runtime.py", "encode"],
     "encoding": ["benchmarks/bench_encode.py"],
     "training": ["benchmarks/bench_training.py", "--seconds", "200"],
     "growth": ["benchmarks/bench_growth.py"],
@@ -40,6 +42,10 @@ BENCHES = {
     "no_answer": ["benchmarks/bench_retrieval.py", "no_answer"],
     "storage": ["benchmarks/bench_retrieval.py", "storage"],
     "answer_lists": ["benchmarks/bench_answer_lists.py"],
+    "documents_only": ["benchmarks/bench_documents_only.py"],
+    "documents_only_product": ["benchmarks/bench_documents_only.py", "--product"],
+    "bases": ["benchmarks/bench_bases.py"],
+    "bases_curve": ["benchmarks/bench_bases.py", "--curve"],
     "search": ["benchmarks/bench_search.py", "--output", "data/results/search_exact.json"],
     "index": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384"],
     "graph": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384", "--ann", "IVF_HNSW_SQ", "--real",
@@ -56,7 +62,7 @@ BENCHES = {
     "memory": ["benchmarks/data_memory.py", "1000000", "data/results/prepare_memory.json"],
 }
 RESUMING = {"encoding": "encoding", "training": "training_speed", "growth": "growth", "quality": "quality",
-            "full": "full", "peers": "peers",
+            "full": "full", "peers": "peers", "bases": "bases",
             # they go on inside, too, from what is in this file
             "ablation_head": "ablation", "ablation_full": "ablation", "ablation_mix": "ablation",
             "ablation_moments": "ablation"}

@@ -5,6 +5,7 @@
 # %% ../nbs/0_foundations/01_core.ipynb #imports0
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gzip
 import hashlib
@@ -13,14 +14,17 @@ import logging
 import os
 import random
 import sys
+import tempfile
+import threading
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 # %% auto #0
 __all__ = ['logger', 'UserError', 'set_seed', 'pick_device', 'supports_bf16', 'pick_precision', 'atomic_write', 'sync_folder',
            'write_json', 'read_json', 'iter_jsonl', 'write_jsonl', 'sha256_text', 'sha256_file', 'setup_logging',
-           'progress', 'in_notebook', 'cache_dir', 'machine_info']
+           'env_number', 'progress', 'in_notebook', 'cache_dir', 'machine_info']
 
 # %% ../nbs/0_foundations/01_core.ipynb #62840281
 class UserError(ValueError):
@@ -111,7 +115,7 @@ def atomic_write(
 ) -> Iterator[Path]: # A temporary path in the same folder: write there
     "Write a file so that it is whole or unchanged, whatever happens in between."
     path = Path(path)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    tmp = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield tmp
@@ -255,6 +259,19 @@ def setup_logging(
     logger.setLevel(logging.INFO)
     logger.propagate = False
 
+# %% ../nbs/0_foundations/01_core.ipynb #984dce58
+def env_number(
+    name: str, # Of the variable
+    usual: float, # Without it, or where it is empty; a whole number asks for one
+) -> Any: # int where `usual` is one, else float
+    "A number from the environment; anything else there is a `UserError`."
+    text = os.environ.get(name, "").strip()
+    try:
+        return type(usual)(text) if text else usual
+    except ValueError:
+        kind = "whole number" if isinstance(usual, int) else "number"
+        raise UserError(f"{text!r} is no {kind}", name, "Set it to one, or unset it") from None
+
 # %% ../nbs/0_foundations/01_core.ipynb #3c928854
 def progress(
     iterable: Iterable | None = None, # What to go through; None for a bar that is updated by hand
@@ -275,9 +292,28 @@ def in_notebook() -> bool: # Whether somebody watches a notebook's output
 
 def cache_dir() -> Path: # The folder, which exists
     "Where features are kept between runs: `RAGCUN_CACHE`, else the user's cache folder."
-    base = os.environ.get("RAGCUN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"ragcun"
-    Path(base).mkdir(parents=True, exist_ok=True)
-    return Path(base)
+    named = os.environ.get("RAGCUN_CACHE")
+    try:
+        return _writable(Path(named or Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"ragcun"))
+    except (OSError, RuntimeError) as e:  # no home, or nothing can be written there
+        if named:
+            raise UserError("nothing can be written there", f"RAGCUN_CACHE={named}", "Name another folder") from e
+        return _own_temporary(str(e))
+
+def _writable(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} is read-only")
+    return folder
+
+@cache
+def _own_temporary(why: str) -> Path:
+    "A folder that lasts as long as the process; said once."
+    logger.warning("no cache folder can be written (%s): what is encoded is kept until this process ends only. "
+                   "RAGCUN_CACHE=FOLDER names another one", why)
+    folder = tempfile.TemporaryDirectory(prefix="ragcun-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 # %% ../nbs/0_foundations/01_core.ipynb #30cae685
 def machine_info() -> dict[str, str]: # Words for a table, in order

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ragcun.core import read_json, write_json
+from ragcun.models.evidence import document_vector, query_vector
 
 
 class Calibration:
@@ -39,3 +40,13 @@ class TinyEncoder:
     def load(cls, folder):
         d = read_json(Path(folder)/"tiny.json")
         return cls(d["dim"], d["name"])
+
+
+class TinyModel(TinyEncoder):
+    "With u and v, which the adapters ask for."
+
+    def encode_query(self, texts):
+        return query_vector(self.embed(texts, "query"), self.rho_numpy)
+
+    def encode_document(self, texts):
+        return document_vector(self.embed(texts), self.rho_numpy)

@@ -10,17 +10,39 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..core import UserError, logger, setup_logging, write_json
+from ..core import UserError, env_number, logger, setup_logging, write_json
 
 # %% auto #0
-__all__ = ['field_help', 'add_fields', 'add_flag', 'Parser', 'read_config', 'need', 'check_model', 'check_output', 'split_of',
-           'model_flags', 'trust_flag', 'base_flags', 'base_options', 'read_corpus', 'load', 'runtime_flag',
-           'runtime_of', 'validation_data', 'join_processes', 'check_free_model', 'prepare_output', 'run_training']
+__all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'add_fields', 'add_flag', 'Parser', 'read_config',
+           'need', 'check_model', 'check_output', 'split_of', 'model_flags', 'trust_flag', 'base_flags', 'base_options',
+           'named_tokens', 'model_tokens', 'read_corpus', 'load', 'runtime_flag', 'runtime_of', 'validation_data',
+           'join_processes', 'check_free_model', 'prepare_output', 'run_training']
+
+# %% ../../nbs/9_cli/01_flags.ipynb #01a41f0c
+def soften_streams() -> None:
+    "Standard output and error write what their encoding lacks as escapes, instead of failing."
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure") and stream.errors != "backslashreplace":
+            stream.reconfigure(errors="backslashreplace")
+
+def speaks_unicode() -> bool: # Of standard output
+    "Whether every letter can be printed."
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
+
+def decode_words(
+    text: str, # An argument of the command line
+) -> str: # The same where it was read well
+    "Words that Python took for bytes, because the terminal's encoding could not be known."
+    try:
+        return os.fsencode(text).decode("utf-8") if any("\udc80" <= c <= "\udcff" for c in text) else text
+    except UnicodeError:
+        raise UserError("the question is not UTF-8", "search", "Write it in UTF-8") from None
 
 # %% ../../nbs/9_cli/01_flags.ipynb #62840281
 def field_help(
@@ -187,6 +209,7 @@ def base_flags(
     add_flag(parser, "max_seq_length", "int", None,
              "Tokens of a text that are read (default: as the base's folder has it)")
 
+# %% ../../nbs/9_cli/01_flags.ipynb #1ad1a97c
 def base_options(
     args: argparse.Namespace, # The flags of `base_flags`, and trust_remote_code
 ) -> dict[str, Any]: # Arguments of `GaussianEncoder.from_base` and of `BaseOptions`
@@ -196,12 +219,40 @@ def base_options(
     return {**prompts, "max_seq_length": getattr(args, "max_seq_length", None),
             "trust_remote_code": getattr(args, "trust_remote_code", False)}
 
+def named_tokens(
+    args: argparse.Namespace, # The flags of `base_flags`, and trust_remote_code
+    wanted: bool = True, # Whether the default base counts, too, if it is on this machine
+) -> Any: # `BaseTokens`; None where no base is at hand, so that tokens are estimated
+    "How the base that is named counts tokens."
+    options = base_options(args)
+    asked = args.base_model or any(v is not None for v in options.values() if v is not False)
+    if not asked and not wanted: return None
+    from ragcun.models.base import BaseOptions, base_tokens
+    try:
+        return base_tokens(args.base_model, BaseOptions(**options), download=bool(asked))
+    except UserError:
+        if asked: raise
+        return None
+
+def model_tokens(
+    path: str, # model/ folder or best_model.pt
+    trust_remote_code: bool = False, # Run code that the model brings along
+) -> Any: # `BaseTokens`
+    "How the base inside a trained model counts tokens; no weights are loaded."
+    from ragcun.models.base import BaseOptions, folder_tokens
+    options = BaseOptions(trust_remote_code=trust_remote_code)
+    if Path(path).is_dir(): return folder_tokens(path, options)
+    from ragcun.models.saving import unpacked_model
+    with unpacked_model(path) as folder:
+        return folder_tokens(folder, options)
+
 # %% ../../nbs/9_cli/01_flags.ipynb #725b97b81-1
 def read_corpus(
     path: str, # File or folder
+    tokens: Callable[[], Any] = lambda: None, # `BaseTokens` that files are cut by, asked for once that is needed
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
     "Documents to encode or index; `UserError` if there are none."
-    from ragcun.data.documents import READ, file_kind, read_documents, read_file, read_folder
+    from ragcun.data.documents import READ, ReadOptions, file_kind, read_documents, read_file, read_folder
     from ragcun.data.files import READERS, home_path
     place = home_path(path)
     kind = file_kind(place)
@@ -210,9 +261,9 @@ def read_corpus(
     if any((place/name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")): return _beir_documents(place)
     if place.is_file() and kind in READERS: return _row_documents(place)
     if place.is_dir():
-        documents = read_folder(place).documents
+        documents = read_folder(place, ReadOptions(tokenizer=tokens())).documents
     elif kind != ".txt" and kind in READ:
-        documents = read_file(place)
+        documents = read_file(place, ReadOptions(tokenizer=tokens()))
     else:
         documents = read_documents(place)
     return [_with_id(d.document_id, {"text": d.text, "metadata": d.metadata}) for d in documents]
@@ -305,13 +356,13 @@ def join_processes(
     device: str, # --device
 ) -> str: # The device of this process
     "Join the process group when torchrun or accelerate launch started several."
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1: return device
+    if env_number("WORLD_SIZE", 1) == 1: return device
     from datetime import timedelta
 
     import torch
     import torch.distributed as dist
     on_gpu = torch.cuda.is_available() and device in ("auto", "cuda")
-    limit = timedelta(minutes=float(os.environ.get("RAGCUN_TIMEOUT_MINUTES", 30)))
+    limit = timedelta(minutes=env_number("RAGCUN_TIMEOUT_MINUTES", 30.))
     if not dist.is_initialized():
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=limit)
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if on_gpu else "cpu" if device == "auto" else device
@@ -360,7 +411,7 @@ def run_training(
     except Interrupted as e:
         logger.warning("%s", e)
         return 128 + e.number
-    if int(os.environ.get("RANK", 0)): return 0
+    if env_number("RANK", 0): return 0
     print(f"{result.sentence}\nmodel: {output/'model'}   report: {output/'report.json'}")
     print(f"next:  ragcun evaluate --model_path {output/'best_model.pt'} --test_data …")
     return 0

@@ -201,14 +201,16 @@ def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, s
     if not isinstance(ids, list) or len(ids) != len(values) or len(set(map(str, ids))) != len(ids):
         raise UserError(f"the ids of {kind} do not fit: {len(values)} texts need as many different ids", str(path),
                         "Mend or remove the ids.")
-    texts: dict[str, str] = {}
-    for i, (key, value) in enumerate(zip(ids, values, strict=True)):
-        text: Any = value.get("text") if isinstance(value, dict) else value
-        fault = text_fault(text)
-        if fault:
-            raise UserError(f"{kind} {i} {fault}", str(path), "Mend this entry.")
-        texts[str(key)] = text
-    return texts
+    texts: list[Any] = [v.get("text") if isinstance(v, dict) else v for v in values]
+    faults = {i: fault for i, text in enumerate(texts) if (fault := text_fault(text))}
+    first = next((f"{kind} {i} {fault}" for i, fault in faults.items()), "")
+    if len(faults) == len(texts) and texts:
+        keys = f"; its keys are {_keys(values[0])}" if isinstance(values[0], dict) else ""
+        raise UserError(first + keys, str(path), "Mend this entry.")
+    if faults:
+        logger.warning("%d texts of %s cannot be used and count as empty: %s%s", len(faults), shown_name(path), first,
+                       ", …" * (len(faults) > 1))
+    return {str(key): "" if i in faults else text for i, (key, text) in enumerate(zip(ids, texts, strict=True))}
 
 def load_single(
     path: Path | str,         # the single evaluation file

@@ -948,10 +948,11 @@ def estimate_tokens(
                for w in re.findall(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]", text))
 
 def token_counter(
-    tokenizer: Any = None,   # None: the estimate; a function of a text; a tokenizer, or a model that has one
+    tokenizer: Any = None,   # None: the estimate; a function of a text; a tokenizer, a model that has one, `BaseTokens`
 ) -> Callable[[str], int]: # text → number of tokens
     "A function that counts tokens."
     if tokenizer is None: return estimate_tokens
+    if hasattr(tokenizer, "limit"): return tokenizer.count
     if hasattr(tokenizer, "tokenizer"):
         tokenizer = tokenizer.tokenizer
     if hasattr(tokenizer, "encode"):
@@ -1088,7 +1089,8 @@ def section_documents(
 
 def _room(context: str, options: ReadOptions, count: Callable[[str], int]) -> int:
     "Tokens left for a passage beside the headings that are searched with it; half of the budget at least."
-    return max(options.max_tokens - (count(context) if context else 0), (options.max_tokens + 1) // 2, 1)
+    most = min(options.max_tokens, getattr(options.tokenizer, "limit", None) or options.max_tokens)
+    return max(most - (count(context) if context else 0), (most + 1) // 2, 1)
 
 def _bare(sections: list[Section], i: int, first: int) -> list[str]:
     "The heading of a section without text as its passage, unless it is the title or stands above others."
@@ -1169,6 +1171,7 @@ def list_folder(
                      if file_kind(p) not in READ)
     return Listing(files, tree.faults, dict(sorted(others.items())))
 
+# %% ../../nbs/1_data/04_documents.ipynb #fd091e78
 def read_folder(
     folder: Path | str,                     # as for `list_folder`
     options: ReadOptions = ReadOptions(),   # noqa: B008

@@ -184,7 +184,8 @@ def retrieval_to_pairs(
 ) -> PairSet:              # one pair per relevant judgement
     "The relevant pairs of an evaluation set."
     return PairSet((Pair(data.queries[q], data.corpus[d], (), q, d)
-                    for q, found in data.qrels.items() for d, g in found.items() if g > 0 and d in data.corpus),
+                    for q, found in data.qrels.items() for d, g in found.items()
+                    if g > 0 and data.corpus.get(d) and data.queries.get(q)),  # a text may be empty or absent
                    data.name)
 
 def load_retrieval(

@@ -214,7 +214,7 @@ class PrepareConfig:
     near_duplicates: bool | None = None  # keep them on one side; None: up to 200,000 rows
     max_tokens: int = 200                # of a passage of a folder
     overlap: int = 20                    # tokens repeated in the next passage
-    token_limit: int = 256               # that the model reads, for the report
+    token_limit: int | None = None       # that the model reads, for the report; None: as the base, 256 without one
     split_name: str = "train"            # of a BEIR folder
     on_fault: str = "drop"               # `drop` rows that cannot be used and report them, or `stop`
     negatives: str = ""                  # `bm25` or `random`: add negatives to the training pairs
@@ -302,7 +302,7 @@ def _first_row(path: str) -> dict:
 def open_source(
     config: PrepareConfig,   # checked
     kind: str,               # which input is given
-    tokenizer: Any = None,   # of the base that will read the passages; None: tokens are estimated
+    tokenizer: Any = None,   # `base_tokens` of the base that will read them, or a tokenizer; None: an estimate
 ) -> Source:
     "Read documents and make pairs from them, or point to the pairs."
     if kind == "documents":
@@ -379,11 +379,11 @@ def _id_bytes(key: str) -> bytes:
 def scan_source(
     source: Source,          # to be read
     config: PrepareConfig,   # checked
-    tokenizer: Any = None,   # of the base that will read the texts; None: tokens are estimated
+    tokenizer: Any = None,   # `base_tokens` of the base that will read them, or a tokenizer; None: an estimate
 ) -> Scan:
     "Read every row once; keep counts and hashes."
     where = str(config.csv_file or config.input or source.kind)
-    tally = Tally(config.token_limit, token_counter(tokenizer))
+    tally = Tally(_token_limit(config, tokenizer), token_counter(tokenizer))
     faults = _Faults(config.on_fault == "stop", where)
     ids = {"query": bytearray(), "document": bytearray()}
     for p in progress(_usable(source, config, faults), "checking", unit="row"):
@@ -399,6 +399,11 @@ def scan_source(
         _check_same_ids(ids[kind], keys, kind, where)
     keep = _draw(first_rows(queries, documents), config)
     return Scan(tally, keep, tally.rows + sum(map(len, faults.rows.values())), faults.rows)
+
+def _token_limit(config: PrepareConfig, tokenizer: Any) -> int | None:
+    "As asked for, else as the base has it."
+    if config.token_limit: return config.token_limit
+    return tokenizer.limit if hasattr(tokenizer, "limit") else 256
 
 def _draw(keep: np.ndarray, config: PrepareConfig) -> np.ndarray:
     "At most `num_pairs` of the kept rows, by the seed."
@@ -449,6 +454,7 @@ class PrepareReport:
     skipped: list[list[str]]             # files that could not be read
     encodings: dict[str, int]            # encoding → files
     files: list[str]                     # written
+    counted: str = ""                    # the base whose tokens were counted; empty: they were estimated
 
     def as_dict(self) -> dict[str, Any]: # field → value
         "For a json file; the same run gives the same bytes."
@@ -466,7 +472,8 @@ class PrepareReport:
         out += [("skipped file", f"{name}: {reason}") for name, reason in self.skipped]
         out += [("encodings", ", ".join(f"{e} {n}" for e, n in self.encodings.items() if e != "utf-8"))]
         out += [("strategies", ", ".join(f"{s} {n:,}" for s, n in self.strategies.items()))]
-        return out + [("split", self.split), *self.data.lines(), ("test corpus", self._test()),
+        counted = f"as {self.counted} counts them" if self.counted else ""
+        return out + [("split", self.split), *self.data.lines(), ("tokens", counted), ("test corpus", self._test()),
                       *(("written", f) for f in self.files)]
 
     def _test(self) -> str:
@@ -506,7 +513,7 @@ def _suffix(output: Path) -> str:
 
 def prepare(
     config: PrepareConfig,   # what to do
-    tokenizer: Any = None,   # of the base that will read the texts; None: tokens are estimated
+    tokenizer: Any = None,   # `base_tokens` of the base that will read them, or a tokenizer; None: an estimate
 ) -> PrepareReport:          # also written as prepare_report.json
     "Read, check, deduplicate, split and write; `UserError` says what to type instead."
     kind, output, folder = check_config(config)
@@ -522,6 +529,7 @@ def prepare(
         names, test = write_sides(count_strategies(pairs, strategies), plan.sides, tmp, options)
         report = _make_report(config, source, scan, plan, make_report(scan.tally.only(scan.keep), plan.sides, near))
         report.strategies = strategies
+        report.counted = getattr(tokenizer, "name", "")
         report.test = {"queries": len(test.queries), "documents": len(test.corpus)} if test.queries else {}
         targets = [output if n.startswith("train.") else folder/n for n in names]
         report.files = [t.as_posix() for t in targets]

@@ -44,7 +44,7 @@ class Tally:
     "Counts over rows, one at a time."
     def __init__(
         self,
-        token_limit: int = 256,   # tokens that the model reads
+        token_limit: int | None = 256,   # tokens that the model reads; None: all
         count: Callable[[str], int] = estimate_tokens,   # tokens of a text
     ):
         self.token_limit = token_limit
@@ -113,7 +113,7 @@ class DataReport:
     several_answers: int = 0                                         # questions with more than one document
     near_duplicates: int | None = None                               # documents like another; None: not looked for
     suspects: list[list[str]] = field(default_factory=list)          # examples of them
-    token_limit: int = 256                                           # tokens that the model reads
+    token_limit: int | None = 256                                    # tokens that the model reads; None: all
     cut: dict[str, float] = field(default_factory=dict)              # column → share of texts longer than that
     scripts: dict[str, int] = field(default_factory=dict)            # script → documents in the sample
     lengths: dict[str, list[int]] = field(default_factory=dict)      # column → characters at 0, 10, …, 100 %
@@ -135,8 +135,9 @@ class DataReport:
         if self.near_duplicates is not None:
             near = f"{self.near_duplicates:,} documents (false-negative suspects)"
         out += [("near duplicates", near)]
-        out += [(f"cut at {self.token_limit} tokens",
-                 ", ".join(f"{100 * s:.1f} % of {c}" for c, s in self.cut.items()))]
+        if self.token_limit:
+            out += [(f"cut at {self.token_limit} tokens",
+                     ", ".join(f"{100 * s:.1f} % of {c}" for c, s in self.cut.items()))]
         out += [("characters, median", ", ".join(f"{q[5]:,} in {c}" for c, q in self.lengths.items()))]
         return out + [("scripts", ", ".join(f"{s} {n:,}" for s, n in self.scripts.items()))]
 
@@ -174,6 +175,7 @@ def make_report(
     "The report of what a tally has seen."
     queries, documents = tally.keys
     numbers = number_keys(documents)
+    limit = tally.token_limit or np.inf
     different = len(np.unique(np.concatenate([queries, documents], 1), axis=0))
     columns = {c: np.array([s[i] for s in tally.sample] or [0]) for i, c in ((1, "query"), (2, "positive"))}
     tokens = {c: np.array([s[i] for s in tally.sample] or [0]) for i, c in ((3, "query"), (4, "positive"))}
@@ -185,7 +187,7 @@ def make_report(
         near_duplicates=None if near is None else len({t for pair in near for t in pair}),
         suspects=[[a[:200], b[:200]] for a, b in (near or [])[:5]],
         token_limit=tally.token_limit,
-        cut={c: round(float((n > tally.token_limit).mean()), 4) for c, n in tokens.items()},
+        cut={c: round(float((n > limit).mean()), 4) for c, n in tokens.items()},
         scripts=dict(Counter(s[5] for s in tally.sample).most_common()),
         lengths={c: [int(v) for v in np.quantile(n, np.linspace(0, 1, 11))] for c, n in columns.items()},
         sampled=len(tally.sample))

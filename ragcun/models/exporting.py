@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
 
 # %% auto #0
-__all__ = ['PROBES', 'LIMIT', 'INT8_LIMIT', 'route_modules', 'Graph', 'Export', 'can_export', 'export_model']
+__all__ = ['PROBES', 'EXPORTERS', 'LIMIT', 'INT8_LIMIT', 'route_modules', 'Graph', 'Export', 'can_export', 'export_model']
 
 # %% ../../nbs/2_models/08_exporting.ipynb #b0c495e6
 def route_modules(
@@ -219,6 +219,7 @@ PROBES = (
     "What keeps a star from falling in upon itself, and for how long does it last?")
 "Texts that an export is compared on."
 
+EXPORTERS = {"traced": True, "exported": False}  # names, and whether it is the quick one
 LIMIT = 1e-3       # largest difference of a coordinate of z from torch in float32
 INT8_LIMIT = .35   # largest mean ‖Δz‖ / ‖z‖ with weights of eight bits
 
@@ -287,7 +288,7 @@ def _try_both(model: GaussianEncoder, place: Path, precision: str) -> Export:
     "The quick exporter, then the other one."
     expected = _expected(model)
     reasons = []
-    for name, quick in (("traced", True), ("exported", False)):
+    for name, quick in EXPORTERS.items():
         try:
             written = _write(model, place/name, expected, quick)
         except UserError:

@@ -139,6 +139,15 @@ def _sql(wanted: Mapping[str, Any]) -> str:
     return " AND ".join(f"({f})" for f in found) or "true"
 
 # %% ../../nbs/7_retrieval/03_filters.ipynb #filt0009
+def _as_stored(value: Any) -> Any:
+    "A filter's names and values as metadata are kept, in JSON: names are texts, a tuple is a list."
+    if isinstance(value, Mapping): return {_name(k): _as_stored(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)): return [_as_stored(v) for v in value]
+    return value.item() if hasattr(value, "dtype") and hasattr(value, "item") and not value.shape else value
+
+def _name(name: Any) -> str:
+    return name if isinstance(name, str) else json.dumps(name)  # as `json` writes a key: 1, true, null
+
 @dataclass(frozen=True)
 class Filter:
     "Which documents may be hits."
@@ -151,6 +160,7 @@ def as_filter(
     "Read a filter; `UserError` for what is none."
     if wanted is None or isinstance(wanted, Filter): return wanted
     if callable(wanted): return Filter(lambda metadata: bool(wanted(metadata)))
+    wanted = _as_stored(wanted)
     passes = _predicate(wanted)
     try:
         return Filter(passes, _sql(wanted))

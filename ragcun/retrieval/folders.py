@@ -10,23 +10,21 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ..core import UserError, atomic_write, logger, progress, sha256_file
 from ragcun.data.documents import (
     Document, FolderReading, Listing, ReadOptions, list_folder, nothing_to_read, read_listed,
 )
-from ..data.files import home_path
-from .hits import iter_entries
+from .hits import in_blocks, iter_entries
 from .index import DocumentIndex
 from .stores import LanceStore, is_free, read_manifest
 
 # %% auto #0
 __all__ = ['RECORD', 'BLOCK', 'FIRST', 'FileState', 'read_record', 'add_to_record', 'close_record', 'FolderPlan',
-           'compare_folder', 'plan_folder', 'FolderReport', 'FolderFill', 'fill_index']
+           'compare_folder', 'plan_folder', 'FolderReport', 'FolderFill', 'fill_index', 'summary']
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0005
 RECORD = "files.jsonl"   # in the index folder
@@ -91,7 +89,7 @@ class FolderPlan:
     gone: list[str] = field(default_factory=list)               # files in the index that are not in the folder any more
     first: dict[str, FolderReading] = field(default_factory=dict)  # files that were read while planning
     whole: bool = True                                          # whether the index holds all of what it says
-    removed: int = 0                                            # passages of files that are gone, removed by `fill_index`
+    removed: int = 0                                            # passages removed by `fill_index`
 
     @property
     def todo(self) -> list[str]: # names
@@ -258,15 +256,15 @@ class FolderFill:
     def commit(self) -> None:
         "Passages first, then the record of their files."
         entries = [{"id": d.document_id, "text": d.text, "metadata": d.metadata} for d in self.held]
-        other = [e for e in entries if e["metadata"].get("source") in self.changed]
+        other = [e for e, d in zip(entries, self.held, strict=True) if d.source in self.changed]
         if other or self.changed:
             empty = [n for n in self.changed if not self.ready[n].passages]
             self.replaced += self.index.update(other) if other else 0
             self.index.prune(empty)
         before = len(self.index)
-        fresh = iter_entries((e for e in entries if e["metadata"].get("source") not in self.changed),
+        fresh = iter_entries((e for e, d in zip(entries, self.held, strict=True) if d.source not in self.changed),
                              self.index.id_rule)
-        for block in _blocks(fresh, BLOCK):
+        for block in in_blocks(fresh, BLOCK):
             self.index._add_block(block)
         self.added += len(self.index) - before
         add_to_record(self.place, self.ready.items())
@@ -274,17 +272,13 @@ class FolderFill:
         self.clock.wrote(len(entries))
         self.held, self.ready, self.changed = [], {}, set()
 
+# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0014
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
         return 0
 
-def _blocks(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    from ragcun.retrieval.hits import in_blocks
-    return in_blocks(items, size)
-
-# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0014
 class _Clock:
     "Says how long it will take, and what is left."
     def __init__(self, size: int, files: int):
@@ -313,6 +307,7 @@ class _Clock:
 def _spell(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds/60:.0f} minutes"
 
+# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0017
 def fill_index(
     index: DocumentIndex,     # in the folder that the plan was made for
     plan: FolderPlan,         # from `plan_folder`
@@ -331,9 +326,18 @@ def fill_index(
         fill.run()
     elif any(s != t for s, t in zip(plan.states.values(), read_record(fill.place)[0].values(), strict=False)):
         close_record(fill.place, fill.states)
-    here = {n: s for n, s in fill.states.items() if n in plan.listing.files}
+    return replace(summary(plan, fill.states, documents), added=fill.added, replaced=fill.replaced,
+                   seconds=time.monotonic() - started)
+
+def summary(
+    plan: FolderPlan,               # from `plan_folder`
+    states: dict[str, FileState],   # files as they are in the index
+    documents: str = "",            # the folder, for the report
+) -> FolderReport: # with nothing added
+    "What a folder holds and what was skipped."
+    here = {n: s for n, s in states.items() if n in plan.listing.files}
     reasons = Counter(_reason(s.skipped, n) for n, s in here.items() if s.skipped)
     reasons.update(_reason(why, name) for name, why in plan.listing.faults)
     return FolderReport(documents, sum(s.passages > 0 for s in here.values()), sum(s.passages for s in here.values()),
-                        len(plan.states), fill.added, fill.replaced, dict(reasons.most_common()), plan.listing.unread,
-                        plan.gone, time.monotonic() - started)
+                        len(plan.states), skipped=dict(reasons.most_common()), unread=plan.listing.unread,
+                        gone=plan.gone)

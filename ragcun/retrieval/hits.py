@@ -9,6 +9,7 @@ import hashlib
 import html
 import json
 import math
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, overload
@@ -16,14 +17,14 @@ from typing import Any, Protocol, overload
 import numpy as np
 
 from ..core import UserError
-from ..data.files import text_fault, text_id
+from ..data.files import character_fault, text_fault, text_id
 from .filters import Filter
 from .null import posterior
 from .words import Question, WordCounts
 
 # %% auto #0
-__all__ = ['Hit', 'SearchResult', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry', 'context_of', 'as_entry', 'iter_entries',
-           'in_blocks']
+__all__ = ['Hit', 'JudgedHits', 'SearchResult', 'number_metadata', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry',
+           'context_of', 'checked_id', 'as_entry', 'iter_entries', 'in_blocks']
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62840281
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Hit:
     dense: float = 0.    # nats of meaning
     words: float = 0.    # nats of words
     constant: float = 0. # nats; dense + words + constant = evidence
+    kept: str = field(default="", repr=False, compare=False) # its words as the index keeps them, joined by spaces
 
     def __repr__(self) -> str:
         text = " ".join(self.text.split())
@@ -52,8 +54,8 @@ def _plain_number(value: Any) -> Any:
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62840281-1
 @dataclass(frozen=True)
-class SearchResult(Sequence):  # type: ignore[type-arg]
-    "Hits of one query, best first, and whether they amount to an answer."
+class JudgedHits(Sequence):  # type: ignore[type-arg]
+    "What a search found, and what decides whether it is an answer."
     query: str           # as it was asked
     hits: list[Hit]      # best first, at most k
     answered: bool | None  # the answer value is within the limit; None for words weighted otherwise
@@ -78,6 +80,12 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
         hits = [{k: _plain_number(getattr(h, k)) for k in keys} for h in self.hits]
         return {"query": self.query, "hits": hits, "answered": self.answered, "chance": self.chance}
 
+    @property
+    def tentative(self) -> bool: # fewer than a hundred documents, and nobody has calibrated
+        "Whether `answered` is a cautious guess: so few documents do not show what chance finds."
+        measured = self.chance is not None or self.value is not None or self.answered is None
+        return not measured and self.documents < 100
+
     def posterior(self,
         prior: float | None = None, # probability that a given document answers; 1/N (one expected answer) by default
     ) -> list[float]: # per hit
@@ -85,6 +93,10 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
         prior = 1 / (1 + self.documents) if prior is None else prior
         return [float(posterior(h.evidence, prior)) for h in self.hits]
 
+# %% ../../nbs/7_retrieval/02_hits.ipynb #62840281-2
+@dataclass(frozen=True)
+class SearchResult(JudgedHits):
+    "Hits of one query, best first, and whether they amount to an answer."
     def _verdict(self) -> str:
         if self.answered is None: return "no verdict: words are weighted otherwise than the limit"
         if self.chance is not None:
@@ -106,6 +118,15 @@ class SearchResult(Sequence):  # type: ignore[type-arg]
         rows = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in cells(h)) + "</tr>" for h in self.hits)
         head = "".join(f"<th>{c}</th>" for c in ("evidence", "E-value", "id", "text"))
         return f"<p><b>{html.escape(self.query)}</b>: {self._verdict()}</p><table><tr>{head}</tr>{rows}</table>"
+
+# %% ../../nbs/7_retrieval/02_hits.ipynb #95133004
+def number_metadata(
+    hit: Hit, # what was found
+) -> dict[str, float]: # evidence, E-value and p-value, to be added to its metadata
+    "A hit's numbers under names that its document's own metadata leave free."
+    def free(name: str) -> str:
+        return free(f"ragcun_{name}") if name in hit.metadata else name
+    return {free(name): getattr(hit, name) for name in ("evidence", "e_value", "p_value")}
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #725b97b8
 @dataclass(frozen=True)
@@ -198,10 +219,16 @@ def dump_metadata(
     metadata: dict[str, Any], # of one document
 ) -> str: # compact JSON with sorted keys
     "Metadata as text; `UserError` for values that JSON does not have."
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic): return value.item()
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
     try:
-        return json.dumps(metadata, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(metadata, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"),
+                          default=plain)
+        text.encode()
+        return text
     except (TypeError, ValueError, RecursionError) as e:
-        raise UserError(f"metadata cannot be written as JSON: {e}", str(metadata)[:80],
+        raise UserError(f"metadata cannot be written as JSON: {e}", ascii(metadata)[:80],
                         "Use strings, numbers, lists and dicts") from None
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #b6149bb9
@@ -227,6 +254,21 @@ def context_of(
     parts = [metadata.get("title"), *(headings if isinstance(headings, (list, tuple)) else [headings])]
     return " › ".join(dict.fromkeys(str(p) for p in parts if p))
 
+def checked_id(
+    name: Any,       # as it was given
+    where: str = "", # for the message
+) -> str | None: # None where none was given
+    "An id as a string; `UserError` for what would name a document by accident."
+    if name is None: return None
+    whole = isinstance(name, (int, np.integer, uuid.UUID)) and not isinstance(name, bool)
+    if not whole and not (isinstance(name, str) and name):
+        raise UserError(f"the id is {ascii(name)[:40]}", where, "Give a string or a whole number, or no id")
+    fault = character_fault(str(name))
+    if fault:
+        raise UserError(f"the id {fault}", where, "Give another id")
+    return str(name)
+
+# %% ../../nbs/7_retrieval/02_hits.ipynb #62f63c5e
 def as_entry(
     item: Any,  # a string, a (id, text) pair, or a dict with "text" and maybe "id" or "_id", "title", "metadata", more
     number: int = 0, # its position, for the message
@@ -247,13 +289,13 @@ def as_entry(
         raise UserError(f"the text {fault}", where, "Give every document a text")
     if title and not text.startswith(str(title)):  # a BEIR text holds its title already
         text = f"{title} {text}"
-    name = item.get("id", item.get("_id"))
+    name = checked_id(item.get("id", item.get("_id")), where)
     metadata = item.get("metadata") or {}
     if not isinstance(metadata, Mapping):
         raise UserError(f"metadata is a {type(metadata).__name__}, not a dict", where, "Use names and values")
     metadata = {**metadata, **rest}
     metadata = json.loads(dump_metadata(metadata))  # as a folder gives them back: a tuple is a list there
-    name = _made_id(text, metadata, id_rule) if name is None else str(name)
+    name = _made_id(text, metadata, id_rule) if name is None else name
     return Entry(name, text, metadata, str(title), "" if title else context_of(metadata))
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #b6149bb9-1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..core import UserError, atomic_write, logger, progress, sha256_file, sha25
 from ..data.files import text_fault
 from ..models.evidence import inverse_deviation
 from ..models.runtime import DESCRIPTION, EXPORTED, ExportedEncoder, pick_runtime
+from ..models.whitening import Whitening, load_whitening, save_whitening, whiten_on
 from .filters import Filter, as_filter
 from .hits import Batch, Entry, Store, in_blocks, iter_entries
 from ragcun.retrieval.joint import (
@@ -35,8 +37,9 @@ if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
 
 # %% auto #0
-__all__ = ['BACKGROUND', 'MADE', 'LONG', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexEdits', 'IndexQuestions',
-           'IndexNull', 'has_export', 'open_model', 'export_index', 'keep_export', 'DocumentIndex']
+__all__ = ['BACKGROUND', 'MADE', 'LONG', 'IndexState', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexEdits',
+           'IndexQuestions', 'IndexNull', 'IndexWhitening', 'has_export', 'open_model', 'export_index', 'keep_export',
+           'DocumentIndex']
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47
 BACKGROUND = 3000  # documents in the background sample
@@ -44,8 +47,8 @@ MADE = 400         # documents that questions are made from, to see what a quest
 LONG = 20_000      # characters beyond which a document certainly exceeds what a text encoder reads
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47-1
-class IndexManifest:
-    "What the folder says about itself, read and written."
+class IndexState:
+    "What an index knows beside its documents."
     model: GaussianEncoder
     index_dir: Path | RemotePath | None
     null: EmpiricalNull | None
@@ -55,6 +58,8 @@ class IndexManifest:
     tokenizer: Tokenizer | None
     id_rule: str
     heading_rule: str
+    whitened: Whitening | None
+    token_rule: str
     answer_limit: float
     alpha: float
     _fitted: tuple[int, int]  # documents, and the last row, when the nulls were fitted
@@ -77,12 +82,20 @@ class IndexManifest:
             write(Path(tmp))
         return name
 
+# %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47-2
+class IndexManifest(IndexState):
+    "What the folder says about itself, written."
     def _write_manifest(self) -> None:
         assert self.index_dir is not None
-        names = {"null": "", "joint": "", "rule": ""}
+        with writer_lock(self.index_dir, "manifest"):    # who removes old files must not meet another's new ones
+            self._write_files(self.index_dir)
+
+    def _write_files(self, folder: Path | RemotePath) -> None:
+        names = {"null": "", "joint": "", "rule": "", "whitening": ""}
         null = self.null
         joint = self.joint
         rule = self.rule
+        whitened = self.whitened
         if null is not None:
             names["null"] = self._file("null", (self._fitted, null.questions, null.curve, null.made), null.save)
         if joint is not None:
@@ -90,17 +103,20 @@ class IndexManifest:
             names["joint"] = self._file("joint", key, lambda path: save_joint_null(path, joint))
         if rule is not None:
             names["rule"] = self._file("answer", rule, lambda path: save_rule(path, rule))
+        if whitened is not None:
+            made = (whitened.documents, whitened.constant)
+            names["whitening"] = self._file("whitening", made, lambda path: save_whitening(path, whitened))
         m = self.model
         words = self.weights and [self.weights.dense, self.weights.words, self.weights.phrases, self.weights.constant]
-        write_manifest(self.index_dir, Manifest(
+        write_manifest(folder, Manifest(
             m.fingerprint, m.output_dim, m.prompts, self.answer_limit, null_documents=self._fitted[0],
             null_row=self._fitted[1], format=2 if words else 1, alpha=self.alpha, weights=words or None,
             tokens=asdict(self.tokenizer) if self.tokenizer else None, id_rule=self.id_rule,
-            heading_rule=self.heading_rule, **names))
-        for old in (p for kind in ("null", "joint", "answer") for p in self.index_dir.glob(f"{kind}-*")):
+            heading_rule=self.heading_rule, token_rule=self.token_rule, **names))
+        for old in (p for kind in ("null", "joint", "answer", "whitening") for p in folder.glob(f"{kind}-*")):
             if old.name not in names.values():
                 old.unlink(missing_ok=True)
-        self._stamp = stamp(self.index_dir/"manifest.json")
+        self._stamp = stamp(folder/"manifest.json")
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0002
 class IndexReading(IndexManifest):
@@ -115,12 +131,15 @@ class IndexReading(IndexManifest):
         self.alpha = m.alpha
         self.id_rule = m.id_rule
         self.heading_rule = m.heading_rule
+        self.token_rule = m.token_rule
         self.weights = JointWeights(*m.weights) if m.weights else None
         self.tokenizer = Tokenizer(**m.tokens) if m.tokens else None
         try:
             self.rule = self._read(m.rule, load_rule)
+            self.whitened = self._read(m.whitening, load_whitening)
         except UserError:
-            if read_manifest(self.index_dir).rule == m.rule:
+            now = read_manifest(self.index_dir)
+            if (now.rule, now.whitening) == (m.rule, m.whitening):
                 raise
             return self._read_manifest()                 # another process has calibrated in between
         with contextlib.suppress(UserError):
@@ -135,40 +154,18 @@ class IndexReading(IndexManifest):
 
     def refresh(self) -> None:
         "Take over null parameters that another process has written since."
-        if self.index_dir and stamp(self.index_dir/"manifest.json") != self._stamp:
+        if not self.index_dir: return
+        try:
+            new = stamp(self.index_dir/"manifest.json")
+        except FileNotFoundError:
+            raise UserError("this index folder is gone", str(self.index_dir), "Open it where it is now") from None
+        if new != self._stamp:
             self._read_manifest()
 
-# %% ../../nbs/7_retrieval/10_index.ipynb #idx0009
-class IndexFolder(IndexReading):
-    "Documents in memory or in a folder, with the model that they are encoded by."
-    def __init__(self,
-        model: GaussianEncoder,                # embeds queries and documents
-        index_dir: str | Path | None = None,   # folder or address (s3://bucket/folder) to make or open; None: in memory
-        store: Store | None = None,            # another store, such as `QuantizedStore`, instead of a folder
-    ):
-        self.model = model
-        self.index_dir = as_place(index_dir) if index_dir else None
-        if isinstance(self.index_dir, Path):
-            self.index_dir = self.index_dir.absolute()  # a process may change its folder
-        self.rho = model.rho_numpy
-        self._gain = self.rho * inverse_deviation(self.rho)
-        self.null = None
-        self.joint = None
-        self.rule = None
-        self.weights = PRIOR
-        self.tokenizer = Tokenizer()
-        self.id_rule = "source"
-        self.heading_rule = "headings"
-        self._fitted = (0, -1)
-        self.answer_limit = 1.
-        self.alpha = 0.
-        self._stamp = 0
-        if self.index_dir is not None:
-            self._open_folder(self.index_dir)
-            return
-        self.store: Store = store if store is not None else MemoryStore(model.output_dim)
-        if not hasattr(self.store, "search_words"):
-            self.weights = self.tokenizer = None
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0019
+class _IndexPlace(IndexReading):
+    "The folder of an index, opened or made."
+    store: Store
 
     def _open_folder(self, folder: Path | RemotePath) -> None:
         if not is_free(folder):
@@ -196,6 +193,43 @@ class IndexFolder(IndexReading):
         with sent(folder/"model") as path:
             self.model.save(path)
         self._write_manifest()
+
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0009
+class IndexFolder(_IndexPlace):
+    "Documents in memory or in a folder, with the model that they are encoded by."
+    def __init__(self,
+        model: GaussianEncoder,                # embeds queries and documents
+        index_dir: str | Path | None = None,   # folder or address (s3://bucket/folder) to make or open; None: in memory
+        store: Store | None = None,            # another store, such as `QuantizedStore`, instead of a folder
+    ):
+        self.model = model
+        self.index_dir = as_place(index_dir) if index_dir else None
+        if isinstance(self.index_dir, Path):
+            self.index_dir = self.index_dir.absolute()  # a process may change its folder
+            if re.search(r"[\x00-\x1f\x7f]", str(self.index_dir)):
+                raise UserError("the name of a folder holds a control character", repr(str(index_dir)),
+                                "Choose another")
+        self.rho = model.rho_numpy
+        self._gain = self.rho * inverse_deviation(self.rho)
+        self.null = None
+        self.joint = None
+        self.rule = None
+        self.whitened = None
+        self.weights = PRIOR
+        self.tokenizer = Tokenizer()
+        self.id_rule = "source"
+        self.heading_rule = "headings"
+        self.token_rule = "base"
+        self._fitted = (0, -1)
+        self.answer_limit = 1.
+        self.alpha = 0.
+        self._stamp = 0
+        if self.index_dir is not None:
+            self._open_folder(self.index_dir)
+            return
+        self.store = store if store is not None else MemoryStore(model.output_dim)
+        if not hasattr(self.store, "search_words"):
+            self.weights = self.tokenizer = None
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0003
 class IndexEdits(IndexFolder):
@@ -312,12 +346,24 @@ class IndexNull(IndexQuestions):
             self._write_manifest()
 
     def _changed(self) -> None:
-        "After documents have come or gone in a folder: its words and its nulls follow."
+        "After documents have come or gone: words and nulls follow, in memory as in a folder."
         if isinstance(self.store, LanceStore):
             self.store.keep_words()
             self.store.keep_indexes()
-        if self.index_dir:
-            self._ensure_null(write=True)
+        self._ensure_null(write=bool(self.index_dir))
+
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0011
+class IndexWhitening(IndexNull):
+    "Coordinates in which the documents are isotropic, made once and then kept."
+    def whitening(self) -> Whitening: # The same for good
+        """Whitened coordinates of the documents that are here when it is first asked for. Neither add nor update nor
+        delete changes them; `UserError` where there are fewer documents than coordinates."""
+        if self.whitened is None:
+            gain = np.maximum(self._gain, 1e-12)
+            self.whitened = whiten_on((b.v / gain for b in self.store.blocks()), self.rho)
+            if self.index_dir:
+                self._write_manifest()
+        return self.whitened
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0006
 def _of_sources(sources: Sequence[str]) -> Filter:
@@ -326,19 +372,20 @@ def _of_sources(sources: Sequence[str]) -> Filter:
     return found
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0006-1
-class _IndexUpdates(IndexNull):
+class _IndexUpdates(IndexWhitening):
     "Documents replaced and removed, one by one or a source at a time."
     def update(self,
         documents: Any, # as for `add`
+        sources: bool = True, # a source's passages are replaced as a whole; False: nothing but the ids given
     ) -> int: # number of documents written
-        "Add documents, replacing those whose ids are known; a source's passages are replaced as a whole."
+        "Add documents, replacing those whose ids are known."
         block = list(self._entries(documents))
         if not block: return 0
-        sources = sorted({str(d.metadata["source"]) for d in block if d.metadata.get("source")})
+        whole = {str(d.metadata["source"]) for d in block if d.metadata.get("source")} if sources else set()
         new = {d.id for d in block}
         self.store.replace(self._encode(block))
-        if sources:
-            old = self.store.select(_of_sources(sources))
+        if whole:
+            old = self.store.select(_of_sources(sorted(whole)))
             self.store.delete([i for i in old if i not in new])
         self._changed()
         return len(block)
@@ -363,6 +410,9 @@ class _IndexUpdates(IndexNull):
             self._changed()
         return number
 
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0016
+class _IndexCopies(_IndexUpdates):
+    "An index written to another folder."
     def save(self,
         folder: str | Path, # where the index shall be, free or not existing; or an address
     ) -> Self: # the index in that folder
@@ -377,6 +427,7 @@ class _IndexUpdates(IndexNull):
             copy.store.add(batch)
         copy.answer_limit = self.answer_limit
         copy.rule = self.rule
+        copy.whitened = self.whitened
         copy.alpha = self.alpha
         if self.weights is not None:
             copy.weights = self.weights
@@ -437,7 +488,7 @@ def keep_export(
         logger.info("a search of this index will load torch: %s", e)
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0005
-class DocumentIndex(_IndexUpdates):
+class DocumentIndex(_IndexCopies):
     "Documents with their vectors and words, in memory or in an index folder; what `GaussianRetriever` searches."
     @classmethod
     def open(cls,

@@ -169,9 +169,9 @@ class JointNull:
     ) -> np.ndarray: # [k] natural log of the p-value
         "How often an unrelated document has so much evidence."
         if len(self.background) >= FEW: return self.curve(_surprise(evidence, mean, sd))
-        from scipy.stats import t
+        from scipy.special import stdtr
         freedom = max(3., len(self.background) / 5)  # the fewer documents, the longer the tail that they do not show
-        return t.logsf((np.asarray(evidence, float) - mean) / sd, freedom)
+        return np.log(stdtr(freedom, -(np.asarray(evidence, float) - mean) / sd))
 
     def chance(self,
         log_p: Any, # natural log of the p-value of a question's best hit; number or array

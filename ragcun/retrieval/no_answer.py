@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..core import UserError, read_json, write_json
+from .words import Tokenizer
 
 # %% auto #0
-__all__ = ['LETTERS', 'CANDIDATES', 'SHARES', 'FEW_QUESTIONS', 'words_of', 'word_weights', 'Candidates', 'AnswerRule',
-           'fit_answer_rule', 'choose_share', 'save_rule', 'load_rule']
+__all__ = ['LETTERS', 'CANDIDATES', 'SHARES', 'FEW_QUESTIONS', 'SHARE', 'CLEARLY', 'words_of', 'word_weights', 'Candidates',
+           'AnswerRule', 'usual_rule', 'fit_answer_rule', 'choose_share', 'save_rule', 'load_rule']
 
 # %% ../../nbs/7_retrieval/06_no_answer.ipynb #62840281
 LETTERS = 20_000
@@ -31,9 +33,10 @@ def words_of(
 
 def word_weights(
     texts: Sequence[str], # a sample of the documents
+    split: Callable[[str], set[str]] = words_of, # the words of one
 ) -> tuple[dict[str, float], float]: # weight in nats of each word found twice or more, and of any other word
     "Inverse document frequencies."
-    count = Counter(w for t in texts for w in words_of(t))
+    count = Counter(w for t in texts for w in split(t))
     n = len(texts)
     def weigh(k):
         return round(float(np.log1p((n - k + .5) / (k + .5))), 4)
@@ -49,7 +52,8 @@ class Candidates:
     query: str            # as it was asked
     norm: float           # ‖q‖² of its embedding
     texts: list[str]      # of the hits, best first
-    log_p: np.ndarray     # [k] natural logarithm of their p-values
+    log_p: np.ndarray     # [k] natural logarithm of their p-values, by meaning
+    words: list[str] | None = None   # of each hit, joined by spaces, as the index keeps them; None where it keeps none
 
 @dataclass(frozen=True)
 class AnswerRule:
@@ -59,14 +63,18 @@ class AnswerRule:
     share: float = 1.          # λ: standard deviations that finding all words is worth
     usual: float = 0.          # m: ‖q‖² up to which a question is like the others
     spread: float = 0.         # σ of ‖q‖²; 0 leaves the question's norm out
+    tokens: dict[str, Any] | None = None # how the index makes words; None: as they are written
 
     def coverage(self,
         query: str,           # a question
         texts: Sequence[str], # of documents
+        words: Sequence[str] | None = None, # of the same documents, as the index keeps them
     ) -> np.ndarray: # [k] in [0, 1]
         "Share of the question's word weight that each text holds."
-        asked = {w: self.weights.get(w, self.unseen) for w in words_of(query)}
-        held = [sum(asked[w] for w in asked.keys() & words_of(t)) for t in texts]
+        split = words_of if self.tokens is None else _split_by(Tokenizer(**self.tokens))
+        asked = {w: self.weights.get(w, self.unseen) for w in split(query)}
+        kept = [set(w.split()) for w in words] if words is not None and self.tokens else [split(t) for t in texts]
+        held = [sum(asked[w] for w in asked.keys() & k) for k in kept]
         return np.array(held, float) / max(sum(asked.values()), 1e-9)
 
     def log_p(self,
@@ -75,9 +83,12 @@ class AnswerRule:
         "Corrected p-value of the best hit."
         from scipy.special import log_ndtr
         if not c.texts: return 0.
-        best = (_scores(c.log_p) + self.share * (self.coverage(c.query, c.texts) - .5)).max()
+        best = (_scores(c.log_p) + self.share * (self.coverage(c.query, c.texts, c.words) - .5)).max()
         far = max(0., c.norm - self.usual) / self.spread if self.spread else 0.
         return float(log_ndtr(.5 * far - best))
+
+def _split_by(tokenizer: Tokenizer) -> Callable[[str], set[str]]:
+    return lambda text: set(tokenizer(text[:LETTERS]))
 
 def _scores(log_p: np.ndarray) -> np.ndarray:
     "Normal scores of p-values, finite also where p is 0 or 1."
@@ -88,33 +99,48 @@ def _scores(log_p: np.ndarray) -> np.ndarray:
 SHARES = (0., .25, .5, 1., 2., 3., 4.)
 "Candidates for λ."
 FEW_QUESTIONS = 100
-"With fewer questions λ is 1 and not fitted."
+"With fewer questions λ is not fitted."
+SHARE = 2.
+"λ where the index keeps words."
+CLEARLY = .01
+"AUROC by which another λ must be better there."
+
+def usual_rule(
+    background: Sequence[str], # a sample of the corpus: texts, or with `tokens` their words joined by spaces
+    tokens: dict[str, Any] | None = None, # how the index makes words, where it keeps them
+) -> AnswerRule: # nothing fitted but the weights of words
+    "The rule of an index that has seen no questions."
+    if tokens is None: return AnswerRule(*word_weights(background))
+    return AnswerRule(*word_weights(background, lambda words: set(words.split())), share=SHARE, tokens=tokens)
 
 def fit_answer_rule(
-    background: Sequence[str],           # texts of a sample of the corpus
+    background: Sequence[str],           # a sample of the corpus, as for `usual_rule`
     answerable: Sequence[Candidates],    # hits of questions with an answer
     unanswerable: Sequence[Candidates],  # hits of questions without one
+    tokens: dict[str, Any] | None = None,  # how the index makes words, where it keeps them
 ) -> AnswerRule:
     "Choose how much words count, and learn what a usual question is."
-    rule = AnswerRule(*word_weights(background))
+    rule = usual_rule(background, tokens)
     enough = min(len(answerable), len(unanswerable)) >= FEW_QUESTIONS
-    share = choose_share(rule, answerable, unanswerable) if enough else 1.
+    share = choose_share(rule, answerable, unanswerable) if enough else rule.share
     norms = np.array([c.norm for c in answerable])
     mean, sd = (float(norms.mean()), float(norms.std())) if len(norms) > 1 else (0., 0.)
-    return AnswerRule(rule.weights, rule.unseen, share, mean + 1.5 * sd, sd)
+    return AnswerRule(rule.weights, rule.unseen, share, mean + 1.5 * sd, sd, tokens)
 
 def choose_share(
     rule: AnswerRule,                    # with word weights
     answerable: Sequence[Candidates],    # hits of questions with an answer
     unanswerable: Sequence[Candidates],  # hits of questions without one
 ) -> float: # one of `SHARES`, the smallest of equals
-    "λ that separates the two kinds best."
+    "λ that separates the two kinds best; where the index keeps words, another than the usual only if clearly better."
     from ragcun.evaluation.abstention import auroc
-    sides = [[(_scores(c.log_p), rule.coverage(c.query, c.texts)) for c in side if c.texts]
+    sides = [[(_scores(c.log_p), rule.coverage(c.query, c.texts, c.words)) for c in side if c.texts]
              for side in (answerable, unanswerable)]
     kind = np.repeat([1, 0], [len(s) for s in sides])
     areas = [auroc(np.array([(z + share * c).max() for side in sides for z, c in side]), kind) for share in SHARES]
-    return SHARES[int(np.argmax(np.round(areas, 6)))]
+    best = int(np.argmax(np.round(areas, 6)))
+    if rule.tokens and areas[best] < areas[SHARES.index(SHARE)] + CLEARLY: return SHARE
+    return SHARES[best]
 
 # %% ../../nbs/7_retrieval/06_no_answer.ipynb #e79a6e49
 def save_rule(
@@ -131,6 +157,8 @@ def load_rule(
     raw = read_json(path)
     try:
         numbers = {k: float(raw[k]) for k in ("unseen", "share", "usual", "spread")}
-        return AnswerRule({str(w): float(x) for w, x in raw["weights"].items()}, **numbers)
+        tokens = raw.get("tokens")                     # a rule of version 0.1.0 has none
+        return AnswerRule({str(w): float(x) for w, x in raw["weights"].items()}, **numbers,
+                          tokens=tokens and asdict(Tokenizer(**tokens)))
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise UserError("the no-answer rule cannot be read", str(path), "Calibrate the index again") from e

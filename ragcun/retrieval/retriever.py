@@ -6,24 +6,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import UserError, atomic_write, logger, progress, read_json, write_json
+from ..core import UserError, atomic_write, env_number, logger, progress, read_json, write_json
 from ..data.files import text_fault
 from ..models.evidence import evidence_from_distance, query_vector
 from .filters import Filter, as_filter
 from .hits import Entry, Found, Hit, SearchResult, iter_entries
 from .index import BACKGROUND, MADE, DocumentIndex
 from .joint import FEW, Background, JointNull, calibrate_weights, fit_joint_null, fit_weights
-from .no_answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule, word_weights
+from .no_answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule, usual_rule
 from .null import EmpiricalNull, answer_limit, e_value, fit_null
 from .storage import RemotePath, as_place
 from .words import Question, diversify
@@ -142,7 +141,7 @@ class Proposer(QuestionEncoder):
         log_p = null.log_p(evidence, mean, sd) if words == 1 and len(evidence) else np.full(len(evidence), np.nan)
         order = np.argsort(-evidence, kind="stable")[:k]
         return [Hit(f.id, f.text, float(evidence[i]), float(np.exp(log_p[i])), float(e_value(log_p[i], n)), f.distance,
-                    f.metadata, float(p.raw[i]), float(dense[i]), float(lexical[i]), float(weights.constant))
+                    f.metadata, float(p.raw[i]), float(dense[i]), float(lexical[i]), weights.constant, f.words or "")
                 for i in order for f in (p.found[i],)]
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0003
@@ -165,7 +164,7 @@ class Searcher(Proposer):
         def make(f, e, lp):
             dense = float(c.tau * e)
             return Hit(f.id, f.text, float(c.a + dense), float(np.exp(lp)), float(e_value(lp, n)), f.distance,
-                       f.metadata, float(e), dense, 0., float(c.a))
+                       f.metadata, float(e), dense, 0., float(c.a), f.words or "")
         return [[make(f, e, lp) for f, e, lp in zip(row, es, lps, strict=False)]
                 for row, es, lps in zip(found, raw, log_p, strict=True)]
 
@@ -210,7 +209,7 @@ class AnswerValues(Searcher):
         "Corrected p-value of the best hit: by the fitted rule, or by one that knows the corpus's words only."
         if not hits: return 0.
         if self.rule is None and (self._usual is None or self._usual[0] != self._fitted):
-            self._usual = (self._fitted, AnswerRule(*word_weights(self.store.sample(BACKGROUND).texts)))
+            self._usual = (self._fitted, usual_rule(*self._word_sample()))
         rule = self.rule or self._usual[1]  # type: ignore[index]
         return rule.log_p(self._candidates(query, z, hits))
 
@@ -221,7 +220,14 @@ class AnswerValues(Searcher):
         few = hits[:CANDIDATES]
         raw = np.array([[h.raw_evidence for h in few]])
         log_p = self._ensure_null().log_p(raw, z[None])[0] if few else np.zeros(0)
-        return Candidates(query, float(z @ z), [h.text for h in few], np.maximum(log_p, np.log(1e-300)))
+        words = [h.kept for h in few] if self.weights is not None else None
+        return Candidates(query, float(z @ z), [h.text for h in few], np.maximum(log_p, np.log(1e-300)), words)
+
+    def _word_sample(self) -> tuple[list[str], dict[str, Any] | None]:
+        "Texts of a sample of the corpus, or its words and how they were made."
+        sample = self.store.sample(BACKGROUND)
+        if self.weights is None or self.tokenizer is None: return sample.texts, None
+        return list(sample.words or []), asdict(self.tokenizer)
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #judge002
 class Judge(AnswerValues):
@@ -381,7 +387,8 @@ class QuestionFit(_WeightFit):
     def _fit_rule(self, queries: Sequence[str], z: np.ndarray, relevant: Sequence[Sequence[str]]) -> AnswerRule:
         sides = [[self._candidates(*row) for row in zip(queries, z, self._without(queries, gone, z), strict=True)]
                  for gone in ([()] * len(queries), relevant)]
-        return fit_answer_rule(self.store.sample(BACKGROUND).texts, *sides)
+        sample, tokens = self._word_sample()
+        return fit_answer_rule(sample, sides[0], sides[1], tokens)
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0010
 def merge_hits(
@@ -407,15 +414,20 @@ class GaussianRetriever(QuestionFit):
         index_dir: str | Path | None = None,  # folder to make or open; None: in memory
         base_model: str | Path | None = None, # folder or hub id of the base; None: the default one
         device: str = "auto",                 # where it runs
+        **options: Any,                       # of `GaussianEncoder.from_base`: prompts, max_seq_length
     ) -> GaussianRetriever: # ready to be asked
         "An index without any training: the base, words and meaning joined by the prior."
-        from ragcun.data.documents import read_folder
+        from ragcun.data.documents import ReadOptions, read_folder
+        from ragcun.models.base import BaseOptions, base_tokens
+        from ragcun.models.cache import kept_features
         from ragcun.models.encoder import GaussianEncoder
         if isinstance(documents, (str, Path)):
-            found = read_folder(documents).documents
+            tokens = base_tokens(base_model, BaseOptions(**options))
+            found = read_folder(documents, ReadOptions(tokenizer=tokens)).documents
             documents = [{"id": d.document_id, "text": d.text, "metadata": d.metadata} for d in found]
-        index = cls(GaussianEncoder.from_base(base_model, device=device), index_dir)
-        index.add(documents)
+        index = cls(GaussianEncoder.from_base(base_model, device=device, **options), index_dir)
+        with kept_features(index.model):
+            index.add(documents)
         return index
 
     def search(self,
@@ -458,8 +470,8 @@ def world(
     world_size: int | None = None,  # number of processes; WORLD_SIZE by default
 ) -> tuple[int, int]: # rank and number of processes
     "Which share of the work is ours, as torchrun and accelerate say it."
-    rank = int(os.environ.get("RANK", 0)) if rank is None else rank
-    size = int(os.environ.get("WORLD_SIZE", 1)) if world_size is None else world_size
+    rank = env_number("RANK", 0) if rank is None else rank
+    size = env_number("WORLD_SIZE", 1) if world_size is None else world_size
     if not 0 <= rank < size:
         raise UserError(f"rank {rank} of {size} processes", "RANK, WORLD_SIZE", "Start with torchrun, or unset both")
     return rank, size
@@ -557,8 +569,13 @@ def index_corpus(
     rank, n = world(rank, world_size)
     if rank:
         _wait_for(as_place(index_dir)/"manifest.json", 600)
+    from ragcun.models.base import Ticker
+    from ragcun.models.cache import kept_features
     index = GaussianRetriever(model, index_dir)
-    for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"):
-        index.add(block, block_size)
+    total = len(documents)//n if hasattr(documents, "__len__") else 10**12
+    with kept_features(model), Ticker("documents", total) as said:
+        for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"):
+            index.add(block, block_size)
+            said.add(len(block))
     index.refresh()
     return index

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -159,7 +160,7 @@ class RemotePath(RemoteFiles):
                 (self/p.name).upload(p)
             return
         folder, _, name = self.path.rpartition("/")
-        first = f"{folder}/.{name}.{os.getpid()}.tmp" if self._here else self.path
+        first = f"{folder}/.{name}.{os.getpid()}-{threading.get_native_id()}.tmp" if self._here else self.path
         with plain_errors(self.uri):
             if self._here:
                 self.files.create_dir(folder, recursive=True)

@@ -25,8 +25,8 @@ from .words import Postings, Question, WordCounts
 # %% auto #0
 __all__ = ['TABLE', 'INDEX_FORMAT', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES', 'KEY', 'Manifest', 'read_manifest',
            'write_manifest', 'is_free', 'MemoryRows', 'MemoryEdits', 'MemoryStore', 'writer_lock', 'LanceTable',
-           'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceCounts', 'LanceKept', 'LanceWords',
-           'LanceStore']
+           'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceIndexes', 'LanceCounts', 'LanceKept',
+           'LanceWords', 'LanceStore']
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #4f6e5322
 TABLE = "documents"
@@ -54,6 +54,10 @@ class Manifest:
     tokens: dict[str, Any] | None = None  # how texts become words; None: no words
     id_rule: str = "text"  # ids that nobody gave: from the text ("text", 0.1.0), or from text and source ("source")
     heading_rule: str = "none"  # embedded with a passage: nothing ("none", 0.1.0), or its headings ("headings")
+    whitening: str = ""         # file with the whitened coordinates, empty until somebody asks for them
+    token_rule: str = "estimate"  # tokens of a passage: estimated ("estimate", 0.1.0), or counted by the base
+
+
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #44685207
 def read_manifest(
@@ -328,33 +332,29 @@ def writer_lock(
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
 
-# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0002
-class LanceTable:
-    "The table of an index folder: made, opened, and turned from and into batches."
-    def __init__(self,
-        folder: str | Path | RemotePath, # index folder, or its address; the table is made if there is none
-        dim: int,                        # d
-    ):
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013
+class _LanceFolder:
+    "A folder with a table, opened again by its name where the object is pickled or copied."
+    folder: Path | RemotePath
+    dim: int   # d
+    table: Any
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("table", "_counting", "_listed")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._counting = threading.RLock()
+        self.table = self._open(self._connect())
+
+    def _connect(self) -> Any:
         import datetime
 
         import lancedb
-        self.folder = as_place(Path(folder).absolute() if isinstance(folder, (str, Path)) and "://" not in str(folder)
-                               else folder)
-        self.dim = dim
-        self._known: tuple[int, set[str]] = (-1, set())
-        self._counting = threading.Lock()
-        self.table: Any = None
         options = self.folder.options if isinstance(self.folder, RemotePath) else None
         with self._plainly():
-            db = lancedb.connect(str(self.folder), read_consistency_interval=datetime.timedelta(0),
-                                 storage_options=options)
-            if not (self.folder/f"{TABLE}.lance").exists():
-                with writer_lock(self.folder):
-                    self.table = db.create_table(TABLE, schema=self._schema(), exist_ok=True)
-            else:
-                self.table = self._open(db)
-        self.has_words = "words" in self.table.schema.names  # a table of version 0.1.0 has none
-        self.columns = [*COLUMNS, "words"] if self.has_words else COLUMNS
+            return lancedb.connect(str(self.folder), read_consistency_interval=datetime.timedelta(0),
+                                   storage_options=options)
 
     def _plainly(self) -> Any:
         return plain_errors(str(self.folder)) if isinstance(self.folder, RemotePath) else contextlib.nullcontext()
@@ -373,6 +373,29 @@ class LanceTable:
             raise UserError(f"the index holds {table.schema.field('v').type.list_size} dimensions, not {self.dim}",
                             str(self.folder), "Use the model it was made with")
         return table
+
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0002
+class LanceTable(_LanceFolder):
+    "The table of an index folder: made, opened, and turned from and into batches."
+    def __init__(self,
+        folder: str | Path | RemotePath, # index folder, or its address; the table is made if there is none
+        dim: int,                        # d
+    ):
+        self.folder = as_place(Path(folder).absolute() if isinstance(folder, (str, Path)) and "://" not in str(folder)
+                               else folder)
+        self.dim = dim
+        self._known: tuple[int, set[str]] = (-1, set())
+        self._counting = threading.RLock()
+        self.table: Any = None
+        db = self._connect()
+        with self._plainly():
+            if not (self.folder/f"{TABLE}.lance").exists():
+                with writer_lock(self.folder):
+                    self.table = db.create_table(TABLE, schema=self._schema(), exist_ok=True)
+            else:
+                self.table = self._open(db)
+        self.has_words = "words" in self.table.schema.names  # a table of version 0.1.0 has none
+        self.columns = [*COLUMNS, "words"] if self.has_words else COLUMNS
 
     def _schema(self) -> Any:
         import pyarrow as pa
@@ -472,7 +495,8 @@ class LanceSamples(LanceRows):
         seed: int = 0, # of the choice
     ) -> Batch: # in order of arrival
         "A random sample of the documents."
-        keep = np.sort(np.random.default_rng(seed).choice(len(self), min(n, len(self)), replace=False))
+        here = len(self)        # asked once: another thread may write in between
+        keep = np.sort(np.random.default_rng(seed).choice(here, min(n, here), replace=False))
         if not len(keep): return self.get([])
         return self._batch(self.table.take_offsets(keep.tolist()).to_arrow())
 
@@ -539,6 +563,9 @@ class LanceEdits(LanceSamples):
             self.table.delete(_id_filter(ids))
             return before - len(self)
 
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013
+class LanceIndexes(LanceEdits):
+    "The table's own indexes."
     def build_ann(self,
         kind: str = "", # LanceDB's name of the index; by default IVF_RQ, or IVF_SQ where d is no multiple of 8
     ) -> None:
@@ -564,7 +591,7 @@ class LanceEdits(LanceSamples):
         return self._listed[1]
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0006
-class LanceCounts(LanceEdits):
+class LanceCounts(LanceIndexes):
     "The words of the table's documents, counted."
     _counted: tuple[int, int, WordCounts] = (-2, 0, WordCounts())  # last row, documents, counts
     _checked = -1                                                  # version of the table that they were compared with
@@ -604,15 +631,17 @@ class LanceKept(LanceCounts):
     "Counts that follow each change, and are written beside the table."
     def keep_words(self) -> None:
         "Write the counts beside the table, unless reading what came since brings the written ones up to date."
-        if self.word_counts() is None: return
-        row, n, counts = self._counted
-        if self._kept[0] == -2:
-            self._kept = self._saved_counts()[:2]
-        kept_row, kept = self._kept
-        if 0 <= kept_row <= row and n - kept <= max(1000, kept // 50) and kept + self.added_since(kept_row) == n: return
-        with sent(self.folder/COUNTS) as path:
-            counts.save(path, row=row)
-        self._kept = (row, n)
+        with self._counting:            # another thread may change the counts while they are written
+            if self.word_counts() is None: return
+            row, n, counts = self._counted
+            if self._kept[0] == -2:
+                self._kept = self._saved_counts()[:2]
+            kept_row, kept = self._kept
+            few = n - kept <= max(1000, kept // 50)
+            if 0 <= kept_row <= row and few and kept + self.added_since(kept_row) == n: return
+            with sent(self.folder/COUNTS) as path:
+                counts.save(path, row=row)
+            self._kept = (row, n)
 
     _kept = (-2, 0)  # last row and documents of the counts that were written
 
@@ -678,35 +707,9 @@ class LanceWords(LanceKept):
         with writer_lock(self.folder):
             self.table.optimize(cleanup_older_than=datetime.timedelta(hours=1))
 
-# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0008
-class _LanceWordSearch(LanceWords):
-    "Documents by their words."
-    def search_words(self,
-        asked: Question,     # the words of a question
-        k: int,              # documents
-        where: Filter | None = None, # which documents may be found
-    ) -> list[Found]: # those that hold most of the question, their distance not known (NaN)
-        "The documents that share most with a question."
-        if not self.has_words or not asked.weights: return []
-        sql = self._sql(where)
-        wide = k if where is None or sql else 4 * k
-        with self._plainly():
-            while True:
-                found = self._by_words(asked, wide, sql)
-                kept = found if where is None or sql else [f for f in found if where.passes(f.metadata)]
-                if len(kept) >= k or len(found) < wide: return kept[:k]
-                wide *= 4
-
-    def _by_words(self, asked: Question, k: int, sql: str | None) -> list[Found]:
-        if "words" not in self._indexes(): return self._by_postings(asked, k, sql)
-        from lancedb.query import MatchQuery
-        wanted = MatchQuery(" ".join(asked.weights), "words")  # type: ignore[call-arg]
-        query = self.table.search(wanted, query_type="fts").limit(k)
-        if sql:
-            query = query.where(sql, prefilter=True)
-        hits = query.select([*self.columns, "_score"]).to_arrow()
-        return self._as_found(hits)
-
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0014
+class _LanceFound(LanceWords):
+    "Rows of the table as what a search finds; and the words read from the table itself."
     def _as_found(self, hits: Any) -> list[Found]:
         v = hits["v"].combine_chunks().flatten().to_numpy().reshape(-1, self.dim)
         return self._found(hits, v, np.full(len(v), np.nan))
@@ -731,6 +734,47 @@ class _LanceWordSearch(LanceWords):
         wanted = _id_filter([ids[i] for i in best]) + (f" AND ({sql})" if sql else "")
         found = {f.id: f for f in self._as_found(self.table.search().where(wanted).select(self.columns).to_arrow())}
         return [found[ids[i]] for i in best if ids[i] in found][:k]
+
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0008
+class _LanceWordSearch(_LanceFound):
+    "Documents by their words."
+    def search_words(self,
+        asked: Question,     # the words of a question
+        k: int,              # documents
+        where: Filter | None = None, # which documents may be found
+    ) -> list[Found]: # those that hold most of the question, their distance not known (NaN)
+        "The documents that share most with a question."
+        if not self.has_words or not asked.weights: return []
+        sql = self._sql(where)
+        wide = k if where is None or sql else 4 * k
+        with self._plainly():
+            while True:
+                found = self._by_words(asked, wide, sql)
+                kept = found if where is None or sql else [f for f in found if where.passes(f.metadata)]
+                if len(kept) >= k or len(found) < wide: return kept[:k]
+                wide *= 4
+
+    def _by_words(self, asked: Question, k: int, sql: str | None) -> list[Found]:
+        if "words" not in self._indexes(): return self._by_postings(asked, k, sql)
+        try:
+            return self._by_full_text(asked, k, sql)
+        except (RuntimeError, OSError):  # its files are gone or damaged: the words in the table are whole
+            if not self._slow:
+                logger.warning("the full-text index of %s cannot be read: words are read from the table, which is "
+                               "slower; index into a new folder to have it again", self.folder.name)
+            self._slow = True
+            return self._by_postings(asked, k, sql)
+
+    _slow = False
+
+    def _by_full_text(self, asked: Question, k: int, sql: str | None) -> list[Found]:
+        from lancedb.query import MatchQuery
+        wanted = MatchQuery(" ".join(asked.weights), "words")  # type: ignore[call-arg]
+        query = self.table.search(wanted, query_type="fts").limit(k)
+        if sql:
+            query = query.where(sql, prefilter=True)
+        hits = query.select([*self.columns, "_score"]).to_arrow()
+        return self._as_found(hits)
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0007
 class LanceStore(_LanceWordSearch):

@@ -38,7 +38,7 @@ from .step import Processes, add_lora
 # %% auto #0
 __all__ = ['NEAR', 'Candidate', 'embed_held', 'head_of', 'with_head', 'refit', 'trained_features', 'z_moments', 'whiten',
            'unit_spread', 'compose', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'kept_row',
-           'fit', 'start_candidates', 'head_on_top', 'final_refit', 'save_result', 'line_search']
+           'fit', 'start_candidates', 'training_start', 'head_on_top', 'final_refit', 'save_result', 'line_search']
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5
 @dataclass(frozen=True)
@@ -100,11 +100,11 @@ def refit(
     alone = config.freeze_base and model.residual is None
     moments = (z_moments(model, features) if alone
                else replace(features, q=model.refined(features.q), x=model.refined(features.x)).moments)
-    shrinkages = sorted({*shrinkages_for(len(features))[:-1], *(NEAR if config.freeze_base else ())})
+    shrinkages = sorted({*shrinkages_for(moments.effective)[:-1], *(NEAR if config.freeze_base else ())})
     if config.shrinkage is not None:
         shrinkages = [config.shrinkage]
     forms: list[tuple[float, float | None]] = [(s, None) for s in shrinkages]
-    if len(features) >= MANY:
+    if moments.effective >= MANY:
         forms += [(s, POOLS[0]) for s in shrinkages if s < 1]
     options = []
     for s, pool in forms:
@@ -233,7 +233,7 @@ def against_whole_base(
     kept: Candidate, # The model that is kept
     held: HeldOut, # Validation features of the untouched base
 ) -> Difference | None: # Of NDCG@10; None where no coordinate was dropped
-    "What fewer coordinates cost or did not: the candidates all have the same number, so their comparison cannot say."
+    "What fewer coordinates cost. All candidates have the same number of them, so comparing candidates cannot tell."
     if kept.model.output_dim == kept.model.head.in_features: return None
     held = held.parts[1]
     base = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"]
@@ -279,7 +279,8 @@ def fit(
     candidates = start_candidates(model, train_pairs, held, config)
     learner = None
     if not config.closed_form:
-        learner = Learner(_to_train(candidates[1].model, config), train_pairs, val_data, config, output_dir)
+        start = _to_train(training_start(candidates[1], train_pairs), config)
+        learner = Learner(start, train_pairs, val_data, config, output_dir)
         candidates += _train(learner, model, train_pairs, held)
     form = candidates[1].model.extra["closed_form"]
     kept, table = candidate_report(candidates, [1] if form["ahead"] else [])
@@ -341,6 +342,19 @@ def start_candidates(
     base = apply_head(model, solve_head(features.moments, 1.0, model.output_dim), splits)
     base.extra = {"closed_form": closed.extra["closed_form"]}
     return [Candidate("base", base, held), Candidate("closed form", closed, held)]
+
+def training_start(
+    closed: Candidate, # The closed form, with one map or two
+    pairs: PairSet, # Training pairs
+) -> GaussianEncoder: # One map for both sides
+    "Where steps begin: the closed form, or the best one with a single map where it has two."
+    if closed.model.query_head is None: return closed.model
+    form = closed.model.extra["closed_form"]
+    s = max((p for p in form["points"]), key=lambda p: (p["ndcg@10"], p["s"]))["s"]
+    moments = pair_features(closed.model, limit_positives(pairs)).moments
+    start = apply_head(closed.model, solve(moments, s, None, closed.model.output_dim), [(moments, closed.held)])
+    start.extra = closed.model.extra
+    return start
 
 def _to_train(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
     "A copy to be trained: of the head alone, or of the base as well."

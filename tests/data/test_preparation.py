@@ -505,3 +505,38 @@ def test_rows_of_another_library():
         def __iter__(self):
             return iter(ROWS)
     assert len(load_pairs(Rows())) == 20
+
+
+# the base decides lengths
+
+class Whole:
+    "Counts as a base that knows every word: a token a word."
+    name = "whole"
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def count(self, text):
+        return len(text.split())
+
+
+def russian(folder):
+    sentence = "Звезда сжимает лёгкие ядра в более тяжёлые и светит от этого. "
+    (folder/"docs").mkdir()
+    (folder/"docs"/"a.txt").write_text("\n\n".join(f"Глава {i}. {sentence*12}" for i in range(8)))
+    return str(folder/"docs")
+
+
+def test_passages_are_as_long_as_the_base_reads(tmp_path):
+    config = PrepareConfig(input_dir=russian(tmp_path), generate_pairs=True, output_dir=str(tmp_path/"out"))
+    estimated, counted, cut = (prepare(config, tokens) for tokens in (None, Whole(512), Whole(40)))
+    assert estimated.documents > 3*counted.documents and cut.documents > 3*counted.documents
+    assert (estimated.data.token_limit, counted.data.token_limit, cut.data.token_limit) == (256, 512, 40)
+    assert (estimated.counted, counted.counted) == ("", "whole") and "as whole counts them" in str(counted)
+    assert prepare(PrepareConfig(**{**vars(config), "token_limit": 9}), Whole(40)).data.cut["positive"] > .5
+
+
+def test_a_static_base_cuts_nothing(tmp_path):
+    report = prepare(PrepareConfig(input_dir=russian(tmp_path), generate_pairs=True, output_dir=str(tmp_path/"out")),
+                     Whole(None))
+    assert report.data.token_limit is None and report.data.cut["positive"] == 0 and "cut at" not in str(report)

@@ -237,13 +237,22 @@ def test_single(tmp_path):
 @pytest.mark.parametrize("changed, word", [
     ({"relevance": [[0], [2]]}, "relevance 1"), ({"relevance": [[0], [-1]]}, "relevance 1"),
     ({"relevance": [[0]]}, "1 rows of relevance"), ({"relevance": [[0], ["0"]]}, "relevance 1"),
-    ({"corpus": ["a", ""]}, "corpus 1 is empty"), ({"queries": ["x", None]}, "queries 1 is null"),
+    ({"corpus": ["", " "]}, "corpus 0 is empty"), ({"queries": [None, None]}, "queries 0 is null"),
+    ({"corpus": [{"contents": "a"}, {"contents": "b"}]}, "its keys are contents"),
     ({"corpus": "ab"}, "corpus is not a list"), ({"corpus_ids": ["1", "1"]}, "ids of corpus"),
     ({"relevance": [[True], [0]]}, "relevance 0"), ({"relevance": 7}, "relevance is not a list"),
     ({"relevance": [7, [0]]}, "relevance 0"), ({"judged": [[[0, 1]], [[0]]]}, "relevance 1")])
 def test_single_faults(tmp_path, changed, word):
     with pytest.raises(UserError, match=word):
         load_retrieval(single(tmp_path/"e.json", **changed))
+
+
+def test_one_odd_text_is_not_the_end_of_a_single_file(tmp_path, caplog):
+    data = load_retrieval(single(tmp_path/"e.json", corpus=["a", ""], queries=["x", None]))
+    assert data.corpus == {"0": "a", "1": ""} and data.queries == {"0": "x", "1": ""}
+    assert "corpus 1 is empty" in caplog.text and "queries 1 is null" in caplog.text
+    save_retrieval(data, tmp_path/"again.json")
+    assert load_retrieval(tmp_path/"again.json").qrels == data.qrels
 
 
 @slow_files

@@ -10,17 +10,8 @@ from ragcun.integrations.frameworks import (haystack_document_embedder, haystack
                                             langchain_embeddings, langchain_retriever, langchain_store,
                                             llama_index_embedding, llama_index_retriever)
 from ragcun.models.encoder import GaussianEncoder
-from ragcun.models.evidence import document_vector, query_vector
 from ragcun.retrieval.retriever import GaussianRetriever
-from tiny_encoder import TinyEncoder
-
-
-class Model(TinyEncoder):
-    def encode_query(self, texts):
-        return query_vector(self.embed(texts, "query"), self.rho_numpy)
-
-    def encode_document(self, texts):
-        return document_vector(self.embed(texts), self.rho_numpy)
+from tiny_encoder import TinyModel as Model
 
 
 @pytest.fixture

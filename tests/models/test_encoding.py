@@ -8,8 +8,9 @@ import torch
 
 from ragcun.models import base as bases
 from ragcun.models.base import Ticker
-from ragcun.models.cache import cache_for, cached_features, work_blocks
+from ragcun.models.cache import FeatureCache, cache_for, cached_features, work_blocks
 from ragcun.models.encoder import GaussianEncoder
+from ragcun.retrieval.retriever import index_corpus
 from small import small_base
 
 TEXTS = [f"text {i} of a star and a planet " * (1 + i % 7) for i in range(60)]
@@ -79,3 +80,55 @@ def test_threads_share_a_tokenizer(model):
     for t in threads:
         t.join()
     assert not faults
+
+
+def test_work_inside_other_work_lends_its_count(monkeypatch):
+    clock = [0.0]
+    said = []
+    monkeypatch.setattr(bases.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(bases.logger, "info", lambda text, *values: said.append(text % values))
+    with Ticker("documents", 1000) as outer:
+        for _ in range(2):
+            with Ticker("document texts", 500) as inner:
+                for _ in range(4):
+                    clock[0] += 40
+                    inner.add(100)
+            outer.add(500)
+    assert said == ["encoded 200 of 1,000 documents, about 6 minutes left",
+                    "encoded 400 of 1,000 documents, about 4 minutes left",
+                    "encoded 700 of 1,000 documents, about 2 minutes left",
+                    "encoded 900 of 1,000 documents, about 1 minutes left"]
+
+
+def test_an_index_that_was_killed_has_kept_its_features(model, monkeypatch, tmp_path):
+    monkeypatch.setattr("ragcun.models.cache.work_blocks",
+                        lambda base, texts: (texts[i:i + 20] for i in range(0, len(texts), 20)))
+    compute = model.compute_features
+    calls = []
+    def killed(texts, side):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(len(texts))
+        return compute(texts, side)
+    monkeypatch.setattr(model, "compute_features", killed)
+    with pytest.raises(KeyboardInterrupt):
+        index_corpus(model, TEXTS, tmp_path/"index")
+    assert calls == [20, 20] and not model.cached
+    monkeypatch.setattr(model, "compute_features", lambda texts, side: calls.append(len(texts)) or compute(texts, side))
+    assert len(index_corpus(model, TEXTS, tmp_path/"index")) == 60 and calls[2] == 20
+
+
+def test_a_corpus_that_the_cache_cannot_hold_is_computed(model, monkeypatch):
+    monkeypatch.setenv("RAGCUN_CACHE_GB", "1e-6")
+    found = cached_features(model, TEXTS)
+    np.testing.assert_array_equal(found, model.compute_features(TEXTS))
+    assert not len(cache_for(model, "document"))
+
+
+def test_a_row_that_another_process_added_is_seen(tmp_path):
+    one, two = (FeatureCache(tmp_path, 2) for _ in range(2))
+    one.add(["a"], np.ones((1, 2), np.float32))
+    two.add(["b"], np.zeros((1, 2), np.float32))
+    one.add(["c"], np.full((1, 2), 3, np.float32))
+    two.add(["a", "d"], np.full((2, 2), 4, np.float32))
+    np.testing.assert_array_equal(FeatureCache(tmp_path, 2).get(["a", "b", "c", "d"])[:, 0], [1, 0, 3, 4])

@@ -18,6 +18,7 @@ from ragcun.evaluation.evaluation_report import evaluate
 from ragcun.models import base as bases
 from ragcun.models.base import BaseOptions, base_tokens, load_base, token_limit
 from ragcun.models.encoder import GaussianEncoder
+from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.training.config import TrainConfig
 from ragcun.training.run import fit
 from small import _tokenizer, processed, same
@@ -167,6 +168,13 @@ def test_reopened_bit_for_bit_and_evaluated(kind, tmp_path, pairs):
         np.testing.assert_array_equal(model.embed(TEXTS, side), again.embed(TEXTS, side))
     report = evaluate(again, collection(pairs[:20]))
     assert report.metrics["ndcg@10"] == pytest.approx(report.base["ndcg@10"], abs=1e-9)
+    index = GaussianRetriever(again, tmp_path/"index")
+    index.add(TEXTS)
+    opened = GaussianRetriever.open(tmp_path/"index", GaussianEncoder.load(tmp_path/"index"/"model", "cpu", "no"))
+    assert opened.model.fingerprint == model.fingerprint
+    for words in (0, 1):
+        one, two = (i.search("where is the star", words=words).to_json() for i in (index, opened))
+        assert json.dumps(one) == json.dumps(two) and len(one["hits"]) == len(TEXTS)
 
 
 @pytest.mark.parametrize("kind", ["Bert", "fp16", "static", "query and passage", "cut", "router"])
@@ -183,6 +191,121 @@ def test_fully_trained_resumed_and_compared_with_the_base(kind, tmp_path, pairs)
     assert len(whole.report["candidates"]) > 2
     trained = GaussianEncoder.load(tmp_path/"whole"/"model", device="cpu", precision="no")
     assert evaluate(trained, val).base
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ZOO)
+def test_head_training_goes_on_from_a_checkpoint(kind, tmp_path, pairs):
+    model = GaussianEncoder.from_base(str(made(tmp_path, kind)), device="cpu", precision="no")
+    config = {"freeze_base": True, "epochs": 2, "mixed_precision": "no"}
+    val = collection(pairs[40:])
+    whole = fit(model, pairs[:40], val, TrainConfig(**config), tmp_path/"whole")
+    shutil.copytree(tmp_path/"whole", tmp_path/"part")
+    again = GaussianEncoder.from_base(str(tmp_path/"base"), device="cpu", precision="no")   # as another process would
+    first = str(tmp_path/"part"/"checkpoint_epoch_1.pt")
+    resumed = fit(again, pairs[:40], val, TrainConfig(**config, resume_from=first), tmp_path/"part")
+    assert resumed.report["candidates"] == whole.report["candidates"]
+
+
+MEAN, CLS, LAST = ({f"pooling_mode_{n}": n == k for n in ("cls_token", "mean_tokens", "max_tokens", "lasttoken")}
+                   for k in ("mean_tokens", "cls_token", "lasttoken"))
+OLD = "sentence_transformers.models."
+
+
+def published(folder, parts, pooling=None, dtype=torch.float32, **config):
+    "A folder as it lies on the hub: parts are names of modules, the first a family of transformers."
+    body(folder, parts[0], dtype)
+    files = {"modules.json": [{"idx": i, "name": str(i), "path": f"{i}_{n}" if i else "",
+                               "type": OLD + (n if i else "Transformer")} for i, n in enumerate(parts)],
+             "sentence_bert_config.json": {"max_seq_length": 48, "do_lower_case": False},
+             "1_Pooling/config.json": {"word_embedding_dimension": WIDTH, **(pooling or MEAN)}}
+    if config:
+        files["config_sentence_transformers.json"] = config
+    for i, name in enumerate(parts):
+        (folder/f"{i}_{name}").mkdir(exist_ok=True)
+        if name == "Dense":
+            dense().save(str(folder/f"{i}_{name}"))
+    for name, value in files.items():
+        (folder/name).write_text(json.dumps(value))
+
+
+def potion(folder):
+    "A static model, as model2vec publishes it."
+    from safetensors.torch import save_file
+    _tokenizer(folder)
+    n = len(read_json(folder/"tokenizer.json")["model"]["vocab"])
+    save_file({"embeddings": torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(3))},
+              folder/"model.safetensors")
+    modules = [{"idx": 0, "name": "0", "path": ".", "type": OLD + "StaticEmbedding"},
+               {"idx": 1, "name": "1", "path": "1_Normalize", "type": OLD + "Normalize"}]
+    (folder/"modules.json").write_text(json.dumps(modules))
+    (folder/"config.json").write_text(json.dumps({"model_type": "model2vec", "normalize": True}))
+    (folder/"1_Normalize").mkdir()
+
+
+TASK = "task: search result | query: "
+HUB = {  # name on the hub → how its folder is made, the prompts it names, those it is told to be given
+    "intfloat/e5-small-v2": (lambda f: published(f, ["Bert", "Pooling", "Normalize"]), ("", ""),
+                             ("query: ", "passage: ")),
+    "intfloat/multilingual-e5-base": (lambda f: published(f, ["XLMRoberta", "Pooling", "Normalize"]), ("", ""),
+                                      ("query: ", "passage: ")),
+    "BAAI/bge-small-en-v1.5": (lambda f: published(f, ["Bert", "Pooling", "Normalize"], CLS, __version__={}), ("", ""),
+                               (bases.RETRIEVE, "")),
+    "BAAI/bge-m3": (lambda f: published(f, ["XLMRoberta", "Pooling", "Normalize"], CLS), ("", ""), None),
+    "thenlper/gte-small": (lambda f: published(f, ["Bert", "Pooling", "Normalize"], dtype=torch.float16), ("", ""),
+                           None),
+    "Alibaba-NLP/gte-modernbert-base": (lambda f: published(f, ["ModernBert", "Pooling"], CLS,
+                                                            similarity_fn_name="cosine"), ("", ""), None),
+    "Snowflake/snowflake-arctic-embed-m-v1.5": (lambda f: published(
+        f, ["Bert", "Pooling", "Normalize"], CLS, prompts={"query": bases.RETRIEVE}), (bases.RETRIEVE, ""), None),
+    "mixedbread-ai/mxbai-embed-large-v1": (lambda f: published(
+        f, ["Bert", "Pooling"], CLS, prompts={"query": bases.RETRIEVE, "passage": ""}), (bases.RETRIEVE, ""), None),
+    "Qwen/Qwen3-Embedding-0.6B": (lambda f: published(
+        f, ["Qwen3", "Pooling", "Normalize"], LAST | {"include_prompt": True}, torch.bfloat16,
+        prompts={"query": bases.INSTRUCT, "document": ""}, similarity_fn_name="cosine"), (bases.INSTRUCT, ""), None),
+    "google/embeddinggemma-300m": (lambda f: published(
+        f, ["Gemma3Text", "Pooling", "Dense", "Dense", "Normalize"], MEAN | {"include_prompt": True}, torch.bfloat16,
+        prompts={"query": TASK, "document": "title: none | text: ", "Clustering": "task: clustering | query: "},
+        similarity_fn_name="cosine"), (TASK, "title: none | text: "), None),
+    "sentence-transformers/gtr-t5-base": (lambda f: published(f, ["T5", "Pooling", "Dense", "Normalize"]), ("", ""),
+                                          None),
+    "nomic-ai/nomic-embed-text-v1.5": (lambda f: published(f, ["Bert", "Pooling", "Normalize"]), ("", ""),
+                                       ("search_query: ", "search_document: ")),
+    "minishlab/potion-base-8M": (potion, ("", ""), None),
+    "FacebookAI/xlm-roberta-base": (lambda f: body(f, "XLMRoberta"), ("", ""), None)}
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_published_layouts_are_taken_as_they_are(name, tmp_path, monkeypatch):
+    make, prompts, wanted = HUB[name]
+    folder = tmp_path/name
+    folder.mkdir(parents=True)
+    make(folder)
+    said = []
+    monkeypatch.setattr(bases.logger, "warning", lambda text, *values: said.append(text % values))
+    model = GaussianEncoder.from_base(str(folder), device="cpu", precision="no")
+    assert tuple(model.prompts.values()) == prompts
+    plain = SentenceTransformer(str(folder), device="cpu").float()
+    for side, encode in (("query", plain.encode_query), ("document", plain.encode_document)):
+        want = encode(TEXTS, normalize_embeddings=model.normalise)
+        np.testing.assert_allclose(model.features(TEXTS, side), want, atol=2e-5)
+    if wanted is None:
+        assert not said
+    else:
+        flags = '--query_prompt "{}" --document_prompt "{}"'.format(*(p.replace("\n", "\\n") for p in wanted))
+        assert len(said) == 1 and said[0].startswith("WITHOUT PROMPTS") and said[0].endswith(flags)
+    shown = bases.describe_base(str(folder))
+    assert shown["query prompt"] == repr(prompts[0]) and shown["dimension"] == str(WIDTH)
+    limit = base_tokens(str(folder)).limit
+    assert limit is None if "potion" in name else 0 < limit <= 66
+
+
+def test_a_snapshot_of_the_hub_keeps_its_name(tmp_path):
+    place = tmp_path/"models--intfloat--e5-small-v2"/"snapshots"/"0a1b"
+    place.mkdir(parents=True)
+    assert bases.family_prompts(place)[1:] == ("query: ", "passage: ")
+    (tmp_path/"mine").symlink_to(place)
+    assert bases.family_prompts(tmp_path/"mine")[1:] == ("query: ", "passage: ")
 
 
 def test_a_family_is_told_once_what_it_lacks(tmp_path, monkeypatch):
@@ -225,6 +348,51 @@ def test_tokens_are_counted_as_the_base_counts_them(kind, tmp_path):
         ids = tokenizer.encode(text, add_special_tokens=False)
         assert found.count(text) == len(getattr(ids, "ids", ids))
     assert found.limit == (None if kind == "static" else 46)
+
+
+def command(*argv):
+    "The exit code of `ragcun`; its lines are printed."
+    from ragcun.cli.commands import main
+    return main([str(a) for a in argv])
+
+
+def test_commands_that_name_a_base_take_its_tokens_prompts_and_limit(tmp_path, capsys):
+    folder = made(tmp_path, "Bert")
+    (tmp_path/"docs").mkdir()
+    (tmp_path/"docs"/"a.txt").write_text("A star is a cell of light. How does the plant grow? " * 30)
+    named = ("--base_model", folder, "--query_prompt", "q: ", "--max_seq_length", 40)
+    made_by = ("prepare", "--input_dir", tmp_path/"docs", "--generate_pairs", "--output_dir", tmp_path/"out", *named)
+    assert command(*made_by) == 0
+    report = read_json(tmp_path/"out"/"prepare_report.json")
+    assert report["counted"] == "base" and report["data"]["token_limit"] == 38
+    index = ("index", "--documents", tmp_path/"docs", "--index_dir", tmp_path/"index", "--mixed_precision", "no")
+    assert command(*index, *named) == command(*index, *named) == command(*index) == 0
+    opened = GaussianRetriever.open(tmp_path/"index", device="cpu")
+    assert opened.model.prompts["query"] == "q: " and token_limit(opened.model.base) == 40
+    tokens = base_tokens(str(folder))
+    assert max(tokens.count(t) for b in opened.store.blocks() for t in b.texts) <= 38
+    capsys.readouterr()
+    for flags, said in ((("--max_seq_length", 32), "max_seq_length 40, not 32"), (("--query_prompt", ""), "not ''"),
+                        (("--base_model", tmp_path/"other"), "base_model 'base', not 'other'")):
+        assert command(*index, *flags) == 2 and said in capsys.readouterr().err
+    kept = tmp_path/"index"/"model"
+    assert command(*index[:4], tmp_path/"new", "--model_path", kept, "--query_prompt", "x") == 2
+    assert "no effect" in capsys.readouterr().err and not (tmp_path/"new").exists()
+
+
+def test_an_index_of_an_earlier_version_cuts_as_it_did(tmp_path):
+    folder = made(tmp_path, "Bert")
+    (tmp_path/"a.md").write_text("A star of gas. Звезда и планета. " * 60)
+    index = ("index", "--documents", tmp_path/"a.md", "--index_dir", tmp_path/"index")
+    assert command(*index, "--base_model", folder) == 0
+    place = tmp_path/"index"/"manifest.json"
+    manifest = read_json(place)
+    assert manifest.pop("token_rule") == "base"
+    place.write_text(json.dumps(manifest))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bases, "folder_tokens", None)     # not asked for
+        assert command(*index) == 2                     # the estimate cuts elsewhere: these are other passages
+    assert read_json(place) == manifest
 
 
 def refused(match, folder, **options):

@@ -49,7 +49,6 @@ def test_every_store_gives_the_same_hits(tmp_path_factory, steps):
             else:
                 known = index.store.ids()
                 index.add([d for d in documents(start, n, seed) if d["id"] not in known])
-            index.search("ice")    # in memory the null is fitted at the first question, in a folder at once
     first, disk, address, codes = map(numbers, indexes)
     near(first, disk)
     near(first, address)
@@ -86,6 +85,9 @@ def test_other_weights_give_no_verdict():
     plain = result.to_json()
     assert result.answered is None and plain["answered"] is None and "chance" in plain
     assert all(h["p_value"] is None and h["e_value"] is None for h in plain["hits"])
+    for words in (0, 1):
+        told = index.search("ice sea bee", words=words).to_json()
+        assert told["answered"] in (True, False) and all(0 <= h["p_value"] <= 1 for h in told["hits"])
     assert plain["hits"][0]["words"] == pytest.approx(
         2 * {h.id: h.words for h in index.search("ice sea bee", top_k=120)}[plain["hits"][0]["id"]])
 

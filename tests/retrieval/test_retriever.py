@@ -275,6 +275,9 @@ def kill_rounds(folder, rounds, seed):
         assert index.store.ids() == {f"d{j}" for j in range(n)}
         if n:
             assert index.search("text 3", top_k=1)[0].text
+            newest = index.asked([f"text {n - 1}"])[0]          # words are there for every document, the last one too
+            assert index.store.word_counts().documents == n
+            assert index.store.search_words(newest, 1)[0].id == f"d{n - 1}"
     return acknowledged
 
 

@@ -260,6 +260,51 @@ def test_the_command_and_a_model_that_is_downloaded_once(place, saved, tmp_path,
     assert main(["index", *flags, "--update"]) == 0 and "1 replaced" in capsys.readouterr().out
 
 
+def real_texts(n=400):
+    "Documentation strings of Python's own modules, some of them many times as long as others."
+    from ragcun.data.generation import package_docstrings
+    packages = ("argparse", "logging", "email", "json", "unittest")
+    found = dict.fromkeys(doc for package in packages for _, doc in package_docstrings(package))
+    return {f"doc{i}": text[:2000] for i, text in enumerate(list(found)[:n])}
+
+
+ASKED = ["How is an argument parsed?", "handler that writes to a file", "decode JSON", "assertRaises context",
+         "zyzzyva", "the of and", "Wie liest man eine Nachricht?"]
+
+
+def seen(results):
+    "What a search says, hit by hit; rounded, since sums of float32 may end in other digits."
+    return [(r["answered"], [(h["id"], *(round(h[k], 4) for k in ("evidence", "dense", "words", "p_value", "e_value")))
+                             for h in r["hits"]]) for r in results]
+
+
+@pytest.mark.slow
+def test_every_way_in_gives_the_same_hits_and_numbers(bucket, saved, tmp_path, own_cache, capsys):
+    from ragcun.integrations.frameworks import haystack_retriever, langchain_retriever, llama_index_retriever
+    from ragcun.models.encoder import GaussianEncoder
+    model = GaussianEncoder.load(saved, "cpu", "auto")            # as the command does
+    docs = real_texts()
+    ways = {"memory": GaussianRetriever(model), "disk": GaussianRetriever(model, tmp_path/"i"),
+            "bucket": GaussianRetriever(model, bucket)}
+    for index in ways.values():
+        assert index.add(docs) == len(docs) > 300
+    ways |= {"opened": GaussianRetriever.open(tmp_path/"i", model), "saved": ways["memory"].save(tmp_path/"copy")}
+    want = seen(r.to_json() for r in ways["memory"].search(ASKED, top_k=8))
+    for name, index in ways.items():
+        assert seen(r.to_json() for r in index.search(ASKED, top_k=8)) == want, name
+    for question, (_, hits) in zip(ASKED, want, strict=True):
+        ids = [h[0] for h in hits]
+        for index in (ways["memory"], ways["disk"]):
+            assert [d.id for d in langchain_retriever(index, 8, None).invoke(question)] == ids
+            assert [d.id for d in haystack_retriever(index, 8, None).run(question)["documents"]] == ids
+            assert [n.node.node_id for n in llama_index_retriever(index, 8, None).retrieve(question)] == ids
+    flags = ["--device", "cpu", "--json", "--top_k", "8", "--index_dir"]
+    for question in ASKED:                                        # one at a time: a batch may round otherwise
+        assert main(["search", *flags, str(tmp_path/"i"), question]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert seen([told]) == seen([ways["memory"].search(question, top_k=8).to_json()])
+
+
 def refused(argv, word, capsys, seconds=12):
     "Exit code 2 and one line."
     start = time.monotonic()

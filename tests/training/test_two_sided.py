@@ -14,7 +14,8 @@ from ragcun.training.closed_form import (MANY, HeldOut, Moments, choose_point, c
                                          pair_features, solve, solve_two_sided, validation_splits)
 from ragcun.training.config import resolve_defaults
 from ragcun.training.learner import Learner
-from ragcun.training.run import Candidate, compose, head_of, refit, trained_features, unit_spread, whiten, with_head
+from ragcun.training.run import (Candidate, compose, head_of, refit, trained_features, training_start, unit_spread,
+                                 whiten, with_head)
 from ragcun.training.selection import ENOUGH, beyond_chance, decide, halves
 from ragcun.training.step import lay_out
 from small import small_base
@@ -154,6 +155,19 @@ def test_the_form_is_chosen_and_kept_by_a_run(model, tmp_path):
     assert (said["pool"] is not None) >= (again.query_head is not None and result.report["kept"] == "closed form")
 
 
+def test_steps_start_from_one_map(model, two):
+    pairs = many_pairs()
+    held = validation_splits(pair_features(model, pairs))[0][1]
+    points = [{"s": .2, "ndcg@10": .5}, {"s": .6, "ndcg@10": .7}, {"s": 1.0, "ndcg@10": .4}]
+    two.extra = {"closed_form": {"points": points, "pool": .25}}
+    start = training_start(Candidate("closed form", two, held), pairs)
+    assert start.query_head is None and two.query_head is not None and start.extra == two.extra
+    want = solve(pair_features(model, pairs).moments, .6, None, model.output_dim)
+    ratio = start.head_arrays()[0]/want.weight
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)     # the same head, but for its unit
+    assert training_start(Candidate("closed form", start, held), pairs) is start
+
+
 def test_few_pairs_have_one_map_and_coarse_shrinkages(model):
     pairs = many_pairs(MANY - 1)
     form = fit(model, pairs, None, TrainConfig(closed_form=True, mixed_precision="no")).report["closed_form"]
@@ -174,6 +188,10 @@ def test_moments_count_different_texts():
     h = np.random.default_rng(0).standard_normal((2, 100, 5))
     m, part = Moments.of(*h, (10, 80)), Moments.of(*h[:, :40], (4, 30))
     assert (m - part).distinct.tolist() == [6, 50]
+    uneven = h*[5, 2, 1, .5, .1]
+    few, many = Moments.of(*uneven, (10, 30)), Moments.of(*uneven)
+    assert (few.effective, many.effective) == (10, 100)
+    assert few.ridge() > many.ridge()  # 100 pairs of 40 texts say less about a covariance than 100 pairs of 200
     fewer, more = solve_two_sided(Moments.of(*h, (10, 10)), .9), solve_two_sided(Moments.of(*h, (100, 100)), .9)
     assert not np.allclose(fewer.weight, more.weight)
 

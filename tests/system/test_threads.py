@@ -1,0 +1,56 @@
+"""Threads of the command that wait leave the processor to whoever has work; what the user has set stays."""
+import copy
+import os
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+from ragcun.cli.commands import main
+from ragcun.retrieval.hits import Batch
+from ragcun.retrieval.stores import LanceStore
+
+
+def test_waiting_threads_do_not_spin(monkeypatch, capsys):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    for wanted in ("ACTIVE", "PASSIVE"):
+        with pytest.raises(SystemExit):
+            main(["search", "--no_such_flag"])
+        assert os.environ["OMP_WAIT_POLICY"] == wanted
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+
+
+def test_two_threads_write_one_file(tmp_path):
+    from ragcun.core import atomic_write
+    path = tmp_path/"a.txt"
+    met = threading.Barrier(2)
+    faults = []
+
+    def write(text):
+        try:
+            with atomic_write(path) as tmp:
+                tmp.write_text(text)
+                met.wait(10)                # both are at it
+        except Exception as e:
+            faults.append(e)
+
+    both = [threading.Thread(target=write, args=(t * 9,)) for t in "ab"]
+    for t in both: t.start()
+    for t in both: t.join()
+    assert not faults
+    assert path.read_text() in ("a" * 9, "b" * 9)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+def test_a_store_on_disk_is_copied_by_its_folder(tmp_path, copied):
+    store = LanceStore(tmp_path/"i", 2)
+    store.add(Batch(["a", "b"], ["one", "two"], [{}, {}], np.eye(2, dtype=np.float32), ["one", "two"]))
+    store.keep_words()
+    store.keep_indexes()
+    other = copied(store)
+    assert other.ids() == {"a", "b"}
+    other.delete(["a"])
+    assert store.ids() == {"b"}
+    assert other.word_counts().documents == 1
