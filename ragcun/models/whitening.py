@@ -15,11 +15,11 @@ from ..core import UserError
 from .evidence import document_vector, inverse_deviation, query_vector
 
 # %% auto #0
-__all__ = ['FLOOR', 'SHARE', 'Whitening', 'whiten_on', 'isotropy_by_halves', 'save_whitening', 'load_whitening']
+__all__ = ['FLOOR', 'KAPPA_SHARE', 'Whitening', 'whiten_on', 'isotropy_by_halves', 'save_whitening', 'load_whitening']
 
 # %% ../../nbs/2_models/09_whitening.ipynb #whitexp1
 FLOOR = 1e-6  # least variance of a direction, as a share of the mean: directions that no document uses stay invertible
-SHARE = 0.8   # kappa squared, as a share of the largest that is possible
+KAPPA_SHARE = 0.8   # kappa squared, as a share of the largest that is possible
 
 @dataclass(frozen=True)
 class Whitening:
@@ -83,7 +83,7 @@ def whiten_on(
     strength = 2*sigma/(1 + np.sqrt(1 + 4*sigma**2))
     H = (gain[:, None]*U*root) @ Rt.T/(strength*inverse_deviation(strength))
     forms, axes = np.linalg.eigh(H.T @ H)  # of the old form in terms of the new one
-    kappa2 = SHARE*forms[0]
+    kappa2 = KAPPA_SHARE*forms[0]
     own = gain*mean
     constant = float((np.square(axes.T @ (H.T @ own))/(forms - kappa2)).sum() - own @ own)
     return Whitening(rho, mean, U/root @ Rt.T, P, strength, float(np.sqrt(kappa2)), constant, n)

@@ -25,12 +25,12 @@ from .retriever import GaussianRetriever
 from ..training.closed_form import PairFeatures, best_head, validation_splits
 
 # %% auto #0
-__all__ = ['SOURCES', 'HITS', 'OPENING', 'SHRINKAGE', 'SPREAD', 'RECORD_OF_GAINS', 'QUESTIONS', 'base_features', 'opening',
+__all__ = ['ASKING', 'HITS', 'OPENING', 'SHRINKAGE', 'SPREAD', 'RECORD_OF_GAINS', 'QUESTIONS', 'base_features', 'opening',
            'document_pairs', 'fit_documents', 'refit_index', 'hard_questions', 'compare_indexes', 'Adaptation',
            'adapt_index']
 
 # %% ../../nbs/7_retrieval/15_adaptation.ipynb #adap0005
-SOURCES = 1000    # documents whose neighbours are looked up
+ASKING = 1000    # documents whose neighbours are looked up
 HITS = 3          # neighbours of each
 OPENING = 16      # words that a document is searched by
 SHRINKAGE = .8    # s of the closed form: much of the base, little of the pairs
@@ -60,7 +60,7 @@ def opening(
 
 def document_pairs(
     index: GaussianRetriever,  # made with an unfitted model
-    sources: int = SOURCES,    # documents whose neighbours are looked up
+    sources: int = ASKING,    # documents whose neighbours are looked up
 ) -> PairFeatures: # a document and one that the joint search finds for its opening
     "What the joint search says of documents that belong together."
     sample = index.store.sample(sources)

@@ -18,7 +18,7 @@ from ..core import UserError, read_json, write_json
 from .words import Tokenizer
 
 # %% auto #0
-__all__ = ['LETTERS', 'CANDIDATES', 'SHARES', 'FEW_QUESTIONS', 'SHARE', 'CLEARLY', 'words_of', 'word_weights', 'Candidates',
+__all__ = ['LETTERS', 'CANDIDATES', 'SHARES', 'FEW_QUESTIONS', 'WORD_SHARE', 'CLEARLY', 'words_of', 'word_weights', 'Candidates',
            'AnswerRule', 'usual_rule', 'fit_answer_rule', 'choose_share', 'save_rule', 'load_rule']
 
 # %% ../../nbs/7_retrieval/06_no_answer.ipynb #62840281
@@ -100,7 +100,7 @@ SHARES = (0., .25, .5, 1., 2., 3., 4.)
 "Candidates for λ."
 FEW_QUESTIONS = 100
 "With fewer questions λ is not fitted."
-SHARE = 2.
+WORD_SHARE = 2.
 "λ where the index keeps words."
 CLEARLY = .01
 "AUROC by which another λ must be better there."
@@ -111,7 +111,7 @@ def usual_rule(
 ) -> AnswerRule: # nothing fitted but the weights of words
     "The rule of an index that has seen no questions."
     if tokens is None: return AnswerRule(*word_weights(background))
-    return AnswerRule(*word_weights(background, lambda words: set(words.split())), share=SHARE, tokens=tokens)
+    return AnswerRule(*word_weights(background, lambda words: set(words.split())), share=WORD_SHARE, tokens=tokens)
 
 def fit_answer_rule(
     background: Sequence[str],           # a sample of the corpus, as for `usual_rule`
@@ -139,7 +139,7 @@ def choose_share(
     kind = np.repeat([1, 0], [len(s) for s in sides])
     areas = [auroc(np.array([(z + share * c).max() for side in sides for z, c in side]), kind) for share in SHARES]
     best = int(np.argmax(np.round(areas, 6)))
-    if rule.tokens and areas[best] < areas[SHARES.index(SHARE)] + CLEARLY: return SHARE
+    if rule.tokens and areas[best] < areas[SHARES.index(WORD_SHARE)] + CLEARLY: return WORD_SHARE
     return SHARES[best]
 
 # %% ../../nbs/7_retrieval/06_no_answer.ipynb #e79a6e49
