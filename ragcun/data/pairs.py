@@ -183,10 +183,14 @@ def retrieval_to_pairs(
     data: RetrievalData,   # any evaluation set
 ) -> PairSet:              # one pair per relevant judgement
     "The relevant pairs of an evaluation set."
-    return PairSet((Pair(data.queries[q], data.corpus[d], (), q, d)
-                    for q, found in data.qrels.items() for d, g in found.items()
-                    if g > 0 and data.corpus.get(d) and data.queries.get(q)),  # a text may be empty or absent
-                   data.name)
+    return PairSet((p for p in _judged_pairs(data) if p.query and p.positive), data.name)
+
+def _judged_pairs(data: RetrievalData) -> Iterator[Pair]:
+    "The same with pairs whose text is empty, for who counts and names them; documents that are absent are said before."
+    for q, found in data.qrels.items():
+        for d, grade in found.items():
+            if grade > 0 and d in data.corpus and q in data.queries:
+                yield Pair(data.queries[q], data.corpus[d], (), q, d)
 
 def load_retrieval(
     path: Path | str,           # BEIR folder or a file of its qrels/, single evaluation file, or any file of pairs
@@ -205,7 +209,7 @@ def _rows_of(path: Path | str, split_name: str) -> Iterator[tuple[int, Any]]:
     "Rows of a file, of a BEIR split, or the relevant pairs of the single evaluation file."
     path = home_path(path)
     if place := beir_place(path, split_name):
-        yield from enumerate(retrieval_to_pairs(load_beir(*place, only_judged=True)), 1)
+        yield from enumerate(_judged_pairs(load_beir(*place, only_judged=True)), 1)
     elif path.is_file() and file_format(path) == ".json":
         yield from _rows_of_json(path)
     else:
