@@ -123,9 +123,9 @@ def _check_index(args: argparse.Namespace) -> None:
     "Refuse flags that do not go together, before anything is read."
     if args.model_path:
         check_model(args.model_path)
+        _check_no_base(args)
     if args.fit and args.model_path:
         raise UserError("--fit fits the base, and a trained model is given", "--fit", "Leave out one of the two.")
-        _check_no_base(args)
     if args.alpha is not None and not 0 < args.alpha < 1:
         raise UserError(f"alpha {args.alpha} is not between 0 and 1", "--alpha", "Use for example .05.")
     if args.split_name != "dev" and not args.questions:
@@ -163,7 +163,7 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
     from ragcun.retrieval.folders import fill_index, plan_folder, summary
     options = ReadOptions(tokenizer=_TokensWhenNeeded(lambda: _index_tokens(args)))
     plan = plan_folder(args.documents, Path(args.index_dir), args.update, options)
-    if not plan.todo and plan.whole and not args.fit and not (args.prune and plan.gone):
+    if not plan.todo and plan.whole and not args.fit and not (args.prune and plan.gone) and not _names_model(args):
         print(summary(plan, plan.states, args.documents))
         _say_gone(plan.gone, 0, False)
         return None, "0 new"
@@ -178,6 +178,11 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
     print(report)
     _say_gone(report.gone, plan.removed, args.prune)
     return index, f"{report.added:,} new" + f", {report.replaced:,} replaced" * bool(report.replaced)
+
+def _names_model(args: argparse.Namespace) -> bool:
+    "Whether a model or a base is named, which has to be the one that the index has."
+    flags = ("model_path", "base_model", "query_prompt", "document_prompt", "max_seq_length")
+    return any(getattr(args, name) is not None for name in flags)
 
 def _size_of(index_dir: str) -> tuple[int, int]:
     "Documents and dimensions of an index, without its model."

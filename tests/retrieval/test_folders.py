@@ -49,7 +49,7 @@ def killed(docs, idx, times, seed, block):
     for _ in range(times):
         job = context.Process(target=child, args=(docs, idx, block))
         job.start()
-        job.join(rng.uniform(.1, 1.2))
+        job.join(rng.uniform(.05, .5))
         ended += not job.is_alive()
         if job.is_alive():
             job.kill()
