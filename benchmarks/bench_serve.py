@@ -1,6 +1,6 @@
 """`ragcun serve` under load: 16 clients for a minute beside in-process batches, and what must not disturb it.
 
-    python benchmarks/bench_serve.py [--seconds 60] [--clients 16] [--output data/results/serve.json]
+    python benchmarks/bench_serve.py [--collection NAME] [--seconds 60] [--clients 16]
 
 Up to 4,000 passages of a public collection (RAGCUN_SHARED_DATA, default ../shared/data), default base. The clients are
 a process of their own on this machine, so they take their share of its cores. In-process search, batches of 16 as the
@@ -273,7 +273,8 @@ def main() -> None:
             code = server.wait(60)
     direct = (before + after) / 2
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    result = {"command": "python benchmarks/bench_serve.py", "commit": commit, "machine": machine(),
+    result = {"command": f"python benchmarks/bench_serve.py --collection {args.collection}",
+              "commit": commit, "machine": machine(),
               "versions": versions(sys.executable, ("torch", "fastapi", "uvicorn", "lancedb")),
               "collection": args.collection, "documents": len(documents), "clients": args.clients,
               "seconds": args.seconds, "threads": os.environ.get("OMP_NUM_THREADS", "default"), "load": loaded,

@@ -51,7 +51,7 @@ BENCHES = {
     "graph": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384", "--ann", "IVF_HNSW_SQ", "--real",
               "none", "--output", "data/results/index_graph.json"],
     "million": ["benchmarks/bench_million.py"],
-    "serve": ["benchmarks/bench_serve.py"],
+    "serve": ["benchmarks/bench_serve.py", "--collection", "medquad"],
     "capacity": ["benchmarks/bench_capacity.py", "squad-small"],
     "share": ["benchmarks/bench_evaluate.py", "share", "--output", "data/results/evaluate_share.json"],
     "collections": ["benchmarks/bench_evaluate.py", "collections", "--sets", "med,cranfield,cacm,nfcorpus-pre",

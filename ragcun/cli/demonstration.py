@@ -98,6 +98,7 @@ def run_demo(
     from ragcun.evaluation.evaluation_report import evaluate
     from ragcun.models.base import find_base
     from ragcun.models.encoder import GaussianEncoder
+    from ragcun.retrieval.measure import compare_served
     from ragcun.training.config import TrainConfig
     from ragcun.training.run import fit
     out = Path(config.output_dir)
@@ -119,7 +120,7 @@ def run_demo(
     warm_up(model, data)
     stages.done("encoding")
     logger.info("3 of 5: closed form, head training, comparison with the base")
-    fitted = fit(model, data.train, data.val, TrainConfig(freeze_base=True, seed=config.seed), out)
+    fitted = fit(model, data.train, data.val, TrainConfig(freeze_base=True, seed=config.seed), out, compare_served)
     stages.done("training")
     logger.info("4 of 5: test on documents that took no part in the fit")
     test = evaluate(fitted.model, data.test)

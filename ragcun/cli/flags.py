@@ -402,12 +402,13 @@ def run_training(
 ) -> int: # Exit code
     "Load the base, fit, print the summary."
     from ragcun.models.encoder import GaussianEncoder
+    from ragcun.retrieval.measure import compare_served
     from ragcun.training.learner import Interrupted
     from ragcun.training.run import fit
     model = GaussianEncoder.from_base(args.base_model, None, device, config.mixed_precision, **base_options(args))
     logger.info("base model %s loaded; precision %s", model.base_id, model.precision)
     try:
-        result = fit(model, pairs, val, config, output)
+        result = fit(model, pairs, val, config, output, compare_served)
     except Interrupted as e:
         logger.warning("%s", e)
         return 128 + e.number

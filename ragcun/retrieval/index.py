@@ -23,7 +23,7 @@ from ..models.whitening import Whitening, load_whitening, save_whitening, whiten
 from .filters import Filter, as_filter
 from .hits import Batch, Entry, Store, in_blocks, iter_entries
 from ragcun.retrieval.joint import (
-    FEW, PRIOR, Background, JointNull, JointWeights, fit_joint_null, load_joint_null, save_joint_null,
+    FEW, Background, JointNull, JointWeights, fit_joint_null, load_joint_null, save_joint_null, weights_of,
 )
 from .no_answer import AnswerRule, load_rule, save_rule
 from .null import EmpiricalNull, fit_null
@@ -215,7 +215,7 @@ class IndexFolder(_IndexPlace):
         self.joint = None
         self.rule = None
         self.whitened = None
-        self.weights = PRIOR
+        self.weights = weights_of(model)
         self.tokenizer = Tokenizer()
         self.id_rule = "source"
         self.heading_rule = "headings"

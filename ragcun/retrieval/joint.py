@@ -19,8 +19,8 @@ from .null import IDENTITY, GaussianNull, TailMap, conformal_p, corpus_null, fit
 from .words import Postings, Question
 
 # %% auto #0
-__all__ = ['PRIOR', 'FEW', 'HANDFUL', 'JointWeights', 'BackgroundSample', 'Background', 'JointNull', 'fit_joint_null',
-           'save_joint_null', 'load_joint_null', 'fit_weights', 'calibrate_weights']
+__all__ = ['PRIOR', 'FEW', 'HANDFUL', 'JointWeights', 'weights_of', 'BackgroundSample', 'Background', 'JointNull',
+           'fit_joint_null', 'save_joint_null', 'load_joint_null', 'fit_weights', 'calibrate_weights']
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0005
 @dataclass(frozen=True)
@@ -54,6 +54,13 @@ class JointWeights:
 
 # For a corpus without questions: fitted on twenty pairs of a collection and a base, each judged with itself left out.
 PRIOR = JointWeights(dense=1., words=1.8, phrases=.54, constant=-2.25)
+
+def weights_of(
+    model: Any, # an encoder; `extra["joint_weights"]` are those that its training fitted on judged questions
+) -> JointWeights: # else `PRIOR`
+    "The weights that an index made with this model starts from."
+    found = getattr(model, "extra", {}).get("joint_weights")
+    return JointWeights(*found) if found else PRIOR
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0007
 FEW = 100 # with fewer documents no curve is measured, and the tail of an unrelated document's evidence is taken as long

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,18 @@ import numpy as np
 
 from ..core import UserError, write_json
 from ..data.collections import RetrievalData
-from ..measures.paired import Difference, paired_tests
+from ..measures.paired import Difference, paired_test, paired_tests
 from ..measures.ranking import PerQuery, ranking_metrics
+from ..models.cache import kept_features
+from ..models.encoder import GaussianEncoder
+from .joint import PRIOR, Background, JointNull, JointWeights
 from .retriever import GaussianRetriever
 from .words import reciprocal_rank_fusion
+from ..training.learner import limit_corpus
 
 # %% auto #0
-__all__ = ['DEPTH', 'SearchReport', 'answer_lists', 'base_list', 'evaluate_index']
+__all__ = ['DEPTH', 'ASKED', 'AMONG', 'FITTING', 'SearchReport', 'answer_lists', 'base_list', 'evaluate_index', 'ServedGain',
+           'compare_served']
 
 # %% ../../nbs/7_retrieval/12_measure.ipynb #meas0005
 DEPTH = 100  # hits of each question
@@ -114,3 +120,63 @@ def evaluate_index(
              for name in per_query if name != "search"}
     return SearchReport({name: p.mean() for name, p in per_query.items()}, gains, per_query, len(index),
                         time.perf_counter() - started)
+
+# %% ../../nbs/7_retrieval/12_measure.ipynb #meas0010
+ASKED = 300       # questions at most: twice as many would narrow the interval by a third
+AMONG = 4000      # documents at most
+FITTING = 30      # with fewer questions no weights are fitted
+
+@dataclass(frozen=True)
+class ServedGain:
+    "What another model changes in the answer list."
+    before: float                # NDCG@10 of the joint search with the one model
+    after: float                 # with the other
+    gain: Difference             # after − before
+    weights: JointWeights | None # fitted for the other model; None with few questions
+
+    def __repr__(self) -> str:
+        g = self.gain
+        return (f"with words, as an index serves it: NDCG@10 {self.after:.3f} against {self.before:.3f}, "
+                f"{g.mean:+.3f} [{g.low:+.3f}, {g.high:+.3f}], p = {g.p:.3f}")
+
+    def as_dict(self) -> dict[str, Any]: # as JSON holds it
+        "For the report of a run."
+        return asdict(self)
+
+class _RankingOnly(GaussianRetriever):
+    "An index that nobody asks for p-values, so that the law of unrelated documents is not measured."
+    def _joint_from_made(self, background: Background, sample: Any) -> JointNull:
+        return JointNull(background, self.weights or PRIOR)
+
+def compare_served(
+    before: GaussianEncoder, # usually the untouched base
+    after: GaussianEncoder,  # the model that may be kept
+    data: RetrievalData,     # judged questions and their documents
+    seed: int = 0,           # of the questions and documents that are used, where there are many
+) -> ServedGain:
+    "Index the collection with both and ask the joint search of each the same questions."
+    data = limit_corpus(_some_questions(data, seed), AMONG, seed)
+    names = list(data.qrels)
+    asked = [data.queries[q] for q in names]
+    scores = []
+    index = _RankingOnly(before)
+    for model in (before,) if after is before else (before, after):
+        index = _RankingOnly(model)
+        index.weights = PRIOR
+        with nullcontext() if model.base_changed else kept_features(model):
+            index.add(data.corpus)
+            rows = [[h.id for h in row] for row in index.ranked(asked, 10)]
+        scores.append(ranking_metrics(dict(zip(names, rows, strict=True)), data.qrels)["ndcg@10"])
+    weights = None
+    if len(asked) >= FITTING:
+        answers = [[d for d, grade in data.qrels[q].items() if grade > 0 and d in data.corpus] for q in names]
+        index._fit_weights(asked, index.encode_queries(asked), answers)
+        weights = index.weights
+    return ServedGain(float(scores[0].mean()), float(scores[-1].mean()), paired_test(scores[-1], scores[0]), weights)
+
+def _some_questions(data: RetrievalData, seed: int) -> RetrievalData:
+    "A random choice of the questions, where there are many."
+    names = list(data.qrels)
+    chosen = np.random.default_rng(seed).permutation(len(names))[:ASKED]
+    kept = [names[i] for i in sorted(chosen)]
+    return replace(data, queries={q: data.queries[q] for q in kept}, qrels={q: data.qrels[q] for q in kept})

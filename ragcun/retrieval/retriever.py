@@ -42,6 +42,7 @@ STRICT = .1  # E-value of an answer among fewer than a hundred documents, withou
 class Proposed:
     "What either side found for one question, with exact scores of both."
     found: list[Found]    # in order of arrival
+    distance: np.ndarray  # [n] of each to the question, the same numbers from every store
     raw: np.ndarray       # [n] raw evidence of the vectors
     z: np.ndarray         # [n] the same in standard deviations of unrelated documents
     lexical: np.ndarray   # [n, 2] words and phrases
@@ -116,12 +117,12 @@ class Proposer(QuestionEncoder):
                ) -> Proposed:
         have = {f.id for f in near}
         both = sorted([*near, *(f for f in worded if f.id not in have)], key=lambda f: f.row)
-        if not both: return Proposed([], np.zeros(0), np.zeros(0), np.zeros((0, 2)), asked)
+        if not both: return Proposed([], np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((0, 2)), asked)
         u = query_vector(z[None], self.rho).astype(np.float32).astype(np.float64)
-        distance = np.sqrt(np.square(u - np.stack([f.v for f in both])).sum(1))  # the same numbers from every store
-        found = [replace(f, distance=float(d)) for f, d in zip(both, distance, strict=True)]
+        distance = np.sqrt(np.square(u - np.stack([f.v for f in both])).sum(1))
         raw = evidence_from_distance(distance[None], z[None], self.rho)[0]
-        return Proposed(found, raw, (raw - mean) / sd, asked.scores((f.words or "").split() for f in found), asked)
+        lexical = asked.scores((f.words or "").split() for f in both)
+        return Proposed(both, distance, raw, (raw - mean) / sd, lexical, asked)
 
     def _joint_hits(self,
         queries: Sequence[str], z: np.ndarray, proposed: list[Proposed], words: float, k: int,
@@ -140,8 +141,9 @@ class Proposer(QuestionEncoder):
         evidence = dense + lexical + weights.constant
         log_p = null.log_p(evidence, mean, sd) if words == 1 and len(evidence) else np.full(len(evidence), np.nan)
         order = np.argsort(-evidence, kind="stable")[:k]
-        return [Hit(f.id, f.text, float(evidence[i]), float(np.exp(log_p[i])), float(e_value(log_p[i], n)), f.distance,
-                    f.metadata, float(p.raw[i]), float(dense[i]), float(lexical[i]), weights.constant, f.words or "")
+        return [Hit(f.id, f.text, float(evidence[i]), float(np.exp(log_p[i])), float(e_value(log_p[i], n)),
+                    float(p.distance[i]), f.metadata, float(p.raw[i]), float(dense[i]), float(lexical[i]),
+                    weights.constant, f.words or "")
                 for i in order for f in (p.found[i],)]
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0003

@@ -11,7 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +78,7 @@ class Tokenizer:
         text: str, # any text
     ) -> list[str]: # in the order of the text, with repetitions
         "The words of a text, case-folded."
-        words = [w for m in WORD.finditer(unicodedata.normalize("NFKC", text)) for w in self._names(m[0])]
-        if self.pairs:
-            words = [p for w in words for p in character_pairs(w)]
-        if self.stop_words:
-            words = [w for w in words if w not in STOP_WORDS]
-        words = [w for w in words if len(w) <= LONGEST]
-        return _stemmer(self.stem).stemWords(words) if self.stem else words
+        return [w for m in WORD.finditer(unicodedata.normalize("NFKC", text)) for w in _words_of(self, m[0])]
 
     def document(self,
         text: str,       # as it is searched
@@ -98,6 +92,15 @@ class Tokenizer:
         if not self.identifiers: return [p.casefold() for p in parts]
         whole = [name] if len(parts) > 1 else []
         return [w.casefold() for w in [*whole, *(w for p in parts for w in split_identifier(p))]]
+
+@lru_cache(maxsize=1 << 16)  # most words of a text have been met before
+def _words_of(tokenizer: Tokenizer, name: str) -> tuple[str, ...]:
+    "What one run of letters and dots, as it was written, gives."
+    words = tokenizer._names(name)
+    if tokenizer.pairs:
+        words = [p for w in words for p in character_pairs(w)]
+    words = [w for w in words if len(w) <= LONGEST and not (tokenizer.stop_words and w in STOP_WORDS)]
+    return tuple(_stemmer(tokenizer.stem).stemWords(words) if tokenizer.stem else words)
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #word0010
 @dataclass
@@ -185,7 +188,7 @@ class Question:
         lost = (len(words) - len(known)) * counts.idf("") if counts.documents else 0.
         return cls(weights, near, lost, counts.mean_length)
 
-    @property
+    @cached_property
     def mass(self) -> float: # nats
         "Summed idf of the question's words that the corpus knows."
         return sum(self.weights.values())

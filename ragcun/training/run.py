@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -36,9 +36,10 @@ from .selection import ENOUGH, clearly_better, climb, decide
 from .step import Processes, add_lora
 
 # %% auto #0
-__all__ = ['NEAR', 'Candidate', 'embed_held', 'head_of', 'with_head', 'refit', 'trained_features', 'z_moments', 'whiten',
-           'unit_spread', 'compose', 'FitResult', 'candidate_report', 'sentence', 'against_whole_base', 'kept_row',
-           'fit', 'start_candidates', 'training_start', 'head_on_top', 'final_refit', 'save_result', 'line_search']
+__all__ = ['NEAR', 'Served', 'Candidate', 'embed_held', 'head_of', 'with_head', 'AnswerGain', 'refit', 'trained_features',
+           'z_moments', 'whiten', 'unit_spread', 'compose', 'FitResult', 'candidate_report', 'sentence',
+           'against_whole_base', 'kept_row', 'fit', 'start_candidates', 'training_start', 'head_on_top', 'final_refit',
+           'save_result', 'line_search']
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5
 @dataclass(frozen=True)
@@ -87,6 +88,25 @@ def with_head(
     "The model with this head in place of its own."
     return model.clone_head().set_head(head.weight, head.bias, head.rho, head.query)
 NEAR = (.9, .95, .98)  # shrinkages next to 1: what a residual layer was trained to may be the geometry that serves
+
+# %% ../../nbs/4_training/07_run.ipynb #served01
+class AnswerGain(Protocol):
+    "What another model changes in the answer list of an index (`retrieval.measure.ServedGain`)."
+    @property
+    def gain(self) -> Difference: # NDCG@10 with the model − with the base
+        "By how much the list is better."
+        ...
+
+    @property
+    def weights(self) -> Any: # Of vectors and words, fitted with the model; or None
+        "What an index made with the model starts from."
+        ...
+
+    def as_dict(self) -> dict[str, Any]: # As JSON holds it
+        "For the report."
+        ...
+
+Served = Callable[[GaussianEncoder, GaussianEncoder, RetrievalData], AnswerGain]  # base, model, validation set
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5-1
 def refit(
@@ -209,18 +229,28 @@ def sentence(
     kept: str, # Name of the kept candidate
     table: dict[str, Any], # From `candidate_report`
     queries: int, # Validation queries that decided
+    better: str | None = None, # Name of the one that was ahead by its vectors; None: the kept one
+    answers: AnswerGain | None = None, # What it changes in the answer list
 ) -> str: # The outcome in words
     "What is kept and why, for the end of the log."
+    if better not in (None, kept):
+        return (f"Kept the base: {better} ranks better by its vectors ({_words(table[str(better)]['against_base'])}), "
+                f"but the answer list is worse with it. {_opening(answers)}")
     if kept != "base":
         return (f"Kept: {kept}. NDCG@10 {table[kept]['ndcg@10']:.3f} against {table['base']['ndcg@10']:.3f} of the "
                 f"base, {_words(table[kept]['against_base'])}, on {queries} validation queries."
-                + _how_little(table, queries))
+                + _how_little(table, queries) + (f" {_opening(answers)}" if answers else ""))
     others = {n: c["against_base"] for n, c in table.items() if n != "base"}
     name = max(others, key=lambda n: others[n]["mean"])
     return (f"Kept the base: no model was ahead of it by more than chance allows on {queries} validation queries "
             f"(the best, {name}: {_words(others[name])}).{_how_little(table, queries)}")
 
 # %% ../../nbs/4_training/07_run.ipynb #8e970e98-1
+def _opening(answers: AnswerGain | None) -> str:
+    "What `served` found, as a sentence."
+    said = f"{answers!r}."
+    return said[:1].upper() + said[1:]
+
 def _how_little(table: dict[str, Any], queries: int) -> str:
     "What so few questions can show, where they are few."
     if queries >= 100: return ""
@@ -255,6 +285,10 @@ def kept_row(
     return {"kind": "kept", "step": step, "epoch": epoch, "model": chosen.name,
             **{f"val_{k}": v for k, v in found.items()}}
 
+def _comparisons(whole: Difference | None, answers: AnswerGain | None) -> dict[str, Any]:
+    "Beside the candidates: all coordinates of the base, and the answer list."
+    return {"against_whole_base": asdict(whole) if whole else None, "served": answers.as_dict() if answers else None}
+
 # %% ../../nbs/4_training/07_run.ipynb #17704b69
 def fit(
     model: GaussianEncoder, # From `GaussianEncoder.from_base`; not changed
@@ -262,12 +296,12 @@ def fit(
     val: RetrievalData | PairSet | None = None, # Validation data; None sets a tenth aside
     config: TrainConfig | None = None, # Every choice; None: train the head on the frozen base
     output_dir: str | Path | None = None, # Keep log, checkpoints, model and report here
+    served: Served | None = None, # Compares what search returns with two models, on the validation set
 ) -> FitResult: # The kept model and the report
     """Closed form, training, refit, comparison with the base; never worse than the base beyond the noise of the
-    validation set."""
+    validation set, nor in what `served` compares."""
     config = resolve_defaults(config or TrainConfig(freeze_base=True), len(pairs))
     started = time.perf_counter()
-    lead = not Processes().rank
     set_seed(config.seed, config.deterministic)
     model = _with_precision(model, config)
     train_pairs, val_data, source = set_aside(pairs, val, config.seed)
@@ -284,6 +318,8 @@ def fit(
         candidates += _train(learner, model, train_pairs, held)
     form = candidates[1].model.extra["closed_form"]
     kept, table = candidate_report(candidates, [1] if form["ahead"] else [])
+    answers = served(candidates[0].model, candidates[kept].model, val_data) if served else None
+    better, kept = kept, 0 if answers and answers.gain.high < 0 else kept
     chosen = candidates[kept]
     if learner:
         learner.log(kept_row(chosen, learner.at.step, learner.at.epoch))
@@ -291,15 +327,16 @@ def fit(
     if source != "given" and kept < 2:
         chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
     deciding = len(held.parts[1].data.qrels)
-    said = sentence(chosen.name, table, deciding) + _more(model, chosen, form, whole)
-    result = FitResult(_calibrated(chosen, kept), {
-        "kept": chosen.name, "sentence": said, "candidates": table, "against_whole_base": asdict(whole) if whole
-        else None, "validation": {"queries": len(val_data.qrels), "deciding": deciding,
-                                  "documents": len(val_data.corpus), "source": source},
-        "training_pairs": len(train_pairs), "closed_form": form,
+    said = sentence(chosen.name, table, deciding, candidates[better].name, answers)
+    said += _more(model, chosen, form, whole)
+    weighed = answers if kept == better and source == "given" else None
+    result = FitResult(_calibrated(chosen, kept, weighed), {
+        "kept": chosen.name, "sentence": said, "candidates": table, **_comparisons(whole, answers),
+        "validation": {"queries": len(val_data.qrels), "deciding": deciding, "documents": len(val_data.corpus),
+                       "source": source}, "training_pairs": len(train_pairs), "closed_form": form,
         "update_scale": candidates[-1].model.extra.get("update_scale"), "config": asdict(config),
         "seconds": time.perf_counter() - started}, learner.rows if learner else [])
-    if output_dir and lead:
+    if output_dir and not Processes().rank:
         save_result(result, Path(output_dir))
     logger.info(result.sentence)
     return result
@@ -450,14 +487,18 @@ def final_refit(
     final.extra = chosen.model.extra
     return replace(chosen, model=final)
 
-def _calibrated(chosen: Candidate, kept: int) -> GaussianEncoder:
-    "A trained model is calibrated on the validation set; the others were by cross-validation."
+def _calibrated(chosen: Candidate, kept: int, answers: AnswerGain | None = None) -> GaussianEncoder:
+    """A trained model is calibrated on the validation set; the others were by cross-validation. Weights of words and
+    meaning that were fitted on given questions go with the model."""
     model = chosen.model
     held = chosen.held.parts[1]
     if kept >= 2:
         refined = replace(held, q=model.refined(held.q), x=model.refined(held.x))  # what the head is applied to
         model.calibration = fit_calibration(*evidence_samples(head_of(model), refined))
     model.extra = {**model.extra, "kept": chosen.name}
+    if answers and answers.weights:
+        w = answers.weights
+        model.extra["joint_weights"] = [round(float(x), 4) for x in (w.dense, w.words, w.phrases, w.constant)]
     return model
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69-4

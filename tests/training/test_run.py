@@ -9,11 +9,16 @@ import torch
 from ragcun.core import UserError
 from ragcun.data.pairs import load_pairs, pairs_to_retrieval
 from ragcun.losses.total import LossParts
+from ragcun.measures.paired import Difference
 from ragcun.measures.ranking import evaluate_vectors
 from ragcun.models.base import hash_state
 from ragcun.models.cache import cache_for
 from ragcun.models.encoder import GaussianEncoder
 from ragcun.models.evidence import evidence
+from ragcun.retrieval.joint import PRIOR, JointWeights
+from ragcun.retrieval.measure import ServedGain
+from ragcun.retrieval.retriever import GaussianRetriever
+from ragcun.training import run
 from ragcun.training.closed_form import (Head, HeldOut, Moments, encode_held_out, evidence_samples, few_of_each,
                                          fit_calibration, fit_closed_form, solve_head)
 from ragcun.training.config import TrainConfig, resolve_defaults
@@ -350,6 +355,26 @@ def test_candidates_are_compared_with_the_base_and_refitted_on_everything(model,
     final = final_refit(model, pairs, candidates[0])
     q = final.model.features(list(val.queries.values()), "query")
     assert np.corrcoef(final.model.project(q).ravel(), q.ravel())[0, 1] > .999  # s = 1 is the base's own geometry
+
+
+@pytest.mark.parametrize("worse", [True, False])
+def test_what_search_returns_has_the_last_word(model, pairs, val, worse, monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "decide", lambda scores, trusted: 1)
+    asked = []
+    weights = JointWeights(.9, 2., .7, -3.)
+
+    def served(before, after, data):
+        asked.append((before, after, data))
+        low, high = (-.2, -.1) if worse else (-.2, .1)
+        return ServedGain(.8, .7, Difference((low + high) / 2, low, high, .01, 9), weights)
+
+    result = fit(model, pairs, val, TrainConfig(closed_form=True), tmp_path, served)
+    (before, after, data), = asked
+    assert data is val and result.model is (before if worse else after)
+    assert result.report["kept"] == ("base" if worse else "closed form")
+    assert ("answer list is worse" in result.sentence) == worse and "as an index serves it" in result.sentence
+    kept = GaussianEncoder.load(tmp_path/"model")
+    assert GaussianRetriever(kept).weights == (PRIOR if worse else weights)
 
 
 def test_the_dial_can_be_set(model, pairs, val):
