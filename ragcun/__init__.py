@@ -1,6 +1,6 @@
 """Isotropic Gaussian text embeddings for retrieval: train, measure and serve them."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 import lazy_loader
 
