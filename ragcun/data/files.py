@@ -14,17 +14,17 @@ import os
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..core import UserError, atomic_write
 
 # %% auto #0
-__all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'GZIP_FAULTS', 'GZIP_MARK', 'UNCLOSED', 'READERS', 'normalise_text', 'text_id',
-           'exact_id', 'word_tokens', 'RowError', 'text_fault', 'cell_fault', 'character_fault', 'shown_name',
-           'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines', 'stream_lines', 'parse_json',
-           'iter_json_lines', 'read_whole_json', 'file_format', 'iter_rows', 'write_text', 'write_rows']
+__all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'GZIP_FAULTS', 'GZIP_MARK', 'OddRow', 'UNCLOSED', 'READERS', 'normalise_text',
+           'text_id', 'exact_id', 'word_tokens', 'RowError', 'text_fault', 'cell_fault', 'character_fault',
+           'shown_name', 'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines', 'stream_lines',
+           'parse_json', 'iter_json_lines', 'read_whole_json', 'file_format', 'iter_rows', 'write_text', 'write_rows']
 
 # %% ../../nbs/1_data/01_files.ipynb #0b7dc53a
 MAX_TEXT = 1_000_000     # characters in one text; more is a mistake in the file, not a document
@@ -223,6 +223,8 @@ def stream_lines(
     return lines
 
 # %% ../../nbs/1_data/01_files.ipynb #922cbdc2
+OddRow = Callable[[UserError], None]    # is told what is wrong with a row that is left out
+
 def parse_json(
     text: str,    # JSON
     where: str,   # file and row, for the message
@@ -236,12 +238,24 @@ def parse_json(
         raise UserError(f"broken JSON: {str(e)[:120] or 'nested too deeply'}", where, hint) from e
 
 def iter_json_lines(
-    path: Path | str,   # a .jsonl or .jsonl.gz file
+    path: Path | str,          # a .jsonl or .jsonl.gz file
+    odd: OddRow | None = None, # is told of a row that is no JSON, which is left out then; None: it is an error
 ) -> Iterator[tuple[int, Any]]:   # row number, object
     "Objects of a JSONL file, blank lines skipped."
     for number, line in iter_lines(path):
-        if line.strip():
-            yield number, parse_json(line, f"{path}, row {number}")
+        if not line.strip(): continue
+        try:
+            row = parse_json(line, f"{path}, row {number}")
+        except UserError as e:
+            _leave_out(odd, e)
+            continue
+        yield number, row
+
+def _leave_out(odd: OddRow | None, fault: UserError) -> None:
+    "Tell of a row that is left out, or raise."
+    if odd is None:
+        raise fault
+    odd(fault)
 
 # %% ../../nbs/1_data/01_files.ipynb #6ad34fb1
 def read_whole_json(
@@ -250,7 +264,7 @@ def read_whole_json(
     "A JSON file, with any failure as one line."
     return parse_json(_decode(read_bytes(path), path, 1), shown_name(path))
 
-def _iter_json(path: Path) -> Iterator[tuple[int, Any]]:
+def _iter_json(path: Path, odd: OddRow | None = None) -> Iterator[tuple[int, Any]]:
     "The rows of a JSON list."
     data = read_whole_json(path)
     if not isinstance(data, list):
@@ -259,10 +273,14 @@ def _iter_json(path: Path) -> Iterator[tuple[int, Any]]:
     yield from enumerate(data, 1)
 
 def _separator(path: Path) -> str:
-    "What separates the column names: a comma, or a semicolon or tab where there is no comma."
+    "What separates the column names: a comma, a semicolon or a tab, whichever parts them into most."
     if file_format(path) == ".tsv": return "\t"
     header = next(iter_lines(path), (1, ""))[1]
-    return next((c for c in ",;\t" if c in header), ",")
+    if said := _SEPARATOR.fullmatch(header): return said[1]
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(",;\t", key=bare.count)
+
+_SEPARATOR = re.compile(r"sep=([,;\t|])\s*", re.I)    # the first line of some tables that a spreadsheet has written
 
 def _column_names(header: list[str], path: Path) -> list[str]:
     "The names of a table's columns, tidied; each once."
@@ -318,23 +336,26 @@ def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         yield waiting
 
 # %% ../../nbs/1_data/01_files.ipynb #a1f00006
-def _iter_csv(path: Path) -> Iterator[tuple[int, Any]]:
+def _iter_csv(path: Path, odd: OddRow | None = None) -> Iterator[tuple[int, Any]]:
     "A CSV or TSV file with a header."
     limit = csv.field_size_limit(MAX_LINE)
     try:
-        records = _csv_records(path, _separator(path))
-        header = _column_names(next(records, (1, []))[1], path)
-        for number, (line, cells) in enumerate(records, 2):
-            if not cells: continue
-            if len(cells) != len(header):
-                raise UserError(f"{len(cells)} cells under {len(header)} column names",
-                                f"{shown_name(path)}, row {number}, line {line}",
-                                "Quote cells that hold the separator.")
-            yield number, dict(zip(header, cells, strict=True))
+        records = enumerate(_csv_records(path, _separator(path)), 1)
+        first, (_, names) = next(records, (1, (1, [])))
+        if _SEPARATOR.fullmatch("".join(names)) or (len(names) == 2 and [names[0].lower(), names[1]] == ["sep=", ""]):
+            first, (_, names) = next(records, (first, (1, [])))
+        header = _column_names(names, path)
+        for number, (line, cells) in records:
+            if len(cells) == len(header):
+                yield number, dict(zip(header, cells, strict=True))
+            elif cells:
+                _leave_out(odd, UserError(f"{len(cells)} cells under {len(header)} column names",
+                                          f"{shown_name(path)}, row {number}, line {line}",
+                                          "Quote cells that hold the separator."))
     finally:
         csv.field_size_limit(limit)
 
-def _iter_parquet(path: Path) -> Iterator[tuple[int, Any]]:
+def _iter_parquet(path: Path, odd: OddRow | None = None) -> Iterator[tuple[int, Any]]:
     "A Parquet file, read in batches."
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -363,13 +384,14 @@ def file_format(
     return kind
 
 def iter_rows(
-    path: Path | str,   # .json .jsonl .csv .tsv .parquet, all but the last may be .gz
+    path: Path | str,          # .json .jsonl .csv .tsv .parquet, all but the last may be .gz
+    odd: OddRow | None = None, # is told of a row that cannot be taken apart, which is left out then; None: it is an error
 ) -> Iterator[tuple[int, Any]]:   # row number and mapping, not yet checked
     "Rows of any supported file, one at a time (a JSON list is read whole)."
     path = home_path(path)
     if not path.is_file():
         open_bytes(path)
-    yield from READERS[file_format(path)](path)
+    yield from READERS[file_format(path)](path, odd)
 
 # %% ../../nbs/1_data/01_files.ipynb #f34f19fe
 def write_text(
