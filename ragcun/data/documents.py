@@ -1503,6 +1503,8 @@ def row_document(
         raise UserError(f"text {fault}", where, "Mend or remove this row.")
     title = row.get("title") if isinstance(row.get("title"), str) and not text_fault(row["title"]) else ""
     name = next((row[k] for k in ("id", "_id") if row.get(k) is not None), "")
+    if isinstance(name, (bool, list, dict)):
+        raise UserError(f"the id is {name!r}"[:80], where, "Give a string or a number, or no id.")
     if fault := character_fault(str(name)):
         raise UserError(f"the id {fault}", where, "Mend or remove this row.")
     return Document(row["text"], title or "", "", str(name))

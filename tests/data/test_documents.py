@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -534,6 +535,38 @@ def test_csv_that_is_right(tmp_path):
         {"a": "x\ny", "b": 'say "so"'},
         {"a": '5" pipe', "b": "z"},
     ]
+
+
+@pytest.mark.parametrize("raw, wanted", [
+    (b"sep=;\ntext;n\na, b;1\n", ["a, b"]),
+    (b"sep=,\ntext,n\na,1\n", ["a"]),
+    (b'"n, or so";text\n1;x\n', ["x"]),
+    (b"text,n\ra,1\rb,2\r", ["a", "b"]),
+    (b'text,n\n"a\rb",1\n', ["a\rb"]),
+    ("text;n\r\ngröße;1\r\n".encode("utf-16"), ["größe"]),
+    (b"text,n\na,1\nb\nc,2,3\nd,4\n", ["a", "d"]),
+])
+def test_tables_as_spreadsheets_write_them(tmp_path, raw, wanted):
+    (tmp_path / "a.csv").write_bytes(raw)
+    assert [d.text for d in read_documents(tmp_path / "a.csv")] == wanted
+
+
+@pytest.mark.parametrize("odd, why", [
+    ('{"text": "b"', "broken JSON"), ('{"text": "' + "x" * 9_000_000 + '"}', "longer than"),
+    ('{"id": true, "text": "x"}', "the id is True"), ('{"id": [1], "text": "x"}', "the id is .1."), ("[1]", "it is list"),
+])
+def test_one_odd_row_is_not_the_end_of_a_list(tmp_path, caplog, odd, why):
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "a"}}\n{odd}\n{{"text": "c"}}\n')
+    assert [d.text for d in read_documents(tmp_path / "a.jsonl")] == ["a", "c"]
+    assert "1 of 3 documents" in caplog.text and re.search(f"left out: row 2: .*{why}", caplog.text)
+    (tmp_path / "b.jsonl").write_text(odd)
+    with pytest.raises(UserError, match=why):
+        read_documents(tmp_path / "b.jsonl")
+
+
+def test_a_file_packed_twice_is_read(tmp_path):
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(gzip.compress(b'{"text": "words"}\n')))
+    assert [d.text for d in read_documents(tmp_path / "a.jsonl.gz")] == ["words"]
 
 
 def test_damaged_gzip(tmp_path):

@@ -131,8 +131,10 @@ def test_byte_order_mark(tmp_path):
                        ("a.csv", "query,positive\nWhat is a byte?,Eight bits.\n")):
         (tmp_path/name).write_bytes(b"\xef\xbb\xbf" + text.encode())
         assert load_pairs(tmp_path/name)[0] == Pair(**GOOD)
-    (tmp_path/"b.jsonl").write_bytes(json.dumps(GOOD).encode("utf-16"))
-    refused(tmp_path/"b.jsonl", "UTF-16", "iconv")
+        (tmp_path/name).write_bytes(text.encode("utf-16"))      # as shells and spreadsheets of Windows write
+        assert load_pairs(tmp_path/name)[0] == Pair(**GOOD)
+    (tmp_path/"b.jsonl").write_bytes(json.dumps(GOOD).encode("utf-16")[:-1])
+    refused(tmp_path/"b.jsonl", "broken UTF-16")
 
 
 def test_latin1(tmp_path):

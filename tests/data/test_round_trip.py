@@ -427,22 +427,23 @@ def test_pdf_that_needs_no_password_to_be_read_is_read(algorithm):
         parse_pdf(changed(pdf(["The pump."]), lock, password="secret"))
 
 
-def test_pdf_page_that_cannot_be_read_takes_no_other_with_it(caplog):
-    from pypdf import PdfReader
-    from pypdf.generic import EncodedStreamObject, NameObject
+@pytest.mark.parametrize("bad", [1, 2])
+def test_pdf_page_that_cannot_be_read_takes_no_other_with_it(caplog, monkeypatch, bad):
+    import pypdf
 
-    def double(writer, both):
-        writer.append(PdfReader(io.BytesIO(pdf(["The pump."]))))
-        for page in writer.pages[:1 + both]:
-            stream = EncodedStreamObject()
-            stream[NameObject("/Filter")] = NameObject("/NoSuchFilter")
-            page[NameObject("/Contents")] = writer._add_object(stream)
+    def read(page, rest=iter([KeyError("/Font"), "The pump." if bad == 1 else KeyError("/Font")])):
+        if isinstance(now := next(rest), Exception):
+            raise now
+        return now
 
-    found = parse_pdf(changed(pdf(["The pump."]), double, both=False), "a.pdf")
-    assert [(s.text, s.page) for s in found] == [("The pump.", 2)]
-    assert "page 1 of a.pdf cannot be read" in caplog.text
-    with pytest.raises(UserError, match="not a readable PDF file"):
-        parse_pdf(changed(pdf(["The pump."]), double, both=True))
+    raw = changed(pdf(["x"]), lambda writer: writer.append(pypdf.PdfReader(io.BytesIO(pdf(["x"])))))
+    monkeypatch.setattr(pypdf.PageObject, "extract_text", read)
+    if bad == 2:
+        with pytest.raises(UserError, match="not a readable PDF file: KeyError"):
+            parse_pdf(raw)
+        return
+    found = parse_pdf(raw, "a.pdf")
+    assert [(s.text, s.page) for s in found] == [("The pump.", 2)] and "page 1 of a.pdf cannot be read" in caplog.text
 
 
 def test_pdf_fields_and_notes_are_read():
