@@ -243,8 +243,8 @@ class FolderFill:
         self.options = options
         self.place = Path(str(index.index_dir))
         self.states = dict(plan.states)
-        self.held: list[Document] = []
-        self.ready: dict[str, FileState] = {}
+        self.held: list[Document] = []           # passages that are read and not yet written
+        self.ready: dict[str, FileState] = {}    # their files
         self.changed: set[str] = set()
         self.added = self.replaced = 0
         self.clock = _Clock(sum(_size(plan.listing.files[n]) for n in plan.todo), len(plan.todo))
@@ -254,17 +254,18 @@ class FolderFill:
         old = set(self.plan.changed)
         for name in progress(self.plan.todo, "reading", len(self.plan.todo), "file"):
             size, when, sha = _state_of(path := self.plan.listing.files[name])
+            if size < 0 and name in self.plan.before:
+                logger.warning("%s cannot be opened now: its passages of before stay", name)
+                self.states[name] = self.plan.before[name]
+                continue
             reading = self.plan.first.pop(name, None) or read_listed(name, path, self.options)
             why = reading.skipped[0][1] if reading.skipped and not reading.documents else ""
             if why:
                 logger.warning("skipped %s: %s", name, why)
             self.held += reading.documents
             self.clock.read(size)
-            if size < 0 and name in self.plan.before:      # closed for now: what it gave before stays
-                self.states[name] = self.plan.before[name]
-                continue
             self.ready[name] = FileState(size, when, sha, len(reading.documents), why, self.plan.mark)
-            if name in old and size >= 0:
+            if name in old and (size >= 0 or reading.documents):
                 self.changed.add(name)
             if len(self.held) >= (BLOCK if self.clock.passages else FIRST):
                 self.commit()
@@ -281,9 +282,8 @@ class FolderFill:
             self.replaced += self.index.update(other) if other else 0
             self.index.prune(empty)
         before = len(self.index)
-        fresh = iter_entries((e for e, d in zip(entries, self.held, strict=True) if d.source not in self.changed),
-                             self.index.id_rule)
-        for block in in_blocks(fresh, BLOCK):
+        fresh = (e for e, d in zip(entries, self.held, strict=True) if d.source not in self.changed)
+        for block in in_blocks(iter_entries(fresh, self.index.id_rule), BLOCK):
             self.index._add_block(block)
         self.added += len(self.index) - before
         add_to_record(self.place, self.ready.items())
