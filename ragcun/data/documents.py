@@ -1370,12 +1370,14 @@ class _Tree:
                 self.sort(entry, (*parts, entry.name))
 
     def sort(self, entry: os.DirEntry, name: tuple[str, ...]) -> None:
-        "One entry of a folder."
-        if entry.is_dir(follow_symlinks=False):
-            self.real.append(name)
-        elif entry.is_dir():
-            self.linked.append(name)
-        elif entry.is_file():
+        "One entry of a folder; a link to itself is none."
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:
+            is_folder = is_file = False
+        if is_folder:
+            (self.linked if entry.is_symlink() else self.real).append(name)
+        elif is_file:
             self.files[name] = Path(entry.path)
         elif entry.is_symlink():
             self.faults.append((shown_name("/".join(name)), "is a link that leads nowhere"))

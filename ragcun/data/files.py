@@ -130,8 +130,8 @@ GZIP_MARK = b"\x1f\x8b"
 def shown_name(
     path: Path | str,   # a path as the system gives it
 ) -> str:               # the same as text that can be printed
-    "A file name whose bytes are not UTF-8, with U+FFFD for what is not; any other name as it is."
-    return os.fsencode(path).decode("utf-8", "replace")
+    "A file name with U+FFFD for bytes that are not UTF-8 and for line ends and their like; any other as it is."
+    return re.sub(r"[\x00-\x1f\x7f]", "\ufffd", os.fsencode(path).decode("utf-8", "replace"))
 
 def home_path(
     path: Path | str,   # as a person types it

@@ -428,6 +428,7 @@ def test_names_that_are_not_utf8_and_links(tmp_path):
     os.symlink(real, real / "inner" / "loop")
     os.symlink(tmp_path / "other", real / "z_again")
     os.symlink(tmp_path / "gone", real / "broken.txt")
+    os.symlink("a_loop.md", real / "a_loop.md")
     found = read_folder(real)
     assert sorted(d.source for d in found.documents) == [
         "a_link/o.txt",
@@ -435,7 +436,7 @@ def test_names_that_are_not_utf8_and_links(tmp_path):
         "gr\ufffd\ufffde.txt",
         "gr\ufffd\ufffde.txt~2",
     ]
-    assert found.skipped == [("broken.txt", "is a link that leads nowhere")]
+    assert found.skipped == [(name, "is a link that leads nowhere") for name in ("a_loop.md", "broken.txt")]
     assert shown_name("ok é") == "ok é" and all(d.document_id.encode() for d in found.documents)
 
 
