@@ -1,4 +1,5 @@
 """A folder and its index: killed and taken up, changed and run again; and judgements that survive the same."""
+import argparse
 import json
 import multiprocessing
 import os
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from tiny_encoder import TinyEncoder
 
+from ragcun.cli.commands import _compare
+from ragcun.cli.flags import read_corpus
 from ragcun.data import documents
 from ragcun.retrieval import folders
 from ragcun.retrieval.folders import RECORD, fill_index, plan_folder, read_record
@@ -176,6 +179,26 @@ def test_a_folder_that_changes_while_it_is_read(tmp_path, monkeypatch, spoil):
         (docs/"3.md").rmdir()
     written(docs, "3.md")
     assert update(docs, tmp_path/"idx")[2] == {f"{i}.md" for i in range(6)}
+
+
+def test_update_sees_changed_metadata_and_passages_that_a_file_has_lost(tmp_path):
+    def rows(*given):
+        (tmp_path/"d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in given))
+        return read_corpus(str(tmp_path/"d.jsonl"))
+    first = [{"id": "1", "text": "The pump needs oil.", "url": "http://old"}, {"id": "2", "text": "A valve.", "source": "b"},
+             {"id": "3", "text": "A lid.", "source": "b"}]
+    index = GaussianRetriever(TinyEncoder(), tmp_path/"idx")
+    index.add(rows(*first))
+    def changed(*given, update=True):
+        args = argparse.Namespace(index_dir=str(tmp_path/"idx"), update=update, documents="d.jsonl")
+        return _compare(rows(*given), args)[1]
+    assert changed(*first) == []
+    new = {**first[0], "url": "http://new"}
+    assert changed(new, *first[1:], update=False) == []            # only --update looks at metadata
+    index.update(changed(new, *first[1:]))
+    assert index.store.get(["1"]).metadata == [{"url": "http://new"}] and changed(new, *first[1:]) == []
+    index.update(changed(new, first[1]))                           # b has lost a row
+    assert index.store.ids() == {"1", "2"}
 
 
 def test_judgements_survive_a_torn_line_and_undo(tmp_path):
