@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import UserError, logger, progress
+from .collections import title_of
 from .files import (cell_fault, character_fault, file_format, home_path, iter_rows, read_bytes, shown_name,
                                text_fault)
 
@@ -108,7 +109,9 @@ def _zeros(raw: bytes) -> str:
     start = raw[:4096]
     odd, even = start[1::2].count(0), start[::2].count(0)
     if len(raw) % 2 or max(odd, even) < len(start) / 8: return ""
-    return "utf-16-le" if odd > 20 * even else "utf-16-be" if even > 20 * odd else ""
+    found = "utf-16-le" if odd > 20 * even else "utf-16-be" if even > 20 * odd else ""
+    text = _decoded(start, found) if found else None
+    return "" if text is None or re.search(r"[\x00-\x08\x0e-\x1f]", text) else found     # a picture has them, no text
 
 def _decoded(raw: bytes, encoding: str) -> str | None:
     "The text, or nothing where the bytes are not in this encoding."
@@ -1503,13 +1506,12 @@ def row_document(
     fault = text_fault(row["text"])
     if fault:
         raise UserError(f"text {fault}", where, "Mend or remove this row.")
-    title = row.get("title") if isinstance(row.get("title"), str) and not text_fault(row["title"]) else ""
     name = next((row[k] for k in ("id", "_id") if row.get(k) is not None), "")
     if isinstance(name, (bool, list, dict)):
         raise UserError(f"the id is {name!r}"[:80], where, "Give a string or a number, or no id.")
     if fault := character_fault(str(name)):
         raise UserError(f"the id {fault}", where, "Mend or remove this row.")
-    return Document(row["text"], title or "", "", str(name))
+    return Document(row["text"], title_of(row), "", str(name))
 
 def row_documents(
     path: Path | str,   # .json .jsonl .csv .tsv .parquet, packed or not
