@@ -282,7 +282,8 @@ def progress(
     "A progress bar in a terminal or a notebook; nothing in logs, tests and pipes."
     from tqdm.auto import tqdm
     quiet = os.environ.get("TQDM_DISABLE") == "1" or not (sys.stderr.isatty() or in_notebook())
-    return tqdm(iterable, desc=desc, total=total, unit=unit, disable=quiet, leave=False, dynamic_ncols=True)
+    return tqdm(iterable, desc=desc, total=total, unit=unit, disable=quiet, leave=False, dynamic_ncols=True,
+                delay=1)    # what takes less time, such as a search, shows none
 
 def in_notebook() -> bool: # Whether somebody watches a notebook's output
     "A notebook outside of tests."

@@ -79,8 +79,10 @@ def index_flags(
     base_flags(parser, "Without a trained model: folder or hub id of the base to search with")
     add_flag(parser, "fit", "bool", False, "Without a trained model: fit the base to these documents, and keep the fit "
              "where synthetic questions do not speak against it")
-    add_flag(parser, "update", "bool", False, "Replace documents whose text has changed; a file's passages as a whole")
-    add_flag(parser, "prune", "bool", False, "Remove passages of files that are not among the documents any more")
+    add_flag(parser, "update", "bool", False, "Replace documents whose text has changed, a file's passages as a whole; "
+             "remove those of files deleted from the folder")
+    add_flag(parser, "prune", "bool", False, "Remove passages of all files that are not among the documents, "
+             "those of other folders, too")
     add_flag(parser, "questions", "str", None, "Questions whose answers in this index are known (a BEIR folder or "
              "file): they decide when to say 'no answer'")
     add_flag(parser, "split_name", "str", "dev", "Split of the questions")
@@ -154,7 +156,7 @@ def _is_folder(path: str) -> bool:
     "Whether these are files to read, indexed by one process; a BEIR folder is a list of rows."
     from ragcun.data.files import home_path
     place = home_path(path)
-    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
+    alone = env_number("WORLD_SIZE", 1) == 1
     return alone and place.is_dir() and not any((place/n).is_file() for n in ("corpus.jsonl", "corpus.jsonl.gz"))
 
 def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
@@ -163,9 +165,10 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
     from ragcun.retrieval.folders import fill_index, plan_folder, summary
     options = ReadOptions(tokenizer=_TokensWhenNeeded(lambda: _index_tokens(args)))
     plan = plan_folder(args.documents, Path(args.index_dir), args.update, options)
-    if not plan.todo and plan.whole and not args.fit and not (args.prune and plan.gone) and not _names_model(args):
+    if not plan.todo and plan.whole and not args.fit and not (plan.drop or args.prune and plan.gone) \
+            and not _names_model(args):
         print(summary(plan, plan.states, args.documents))
-        _say_gone(plan.gone, 0, False)
+        _say_gone(plan.gone, plan.own)
         return None, "0 new"
     if plan.todo:
         logger.info("%s: %d files to read, %d as before", args.documents, len(plan.todo), len(plan.states))
@@ -176,7 +179,7 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
     with kept_features(model):
         report = fill_index(index, plan, args.documents, args.prune, options)
     print(report)
-    _say_gone(report.gone, plan.removed, args.prune)
+    _say_gone(plan.gone, plan.own, plan.drop, plan.removed)
     return index, f"{report.added:,} new" + f", {report.replaced:,} replaced" * bool(report.replaced)
 
 def _names_model(args: argparse.Namespace) -> bool:
@@ -209,14 +212,25 @@ def _report_gone(index: Any, documents: list[dict[str, Any]], args: argparse.Nam
     read = {str(d["metadata"]["source"]) for d in documents if d["metadata"].get("source")}
     gone = sorted(index.sources() - read) if read else []
     if not gone: return
-    _say_gone(gone, index.prune(gone) if args.prune else 0, args.prune)
+    _say_gone(gone, (), gone if args.prune else (), index.prune(gone) if args.prune else 0)
 
-def _say_gone(gone: list[str], removed: int, prune: bool) -> None:
-    names = ", ".join(gone[:3]) + ("…" if len(gone) > 3 else "")
-    if gone and prune:
-        print(f"{removed:,} passages of {len(gone)} files that are gone were removed ({names})")
-    elif gone:
-        print(f"{len(gone)} files of the index were not among the documents ({names}); --prune removes their passages")
+def _say_gone(gone: Sequence[str], own: Sequence[str] = (), drop: Sequence[str] = (), removed: int = 0) -> None:
+    "Of the files that are gone: those just removed, those that an update removes, and those that are from elsewhere."
+    here = [n for n in own if n not in set(drop)]
+    other = [n for n in gone if n not in {*own, *drop}]
+    if drop:
+        print(f"{removed:,} passages of {_files(drop)} that are gone were removed ({_first(drop)})")
+    if here:
+        print(f"{_files(here)} of the index are gone ({_first(here)}); --update removes their passages")
+    if other:
+        print(f"{_files(other)} of the index were not among the documents ({_first(other)}); --prune removes their "
+              "passages")
+
+def _files(names: Sequence[str]) -> str:
+    return f"{len(names):,} file{'s' * (len(names) != 1)}"
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + "…" * (len(names) > 3)
 
 def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[int, list[dict[str, Any]]]:
     "How many documents the index holds, and which of these it holds with another text; seen before a model is loaded."

@@ -17,7 +17,7 @@ from .files import (RowError, iter_json_lines, iter_lines, read_whole_json, show
                                write_text)
 
 # %% auto #0
-__all__ = ['KNOWN_KEYS', 'DEV', 'RetrievalData', 'iter_corpus', 'read_qrels', 'find_split', 'beir_place', 'load_beir',
+__all__ = ['KNOWN_KEYS', 'DEV', 'RetrievalData', 'iter_corpus', 'title_of', 'read_qrels', 'find_split', 'beir_place', 'load_beir',
            'read_judgements', 'load_single', 'save_retrieval']
 
 # %% ../../nbs/1_data/02_collections.ipynb #410e0f35
@@ -87,6 +87,14 @@ def _beir_id(row: Any, where: str) -> str:
                         'Write {"_id": …, "text": …}.')
     return str(key)
 
+def title_of(
+    row: dict[str, Any],   # of a corpus or a list of documents
+) -> str:                  # empty where it has none that can be used
+    "The title of a row; a number such as 1984 is one, too."
+    title = row.get("title")
+    if isinstance(title, (int, float)) and not isinstance(title, bool) and title == title: return str(title)
+    return title if isinstance(title, str) and title and not text_fault(title) else ""
+
 KNOWN_KEYS = frozenset(("_id", "title", "metadata"))    # of a row that has a title and no text
 
 def _keys(row: dict) -> str:
@@ -94,10 +102,10 @@ def _keys(row: dict) -> str:
 
 def _beir_text(row: dict) -> tuple[str, str]:
     "title + ' ' + text, and what is wrong with it; an empty text is kept, so that metrics stay comparable."
-    title = row.get("title") or ""
+    title = title_of(row)
     text = row.get("text") or ""
     if "text" not in row and (not title or set(row) - KNOWN_KEYS): return "", f"no text; its keys are {_keys(row)}"
-    if not isinstance(title, str) or not isinstance(text, str): return "", "title or text is not text"
+    if not isinstance(text, str): return "", f"text is not text but {type(text).__name__}"
     whole = f"{title} {text}".strip()
     fault = text_fault(whole) if whole else ""
     return ("", f"text {fault}") if fault else (whole, "")

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import codecs
+import email.message
+import email.policy
 import html
 import importlib
 import io
@@ -16,6 +18,7 @@ import os
 import re
 import tomllib
 import unicodedata
+import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import UserError, logger, progress
+from .collections import title_of
 from .files import (cell_fault, character_fault, file_format, home_path, iter_rows, read_bytes, shown_name,
                                text_fault)
 
@@ -43,7 +47,14 @@ _GUESSES = ["cp1252", "latin_1", "cp1250", "cp1251", "koi8_r", "shift_jis", "euc
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"),
           (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _WIDER = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
-          "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "utf-16": "utf-8"}
+          "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "utf-16": "utf-8",
+          "utf-16-le": "utf-8", "utf-16-be": "utf-8"}
+_LABELS = {"x-sjis": "cp932", "x-euc-jp": "euc_jp", "x-gbk": "gb18030", "x-x-big5": "big5", "cn-big5": "big5",
+           "x-mac-cyrillic": "mac_cyrillic", "x-mac-ukrainian": "mac_cyrillic", "x-mac-roman": "mac_roman",
+           "iso-8859-8-i": "iso8859_8", "iso-8859-8-e": "iso8859_8", "logical": "iso8859_8", "visual": "iso8859_8",
+           "dos-874": "cp874", "koi8-ru": "koi8_u", "koi": "koi8_r", "unicode-1-1-utf-8": "utf-8", "unicode": "utf-8",
+           "sun_eu_greek": "iso8859_7", "windows-949": "cp949", "x-windows-949": "cp949", "dos-866": "cp866",
+           "windows-31j": "cp932", "windows-874": "cp874", "csgb2312": "gb18030"}
 _DECLARED = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)|"
                        rb"\A\s*<\?xml[^>]{1,200}?encoding\s*=\s*[\"']([\w.:-]+)", re.I)
 
@@ -54,7 +65,8 @@ def declared_encoding(
     found = _DECLARED.search(raw[:4096])
     if not found: return ""
     try:
-        name = codecs.lookup((found[1] or found[2]).decode("ascii")).name
+        label = (found[1] or found[2]).decode("ascii").lower()
+        name = codecs.lookup(_LABELS.get(label, re.sub(r"^x-(?=cp\d)", "", label))).name
     except (LookupError, UnicodeDecodeError):
         return ""
     return _WIDER.get(name, name)
@@ -82,6 +94,8 @@ def _candidates(raw: bytes, mark: str, declared: str) -> Iterator[str]:
     "Encodings to try, the surest first; the guess is made only when it is needed."
     if mark:
         yield mark
+    if wide := _zeros(raw):
+        yield wide
     if declared and raw.isascii():
         yield declared    # seven-bit encodings, such as iso-2022-jp
     yield "utf-8"
@@ -89,6 +103,15 @@ def _candidates(raw: bytes, mark: str, declared: str) -> Iterator[str]:
         yield declared
     if guess := _guess(raw):
         yield guess
+
+def _zeros(raw: bytes) -> str:
+    "UTF-16 that has no mark, by its many zeros, nearly all of them at odd places or at even ones."
+    start = raw[:4096]
+    odd, even = start[1::2].count(0), start[::2].count(0)
+    if len(raw) % 2 or max(odd, even) < len(start) / 8: return ""
+    found = "utf-16-le" if odd > 20 * even else "utf-16-be" if even > 20 * odd else ""
+    text = _decoded(start, found) if found else None
+    return "" if text is None or re.search(r"[\x00-\x08\x0e-\x1f]", text) else found     # a picture has them, no text
 
 def _decoded(raw: bytes, encoding: str) -> str | None:
     "The text, or nothing where the bytes are not in this encoding."
@@ -211,7 +234,12 @@ _INLINE = _APART | frozenset("a abbr acronym audio b bdi bdo big cite code data 
                             "strike strong sub sup svg time tt u var video wbr blink mi mo mn ms mtext mrow msup msub "
                             "mfrac msqrt mroot msubsup munder mover munderover mstyle mspace semantics tspan textpath "
                             "slot map area link meta base param source track embed br".split())
+_BLOCKS = frozenset("address article aside blockquote body caption center col colgroup dd details dialog dir div dl dt "
+                    "fieldset figcaption figure footer form frame frameset h1 h2 h3 h4 h5 h6 header hgroup hr html "
+                    "legend li listing main menu nav ol optgroup option p plaintext pre search section summary table "
+                    "tbody td tfoot th thead tr ul xmp text foreignobject".split())
 _MENUS = frozenset(("nav", "footer"))
+_LINK_MARKS = frozenset(("", "¶", "#", "🔗", "⚓", "\u200b", "\uf0c1"))    # a heading's link to itself, as written
 _CONTENT = frozenset("article main section blockquote figure li td dd".split())    # a footer in one of these is its own
 _LINES = frozenset("li dt dd tr option summary legend".split())
 _UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
@@ -219,11 +247,29 @@ _SPACE = re.compile(r"[ \t\n\r\f]+")
 _LONG_HEADING = 300    # characters; a longer one is text after a tag that was not closed
 _LONG_CELL = 500       # characters; a table of longer ones is a frame around the page
 
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00030
 def _is_hidden(node: Any) -> bool:
-    "What a browser does not show."
-    if node.tag in _HIDDEN: return not (node.tag == "dialog" and "open" in node.attributes)
+    "What a browser does not show, and the sign beside a heading that links to it."
     found = node.attributes
-    return "hidden" in found or bool(_UNSEEN.search(found.get("style") or ""))
+    if node.tag in _HIDDEN: return not (node.tag == "dialog" and "open" in found)
+    if node.tag == "a" and "#" in (found.get("href") or "") and node.text().strip() in _LINK_MARKS: return True
+    return found.get("hidden", "until-found") != "until-found" or bool(_UNSEEN.search(found.get("style") or ""))
+
+def _is_inline(tag: str) -> bool:
+    "Whether a tag stays inside a line, as those do that browsers do not know; a page's own elements do not."
+    return tag in _INLINE or (tag not in _BLOCKS and "-" not in tag)
+
+def _stands_apart(node: Any) -> bool:
+    "A box beside other boxes, or a line of text in a drawing."
+    return node.tag in _APART or (node.tag == "tspan" and not {"x", "y", "dy"}.isdisjoint(node.attributes))
+
+def _is_below_line(node: Any) -> bool:
+    "The lower part of a fraction: an element after another one."
+    before = node.prev if node.parent.tag == "mfrac" else None
+    while before is not None and not before.is_element_node:
+        before = before.prev
+    return before is not None
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00006
 def _walk(root: Any, menus: bool) -> Iterator[tuple[str, Any]]:
@@ -337,11 +383,13 @@ def _open(page: _Page, node: Any) -> None:
     tag = node.tag
     if tag == "br":
         page.held.append("\n" if page.plain else "\x0b")
-    elif tag in _APART:
+    elif _stands_apart(node):
         page.held.append(" ")
     elif tag in ("td", "th") and page.row is not None:
         page.open_cell(page.row, node)
-    elif tag not in _INLINE:
+    elif _is_inline(tag):
+        page.held.append("/" * _is_below_line(node))
+    else:
         page.flush()
         if re.fullmatch("h[1-6]", tag) and page.row is None and not page.heading:
             page.heading = int(tag[1])
@@ -355,9 +403,9 @@ def _open(page: _Page, node: Any) -> None:
 def _close(page: _Page, node: Any) -> None:
     "What a closing tag does."
     tag = node.tag
-    if tag in _APART:
+    if _stands_apart(node):
         page.held.append(" ")
-    elif tag in _INLINE:
+    elif _is_inline(tag):
         return
     elif page.heading and tag == f"h{page.heading}":
         page.close_heading()
@@ -391,6 +439,16 @@ def _html_blocks(
     return page.blocks
 
 # %% ../../nbs/1_data/04_documents.ipynb #e32837f3
+_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+_XML = re.compile(r"\s*(?:<\?xml|<!doctype[^>]*xhtml|<html[^>]*\sxmlns)", re.I)
+_EMPTY_TAG = re.compile(r"<([A-Za-z][\w:.-]*)((?:\s[^<>]*?)?)/>")
+
+def _from_xml(text: str) -> str:
+    "A page in XML as HTML, which knows neither `<script/>` nor CDATA: it would take the rest of the page for a script."
+    if not _XML.match(text): return text
+    text = re.sub(r"<!\[CDATA\[(.*?)\]\]>", lambda m: html.escape(m[1], quote=False), text, flags=re.S)
+    return _EMPTY_TAG.sub(lambda m: m[0] if m[1].lower() in _VOID else f"<{m[1]}{m[2]}></{m[1]}>", text)
+
 def _page_title(text: str) -> str:
     "The title in the head of a page."
     from selectolax.lexbor import LexborHTMLParser
@@ -402,6 +460,7 @@ def parse_html(
     text: str,   # HTML, broken or not
 ) -> list[Section]: # by heading, in order
     "Sections of a web page: all that a reader sees, but for the page's own navigation and footer."
+    text = _from_xml(text)
     blocks = _html_blocks(text) or _html_blocks(text, menus=True)
     title = _page_title(text)
     if title and not any(b.level == 1 for b in blocks):
@@ -413,10 +472,34 @@ _TAGS = _INLINE | _CONTENT | _HIDDEN | _MENUS | _LINES | frozenset(
      "address aside body br caption center col colgroup details dialog dir div dl fieldset figcaption form frame "
      "frameset h1 h2 h3 h4 h5 h6 header hgroup hr html menu ol p pre search table tbody tfoot th thead ul".split())
 
-def _keep_unknown(markup: str) -> str:
-    "HTML in which what only looks like a tag, as in List<Item>, is text."
-    return re.sub(r"</?([A-Za-z][\w.:-]*)(?:\s[^<>]*|/)?>",
-                  lambda m: m[0] if m[1].lower() in _TAGS or "-" in m[1] else html.escape(m[0]), markup)
+_TAG = re.compile(r"<(/?)([A-Za-z][\w.:-]*)(?:\s[^<>]*|/)?>")
+_SWALLOWS = frozenset("title textarea style xmp iframe noembed noframes script plaintext".split())   # all to their end
+_PAIRED = _HIDDEN | _SWALLOWS | _BLOCKS | {"select", "button"} - frozenset("p li dd dt hr center col".split())
+
+def _keep_unknown(markup: str, unpaired: frozenset[str] = frozenset()) -> str:
+    "HTML in which what only looks like a tag, as in List<Item>, is text; `unpaired` names are, too."
+    def shown(m: re.Match) -> str:
+        name = m[2].lower()
+        return m[0] if (name in _TAGS or "-" in name) and name not in unpaired else html.escape(m[0])
+    return _TAG.sub(shown, markup)
+
+def _inline_tag(tokens: Any, i: int) -> str:
+    "A tag in a line; one that a writer only speaks of, as in \"the <title> of a page\", is text."
+    found = _TAG.match(tokens[i].content)
+    if not found: return tokens[i].content
+    name = found[2].lower()
+    others = (_TAG.match(t.content) for t in tokens if t.type == "html_inline")
+    has_partner = any(t and t[2].lower() == name and t[1] != found[1] for t in others)
+    is_text = name in _SWALLOWS or ((name in _PAIRED or "-" in name) and not has_partner)
+    return _keep_unknown(found[0], frozenset([name] * is_text))
+
+def _tag_block(markup: str) -> str:
+    "A block of HTML; a comment or an element that swallows text and does not end in it is text."
+    if markup.count("<!--") > markup.count("-->"):
+        markup = markup.replace("<!--", "&lt;!--")
+    found = Counter((m[2].lower(), m[1]) for m in _TAG.finditer(markup))
+    return _keep_unknown(markup, frozenset(n for n, end in found if (n in _SWALLOWS | _HIDDEN or "-" in n)
+                                           and not end and found[n, ""] > found[n, "/"]))
 
 @cache
 def _markdown() -> Any:
@@ -430,8 +513,8 @@ def _markdown() -> Any:
     md = md.use(dollarmath_plugin, allow_space=False, allow_digits=False, allow_blank_lines=False)
     renderer: Any = md.renderer
     rules = renderer.rules
-    rules["html_inline"] = lambda tokens, i, *a: _keep_unknown(tokens[i].content)
-    rules["html_block"] = rules["html_inline"]
+    rules["html_inline"] = lambda tokens, i, *a: _inline_tag(tokens, i)
+    rules["html_block"] = lambda tokens, i, *a: _tag_block(tokens[i].content)
     rules["image"] = lambda tokens, i, *a: html.escape(renderer.renderInlineAsText(tokens[i].children or [], *a[:2]))
     rules["footnote_anchor"] = lambda *a: ""
     return md
@@ -441,11 +524,23 @@ _FRONT = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?)^(\1|\.\.\.)[ \t]*(?:\n|\Z)", r
 
 def _front_matter(text: str) -> tuple[str, str]:
     "The title in the front matter, and the text after it; a rule at the beginning is not front matter."
+    if text.startswith("{"): return _json_front(text)
     found = _FRONT.match(text)
     values = _front_values(found[1], found[2]) if found else None
     if found is None or values is None: return "", text
-    title = values.get("title")
+    title = next((v for k, v in values.items() if str(k).lower() == "title"), None)
+    if not isinstance(title, (str, list, dict, type(None))):
+        line = re.search(r"^title\s*[:=]\s*(.*?)\s*$", found[2], re.M | re.I)   # as written: 1.10, No, 2024-01-05
+        title = line[1] if line else str(title)
     return (" ".join(title.split()) if isinstance(title, str) else ""), text[found.end():]
+
+def _json_front(text: str) -> tuple[str, str]:
+    "The same of front matter in JSON."
+    try:
+        values, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return "", text
+    return (values["title"], text[end:]) if isinstance(values.get("title"), str) else ("", text)
 
 def _front_values(mark: str, text: str) -> dict | None:
     "What front matter says, None when it is not front matter."
@@ -454,18 +549,32 @@ def _front_values(mark: str, text: str) -> dict | None:
         values = tomllib.loads(text) if mark == "+++" else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         if not all(re.match(r"\s*$|\s+\S|[\w-]+\s*[:=]|#|- ", line) for line in text.split("\n")): return None
-        found = re.search(r"^title\s*[:=]\s*[\"']?(.*?)[\"']?\s*$", text, re.M)
+        found = re.search(r"^title\s*[:=]\s*[\"']?(.*?)[\"']?\s*$", text, re.M | re.I)
         return {"title": found[1]} if found else {}
     return values if isinstance(values, dict) else {} if values is None and not text.strip() else None
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f0000e
+_OPENS = re.compile(r"\s*<(!--|(?:script|style|textarea|pre)\b)", re.I)
+
+def _markdown_tokens(text: str, env: dict[str, Any], tries: int = 20) -> list[Any]:
+    "A Markdown text taken apart; a block of HTML that is never closed, and so would hold all the rest, is text."
+    tokens = _markdown().parse(text, env)
+    found = _OPENS.match(tokens[-1].content) if tokens and tokens[-1].type == "html_block" else None
+    if not found or not tries: return tokens
+    if ("-->" if found[1] == "!--" else f"</{found[1]}").lower() in tokens[-1].content.lower(): return tokens
+    env.clear()
+    lines = text.split("\n")
+    start = tokens[-1].map[0]
+    lines[start] = lines[start].replace("<", "\\<", 1)
+    return _markdown_tokens("\n".join(lines), env, tries - 1)
+
 def _markdown_blocks(
     text: str,   # Markdown without front matter
 ) -> list[_Block]: # in reading order
     "Headings and blocks of a Markdown text."
     md = _markdown()
     env: dict[str, Any] = {}
-    tokens = md.parse(text, env)
+    tokens = _markdown_tokens(re.sub(r"\r\n?", "\n", text), env)
     for token in (t for before, t in itertools.pairwise(tokens) if before.type == "heading_open"):
         last = token.children[-1] if token.children else None
         if last is not None:
@@ -488,9 +597,10 @@ _UNSHOWN = frozenset("toctree index highlight meta currentmodule module automodu
                      "py:currentmodule".split())
 _DIRECTIVE = re.compile(r"^[ \t]*(?:\.\. )+(?:\|[^|\n]+\| )?([\w:.+-]+?)[ \t]*::(?:\s|$)", re.M)
 _ROLE = re.compile(r":([A-Za-z][\w:.+-]*):`")
+_PLAIN = re.compile(r"[a-z0-9 _-]+")    # what `class` gives to the next paragraph; `Pump(x)` is Python's
 
 class _Options(dict):
-    "Any option of a directive, as text."
+    "The options of a directive, and any other as text."
     def __missing__(self, key: str) -> Callable[[Any], Any]:
         return lambda value: value
     def __bool__(self) -> bool:
@@ -510,7 +620,7 @@ def _any_directive() -> type:
         def run(self) -> list[Any]:
             if self.name in _UNSHOWN: return []
             box = nodes.container()
-            if self.arguments:
+            if self.arguments and (self.name != "class" or self.content or not _PLAIN.fullmatch(self.arguments[0])):
                 found, messages = self.state.inline_text(self.arguments[0], self.lineno)
                 box += nodes.paragraph("", "", *found)
             self.state.nested_parse(self.content, self.content_offset, box)
@@ -524,12 +634,33 @@ def _any_role(name: str, raw: str, text: str, line: int, inliner: Any, options: 
     shown = found[1] if found else text.rpartition(".")[2] if text[:1] == "~" else text.lstrip("!")
     return [nodes.inline(raw, html.unescape(shown))], []
 
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00031
+@cache
+def _tolerant(name: str) -> type | None:
+    "A directive of docutils that takes the options that other programs give it, and shows a caption."
+    from docutils import frontend, nodes, utils
+    from docutils.parsers.rst import Parser, directives, languages
+    document = utils.new_document("", frontend.get_default_settings(Parser))
+    known: Any = directives.directive(name, languages.get_language("en"), document)[0]
+    if not isinstance(known, type): return None
+    class Tolerant(known):  # type: ignore[misc]
+        option_spec = _Options(known.option_spec or {})
+        def run(self) -> list[Any]:
+            caption = self.options.pop("caption", "")
+            return [nodes.paragraph("", "", nodes.Text(caption))] * bool(caption) + super().run()
+    return Tolerant
+
 def _register_unknown(text: str) -> None:
-    "Tell docutils of the directives and roles of other programs, so that their text stays."
+    "Tell docutils of the directives, options and roles of other programs, so that their text stays."
     from docutils.parsers.rst import directives, roles
     from docutils.parsers.rst.languages import en
-    for name in {m.lower() for m in _DIRECTIVE.findall(text)} - {*en.directives, *directives._directives}:
-        directives.register_directive(name, _any_directive())
+    for name in {m.lower() for m in _DIRECTIVE.findall(text)}:
+        if name not in en.directives and name not in directives._directives:
+            directives.register_directive(name, _any_directive())
+        elif name == "class":     # of Python; what docutils means by it shows nothing
+            directives.register_directive(name, _any_directive())
+        elif name in en.directives and (tolerant := _tolerant(name)):
+            directives.register_directive(name, tolerant)
     for name in {m.lower() for m in _ROLE.findall(text)} - {*en.roles, *roles._roles, *roles._role_registry}:
         roles.register_local_role(name, _any_role)
 
@@ -571,7 +702,7 @@ def parse_text(
     text: str,   # plain text
 ) -> list[Section]: # exactly one
     "One section; a short first line followed by a blank one is its title."
-    text = text.replace("\x0c", "\n\n").strip()
+    text = text.replace("\x0c", "\n\n").rstrip("\x1a").strip()    # 0x1A ended a file under DOS
     first, _, rest = text.partition("\n")
     is_title = rest[:1] == "\n" and 0 < len(first) <= 100 and not first.rstrip().endswith((".", "!", ",", ";"))
     return [Section(first.strip(), rest.strip(), 1)] if is_title and rest.strip() else [Section("", text)]
@@ -598,15 +729,30 @@ def _cell_blocks(number: int, cell: dict) -> list[_Block]:
         level = cell.get("level")
         level = level if isinstance(level, int) and 1 <= level <= 6 else 1
         return [_Block(_source(cell), level, cell=number)]
-    blocks = _markdown_blocks(_source(cell)) if cell.get("cell_type") == "markdown" else []
+    blocks = _BLOCKS_OF.get(str(cell.get("cell_type")), lambda source, cell: [])(_source(cell), cell)
     for block in blocks:
         block.cell = number
     return blocks
 
+def _raw_blocks(source: str, cell: dict) -> list[_Block]:
+    "A raw cell: its front matter gives the title; the rest is read as what it says it is."
+    title, rest = _front_matter(source)
+    about = dict(cell.get("metadata") or {})
+    kind = str(about.get("format") or about.get("raw_mimetype") or "")
+    made = (_markdown_blocks(rest) if "markdown" in kind else _html_blocks(rest, menus=True) if "html" in kind
+            else _html_blocks(_rst_html(rest), menus=True) if kind == "text/restructuredtext"
+            else [_Block(rest.strip("\n"))] if rest.strip() else [])
+    return [_Block(title, 1)] * bool(title) + made
+
+_BLOCKS_OF: dict[str, Callable[[str, dict], list[_Block]]] = {
+    "markdown": lambda source, cell: _markdown_blocks(source), "raw": _raw_blocks,
+    "html": lambda source, cell: _html_blocks(source, menus=True),
+    "text": lambda source, cell: [_Block(source.strip("\n"))] * bool(source.strip())}
+
 def parse_notebook(
     text: str,   # the JSON of an .ipynb file
 ) -> list[Section]: # by heading, in order
-    "Sections of the Markdown cells of a notebook, each with the number of the cell where it begins."
+    "Sections of the cells of text of a notebook, each with the number of the cell where it begins."
     return _group(b for i, cell in enumerate(_notebook_cells(text), 1) for b in _cell_blocks(i, cell))
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00011
@@ -666,30 +812,72 @@ def mend_lines(
     return out
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00014
-def _pdf_pages(raw: bytes) -> tuple[str, list[str]]:
-    "Title and pages of a PDF file."
+def _pdf_pages(raw: bytes, where: str) -> tuple[str, list[str]]:
+    "Title and pages of a PDF file; one that no password opens is refused."
     pypdf = _need("pypdf", "PDF")
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)    # its notes name no file; what fails is said below
     try:
         reader = pypdf.PdfReader(io.BytesIO(raw))
         title = str((reader.metadata or {}).get("/Title") or "")
-        return title, [_plain_letters(p.extract_text()) for p in reader.pages]
+        pages = list(reader.pages)
+    except pypdf.errors.DependencyError as e:
+        raise UserError("an encrypted PDF file needs another package", "", "Type: pip install cryptography") from e
+    except pypdf.errors.FileNotDecryptedError as e:
+        raise UserError("protected by a password", "", "Save it again without one.") from e
     except Exception as e:
-        raise UserError(f"not a readable PDF file: {type(e).__name__} {e}"[:160], "",
-                        "Save it again without a password.") from e
+        raise UserError(f"not a readable PDF file: {type(e).__name__} {e}"[:160], "", "Save it again.") from e
+    return title, _page_texts(pages, where)
+
+def _page_texts(pages: list[Any], where: str) -> list[str]:
+    "The text of each page; one that cannot be read is empty and named, unless there is no other."
+    texts, faults = [], {}
+    for number, page in enumerate(pages, 1):
+        try:
+            texts.append(_plain_letters("\n".join([page.extract_text(), *_fields(page)])))
+        except Exception as e:
+            texts.append("")
+            faults[number] = f"{type(e).__name__} {e}"[:120]
+    if faults and len(faults) == len(pages):
+        raise UserError(f"not a readable PDF file: {next(iter(faults.values()))}", "", "Save it again.")
+    for number, fault in faults.items():
+        logger.warning("page %d of %s cannot be read: %s", number, where or "a PDF file", fault)
+    return texts
+
+def _fields(page: Any) -> Iterator[str]:
+    "What is filled in on a page, and notes that are written on it."
+    for note in page.annotations or ():
+        note = note.get_object()
+        field = note if "/FT" in note or "/Parent" not in note else note["/Parent"].get_object()
+        if int(note.get("/F", 0)) & 2 or int(field.get("/Ff", 0)) & 8192: continue    # hidden; a password
+        is_filled = note.get("/Subtype") == "/Widget" and field.get("/FT") in ("/Tx", "/Ch")
+        value = (note.get("/V", field.get("/V")) if is_filled
+                 else note.get("/Contents") if note.get("/Subtype") == "/FreeText" else None)
+        yield from (str(v) for v in (value if isinstance(value, list) else [value]) if v)
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00034
+_SPACED = re.compile(r"\s*[^\W\d_](?: +[^\W\d_]){3,}\s*")
+
+def _close_up(line: str, known: frozenset[str]) -> str:
+    "A line of single letters, as headings are set in some books, as its words."
+    if not _SPACED.fullmatch(line): return line
+    words = [w.replace(" ", "") for w in re.split(" {2,}", line.strip())]
+    is_text = all(len(w) > 1 for w in words) if len(words) > 1 else words[0].lower() in known
+    return " ".join(words) if is_text else line
 
 def parse_pdf(
-    raw: bytes,   # a PDF file
+    raw: bytes,       # a PDF file
+    where: str = "",  # its name, for messages
 ) -> list[Section]: # in page order
     "One section for each page that has text, with its number; a title that a word processor made up is left out."
-    title, pages = _pdf_pages(raw)
+    title, pages = _pdf_pages(raw, where)
     title = " ".join(_plain_letters(title).split())
     known = frozenset(w for p in pages for w in re.findall(r"[\w'’]+(?:-[\w'’]+)*(?!\w|-\n)", p.lower()))
-    texts = [mend_lines(p, known).strip() for p in pages]
+    texts = [mend_lines("\n".join(_close_up(line, known) for line in p.split("\n")), known).strip() for p in pages]
     out = [Section(title, "", 1)] if title and not _NOT_A_TITLE.fullmatch(title) else []
     return out + [Section("", text, page=i) for i, text in enumerate(texts, 1) if text]
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00017
+_CHUNKS = ("altChunk", "relIds", "chart")    # what is in a part of its own: web pages, diagrams, charts
 _THROUGH = frozenset("body sdt sdtContent ins moveTo customXml smartTag tc txbxContent footnote endnote hdr "
                      "ftr".split())
 _GONE = frozenset("del moveFrom delText instrText delInstrText rPr pPr tblPr trPr tcPr tblGrid sdtPr sdtEndPr sectPr "
@@ -700,10 +888,14 @@ def _local(element: Any) -> str:
     "The name of an XML element without its namespace."
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
 
+def _child(element: Any, name: str) -> Any:
+    "The first child of this name; None: there is none."
+    return next((c for c in element if _local(c) == name), None)
+
 def _value(element: Any, *names: str) -> str | None:
     "The `val` of a descendant reached by these names; None: there is none."
     for name in names:
-        element = next((c for c in element if _local(c) == name), None)
+        element = _child(element, name)
         if element is None: return None
     return _attribute(element, "val")
 
@@ -735,6 +927,7 @@ class _WordText:
     "The visible text of a Word file's paragraphs."
     levels: dict[str, int]              # style id → level of a heading
     notes: dict[tuple[str, str], Any]   # kind and id of a note → its element
+    part: Any = None                    # of the package, with the parts that it refers to
 
     def pieces(self, element: Any, boxes: list[Any]) -> Iterator[str]:
         "The visible text of a paragraph; text boxes and notes are put aside."
@@ -748,8 +941,10 @@ class _WordText:
                 yield _symbol(child)
             elif name in ("footnoteReference", "endnoteReference"):
                 boxes += self.note(child, name[:-9])
-            elif name == "txbxContent":
+            elif name == "txbxContent" or name in _CHUNKS:
                 boxes.append(child)
+            elif name == "f" and _child(child, "den") is not None:
+                yield from (*self.pieces(_child(child, "num"), boxes), "/", *self.pieces(_child(child, "den"), boxes))
             elif name == "AlternateContent":
                 yield from self.pieces(_choice(child), boxes)
             elif name not in _GONE and not _is_vanished(child):
@@ -788,8 +983,17 @@ class _Word(_WordText):
                 yield from self.table(child)
             elif name == "AlternateContent":
                 yield from self.blocks(_choice(child))
+            elif name in _CHUNKS:
+                yield from self.chunk(child)
             elif name in _THROUGH:
                 yield from self.blocks(child)
+
+    def chunk(self, element: Any) -> Iterator[_Block]:
+        "What an element shows of another part of the file."
+        key = _attribute(element, "dm") or _attribute(element, "id")
+        part = self.part.related_parts.get(key) if self.part is not None else None
+        if part is not None:
+            yield from _web_blocks(part) if _local(element) == "altChunk" else _drawn(part.blob)
 
     def paragraph(self, paragraph: Any) -> Iterator[_Block]:
         "A paragraph, and after it the text boxes and notes that hang on it."
@@ -799,19 +1003,20 @@ class _Word(_WordText):
         if text:
             yield _Block(text, self.level(paragraph), tight)
         for box in boxes:
-            yield from self.blocks(box)
+            yield from self.chunk(box) if _local(box) in _CHUNKS else self.blocks(box)
 
     def table(self, table: Any) -> Iterator[_Block]:
         "A row as a line of cells, equal and empty ones in their place; a frame around other things as these things."
         for row in _parts(table, "tr"):
             if _value(row, "trPr", "del") is not None: continue
             cells = [(c, list(self.blocks(c))) for c in _parts(row, "tc")]
-            framed = len(cells) == 1 or any(b.level for _, held in cells for b in held)
+            before = int(_value(row, "trPr", "gridBefore") or 0)
+            framed = len(cells) + before == 1 or any(b.level for _, held in cells for b in held)
             if framed or any(_local(e) == "tbl" for c, _ in cells for e in c.iter()):
                 yield from (b for _, held in cells for b in held)
                 continue
             texts = [" ".join(" ".join(b.text for b in held).split()) for c, held in cells]
-            texts[:0] = [""] * int(_value(row, "trPr", "gridBefore") or 0)
+            texts[:0] = [""] * before
             if any(texts):
                 yield _Block(" | ".join(texts), tight=True)
 
@@ -843,28 +1048,67 @@ def _ancestors(key: str, based: dict[str, str]) -> list[str]:
         chain.append(key)
     return chain
 
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00032
+def _xml(raw: bytes) -> Any:
+    "The root of a part; nothing outside of it is read."
+    from lxml import etree
+    return etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True))
+
+def _drawn(raw: bytes) -> Iterator[_Block]:
+    "The words of a diagram or of a chart, a line each."
+    for element in _xml(raw).iter():
+        if _local(element) == "p":
+            lines = ["".join(e.text or "" for e in element.iter() if _local(e) == "t")]
+        else:
+            lines = [e.text or "" for e in element.iter() if _local(e) == "v"] if _local(element) == "strCache" else []
+        yield from (_Block(line.strip(), tight=True) for line in lines if line.strip())
+
+def _web_blocks(part: Any) -> list[_Block]:
+    "A web page that a Word file holds, by itself or in a message with its pictures."
+    raw = part.blob
+    if "html" in part.content_type: return _html_blocks(decode_bytes(raw, "", "auto", declared_encoding(raw))[0], True)
+    body = email.message_from_bytes(raw, policy=email.policy.default).get_body(("html",))
+    return _html_blocks(body.get_content(), True) if body is not None else []
+
 def _related(part: Any, *kinds: str) -> Iterator[tuple[str, Any]]:
     "The XML of the parts of a Word file that are of these kinds: footnotes, header …"
-    from lxml import etree
-    safe = etree.XMLParser(resolve_entities=False, no_network=True)
     for key in sorted(part.rels):
         kind = part.rels[key].reltype.rpartition("/")[2]
         if kind in kinds and not part.rels[key].is_external:
-            yield kind, etree.fromstring(part.rels[key].target_part.blob, safe)
+            yield kind, _xml(part.rels[key].target_part.blob)
 
 def _word_notes(part: Any) -> dict[tuple[str, str], Any]:
     "Footnotes and endnotes by kind and id."
     return {(_local(note), value): note for _, root in _related(part, "footnotes", "endnotes") for note in root
             for name, value in note.attrib.items() if name.rpartition("}")[2] == "id"}
 
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00033
+_NAMES = {b"http://purl.oclc.org/ooxml/officeDocument/": b"http://schemas.openxmlformats.org/officeDocument/2006/",
+          b"http://purl.oclc.org/ooxml/wordprocessingml/": b"http://schemas.openxmlformats.org/wordprocessingml/2006/"}
+
+def _transitional(raw: bytes) -> bytes:
+    "A file in the strict form of the format, with the names that `python-docx` knows; any other as it is."
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as old, zipfile.ZipFile(made, "w") as new:
+        if not any(name in old.read("_rels/.rels") for name in _NAMES): return raw
+        for part in old.namelist():
+            data = old.read(part)
+            for strict, usual in _NAMES.items() if part.endswith((".xml", ".rels")) else ():
+                data = data.replace(strict, usual)
+            new.writestr(part, data)
+    return made.getvalue()
+
 def parse_docx(
-    raw: bytes,   # a Word file
+    raw: bytes,       # a Word file
+    where: str = "",  # its name, not used
 ) -> list[Section]: # by heading, in order
     "Sections by the heading styles of a Word file; headers and footers once, at the end."
     docx = _need("docx", "Word")
+    if raw.startswith(b"\xd0\xcf\x11\xe0"):
+        raise UserError("protected by a password, or in the format of Word 97", "", "Save it again as .docx.")
     try:
-        document = docx.Document(io.BytesIO(raw))
-        word = _Word(_style_levels(document.styles.element), _word_notes(document.part))
+        document = docx.Document(io.BytesIO(_transitional(raw)))
+        word = _Word(_style_levels(document.styles.element), _word_notes(document.part), document.part)
         sections = _group(word.blocks(document.element.body))
         edges = [b.text for _, root in _related(document.part, "header", "footer") for b in word.blocks(root)]
     except Exception as e:
@@ -876,7 +1120,7 @@ def parse_docx(
 TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".txt": parse_text, ".md": parse_markdown, ".markdown": parse_markdown, ".rst": parse_rst,
     ".html": parse_html, ".htm": parse_html, ".xhtml": parse_html, ".ipynb": parse_notebook}
-BINARY_PARSERS: dict[str, Callable[[bytes], list[Section]]] = {".pdf": parse_pdf, ".docx": parse_docx}
+BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {".pdf": parse_pdf, ".docx": parse_docx}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS))    # endings of the files that are read
 
 def read_sections(
@@ -885,7 +1129,7 @@ def read_sections(
 ) -> tuple[list[Section], str]:    # sections, encoding (empty for PDF and Word)
     "The sections of one file."
     kind = file_kind(path)
-    if kind in BINARY_PARSERS: return BINARY_PARSERS[kind](_whole_file(path)), ""
+    if kind in BINARY_PARSERS: return BINARY_PARSERS[kind](_whole_file(path), shown_name(path)), ""
     if kind not in TEXT_PARSERS:
         raise UserError(f"unknown kind of file {kind}", shown_name(path),
                         f"Use one of {' '.join(sorted(READ))}.")
@@ -1129,12 +1373,14 @@ class _Tree:
                 self.sort(entry, (*parts, entry.name))
 
     def sort(self, entry: os.DirEntry, name: tuple[str, ...]) -> None:
-        "One entry of a folder."
-        if entry.is_dir(follow_symlinks=False):
-            self.real.append(name)
-        elif entry.is_dir():
-            self.linked.append(name)
-        elif entry.is_file():
+        "One entry of a folder; a link to itself is none."
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:
+            is_folder = is_file = False
+        if is_folder:
+            (self.linked if entry.is_symlink() else self.real).append(name)
+        elif is_file:
             self.files[name] = Path(entry.path)
         elif entry.is_symlink():
             self.faults.append((shown_name("/".join(name)), "is a link that leads nowhere"))
@@ -1260,11 +1506,12 @@ def row_document(
     fault = text_fault(row["text"])
     if fault:
         raise UserError(f"text {fault}", where, "Mend or remove this row.")
-    title = row.get("title") if isinstance(row.get("title"), str) and not text_fault(row["title"]) else ""
     name = next((row[k] for k in ("id", "_id") if row.get(k) is not None), "")
+    if isinstance(name, (bool, list, dict)):
+        raise UserError(f"the id is {name!r}"[:80], where, "Give a string or a number, or no id.")
     if fault := character_fault(str(name)):
         raise UserError(f"the id {fault}", where, "Mend or remove this row.")
-    return Document(row["text"], title or "", "", str(name))
+    return Document(row["text"], title_of(row), "", str(name))
 
 def row_documents(
     path: Path | str,   # .json .jsonl .csv .tsv .parquet, packed or not
@@ -1274,7 +1521,7 @@ def row_documents(
     is_table = file_format(path) in (".csv", ".tsv")
     made: list[tuple[Document, Any]] = []
     faults: list[UserError] = []
-    for number, row in iter_rows(path):
+    for number, row in iter_rows(path, faults.append):
         where = f"{name}, row {number}"
         try:
             document = row_document(row, where)

@@ -14,17 +14,17 @@ import os
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..core import UserError, atomic_write
 
 # %% auto #0
-__all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'GZIP_FAULTS', 'GZIP_MARK', 'UNCLOSED', 'READERS', 'normalise_text', 'text_id',
-           'exact_id', 'word_tokens', 'RowError', 'text_fault', 'cell_fault', 'character_fault', 'shown_name',
-           'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines', 'stream_lines', 'parse_json',
-           'iter_json_lines', 'read_whole_json', 'file_format', 'iter_rows', 'write_text', 'write_rows']
+__all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'OddRow', 'GZIP_FAULTS', 'GZIP_MARK', 'UNCLOSED', 'READERS', 'normalise_text',
+           'text_id', 'exact_id', 'word_tokens', 'RowError', 'text_fault', 'cell_fault', 'character_fault',
+           'shown_name', 'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines', 'stream_lines',
+           'parse_json', 'iter_json_lines', 'read_whole_json', 'file_format', 'iter_rows', 'write_text', 'write_rows']
 
 # %% ../../nbs/1_data/01_files.ipynb #0b7dc53a
 MAX_TEXT = 1_000_000     # characters in one text; more is a mistake in the file, not a document
@@ -116,14 +116,22 @@ def character_fault(
     return ""
 
 # %% ../../nbs/1_data/01_files.ipynb #def97648
+OddRow = Callable[[UserError], None]    # is told what is wrong with a row that is left out
+
+def _leave_out(odd: OddRow | None, fault: UserError) -> None:
+    "Tell of a row that is left out, or raise."
+    if odd is None:
+        raise fault
+    odd(fault)
+
 GZIP_FAULTS = (gzip.BadGzipFile, EOFError, zlib.error)
 GZIP_MARK = b"\x1f\x8b"
 
 def shown_name(
     path: Path | str,   # a path as the system gives it
 ) -> str:               # the same as text that can be printed
-    "A file name whose bytes are not UTF-8, with U+FFFD for what is not; any other name as it is."
-    return os.fsencode(path).decode("utf-8", "replace")
+    "A file name with U+FFFD for bytes that are not UTF-8 and for line ends and their like; any other as it is."
+    return re.sub(r"[\x00-\x1f\x7f]", "\ufffd", os.fsencode(path).decode("utf-8", "replace"))
 
 def home_path(
     path: Path | str,   # as a person types it
@@ -149,7 +157,16 @@ def open_bytes(
                         "Check the path, or make the file with: ragcun prepare --help.")
     with open(path, "rb") as f:
         packed = f.read(2) == GZIP_MARK or path.suffix.lower() == ".gz"
-    return gzip.open(path, "rb") if packed else open(path, "rb")   # type: ignore[return-value]
+    f: Any = gzip.open(path, "rb") if packed else open(path, "rb")
+    return gzip.open(f, "rb") if packed and _is_packed_twice(path) else f   # type: ignore[return-value]
+
+def _is_packed_twice(path: Path) -> bool:
+    "Whether a packed file holds one; what else is wrong with it is seen when it is read."
+    try:
+        with gzip.open(path, "rb") as f:
+            return f.read(2) == GZIP_MARK
+    except GZIP_FAULTS:
+        return False
 
 def read_bytes(
     path: Path | str,     # any file, may be packed by gzip
@@ -174,26 +191,42 @@ def iter_lines(
     path: Path | str,            # a text file, may be .gz
     max_line: int = MAX_LINE,    # bytes
     keep_ends: bool = False,     # leave the line end on
+    odd: OddRow | None = None,   # is told of a line that is too long, which is left out then; None: it is an error
 ) -> Iterator[tuple[int, str]]:  # line number from 1, text
-    "Lines of a UTF-8 file in bounded memory."
+    "Lines of a file in UTF-8, or in UTF-16 that begins with its mark, in bounded memory."
     try:
         with open_bytes(path) as f:
+            lines = _recoded(f)
             number = 0
-            while raw := f.readline(max_line + 1):
+            while raw := lines.readline(max_line + 1):
                 number += 1
                 if len(raw) > max_line:
-                    raise UserError(f"a line is longer than {max_line:,} bytes", f"{shown_name(path)}, row {number}",
-                                    "Split it into shorter texts.")
+                    _leave_out(odd, UserError(f"a line is longer than {max_line:,} bytes",
+                                              f"{shown_name(path)}, row {number}", "Split it into shorter texts."))
+                    while raw and not raw.endswith(b"\n"):
+                        raw = lines.readline(max_line + 1)
+                    continue
                 line = _decode(raw, path, number)
                 yield number, line if keep_ends else line.rstrip("\r\n")
     except GZIP_FAULTS as e:
         raise broken_gzip(path, e) from e
+    except UnicodeError as e:
+        raise UserError(f"broken UTF-16: {e}", shown_name(path), "Save it as UTF-8.") from e
+
+class _Utf16:
+    "Lines of a file in UTF-16, in UTF-8."
+    def __init__(self, f: Any):
+        self.text = io.TextIOWrapper(f, "utf-16", newline="\n")
+
+    def readline(self, limit: int) -> bytes:
+        return self.text.readline(limit).encode("utf-8", "surrogatepass")
+
+def _recoded(f: Any) -> Any:
+    "The file, or its lines in UTF-8 where it begins with the mark of UTF-16."
+    return _Utf16(f) if f.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff") else f
 
 def _decode(raw: bytes, path: Path | str, number: int) -> str:
     "UTF-8, with the mark of the first line skipped, or an error that names the byte."
-    if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError("the file is UTF-16", f"{shown_name(path)}, byte 0",
-                        f"Convert it: iconv -f utf-16 -t utf-8 {shown_name(path)}")
     try:
         return raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as e:
@@ -236,21 +269,31 @@ def parse_json(
         raise UserError(f"broken JSON: {str(e)[:120] or 'nested too deeply'}", where, hint) from e
 
 def iter_json_lines(
-    path: Path | str,   # a .jsonl or .jsonl.gz file
+    path: Path | str,          # a .jsonl or .jsonl.gz file
+    odd: OddRow | None = None, # is told of a row that is no JSON, which is left out then; None: it is an error
 ) -> Iterator[tuple[int, Any]]:   # row number, object
     "Objects of a JSONL file, blank lines skipped."
-    for number, line in iter_lines(path):
-        if line.strip():
-            yield number, parse_json(line, f"{path}, row {number}")
+    for number, line in iter_lines(path, odd=odd):
+        if not line.strip(): continue
+        try:
+            row = parse_json(line, f"{path}, row {number}")
+        except UserError as e:
+            _leave_out(odd, e)
+            continue
+        yield number, row
+
 
 # %% ../../nbs/1_data/01_files.ipynb #6ad34fb1
 def read_whole_json(
     path: Path | str,   # a .json or .json.gz file
 ) -> Any:               # its value
     "A JSON file, with any failure as one line."
-    return parse_json(_decode(read_bytes(path), path, 1), shown_name(path))
+    raw = read_bytes(path)
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raw = raw.decode("utf-16", "replace").encode()
+    return parse_json(_decode(raw, path, 1), shown_name(path))
 
-def _iter_json(path: Path) -> Iterator[tuple[int, Any]]:
+def _iter_json(path: Path, odd: OddRow | None = None) -> Iterator[tuple[int, Any]]:
     "The rows of a JSON list."
     data = read_whole_json(path)
     if not isinstance(data, list):
@@ -259,10 +302,14 @@ def _iter_json(path: Path) -> Iterator[tuple[int, Any]]:
     yield from enumerate(data, 1)
 
 def _separator(path: Path) -> str:
-    "What separates the column names: a comma, or a semicolon or tab where there is no comma."
+    "What separates the column names: a comma, a semicolon or a tab, whichever parts them into most."
     if file_format(path) == ".tsv": return "\t"
-    header = next(iter_lines(path), (1, ""))[1]
-    return next((c for c in ",;\t" if c in header), ",")
+    header = next(iter_lines(path), (1, ""))[1].partition("\r")[0]
+    if said := _SEPARATOR.fullmatch(header): return said[1]
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(",;\t", key=bare.count)
+
+_SEPARATOR = re.compile(r"sep=([,;\t|])\s*", re.I)    # the first line of some tables that a spreadsheet has written
 
 def _column_names(header: list[str], path: Path) -> list[str]:
     "The names of a table's columns, tidied; each once."
@@ -291,8 +338,9 @@ class _Lines:
 
     def __iter__(self) -> Iterator[str]:
         for _, line in iter_lines(self.path, keep_ends=True):
-            self.held.append(line)
-            yield line
+            for piece in re.findall(r"[^\r]*\r?\n|[^\r]*\r|[^\r]+", line):     # a lone \r ends a line on old machines
+                self.held.append(piece)
+                yield piece
 
 def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     "Line number and cells of each record; a quote that is never closed is an error, not one long cell."
@@ -318,23 +366,26 @@ def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         yield waiting
 
 # %% ../../nbs/1_data/01_files.ipynb #a1f00006
-def _iter_csv(path: Path) -> Iterator[tuple[int, Any]]:
+def _iter_csv(path: Path, odd: OddRow | None = None) -> Iterator[tuple[int, Any]]:
     "A CSV or TSV file with a header."
     limit = csv.field_size_limit(MAX_LINE)
     try:
-        records = _csv_records(path, _separator(path))
-        header = _column_names(next(records, (1, []))[1], path)
-        for number, (line, cells) in enumerate(records, 2):
-            if not cells: continue
-            if len(cells) != len(header):
-                raise UserError(f"{len(cells)} cells under {len(header)} column names",
-                                f"{shown_name(path)}, row {number}, line {line}",
-                                "Quote cells that hold the separator.")
-            yield number, dict(zip(header, cells, strict=True))
+        records = enumerate(_csv_records(path, _separator(path)), 1)
+        first, (_, names) = next(records, (1, (1, [])))
+        if _SEPARATOR.fullmatch("".join(names)) or (len(names) == 2 and [names[0].lower(), names[1]] == ["sep=", ""]):
+            first, (_, names) = next(records, (first, (1, [])))
+        header = _column_names(names, path)
+        for number, (line, cells) in records:
+            if len(cells) == len(header):
+                yield number, dict(zip(header, cells, strict=True))
+            elif cells:
+                _leave_out(odd, UserError(f"{len(cells)} cells under {len(header)} column names",
+                                          f"{shown_name(path)}, row {number}, line {line}",
+                                          "Quote cells that hold the separator."))
     finally:
         csv.field_size_limit(limit)
 
-def _iter_parquet(path: Path) -> Iterator[tuple[int, Any]]:
+def _iter_parquet(path: Path, odd: OddRow | None = None) -> Iterator[tuple[int, Any]]:
     "A Parquet file, read in batches."
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -363,13 +414,14 @@ def file_format(
     return kind
 
 def iter_rows(
-    path: Path | str,   # .json .jsonl .csv .tsv .parquet, all but the last may be .gz
+    path: Path | str,          # .json .jsonl .csv .tsv .parquet, all but the last may be .gz
+    odd: OddRow | None = None, # is told of a row that cannot be taken apart, which is left out then; None: it is an error
 ) -> Iterator[tuple[int, Any]]:   # row number and mapping, not yet checked
     "Rows of any supported file, one at a time (a JSON list is read whole)."
     path = home_path(path)
     if not path.is_file():
         open_bytes(path)
-    yield from READERS[file_format(path)](path)
+    yield from READERS[file_format(path)](path, odd)
 
 # %% ../../nbs/1_data/01_files.ipynb #f34f19fe
 def write_text(

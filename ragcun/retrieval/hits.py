@@ -313,6 +313,8 @@ def iter_entries(
     if isinstance(documents, (str, bytes, Entry)) or (isinstance(documents, Mapping)
                                                       and isinstance(documents.get("text"), str)):
         raise UserError("one document was given where a list is wanted", "add", "Write add([document])")
+    if not isinstance(documents, Iterable):
+        raise UserError(f"{type(documents).__name__} is no list of documents", "add", "Write add([document, …])")
     seen: dict[str, int] = {}
     for number, item in enumerate(documents.items() if isinstance(documents, Mapping) else documents, 1):
         d = as_entry(item, number, id_rule)

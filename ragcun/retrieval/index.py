@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -206,9 +205,6 @@ class IndexFolder(_IndexPlace):
         self.index_dir = as_place(index_dir) if index_dir else None
         if isinstance(self.index_dir, Path):
             self.index_dir = self.index_dir.absolute()  # a process may change its folder
-            if re.search(r"[\x00-\x1f\x7f]", str(self.index_dir)):
-                raise UserError("the name of a folder holds a control character", repr(str(index_dir)),
-                                "Choose another")
         self.rho = model.rho_numpy
         self._gain = self.rho * inverse_deviation(self.rho)
         self.null = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -444,7 +444,7 @@ class GaussianRetriever(QuestionFit):
         merge: str | None = None,                  # only the best hit of each value of this metadata, such as source
     ) -> Any: # a SearchResult, or a list of them
         "The documents with the most evidence, and whether they amount to an answer."
-        if isinstance(query, str):
+        if isinstance(query, str) or not isinstance(query, Iterable):
             return self.search([query], top_k, max_e_value, filter, rerank, exact, words, diversity,
                                merge)[0]
         _check_request(top_k, max_e_value, words)

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import os
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UserError, logger, read_json, write_json
+from ..core import UserError, cache_dir, logger, read_json, write_json
 from ..measures.ranking import top_k
 from .filters import Filter
 from .hits import Batch, Found, dump_metadata
@@ -333,6 +336,16 @@ def writer_lock(
         yield
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013
+def _table_place(folder: Path | RemotePath) -> str:
+    "The folder as LanceDB takes it: a link leads to one whose name has control characters or is not UTF-8."
+    name = str(folder)
+    if not re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", name): return name
+    link = cache_dir()/"links"/hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    link.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        link.symlink_to(name)
+    return str(link)
+
 class _LanceFolder:
     "A folder with a table, opened again by its name where the object is pickled or copied."
     folder: Path | RemotePath
@@ -353,7 +366,7 @@ class _LanceFolder:
         import lancedb
         options = self.folder.options if isinstance(self.folder, RemotePath) else None
         with self._plainly():
-            return lancedb.connect(str(self.folder), read_consistency_interval=datetime.timedelta(0),
+            return lancedb.connect(_table_place(self.folder), read_consistency_interval=datetime.timedelta(0),
                                    storage_options=options)
 
     def _plainly(self) -> Any:

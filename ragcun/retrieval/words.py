@@ -144,7 +144,7 @@ class WordCounts:
         numbers = {"documents": self.documents, "words": self.words, **more}
         table = pa.table({"word": list(known), "documents": pa.array(known.values(), pa.int64())})
         table = table.replace_schema_metadata({k: str(v) for k, v in numbers.items()})
-        with atomic_write(path) as tmp, pa.OSFile(str(tmp), "wb") as sink:
+        with atomic_write(path) as tmp, open(tmp, "wb") as sink:
             with pa.ipc.new_file(sink, table.schema) as writer:
                 writer.write_table(table)
 
@@ -155,7 +155,7 @@ class WordCounts:
         "Read back; `UserError` for another file."
         import pyarrow as pa
         try:
-            with pa.OSFile(str(path)) as source:
+            with open(path, "rb") as source:
                 table = pa.ipc.open_file(source).read_all()
             numbers = {k.decode(): int(v) for k, v in (table.schema.metadata or {}).items()}
             found = Counter(dict(zip(table["word"].to_pylist(), table["documents"].to_pylist(), strict=True)))

@@ -237,9 +237,11 @@ def sentence(
         return (f"Kept the base: {better} ranks better by its vectors ({_words(table[str(better)]['against_base'])}), "
                 f"but the answer list is worse with it. {_opening(answers)}")
     if kept != "base":
+        gain = table[kept]["against_base"]
+        chance = " The interval holds 0: these queries alone do not tell the two apart." * (gain["low"] <= 0)
         return (f"Kept: {kept}. NDCG@10 {table[kept]['ndcg@10']:.3f} against {table['base']['ndcg@10']:.3f} of the "
-                f"base, {_words(table[kept]['against_base'])}, on {queries} validation queries."
-                + _how_little(table, queries) + (f" {_opening(answers)}" if answers else ""))
+                f"base, {_words(gain)}, on {queries} validation queries.{chance}{_how_little(table, queries)}"
+                + (f" {_opening(answers)}" if answers else ""))
     others = {n: c["against_base"] for n, c in table.items() if n != "base"}
     name = max(others, key=lambda n: others[n]["mean"])
     return (f"Kept the base: no model was ahead of it by more than chance allows on {queries} validation queries "

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -79,6 +80,13 @@ def heads(sections):
         ("<math><semantics><mi>x</mi><annotation encoding='tex'>\\x</annotation></semantics></math>", "x"),
         ("<svg><title>no</title><text>yes</text></svg>", "yes"),
         ("<nav>menu</nav><p>x</p><footer>imprint</footer>", "x"),
+        ("<p>in <st1:city w:st='on'>Lon</st1:city>don<o:p></o:p> un<foo>do</foo>ne</p>", "in London undone"),
+        ("<my-card>one</my-card><my-card>two</my-card>", "one\n\ntwo"),
+        ("<svg><text><tspan x=0 dy=1em>Pump one</tspan><tspan x=0 dy=1em>runs</tspan></text></svg>", "Pump one runs"),
+        ("<p>a <math><mfrac><mn>1</mn> <mn>2</mn></mfrac></math> bar</p>", "a 1 /2 bar"),
+        ("<div hidden=until-found>yes</div><div hidden>no</div>", "yes"),
+        ("<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'><head><script src='x'/><title/></head><body>"
+         "<a id='p'/><p>Words <i/>of<![CDATA[ a < b]]></p><br/></body></html>", "Words of a < b"),
         ("<article><p>x</p><footer>by Ann</footer></article>", "x\n\nby Ann"),
         ("<nav><a>only</a></nav>", "only"),
         ("<p>one<p>two<p>three", "one\n\ntwo\n\nthree"),
@@ -90,6 +98,12 @@ def heads(sections):
 )
 def test_html_text(page, text):
     assert "\n\n".join(texts(parse_html(page))) == text
+
+
+def test_the_sign_beside_a_heading_is_no_part_of_it():
+    page = ("<h1>Install<a class=headerlink href='#a' title='Link'>¶</a></h1><p>x</p><h2>On Linux<a class=hash-link "
+            "href='#b'>\u200b</a></h2><p>y</p><h2><a href='#c'>#</a> Set up <a href='#d'>more</a></h2><p>z</p>")
+    assert heads(parse_html(page)) == ["Install", "On Linux", "Set up more"]
 
 
 def test_html_headings():
@@ -128,6 +142,11 @@ def test_html_headings():
         ("tis-620", "ปั๊มรับประกัน"),
         ("utf-8", "Größe"),
         ("iso-2022-jp", "保証期間"),
+        ("x-sjis", "ポンプの保証"),
+        ("windows-31j", "ポンプの保証"),
+        ("x-mac-cyrillic", "гарантии"),
+        ("iso-8859-8-i", "משאבה"),
+        ("dos-874", "ปั๊มรับประกัน"),
     ],
 )
 @pytest.mark.parametrize(
@@ -139,7 +158,9 @@ def test_html_headings():
     ],
 )
 def test_declared_encoding_wins(tmp_path, encoding, text, kind):
-    (tmp_path / "p.html").write_bytes(f"{kind.format(encoding)}<p>{text}</p>".encode(encoding))
+    codec = {"x-sjis": "cp932", "windows-31j": "cp932", "x-mac-cyrillic": "mac_cyrillic", "iso-8859-8-i": "iso8859_8",
+             "dos-874": "cp874"}.get(encoding, encoding)     # labels that pages use and Python does not know
+    (tmp_path / "p.html").write_bytes(f"{kind.format(encoding)}<p>{text}</p>".encode(codec))
     sections, used = read_sections(tmp_path / "p.html")
     assert texts(sections) == [text] and codecs.lookup(used)
 
@@ -164,6 +185,10 @@ def test_markdown_front_matter():
     ]  # rules, not front matter
     assert texts(parse_markdown("---\nNot closed: text.")) == ["Not closed: text."]
     assert heads(parse_markdown("---\ntitle: A\n---\n# A\n\nx")) == ["A"]
+    for title in ("2020", "1.10", "2024-01-05", "No"):
+        assert heads(parse_markdown(f"---\nTitle: {title}\n---\nx")) == [title]
+    assert parse_markdown('{\n "title": "The pump"\n}\n\nText.') == [Section("The pump", "Text.", 1)]
+    assert texts(parse_markdown("{curly} words")) == ["{curly} words"]
 
 
 def test_markdown_structure():
@@ -182,6 +207,21 @@ def test_markdown_structure():
     assert parse_markdown("# A\n\n## B\n\n### C\n\nx")[-1].path == ("A", "B")
 
 
+@pytest.mark.parametrize("name", "title script style template noscript textarea iframe dialog head h1 table nav select "
+                         "plaintext your-name".split())
+@pytest.mark.parametrize("how", ["Use the <{}> tag once.", "<{}>"])
+def test_a_tag_that_is_only_spoken_of_swallows_nothing(name, how):
+    found = parse_markdown(f"{how.format(name)}\n\n# After\n\nThese words stay.")
+    assert (found[-1].text == "These words stay." and found[-1].heading == "After") or name in ("h1", "table", "nav", "select")
+    assert "stay" in str(found) and (how == "<{}>" or f"<{name}>" in str(found))
+
+
+def test_markdown_keeps_what_stands_below_an_open_comment():
+    found = parse_markdown("One.\n\n<!-- never closed\n\n# Two\n\nThree.")
+    assert "never closed" in str(found) and found[-1] == Section("Two", "Three.", 1)
+    assert texts(parse_markdown("a <video src=x>no</video> b <kbd>C</kbd>")) == ["a b C"]
+
+
 # reStructuredText
 
 
@@ -197,6 +237,10 @@ def test_markdown_structure():
         ("A |sub|.\n\n.. |sub| replace:: value", "A value."),
         (".. include:: /etc/passwd\n\ntext", "text"),
         (".. code-block:: py\n\n   if x:\n       y", "if x:\n    y"),
+        (".. code-block:: py\n   :caption: setup.py\n   :maxdepth: 1\n\n   if x:\n       y", "setup.py\n\nif x:\n    y"),
+        (".. math::\n   :label: eq\n   :maxdepth: 1\n\n   a = b", "a = b"),
+        (".. class:: Pump(x)\n\n   A pump.", "Pump(x)\n\nA pump."),
+        (".. class:: special\n\ntext", "text"),
         (".. tab-set::\n\n   .. tab-item:: Linux\n\n      apt", "Linux\n\napt"),
     ],
 )
@@ -232,12 +276,24 @@ def test_notebooks():
     assert parse_notebook(json.dumps(old)) == [Section("Old", "a b", 2, cell=1)]
     cells = [{"cell_type": "markdown", "source": source} for source in (None, "![x](attachment:a.png) y")]
     assert parse_notebook(json.dumps({"cells": cells})) == [Section("", "x y", 0, cell=2)]
+    raw = [{"cell_type": "raw", "source": "---\ntitle: The pump\n---\n"},
+           {"cell_type": "raw", "metadata": {"format": "text/restructuredtext"}, "source": ".. note:: Mind *it*."},
+           {"cell_type": "raw", "metadata": None, "source": "as it is"}, {"cell_type": "html", "source": "<b>b</b>old"}]
+    assert parse_notebook(json.dumps({"cells": raw})) == [
+        Section("The pump", "Note\n\nMind it.\n\nas it is\n\nbold", 1, cell=1)]
     for bad in ("[]", "{}", '{"worksheets": 3}', '{"cells": null}', "{"):
         try:
             assert parse_notebook(bad) == []
         except UserError as e:
             assert "notebook" in str(e)
     assert texts(parse_text("Title\n\nPage one.\x0cPage two.")) == ["Page one.\n\nPage two."]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
+def test_utf16_is_known_with_and_without_a_mark(encoding):
+    assert decode_bytes("The pump runs.".encode(encoding), "f")[0] == "The pump runs."
+    with pytest.raises(UserError, match="NUL"):
+        decode_bytes(b"a picture\x00 or so", "f")
 
 
 # PDF
@@ -372,6 +428,7 @@ def test_names_that_are_not_utf8_and_links(tmp_path):
     os.symlink(real, real / "inner" / "loop")
     os.symlink(tmp_path / "other", real / "z_again")
     os.symlink(tmp_path / "gone", real / "broken.txt")
+    os.symlink("a_loop.md", real / "a_loop.md")
     found = read_folder(real)
     assert sorted(d.source for d in found.documents) == [
         "a_link/o.txt",
@@ -379,7 +436,7 @@ def test_names_that_are_not_utf8_and_links(tmp_path):
         "gr\ufffd\ufffde.txt",
         "gr\ufffd\ufffde.txt~2",
     ]
-    assert found.skipped == [("broken.txt", "is a link that leads nowhere")]
+    assert found.skipped == [(name, "is a link that leads nowhere") for name in ("a_loop.md", "broken.txt")]
     assert shown_name("ok é") == "ok é" and all(d.document_id.encode() for d in found.documents)
 
 
@@ -479,6 +536,38 @@ def test_csv_that_is_right(tmp_path):
         {"a": "x\ny", "b": 'say "so"'},
         {"a": '5" pipe', "b": "z"},
     ]
+
+
+@pytest.mark.parametrize("raw, wanted", [
+    (b"sep=;\ntext;n\na, b;1\n", ["a, b"]),
+    (b"sep=,\ntext,n\na,1\n", ["a"]),
+    (b'"n, or so";text\n1;x\n', ["x"]),
+    (b"text,n\ra,1\rb,2\r", ["a", "b"]),
+    (b'text,n\n"a\rb",1\n', ["a\rb"]),
+    ("text;n\r\ngröße;1\r\n".encode("utf-16"), ["größe"]),
+    (b"text,n\na,1\nb\nc,2,3\nd,4\n", ["a", "d"]),
+])
+def test_tables_as_spreadsheets_write_them(tmp_path, raw, wanted):
+    (tmp_path / "a.csv").write_bytes(raw)
+    assert [d.text for d in read_documents(tmp_path / "a.csv")] == wanted
+
+
+@pytest.mark.parametrize("odd, why", [
+    ('{"text": "b"', "broken JSON"), ('{"text": "' + "x" * 9_000_000 + '"}', "longer than"),
+    ('{"id": true, "text": "x"}', "the id is True"), ('{"id": [1], "text": "x"}', "the id is .1."), ("[1]", "it is list"),
+])
+def test_one_odd_row_is_not_the_end_of_a_list(tmp_path, caplog, odd, why):
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "a"}}\n{odd}\n{{"text": "c"}}\n')
+    assert [d.text for d in read_documents(tmp_path / "a.jsonl")] == ["a", "c"]
+    assert "1 of 3 documents" in caplog.text and re.search(f"left out: row 2: .*{why}", caplog.text)
+    (tmp_path / "b.jsonl").write_text(odd)
+    with pytest.raises(UserError, match=why):
+        read_documents(tmp_path / "b.jsonl")
+
+
+def test_a_file_packed_twice_is_read(tmp_path):
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(gzip.compress(b'{"text": "words"}\n')))
+    assert [d.text for d in read_documents(tmp_path / "a.jsonl.gz")] == ["words"]
 
 
 def test_damaged_gzip(tmp_path):

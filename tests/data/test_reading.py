@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ragcun.core import UserError
 from ragcun.data.collections import RetrievalData, save_retrieval
+from ragcun.data.negatives import mine_bm25
 from ragcun.data.files import MAX_TEXT, normalise_text, cell_fault, text_id
 from ragcun.data.pairs import Pair, PairSet, load_pairs, load_retrieval, pairs_to_retrieval, save_pairs
 
@@ -131,8 +132,10 @@ def test_byte_order_mark(tmp_path):
                        ("a.csv", "query,positive\nWhat is a byte?,Eight bits.\n")):
         (tmp_path/name).write_bytes(b"\xef\xbb\xbf" + text.encode())
         assert load_pairs(tmp_path/name)[0] == Pair(**GOOD)
-    (tmp_path/"b.jsonl").write_bytes(json.dumps(GOOD).encode("utf-16"))
-    refused(tmp_path/"b.jsonl", "UTF-16", "iconv")
+        (tmp_path/name).write_bytes(text.encode("utf-16"))      # as shells and spreadsheets of Windows write
+        assert load_pairs(tmp_path/name)[0] == Pair(**GOOD)
+    (tmp_path/"b.jsonl").write_bytes(json.dumps(GOOD).encode("utf-16")[:-1])
+    refused(tmp_path/"b.jsonl", "broken UTF-16")
 
 
 def test_latin1(tmp_path):
@@ -384,3 +387,16 @@ def test_other_names():
     assert all(map(callable, (PrepareConfig, generate_pairs, python_package_pairs, split_pairs)))
     with pytest.raises(ImportError):
         from ragcun.data.pairs import nothing  # noqa: F401
+
+
+@pytest.mark.parametrize("things, question, answer", [
+    ("水泵 阀门 发动机 电池 齿轮", "{}的保修期是多久？", "{}的保修期为{}个月，请每周检查。"),
+    ("ポンプ バルブ エンジン 電池 歯車", "{}の保証期間はどのくらいですか。", "{}の保証期間は{}か月です。"),
+    ("ปั๊มน้ำ วาล์ว แบตเตอรี่ เฟือง พัดลม", "{}รับประกันนานเท่าไร", "{}รับประกัน{}เดือนโปรดตรวจสอบทุกสัปดาห์"),
+    ("펌프 밸브 엔진 배터리 기어", "{}의 보증 기간은?", "{}의 보증 기간은 {}개월입니다."),
+    ("ស្នប់ សន្ទះ ម៉ាស៊ីន ថ្ម បំពង់", "តើ{}មានការធានារយៈពេលប៉ុន្មាន", "{}មានការធានា{}ខែ")])
+def test_negatives_by_words_in_languages_without_spaces(things, question, answer):
+    pairs = PairSet([Pair(question.format(x), answer.format(x, 12 + 3*i)) for i, x in enumerate(things.split())])
+    mined = mine_bm25(pairs, 2)
+    answers = {p.positive for p in pairs}
+    assert all(len(set(p.negatives)) == 2 and set(p.negatives) <= answers - {p.positive} for p in mined)

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import zipfile
 from collections import Counter
 
 import docx
@@ -12,6 +13,7 @@ from docx.oxml.ns import nsdecls
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ragcun.core import UserError
 from ragcun.data.documents import parse_docx, parse_html, parse_markdown, parse_notebook, parse_pdf, parse_rst
 
 runs = settings(
@@ -402,3 +404,141 @@ def test_pdf_keeps_the_words_of_broken_lines(ligatures):
         total += len(wanted)
         kept += sum((Counter(wanted) & Counter(found)).values())
     assert kept / total >= 0.995, kept / total
+
+
+def changed(raw, change, **more):
+    "A PDF file written again by pypdf."
+    from pypdf import PdfReader, PdfWriter
+
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(raw)))
+    change(writer, **more)
+    held = io.BytesIO()
+    writer.write(held)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("algorithm", ["RC4-128", "AES-128", "AES-256"])
+def test_pdf_that_needs_no_password_to_be_read_is_read(algorithm):
+    def lock(writer, password):
+        writer.encrypt(password, "owner", algorithm=algorithm)
+
+    assert parse_pdf(changed(pdf(["The pump."]), lock, password=""))[0].text == "The pump."
+    with pytest.raises(UserError, match="^protected by a password. Save it again without one.$"):
+        parse_pdf(changed(pdf(["The pump."]), lock, password="secret"))
+
+
+@pytest.mark.parametrize("bad", [1, 2])
+def test_pdf_page_that_cannot_be_read_takes_no_other_with_it(caplog, monkeypatch, bad):
+    import pypdf
+
+    def read(page, rest=iter([KeyError("/Font"), "The pump." if bad == 1 else KeyError("/Font")])):
+        if isinstance(now := next(rest), Exception):
+            raise now
+        return now
+
+    raw = changed(pdf(["x"]), lambda writer: writer.append(pypdf.PdfReader(io.BytesIO(pdf(["x"])))))
+    monkeypatch.setattr(pypdf.PageObject, "extract_text", read)
+    if bad == 2:
+        with pytest.raises(UserError, match="not a readable PDF file: KeyError"):
+            parse_pdf(raw)
+        return
+    found = parse_pdf(raw, "a.pdf")
+    assert [(s.text, s.page) for s in found] == [("The pump.", 2)] and "page 1 of a.pdf cannot be read" in caplog.text
+
+
+def test_pdf_fields_and_notes_are_read():
+    from pypdf.annotations import FreeText
+    from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject, TextStringObject
+
+    def fill(writer):
+        box = ArrayObject(NumberObject(n) for n in (0, 0, 9, 9))
+        for kind, value, flags in (("/Tx", "Ann Example", 0), ("/Tx", "secret", 8192), ("/Btn", "Off", 0)):
+            writer.add_annotation(0, DictionaryObject({
+                NameObject("/Subtype"): NameObject("/Widget"), NameObject("/Rect"): box,
+                NameObject("/FT"): NameObject(kind), NameObject("/V"): TextStringObject(value),
+                NameObject("/Ff"): NumberObject(flags)}))
+        writer.add_annotation(0, FreeText(text="Checked by Bo", rect=(0, 0, 9, 9)))
+
+    assert parse_pdf(changed(pdf(["Buyer:"]), fill))[0].text == "Buyer:\nAnn Example\nChecked by Bo"
+
+
+def test_pdf_heading_of_single_letters():
+    assert parse_pdf(pdf(["P U M P  M A N U A L", "A B C D", "1 2 3 4", "V A L V E", "The valve."]))[0].text == (
+        "PUMP MANUAL\nA B C D\n1 2 3 4\nVALVE\nThe valve.")
+
+
+# Word: parts beside the text
+
+RELATED = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+DRAWING = "http://schemas.openxmlformats.org/drawingml/2006"
+WEB = "<h2>Chunk</h2><p>w\u00f6rds</p>"
+MESSAGE = ('MIME-Version: 1.0\r\nContent-Type: multipart/related; boundary="b"\r\n\r\n--b\r\nContent-Type: text/html; '
+           'charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<h2>Chunk</h2><p>w=C3=B6rds</p>\r\n'
+           "--b--\r\n")
+DIAGRAM = (f'<d:dataModel xmlns:d="{DRAWING}/diagram" xmlns:a="{DRAWING}/main"><d:ptLst><d:pt><d:t><a:p><a:r><a:t>Order '
+           "</a:t></a:r><a:r><a:t>pump</a:t></a:r></a:p><a:p/></d:t></d:pt></d:ptLst></d:dataModel>")
+CHART = (f'<c:chartSpace xmlns:c="{DRAWING}/chart" xmlns:a="{DRAWING}/main"><c:title><a:p><a:r><a:t>Sales</a:t></a:r></a:p>'
+         "</c:title><c:strCache><c:pt><c:v>May</c:v></c:pt></c:strCache><c:numCache><c:v>7</c:v></c:numCache>"
+         "</c:chartSpace>")
+
+
+def with_part(name, content, kind, reference):
+    "A Word file with a part that its text refers to."
+    d = docx.Document()
+    d.add_paragraph("Limit")
+    held, made = io.BytesIO(), io.BytesIO()
+    d.save(held)
+    types = {"html": "text/html", "mht": "message/rfc822", "xml": "application/xml"}
+    ending = name.rpartition(".")[2]
+    with zipfile.ZipFile(held) as old, zipfile.ZipFile(made, "w") as new:
+        for part in old.namelist():
+            data = old.read(part).decode("latin-1")
+            if part == "[Content_Types].xml":
+                data = data.replace("</Types>", f'<Override PartName="/word/{name}" ContentType="{types[ending]}"/></Types>')
+            if part.endswith("document.xml.rels"):
+                data = data.replace("</Relationships>", f'<Relationship Id="rX" Type="{RELATED}/{kind}" Target="{name}"/>'
+                                                        "</Relationships>")
+            new.writestr(part, data.replace("<w:sectPr", f"{reference}<w:sectPr", part.endswith("document.xml"))
+                         .encode("latin-1"))
+        new.writestr(f"word/{name}", content)
+    return made.getvalue()
+
+
+CHUNK = f'<w:altChunk xmlns:r="{RELATED}" r:id="rX"/>'
+SHAPE = f'<w:p><w:r><w:drawing xmlns:r="{RELATED}">{{}}</w:drawing></w:r></w:p>'
+
+
+@pytest.mark.parametrize("name, content, kind, reference, text", [
+    ("a.html", f"<meta charset=utf-8>{WEB}", "aFChunk", CHUNK, "Chunk wörds"),
+    ("a.html", f"<meta charset=latin-1>{WEB}".encode("latin-1"), "aFChunk", CHUNK, "Chunk wörds"),
+    ("a.mht", MESSAGE, "aFChunk", CHUNK, "Chunk wörds"),
+    ("a.xml", DIAGRAM, "diagramData", SHAPE.format(f'<d:relIds xmlns:d="{DRAWING}/diagram" r:dm="rX"/>'), "Order pump"),
+    ("a.xml", CHART, "chart", SHAPE.format(f'<c:chart xmlns:c="{DRAWING}/chart" r:id="rX"/>'), "Sales May"),
+])
+def test_docx_parts_beside_the_text(name, content, kind, reference, text):
+    found = parse_docx(with_part(name, content, kind, reference))
+    assert " ".join(" ".join(f"{s.heading} {s.text}" for s in found).split()) == f"Limit {text}"
+
+
+def test_docx_in_other_forms():
+    d = docx.Document()
+    d.add_paragraph()._p.append(parse_xml(
+        f'<m:oMath xmlns:m="{MATH}"><m:f><m:num><m:r><m:t>1</m:t></m:r></m:num><m:den><m:r><m:t>2</m:t></m:r></m:den></m:f>'
+        "</m:oMath>"))
+    t = d.add_table(1, 2)
+    t.cell(0, 0).text, t.cell(0, 1).text = "A", "B"
+    t._tbl.append(parse_xml(f'<w:tr {nsdecls("w")}><w:trPr><w:gridBefore w:val="1"/></w:trPr><w:tc><w:p><w:r><w:t>only B'
+                            "</w:t></w:r></w:p></w:tc></w:tr>"))
+    held, made = io.BytesIO(), io.BytesIO()
+    d.save(held)
+    assert parse_docx(held.getvalue())[0].text == "1/2\n\nA | B\n | only B"
+    with zipfile.ZipFile(held) as old, zipfile.ZipFile(made, "w") as new:      # "Strict Open XML", as Word offers it
+        for part in old.namelist():
+            data = old.read(part)
+            for usual, strict in ((b"officeDocument/2006/relationships", b"officeDocument/relationships"),
+                                  (b"wordprocessingml/2006/main", b"wordprocessingml/main")):
+                data = data.replace(b"http://schemas.openxmlformats.org/" + usual, b"http://purl.oclc.org/ooxml/" + strict)
+            new.writestr(part, data)
+    assert parse_docx(made.getvalue())[0].text == "1/2\n\nA | B\n | only B"
+    with pytest.raises(UserError, match="protected by a password, or in the format of Word 97"):
+        parse_docx(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99))

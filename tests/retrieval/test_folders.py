@@ -1,4 +1,5 @@
 """A folder and its index: killed and taken up, changed and run again; and judgements that survive the same."""
+import argparse
 import json
 import multiprocessing
 import os
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from tiny_encoder import TinyEncoder
 
+from ragcun.cli.commands import _compare
+from ragcun.cli.flags import read_corpus
 from ragcun.data import documents
 from ragcun.retrieval import folders
 from ragcun.retrieval.folders import RECORD, fill_index, plan_folder, read_record
@@ -105,6 +108,97 @@ def test_a_touched_file_is_as_it_was_and_a_half_known_one_is_brought_up_to_date(
     (idx/RECORD).write_bytes(b"\n".join(r for r in lines if b'"0/0.md"' not in r and b"whole" not in r) + b"\n")
     (docs/"0"/"0.md").write_text("Subject 0\n\nAnother text, written between the kill and the next run.")
     check(docs, idx, 10)                                     # without --update: the run before had not come to its end
+
+
+def update(docs, idx, prune=False):
+    plan = plan_folder(docs, Path(idx), update=True)
+    index = GaussianRetriever(TinyEncoder(), idx)
+    report = fill_index(index, plan, "docs", prune)
+    return plan, report, {i.partition("#")[0] for i in index.store.ids()}
+
+
+def written(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder/name).write_text(f"A text of {name} and nothing else.")
+    return folder
+
+
+def test_an_update_removes_what_was_deleted_from_this_folder_and_from_no_other(tmp_path):
+    a, b = written(tmp_path/"a", "1.md", "2.md", "3.md"), written(tmp_path/"b", "4.md", "5.md")
+    fill(a, tmp_path/"idx")
+    fill(b, tmp_path/"idx")
+    (a/"1.md").unlink()
+    (b/"5.md").unlink()
+    plan = plan_folder(a, tmp_path/"idx")
+    assert (plan.own, plan.drop, plan.gone) == (["1.md"], [], ["1.md", "4.md", "5.md"])       # named, not removed
+    plan, report, there = update(a, tmp_path/"idx")
+    assert (there, plan.removed, report.kept) == ({"2.md", "3.md", "4.md", "5.md"}, 1, 2)
+    assert update(a, tmp_path/"idx")[0].drop == []                                           # and not again
+    assert update(b, tmp_path/"idx")[2] == {"2.md", "3.md", "4.md"}
+    os.rename(a, tmp_path/"c")                                                               # the folder moves
+    plan, _, there = update(tmp_path/"c", tmp_path/"idx")
+    assert (plan.states.keys(), there) == ({"2.md", "3.md"}, {"2.md", "3.md", "4.md"})
+    assert update(tmp_path/"c", tmp_path/"idx", prune=True)[2] == {"2.md", "3.md"}
+
+
+def test_what_cannot_be_opened_now_is_not_gone(tmp_path, monkeypatch):
+    docs = written(tmp_path/"docs", "a.md", "b.md")
+    written(docs/"sub", "c.md")
+    fill(docs, tmp_path/"idx")
+    real = os.scandir
+
+    def closed(place):
+        if str(place).endswith("sub"):
+            raise PermissionError(13, "Permission denied")
+        return real(place)
+
+    (docs/"b.md").write_text("Another text of b.")
+    monkeypatch.setattr(os, "scandir", closed)
+    monkeypatch.setattr(folders, "sha256_file", lambda p: (_ for _ in ()).throw(PermissionError(13, "no")))
+    plan, report, there = update(docs, tmp_path/"idx", prune=True)
+    assert there == {"a.md", "b.md", "sub/c.md"} and plan.gone == [] and report.skipped["cannot be opened"] == 1
+    assert GaussianRetriever(TinyEncoder(), tmp_path/"idx").store.texts(["b.md#1"]) == {
+        "b.md#1": "A text of b.md and nothing else."}
+    monkeypatch.undo()
+    assert update(docs, tmp_path/"idx")[1].replaced == 1
+
+
+@pytest.mark.parametrize("spoil", ["gone", "folder", "cut"])
+def test_a_folder_that_changes_while_it_is_read(tmp_path, monkeypatch, spoil):
+    docs = written(tmp_path/"docs", *(f"{i}.md" for i in range(6)))
+    plan = plan_folder(docs, tmp_path/"idx")
+    (docs/"3.md").unlink()
+    if spoil == "folder":
+        (docs/"3.md").mkdir()
+    if spoil == "cut":
+        (docs/"3.md").write_text("")
+    report = fill_index(GaussianRetriever(TinyEncoder(), tmp_path/"idx"), plan, "docs")
+    assert report.passages == 5 and sum(report.skipped.values()) == 1
+    if spoil == "folder":
+        (docs/"3.md").rmdir()
+    written(docs, "3.md")
+    assert update(docs, tmp_path/"idx")[2] == {f"{i}.md" for i in range(6)}
+
+
+def test_update_sees_changed_metadata_and_passages_that_a_file_has_lost(tmp_path):
+    def rows(*given):
+        (tmp_path/"d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in given))
+        return read_corpus(str(tmp_path/"d.jsonl"))
+    first = [{"id": "1", "text": "The pump needs oil.", "url": "http://old"}, {"id": "2", "text": "A valve.", "source": "b"},
+             {"id": "3", "text": "A lid.", "source": "b"}]
+    index = GaussianRetriever(TinyEncoder(), tmp_path/"idx")
+    index.add(rows(*first))
+    def changed(*given, update=True):
+        args = argparse.Namespace(index_dir=str(tmp_path/"idx"), update=update, documents="d.jsonl")
+        return _compare(rows(*given), args)[1]
+    assert changed(*first) == []
+    new = {**first[0], "url": "http://new"}
+    assert changed(new, *first[1:], update=False) == []            # only --update looks at metadata
+    index.update(changed(new, *first[1:]))
+    assert index.store.get(["1"]).metadata == [{"url": "http://new"}] and changed(new, *first[1:]) == []
+    index.update(changed(new, first[1]))                           # b has lost a row
+    assert index.store.ids() == {"1", "2"}
 
 
 def test_judgements_survive_a_torn_line_and_undo(tmp_path):

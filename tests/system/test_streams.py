@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from ragcun.cli.commands import main
-from ragcun.core import UserError, env_number
+from ragcun.core import UserError, env_number, progress
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
@@ -28,3 +28,27 @@ def test_settings_that_are_no_numbers_are_one_line(monkeypatch):
     monkeypatch.setenv("RAGCUN_CACHE_GB", "lots")
     with pytest.raises(UserError, match="'lots' is no number .RAGCUN_CACHE_GB."):
         env_number("RAGCUN_CACHE_GB", 10.)
+
+
+def test_a_short_piece_of_work_shows_no_bar(monkeypatch):
+    shown = io.StringIO()
+    shown.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    for _ in progress(range(3), "searching"):      # in a notebook the bars of many searches would pile up
+        pass
+    assert shown.getvalue() == ""
+    bar = progress(range(2), "training")
+    bar.delay = 0
+    bar.refresh()
+    assert "training" in shown.getvalue()
+    bar.close()
+
+
+def test_what_is_kept_on_an_interval_that_holds_zero_says_so():
+    from ragcun.training.run import sentence
+    gain = {"mean": .1, "low": -.1, "high": .3, "p": .4}
+    table = {"base": {"ndcg@10": .5}, "closed form": {"ndcg@10": .6, "against_base": gain}}
+    assert "The interval holds 0" in sentence("closed form", table, 6)
+    table["closed form"]["against_base"] = {**gain, "low": .05}
+    assert "holds 0" not in sentence("closed form", table, 6)
