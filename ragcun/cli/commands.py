@@ -14,21 +14,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
+from shutil import get_terminal_size
 from typing import Any
 
 from .exporting import export_flags, run_export
-from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
-                              decode_words, join_processes, load, model_flags, model_tokens, named_tokens, need,
-                              prepare_output, read_config, read_corpus, run_training, runtime_flag, runtime_of,
-                              soften_streams, speaks_unicode, split_of, trust_flag, validation_data)
+from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, base_options,
+                              check_model, check_output, decode_words, join_processes, load, model_flags,
+                              model_tokens, named_tokens, need, prepare_output, read_config, read_corpus,
+                              run_training, runtime_flag, runtime_of, soften_streams, speaks_unicode,
+                              split_of, trust_flag, validation_data)
 from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, env_number, logger, setup_logging
 
 
 # %% auto #0
-__all__ = ['COMMANDS', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search', 'delete_flags',
-           'run_delete', 'make_parser', 'parse', 'main']
+__all__ = ['COMMANDS', 'START', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search',
+           'delete_flags', 'run_delete', 'make_parser', 'parse', 'main']
 
 # %% ../../nbs/9_cli/07_commands.ipynb #c3a797df
 def encode_flags(
@@ -115,7 +118,7 @@ def run_index(
         _calibrate(args, questions)
     elif args.alpha and first:
         _calibrate_alone(args)
-    print(f'next:  ragcun search --index_dir {args.index_dir} "your question"')
+    print(f'next:  ragcun search --index_dir {quote(args.index_dir)} "your question"')
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8-9
@@ -161,7 +164,7 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
     "Read what is new in a folder; the index, and what is new in it."
     from ragcun.data.documents import ReadOptions
     from ragcun.retrieval.folders import fill_index, plan_folder, summary
-    options = ReadOptions(tokenizer=_TokensWhenNeeded(lambda: _index_tokens(args)))
+    options = ReadOptions(tokenizer=TokensWhenNeeded(lambda: _index_tokens(args)))
     plan = plan_folder(args.documents, Path(args.index_dir), args.update, options)
     if not plan.todo and plan.whole and not args.fit and not (args.prune and plan.gone) and not _names_model(args):
         print(summary(plan, plan.states, args.documents))
@@ -213,10 +216,12 @@ def _report_gone(index: Any, documents: list[dict[str, Any]], args: argparse.Nam
 
 def _say_gone(gone: list[str], removed: int, prune: bool) -> None:
     names = ", ".join(gone[:3]) + ("…" if len(gone) > 3 else "")
+    many = f"{len(gone):,} files" if len(gone) > 1 else "1 file"
     if gone and prune:
-        print(f"{removed:,} passages of {len(gone)} files that are gone were removed ({names})")
+        print(f"{removed:,} passages of {many} no longer there were removed ({names})")
     elif gone:
-        print(f"{len(gone)} files of the index were not among the documents ({names}); --prune removes their passages")
+        verb, whose = ("are", "their") if len(gone) > 1 else ("is", "its")
+        print(f"{many} of the index {verb} not among the documents ({names}); --prune removes {whose} passages")
 
 def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[int, list[dict[str, Any]]]:
     "How many documents the index holds, and which of these it holds with another text; seen before a model is loaded."
@@ -285,26 +290,6 @@ def _index_tokens(args: argparse.Namespace) -> Any:
     if args.model_path: return model_tokens(args.model_path, args.trust_remote_code)
     if free: return named_tokens(args)
     return model_tokens(str(local_copy(as_place(args.index_dir)/"model", read_manifest(args.index_dir).fingerprint)))
-
-class _TokensWhenNeeded:
-    "The base's way of counting tokens, loaded with the first file that is cut: an unchanged folder needs none."
-    def __init__(self, find: Callable[[], Any]):
-        self._find = find
-        self._found: list[Any] = []
-
-    def _tokens(self) -> Any:
-        if not self._found:
-            self._found.append(self._find())
-        return self._found[0]
-
-    @property
-    def limit(self) -> int | None:
-        return getattr(self._tokens(), "limit", None)
-
-    def count(self, text: str) -> int:
-        from ragcun.data.documents import token_counter
-        return token_counter(self._tokens())(text)
-
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8-2
 def _fit_index(args: argparse.Namespace, index: Any) -> Any:
@@ -379,14 +364,17 @@ def run_search(
     questions = [decode_words(" ".join(args.question))] if args.question else stream_lines(sys.stdin)
     if not any(q.strip() for q in questions):
         raise UserError("no question", "search", 'Type: ragcun search --index_dir DIR "your question"')
+    from ragcun.retrieval.hits import hits_text
     from ragcun.retrieval.stores import read_manifest
     read_manifest(args.index_dir)
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args))
-    for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words,
-                               merge=args.merge):
-        print(json.dumps(result.to_json(), ensure_ascii=not speaks_unicode()) if args.json else result)
-    if not args.json and result.tentative:
+    found = index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words, merge=args.merge)
+    width = min(get_terminal_size((100, 24)).columns, 120)
+    shown = [json.dumps(r.to_json(), ensure_ascii=not speaks_unicode()) if args.json
+             else hits_text(r, index.tokenizer, width) for r in found]
+    print(("\n" if args.json else "\n\n").join(shown))
+    if not args.json and found[-1].tentative:
         print(f"'answered' is a cautious guess: {len(index)} documents do not show what chance finds; "
               "calibrate with ragcun index --questions or --alpha", file=sys.stderr)
     return 0
@@ -646,6 +634,13 @@ COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
     "mcp": ("an index as a tool of a language-model agent", mcp_flags, run_mcp)}
 
 # %% ../../nbs/9_cli/07_commands.ipynb #a2018980
+START = """ragcun COMMAND --help shows the flags of a command. Start with a folder of yours
+(web pages, PDF, Word, Markdown, notebooks):
+  ragcun index  --documents my_docs/ --index_dir my_index
+  ragcun search --index_dir my_index "my question"
+or with the whole path on what is on this machine:
+  ragcun demo"""
+
 def make_parser(
     argv: Sequence[str], # Arguments; the flags of the subcommand named here are built
 ) -> Parser: # For this call
@@ -653,7 +648,7 @@ def make_parser(
     from ragcun import __version__
     parser = Parser(prog="ragcun",
                     description="Train, measure and serve isotropic Gaussian text embeddings for retrieval.",
-                    epilog="ragcun COMMAND --help shows the flags of a command. Start with: ragcun demo",
+                    epilog=START,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"ragcun {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser, title="commands")

@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -99,7 +99,7 @@ class IndexManifest(IndexState):
         if null is not None:
             names["null"] = self._file("null", (self._fitted, null.questions, null.curve, null.made), null.save)
         if joint is not None:
-            key = (self._fitted, joint.questions, joint.weights, joint.curve, joint.made)
+            key = (self._fitted, joint.questions, astuple(joint.weights), joint.curve, joint.made)
             names["joint"] = self._file("joint", key, lambda path: save_joint_null(path, joint))
         if rule is not None:
             names["rule"] = self._file("answer", rule, lambda path: save_rule(path, rule))
@@ -107,7 +107,7 @@ class IndexManifest(IndexState):
             made = (whitened.documents, whitened.constant)
             names["whitening"] = self._file("whitening", made, lambda path: save_whitening(path, whitened))
         m = self.model
-        words = self.weights and [self.weights.dense, self.weights.words, self.weights.phrases, self.weights.constant]
+        words = self.weights and list(astuple(self.weights))
         write_manifest(folder, Manifest(
             m.fingerprint, m.output_dim, m.prompts, self.answer_limit, null_documents=self._fitted[0],
             null_row=self._fitted[1], format=2 if words else 1, alpha=self.alpha, weights=words or None,

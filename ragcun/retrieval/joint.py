@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +30,8 @@ class JointWeights:
     words: float     # for BM25 over the root of the question's mass
     phrases: float   # for idf of neighbouring words over the root of the question's mass
     constant: float  # of a document with an average dense score and none of the words
+    alone: float = field(default=1.6, repr=False)            # as `dense`, where words weigh nothing
+    alone_constant: float = field(default=-1.9, repr=False)  # as `constant`, where words weigh nothing
 
     def parts(self,
         z: np.ndarray,       # [n] standardised dense scores
@@ -212,7 +214,7 @@ def save_joint_null(
     with open(path, "wb") as f:
         np.savez_compressed(f, z=b.z.astype(np.float16), rho=b.rho, words=np.array("\n".join(b.words)), y=c.y,
                             logp=c.logp, numbers=np.array([c.scale, c.shape, null.questions, len(b)]), made=null.made,
-                            weights=np.array([w.dense, w.words, w.phrases, w.constant]))
+                            weights=np.array(astuple(w)))
 
 def load_joint_null(
     path: str | Path, # written by `save_joint_null`
@@ -267,19 +269,13 @@ def fit_weights(
         return value + pull * float(logs @ logs), slope * p + 2 * pull * logs
     found = minimize(loss, np.zeros(3), jac=True, method="L-BFGS-B", bounds=[(-5, 5)] * 3).x
     dense, words, phrases = (origin * np.exp(found)).tolist()
-    return JointWeights(dense, words, phrases, prior.constant)
+    return replace(prior, dense=dense, words=words, phrases=phrases)
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0015-1
-def calibrate_weights(
-    weights: JointWeights,     # from `fit_weights`
-    related: np.ndarray,       # [n, 3] z, words, phrases of answers
-    unrelated: np.ndarray,     # [m, 3] of random documents for the same questions
-    per_answer: float = 100., # unrelated documents that weigh as much as one answer: decisions fall where they are many
-) -> JointWeights: # the same ranking; its evidence is a log-likelihood ratio
-    "A logistic fit of scale and constant."
+def _log_odds(related: np.ndarray, unrelated: np.ndarray, constant: float, per_answer: float) -> tuple[float, float]:
+    "Scale and constant with which a score is the log-likelihood ratio of the two."
     from scipy.optimize import minimize
-    w = np.array([weights.dense, weights.words, weights.phrases])
-    s = np.r_[related @ w, unrelated @ w]
+    s = np.r_[related, unrelated]
     sign = np.r_[np.ones(len(related)), -np.ones(len(unrelated))]
     mass = np.r_[np.full(len(related), 1 / len(related)), np.full(len(unrelated), per_answer / len(unrelated))]
     def loss(p: np.ndarray) -> tuple[float, np.ndarray]:
@@ -287,7 +283,18 @@ def calibrate_weights(
         logit = scale * s + p[1] - np.log(per_answer)
         slope = -mass * sign / (1 + np.exp(np.clip(sign * logit, -500, 500)))
         return float(mass @ np.logaddexp(0, -sign * logit)), np.array([scale * (slope @ s), slope.sum()])
-    start = np.array([0., weights.constant])
-    fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-5, 5), (-50, 50)]).x
-    dense, words, phrases = (np.exp(fit[0]) * w).tolist()
-    return JointWeights(dense, words, phrases, float(fit[1]))
+    fit = minimize(loss, np.array([0., constant]), jac=True, method="L-BFGS-B", bounds=[(-5, 5), (-50, 50)]).x
+    return float(np.exp(fit[0])), float(fit[1])
+
+def calibrate_weights(
+    weights: JointWeights,     # from `fit_weights`
+    related: np.ndarray,       # [n, 3] z, words, phrases of answers
+    unrelated: np.ndarray,     # [m, 3] of random documents for the same questions
+    per_answer: float = 100., # unrelated documents that weigh as much as one answer: decisions fall where they are many
+) -> JointWeights: # the same ranking; its evidence is a log-likelihood ratio
+    "A logistic fit of scale and constant, of all parts together and of meaning alone."
+    w = np.array([weights.dense, weights.words, weights.phrases])
+    scale, constant = _log_odds(related @ w, unrelated @ w, weights.constant, per_answer)
+    alone, alone_constant = _log_odds(related[:, 0], unrelated[:, 0], weights.alone_constant, per_answer)
+    dense, words, phrases = (scale * w).tolist()
+    return JointWeights(dense, words, phrases, constant, alone, alone_constant)

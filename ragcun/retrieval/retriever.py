@@ -21,7 +21,7 @@ from ..models.evidence import evidence_from_distance, query_vector
 from .filters import Filter, as_filter
 from .hits import Entry, Found, Hit, SearchResult, iter_entries
 from .index import BACKGROUND, MADE, DocumentIndex
-from .joint import FEW, Background, JointNull, calibrate_weights, fit_joint_null, fit_weights
+from .joint import FEW, PRIOR, Background, JointNull, calibrate_weights, fit_joint_null, fit_weights
 from .no_answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule, usual_rule
 from .null import EmpiricalNull, answer_limit, e_value, fit_null
 from .storage import RemotePath, as_place
@@ -158,15 +158,30 @@ class Searcher(Proposer):
         distance = np.array([[f.distance for f in row] + [row[-1].distance if row else 0.] * (width - len(row))
                              for row in found])
         raw = evidence_from_distance(distance, z, self.rho)
-        null = self._ensure_null()
+        log_p = self._ensure_null().log_p(raw, z)
+        nats, constant = self.dense_nats(raw, z)
+        def make(f, e, dense, lp):
+            return Hit(f.id, f.text, float(dense + constant), float(np.exp(lp)), float(e_value(lp, n)), f.distance,
+                       f.metadata, float(e), float(dense), 0., constant, f.words or "")
+        return [[make(*values) for values in zip(row, *numbers, strict=False)]
+                for row, *numbers in zip(found, raw, nats, log_p, strict=True)]
+
+    def dense_nats(self,
+        raw: np.ndarray, # [n, k] raw evidence of k documents for each question
+        z: np.ndarray,   # [n, d] embeddings of the questions
+    ) -> tuple[np.ndarray, float]: # [n, k] nats of meaning where words weigh nothing, and the constant
+        "By the model's calibration; a base that nobody has calibrated is read in deviations of unrelated documents."
         c = self.model.calibration
-        log_p = null.log_p(raw, z)
-        def make(f, e, lp):
-            dense = float(c.tau * e)
-            return Hit(f.id, f.text, float(c.a + dense), float(np.exp(lp)), float(e_value(lp, n)), f.distance,
-                       f.metadata, float(e), dense, 0., float(c.a), f.words or "")
-        return [[make(f, e, lp) for f, e, lp in zip(row, es, lps, strict=False)]
-                for row, es, lps in zip(found, raw, log_p, strict=True)]
+        if (c.a, c.tau) != (0., 1.): return c.tau * raw, float(c.a)
+        null = self._ensure_null()
+        weights = self.weights or PRIOR
+        if self.joint is not None:
+            _, mean, sd = self.joint.background.dense(z)
+        else:
+            moments = null.law.moments(z)
+            mean = moments.mean
+            sd = moments.sd
+        return weights.alone * (raw - mean[:, None]) / sd[:, None], weights.alone_constant
 
     def ranked(self,
         queries: Sequence[str], # questions
