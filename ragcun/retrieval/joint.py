@@ -5,7 +5,7 @@
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0002
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +65,7 @@ HANDFUL = 20  # with fewer documents mean and spread come from the law of the em
 @dataclass(frozen=True)
 class BackgroundSample:
     "A sample of the documents."
-    z: np.ndarray          # [m, d] embeddings
+    z: np.ndarray          # [m, d] embeddings, in 16 bits where they come from a file
     rho: np.ndarray        # [d] correlations of the model
     words: list[str]       # words of each document, joined by spaces
 
@@ -76,15 +76,15 @@ class BackgroundSample:
         words: list[str],    # words of each document, joined by spaces
     ) -> Self: # with embeddings as precise as the file keeps them
         "The sample as it will be read back, so that every process computes the same numbers."
-        return cls(np.asarray(z).astype(np.float16).astype(np.float64), np.asarray(rho), words)
+        return cls(np.asarray(z).astype(np.float16), np.asarray(rho), words)
 
     def __len__(self) -> int:
         return len(self.words)
 
-    @cached_property
-    def tokens(self) -> list[list[str]]: # words of each document
-        "The words as lists."
-        return [w.split() for w in self.words]
+    @property
+    def tokens(self) -> Iterator[list[str]]: # words of each document
+        "The words as lists, made anew each time: kept, they would take ten times the room."
+        return (w.split() for w in self.words)
 
     @cached_property
     def postings(self) -> Postings: # of the sample
@@ -98,7 +98,7 @@ class BackgroundSample:
 
     @cached_property
     def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        v = document_vector(self.z, self.rho)
+        v = document_vector(self.z.astype(np.float64), self.rho)
         return v, np.square(v).sum(1) / 2
 
     def _raw(self, q: np.ndarray) -> np.ndarray:
@@ -135,7 +135,7 @@ class Background(BackgroundSample):
         out = np.zeros((len(self), 2))
         out[:, 0] = self.postings.bm25(asked)
         for row in self.postings.near(asked):
-            out[row] = asked.score(self.tokens[row])
+            out[row] = asked.score(self.words[row].split())
         return out
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0009
@@ -203,6 +203,14 @@ def fit_joint_null(
     return replace(null, curve=fit_tail_map(y[np.isfinite(y)]), questions=len(q) if real else 0)
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0010
+def _as_bytes(words: list[str]) -> np.ndarray:
+    "Lines of UTF-8: as an array of characters they would take four times the room."
+    return np.frombuffer("\n".join(words).encode("utf-8", "surrogatepass"), np.uint8)
+
+def _as_words(held: np.ndarray) -> list[str]:
+    text = held.tobytes().decode("utf-8", "surrogatepass") if held.dtype == np.uint8 else str(held)
+    return text.split("\n")
+
 def save_joint_null(
     path: str | Path, # an .npz file
     null: JointNull,  # to write
@@ -212,7 +220,7 @@ def save_joint_null(
     w = null.weights
     c = null.curve
     with open(path, "wb") as f:
-        np.savez_compressed(f, z=b.z.astype(np.float16), rho=b.rho, words=np.array("\n".join(b.words)), y=c.y,
+        np.savez_compressed(f, z=b.z.astype(np.float16), rho=b.rho, words=_as_bytes(b.words), y=c.y,
                             logp=c.logp, numbers=np.array([c.scale, c.shape, null.questions, len(b)]), made=null.made,
                             weights=np.array(astuple(w)))
 
@@ -223,8 +231,7 @@ def load_joint_null(
     try:
         with np.load(path, allow_pickle=False) as a:
             scale, shape, questions, size = a["numbers"].tolist()
-            words = str(a["words"]).split("\n") if size else []
-            background = Background(a["z"].astype(np.float64), a["rho"], words)
+            background = Background(a["z"], a["rho"], _as_words(a["words"]) if size else [])
             return JointNull(background, JointWeights(*a["weights"].tolist()), TailMap(a["y"], a["logp"], scale, shape),
                              a["made"], int(questions))
     except (OSError, KeyError, ValueError, TypeError, EOFError) as e:
