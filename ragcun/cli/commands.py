@@ -665,6 +665,9 @@ def parse(
 ) -> argparse.Namespace: # Flags, with those of --config below them
     "Parse; values of a --config file stand where the command line says nothing."
     parser = make_parser(argv)
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        near = get_close_matches(argv[0], COMMANDS, 1)
+        parser.error(f"no command {argv[0]!r}" + (f" (did you mean {near[0]}?)" if near else ""))
     args, unknown = parser.parse_known_args(argv)
     if not args.command and not unknown:
         parser.print_help()

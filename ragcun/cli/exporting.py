@@ -43,6 +43,8 @@ def run_export(
         print(export_index(args.index_dir, precision=args.precision))
         print(f'next:  ragcun search --index_dir {quote(args.index_dir)} "your question"')
         return 0
+    if not args.model_path and not args.output:
+        raise UserError("nothing to export", "export", "Give --index_dir D, or --model_path P and --output D.")
     need(args, "model_path", "output")
     check_model(args.model_path)
     check_output(str(Path(args.output)/"x"))

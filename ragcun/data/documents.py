@@ -676,8 +676,10 @@ def _pdf_pages(raw: bytes) -> tuple[str, list[str]]:
         title = str((reader.metadata or {}).get("/Title") or "")
         return title, [_plain_letters(p.extract_text()) for p in reader.pages]
     except Exception as e:
-        raise UserError(f"not a readable PDF file: {type(e).__name__} {e}"[:160], "",
-                        "Save it again without a password.") from e
+        locked = type(e).__name__ == "FileNotDecryptedError"
+        raise UserError("a PDF file with a password" if locked
+                        else f"not a readable PDF file: {type(e).__name__} {e}"[:160], "",
+                        "Save it again without one." if locked else "Save it again.") from e
 
 def parse_pdf(
     raw: bytes,   # a PDF file

@@ -234,7 +234,7 @@ class FolderReport:
         if self.kept:
             said += f" ({self.kept:,} files as before)"
         if self.skipped:
-            reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.skipped.items())
+            reasons = ", ".join(f"{reason} ({n:,})" for reason, n in self.skipped.items())
             said += f"; skipped {sum(self.skipped.values()):,}: {reasons}"
         if self.unread:
             kinds = ", ".join(f"{n:,} {kind}" for kind, n in self.unread.items())
@@ -244,7 +244,7 @@ class FolderReport:
 def _reason(said: str, name: str) -> str:
     "What a reason says of any file: without its name and numbers."
     short = re.split(r"[:;.(]\s|[:;.(]$| \(", said.replace(name, "").strip())[0]
-    return re.sub(r"\d[\d,]*", "…", short).strip() or said
+    return re.sub(r"(?<![\w-])\d[\d,]*", "…", short).strip() or said
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0013
 class FolderFill:

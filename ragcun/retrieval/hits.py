@@ -104,7 +104,8 @@ def share_in_words(
     "A share as people say it."
     if share >= .095: return f"{min(max(round(10 * share), 1), 10)} of 10"
     if share >= .0195: return f"{round(100 * share)} of 100"
-    return f"1 of {float(f'{1 / max(share, 1e-12):.2g}'):,.0f}"
+    if share < 1e-4: return "fewer than 1 of 10,000"      # further out nothing was measured
+    return f"1 of {float(f'{1 / share:.2g}'):,.0f}"
 
 def e_value_in_words(
     value: float,   # expected number of unrelated documents with at least this evidence
@@ -126,7 +127,7 @@ def verdict_in_words(
     if result.chance is not None and np.isfinite(result.chance):
         return f"{head}: {share_in_words(result.chance)} questions without an answer would find as good a hit"
     best = min((h.e_value for h in result), default=np.inf)
-    if result.answered and best > .1:
+    if .1 < best <= 1 and result.value is None:
         head = "perhaps an answer"              # nobody has measured what a question without an answer finds here
     return f"{head}: {e_value_in_words(best)}" if np.isfinite(best) else head
 

@@ -312,6 +312,12 @@ class IndexNull(IndexQuestions):
         sample = self.store.sample(BACKGROUND)
         return sample.ids, sample.v / np.maximum(self._gain, 1e-12)
 
+    def _unrelated(self) -> Batch:
+        "The sample that shows what unrelated documents score: copies of a text, such as forms and logs, count once."
+        sample = self.store.sample(BACKGROUND)
+        first = {text: i for i, text in reversed(list(enumerate(sample.words or sample.texts)))}
+        return sample if len(first) == len(sample) else sample.take(sorted(first.values()))
+
     def _is_stale(self) -> bool:
         "Whether the nulls describe other documents than those that are here now."
         documents, row = self._fitted
@@ -330,7 +336,7 @@ class IndexNull(IndexQuestions):
         return self.null
 
     def _fit_nulls(self, write: bool) -> None:
-        sample = self.store.sample(BACKGROUND)
+        sample = self._unrelated()
         z = sample.v / np.maximum(self._gain, 1e-12)
         null = fit_null(z, self.rho)
         if self.weights is not None:

@@ -267,7 +267,8 @@ class Judge(AnswerValues):
     def _usual_limit(self) -> float:
         "The limit of `answered`: stricter where few documents say little of what is usual and nobody has calibrated."
         known = self.rule is not None or self.alpha or self.answer_limit != 1.
-        return self.answer_limit if known or len(self) >= FEW or self.weights is None else STRICT
+        seen = len(self.joint.background) if self.joint else len(self)
+        return self.answer_limit if known or seen >= FEW or self.weights is None else STRICT
 
     def _needed(self, limit: float | None) -> int:
         return CANDIDATES if (self.rule or self.alpha or len(self.joint.made if self.joint else ())) else 1
@@ -334,7 +335,7 @@ class SyntheticLimits(Judge):
 class _WeightFit(SyntheticLimits):
     "Weights and laws from real questions."
     def _fit_on_questions(self, queries: Sequence[str], z: np.ndarray, relevant: Sequence[Sequence[str]]) -> None:
-        sample = self.store.sample(BACKGROUND)
+        sample = self._unrelated()
         background = sample.v / np.maximum(self._gain, 1e-12)
         place = {name: i for i, name in enumerate(sample.ids)}
         rows = [[place[i] for i in r if i in place] for r in relevant]

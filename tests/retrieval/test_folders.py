@@ -16,7 +16,7 @@ from ragcun.core import UserError
 from ragcun.data import documents
 from ragcun.retrieval import folders
 from ragcun.retrieval.folders import RECORD, fill_index, plan_folder, read_record
-from ragcun.retrieval.judgements import BlindJudging, Pool
+from ragcun.retrieval.judgements import BlindJudging, Pool, findings
 from ragcun.retrieval.retriever import GaussianRetriever
 
 
@@ -166,3 +166,16 @@ def test_files_that_are_cut_otherwise_are_cut_again(tmp_path):
     rows = [json.loads(r) for r in (idx/RECORD).read_bytes().splitlines()]
     (idx/RECORD).write_text("\n".join(json.dumps({k: v for k, v in r.items() if k != "cut"}) for r in rows) + "\n")
     assert plan_folder(docs, idx).todo == []                 # a record of before does not know how, and is believed
+
+
+def test_one_judged_question_proves_nothing(tmp_path):
+    index = GaussianRetriever(TinyEncoder())
+    index.add([{"id": str(i), "text": f"text {i}"} for i in range(5)])
+    def said(n):
+        pools = [Pool(f"q{i}", "a question", ["3", "1"], {"search": ["1", "3"], "dense": ["3", "1"]}) for i in range(n)]
+        judging = BlindJudging(index, pools, tmp_path/str(n))
+        for _ in range(n):
+            judging.no().yes()                       # 3 is no answer, 1 is one
+        return repr(findings(judging))
+    assert "do not tell" in said(1) and "do not tell" in said(5) and "to +" not in said(5)
+    assert ", better" in said(6) and "to +" in said(6)
