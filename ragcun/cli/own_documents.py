@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .demonstration import _STYLE, _answer
+from .demonstration import _STYLE
 from .flags import TokensWhenNeeded
 from ..core import UserError, atomic_write, logger, write_json
 from ..figures import PALETTE, dress, new_axes
@@ -144,7 +144,9 @@ def own_page(
              f"<p>A passage has {middle:.0f} words (a tenth of them under {low:.0f}, a tenth over {high:.0f}).</p>",
              _picture(report)]
     if report.answers:
-        parts += ["<h2>Your questions</h2>", "".join(_answer(a) for a in report.answers)]
+        from ragcun.retrieval.hits import hits_html, in_plain_words
+        answers = [f"<h3>{html.escape(a.query)}</h3>{hits_html(in_plain_words(a))}" for a in report.answers]
+        parts += ["<h2>Your questions</h2>", *answers]
     parts += ["<h2>Synthetic questions: sentences of your passages without their rarest words</h2>", _examples(report)]
     return ("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
             f"<title>ragcun: your folder</title><style>{_STYLE}</style>{''.join(parts)}</html>\n")

@@ -127,7 +127,7 @@ def verdict_in_words(
     if result.chance is not None and np.isfinite(result.chance):
         return f"{head}: {share_in_words(result.chance)} questions without an answer would find as good a hit"
     best = min((h.e_value for h in result), default=np.inf)
-    if .1 < best <= 1 and result.value is None:
+    if result.value is None and (best > .1 if result.answered else best <= .3):
         head = "perhaps an answer"              # nobody has measured what a question without an answer finds here
     return f"{head}: {e_value_in_words(best)}" if np.isfinite(best) else head
 
