@@ -1,6 +1,8 @@
 """What a fit on documents alone is worth for the questions that people ask.
 
     python benchmarks/bench_documents_only.py [COLLECTION …] [--again]
+    python benchmarks/bench_documents_only.py --product [COLLECTION …]   # what `ragcun index --fit` does
+    python benchmarks/bench_documents_only.py --limits [COLLECTION …]    # what a limit from synthetic questions does
 
 Synthetic questions are made from the documents of a collection, heads are fitted on them in closed form, and each
 head is judged with the collection's real questions, alone and inside the joint search. No judged question takes part
@@ -286,6 +288,36 @@ def product(name: str, model: Any) -> dict[str, Any]:
     return out
 
 
+def limits(name: str, model: Any) -> dict[str, Any]:
+    """The limit of `ragcun index --alpha` without questions, tried with the real ones: of those whose answers were
+    taken out, how many get an answer all the same, and how many of those with an answer; with words and without."""
+    from ragcun import GaussianRetriever
+    from ragcun.cli.flags import read_corpus
+    from ragcun.retrieval.null import answer_limit, e_value
+    data = load_retrieval(SHARED/name, "test")
+    index = GaussianRetriever(model)
+    index.add(read_corpus(str(SHARED/name)))
+    ids = index.store.ids()
+    own = {q: [d for d, g in r.items() if g > 0 and d in ids] for q, r in data.qrels.items()}
+    asked = [q for q, r in own.items() if r]
+    asked = random.Random(0).sample(asked, min(len(asked), ASKED))
+    index.calibrate(alpha=.05)
+    assert index.joint is not None
+    made = e_value(index.joint.made, len(index))
+    out: dict[str, Any] = {"questions": len(asked), "documents": len(index), "synthetic": len(made), "alpha": {}}
+    found: dict[str, list[float]] = {}
+    for start in range(0, len(asked), 50):
+        block = asked[start:start + 50]
+        texts = [data.queries[q] for q in block]
+        found.setdefault("without", []).extend(index.answer_values(texts, [own[q] for q in block]).tolist())
+        found.setdefault("with", []).extend(index.answer_values(texts).tolist())
+    for alpha in (.01, .05, .1, .2):
+        limit = answer_limit(made, alpha)
+        out["alpha"][str(alpha)] = {k: round(float(np.mean(np.array(v) <= limit)), 4) for k, v in found.items()}
+    print(name, out, flush=True)
+    return out
+
+
 def points(d: Any) -> dict[str, float]:
     return {k: round(100*getattr(d, k), 2) for k in ("mean", "low", "high")} | {"p": round(d.p, 4)}
 
@@ -296,6 +328,7 @@ def main() -> None:
     parser.add_argument("--work", default="results/bench/documents_only")
     parser.add_argument("--output", default=str(ROOT/"data"/"results"/"documents_only.json"))
     parser.add_argument("--product", action="store_true", help="what the command does, gate included")
+    parser.add_argument("--limits", action="store_true", help="false answers at a limit from synthetic questions")
     parser.add_argument("--cached", action="store_true", help="only what needs no text encoded but the collection's")
     parser.add_argument("--again", action="store_true")
     args = parser.parse_args()
@@ -307,10 +340,10 @@ def main() -> None:
     path = Path(args.output)
     found = json.loads(path.read_text()) if path.exists() and not args.again else {"collections": {}}
     for name in args.names or COLLECTIONS:
-        part_of = "product" if args.product else "collections"
+        part_of = "product" if args.product else "limits" if args.limits else "collections"
         if name in found.setdefault(part_of, {}): continue
-        if args.product:
-            found["product"][name] = product(name, model)
+        if args.product or args.limits:
+            found[part_of][name] = (product if args.product else limits)(name, model)
             path.write_text(json.dumps(found, indent=1) + "\n")
             continue
         base, _, part = name.partition("/")

@@ -1,6 +1,8 @@
 """A random base of 2 layers, and processes that start in milliseconds: what the tests that kill, corrupt and fuzz
 stand on."""
 import contextlib
+import functools
+import io
 import json
 import multiprocessing
 import os
@@ -9,6 +11,7 @@ import string
 import sys
 import time
 import traceback
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -174,6 +177,51 @@ def record(part, name, figures):
                    "tests/system/test_trust.py tests/system/test_fuzz.py tests/models/test_safety.py"})
     found.setdefault(part, {})[name] = figures
     write_json(path, found)
+
+
+def pdf_bytes(*pages):
+    "A PDF file with a line of text on each page, as small programs write it."
+    number = len(pages)
+    kids = " ".join(f"{3 + 2*i} 0 R" for i in range(number))
+    objects = ["<</Type/Catalog/Pages 2 0 R>>", f"<</Type/Pages/Kids[{kids}]/Count {number}>>"]
+    for i, text in enumerate(pages):
+        text = text.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
+        drawn = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET"
+        objects += [f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents {4 + 2*i} 0 R"
+                    f"/Resources<</Font<</F1 {3 + 2*number} 0 R>>>>>>",
+                    f"<</Length {len(drawn)}>>stream\n{drawn}\nendstream"]
+    objects.append("<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>")
+    out, places = "%PDF-1.4\n", []
+    for i, o in enumerate(objects, 1):
+        places.append(len(out))
+        out += f"{i} 0 obj{o} endobj\n"
+    table = "".join(f"{p:010d} 00000 n \n" for p in places)
+    size = len(objects) + 1
+    return (f"{out}xref\n0 {size}\n0000000000 65535 f \n{table}trailer<</Size {size}/Root 1 0 R>>\n"
+            f"startxref\n{len(out)}\n%%EOF").encode("latin-1")
+
+
+def docx_bytes(heading, text):
+    "A Word file of a heading and a paragraph; made by python-docx once, then filled in."
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(_word_file())) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name == "word/document.xml":
+                data = data.replace(b"HEADING", heading.encode()).replace(b"PARAGRAPH", text.encode())
+            new.writestr(name, data)
+    return made.getvalue()
+
+
+@functools.cache
+def _word_file():
+    import docx
+    document = docx.Document()
+    document.add_heading("HEADING", 1)
+    document.add_paragraph("PARAGRAPH")
+    held = io.BytesIO()
+    document.save(held)
+    return held.getvalue()
 
 
 def free_port():

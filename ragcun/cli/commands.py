@@ -14,21 +14,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
+from shutil import get_terminal_size
 from typing import Any
 
 from .exporting import export_flags, run_export
-from .flags import (Parser, add_fields, add_flag, base_flags, base_options, check_model, check_output,
-                              decode_words, join_processes, load, model_flags, model_tokens, named_tokens, need,
-                              prepare_output, read_config, read_corpus, run_training, runtime_flag, runtime_of,
-                              soften_streams, speaks_unicode, split_of, trust_flag, validation_data)
+from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, base_options,
+                              check_model, check_output, decode_words, join_processes, load, model_flags,
+                              model_tokens, named_tokens, need, prepare_output, read_config, read_corpus,
+                              run_training, runtime_flag, runtime_of, soften_streams, speaks_unicode,
+                              split_of, trust_flag, validation_data)
 from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, env_number, logger, setup_logging
 
 
 # %% auto #0
-__all__ = ['COMMANDS', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search', 'delete_flags',
-           'run_delete', 'make_parser', 'parse', 'main']
+__all__ = ['COMMANDS', 'START', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search',
+           'delete_flags', 'run_delete', 'make_parser', 'parse', 'main']
 
 # %% ../../nbs/9_cli/07_commands.ipynb #c3a797df
 def encode_flags(
@@ -117,7 +120,7 @@ def run_index(
         _calibrate(args, questions)
     elif args.alpha and first:
         _calibrate_alone(args)
-    print(f'next:  ragcun search --index_dir {args.index_dir} "your question"')
+    print(f'next:  ragcun search --index_dir {quote(args.index_dir)} "your question"')
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8-9
@@ -163,7 +166,7 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
     "Read what is new in a folder; the index, and what is new in it."
     from ragcun.data.documents import ReadOptions
     from ragcun.retrieval.folders import fill_index, plan_folder, summary
-    options = ReadOptions(tokenizer=_TokensWhenNeeded(lambda: _index_tokens(args)))
+    options = ReadOptions(tokenizer=TokensWhenNeeded(lambda: _index_tokens(args)))
     plan = plan_folder(args.documents, Path(args.index_dir), args.update, options)
     if not plan.todo and plan.whole and not args.fit and not (plan.drop or args.prune and plan.gone) \
             and not _names_model(args):
@@ -300,26 +303,6 @@ def _index_tokens(args: argparse.Namespace) -> Any:
     if free: return named_tokens(args)
     return model_tokens(str(local_copy(as_place(args.index_dir)/"model", read_manifest(args.index_dir).fingerprint)))
 
-class _TokensWhenNeeded:
-    "The base's way of counting tokens, loaded with the first file that is cut: an unchanged folder needs none."
-    def __init__(self, find: Callable[[], Any]):
-        self._find = find
-        self._found: list[Any] = []
-
-    def _tokens(self) -> Any:
-        if not self._found:
-            self._found.append(self._find())
-        return self._found[0]
-
-    @property
-    def limit(self) -> int | None:
-        return getattr(self._tokens(), "limit", None)
-
-    def count(self, text: str) -> int:
-        from ragcun.data.documents import token_counter
-        return token_counter(self._tokens())(text)
-
-
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8-2
 def _fit_index(args: argparse.Namespace, index: Any) -> Any:
     "Fit the base to what the index holds, once; the index as it is then."
@@ -393,14 +376,17 @@ def run_search(
     questions = [decode_words(" ".join(args.question))] if args.question else stream_lines(sys.stdin)
     if not any(q.strip() for q in questions):
         raise UserError("no question", "search", 'Type: ragcun search --index_dir DIR "your question"')
+    from ragcun.retrieval.hits import hits_text
     from ragcun.retrieval.stores import read_manifest
     read_manifest(args.index_dir)
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args))
-    for result in index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words,
-                               merge=args.merge):
-        print(json.dumps(result.to_json(), ensure_ascii=not speaks_unicode()) if args.json else result)
-    if not args.json and result.tentative:
+    found = index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words, merge=args.merge)
+    width = min(get_terminal_size((100, 24)).columns, 120)
+    shown = [json.dumps(r.to_json(), ensure_ascii=not speaks_unicode()) if args.json
+             else hits_text(r, index.tokenizer, width) for r in found]
+    print(("\n" if args.json else "\n\n").join(shown))
+    if not args.json and found[-1].tentative:
         print(f"'answered' is a cautious guess: {len(index)} documents do not show what chance finds; "
               "calibrate with ragcun index --questions or --alpha", file=sys.stderr)
     return 0
@@ -660,6 +646,13 @@ COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
     "mcp": ("an index as a tool of a language-model agent", mcp_flags, run_mcp)}
 
 # %% ../../nbs/9_cli/07_commands.ipynb #a2018980
+START = """ragcun COMMAND --help shows the flags of a command. Start with a folder of yours
+(web pages, PDF, Word, Markdown, notebooks):
+  ragcun index  --documents my_docs/ --index_dir my_index
+  ragcun search --index_dir my_index "my question"
+or with the whole path on what is on this machine:
+  ragcun demo"""
+
 def make_parser(
     argv: Sequence[str], # Arguments; the flags of the subcommand named here are built
 ) -> Parser: # For this call
@@ -667,7 +660,7 @@ def make_parser(
     from ragcun import __version__
     parser = Parser(prog="ragcun",
                     description="Train, measure and serve isotropic Gaussian text embeddings for retrieval.",
-                    epilog="ragcun COMMAND --help shows the flags of a command. Start with: ragcun demo",
+                    epilog=START,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"ragcun {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser, title="commands")
@@ -684,6 +677,9 @@ def parse(
 ) -> argparse.Namespace: # Flags, with those of --config below them
     "Parse; values of a --config file stand where the command line says nothing."
     parser = make_parser(argv)
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        near = get_close_matches(argv[0], COMMANDS, 1)
+        parser.error(f"no command {argv[0]!r}" + (f" (did you mean {near[0]}?)" if near else ""))
     args, unknown = parser.parse_known_args(argv)
     if not args.command and not unknown:
         parser.print_help()

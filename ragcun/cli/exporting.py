@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from shlex import quote
 
 from .flags import add_flag, check_model, check_output, load, need, trust_flag
 from ..core import UserError, setup_logging
@@ -40,8 +41,10 @@ def run_export(
         from ragcun.retrieval.index import export_index
         setup_logging()
         print(export_index(args.index_dir, precision=args.precision))
-        print(f'next:  ragcun search --index_dir {args.index_dir} "your question"')
+        print(f'next:  ragcun search --index_dir {quote(args.index_dir)} "your question"')
         return 0
+    if not args.model_path and not args.output:
+        raise UserError("nothing to export", "export", "Give --index_dir D, or --model_path P and --output D.")
     need(args, "model_path", "output")
     check_model(args.model_path)
     check_output(str(Path(args.output)/"x"))

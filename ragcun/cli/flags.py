@@ -21,8 +21,8 @@ from ..core import UserError, env_number, logger, setup_logging, write_json
 # %% auto #0
 __all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'add_fields', 'add_flag', 'Parser', 'read_config',
            'need', 'check_model', 'check_output', 'split_of', 'model_flags', 'trust_flag', 'base_flags', 'base_options',
-           'named_tokens', 'model_tokens', 'read_corpus', 'load', 'runtime_flag', 'runtime_of', 'validation_data',
-           'join_processes', 'check_free_model', 'prepare_output', 'run_training']
+           'named_tokens', 'model_tokens', 'TokensWhenNeeded', 'read_corpus', 'load', 'runtime_flag', 'runtime_of',
+           'validation_data', 'join_processes', 'check_free_model', 'prepare_output', 'run_training']
 
 # %% ../../nbs/9_cli/01_flags.ipynb #01a41f0c
 def soften_streams() -> None:
@@ -245,6 +245,33 @@ def model_tokens(
     from ragcun.models.saving import unpacked_model
     with unpacked_model(path) as folder:
         return folder_tokens(folder, options)
+
+# %% ../../nbs/9_cli/01_flags.ipynb #1ad1a97c-1
+class TokensWhenNeeded:
+    "The base's way of counting tokens, loaded with the first file that is cut: an unchanged folder needs none."
+    of_index = True # the index holds the base, which cannot become another one
+    def __init__(self,
+        find: Callable[[], Any], # gives `BaseTokens`, or None where tokens are estimated
+    ):
+        self._find = find
+        self._found: list[Any] = []
+
+    def _tokens(self) -> Any:
+        if not self._found:
+            self._found.append(self._find())
+        return self._found[0]
+
+    @property
+    def limit(self) -> int | None: # tokens of a passage that are read
+        "The limit of the base."
+        return getattr(self._tokens(), "limit", None)
+
+    def count(self,
+        text: str, # any text
+    ) -> int: # tokens
+        "As the base counts."
+        from ragcun.data.documents import token_counter
+        return token_counter(self._tokens())(text)
 
 # %% ../../nbs/9_cli/01_flags.ipynb #725b97b81-1
 def read_corpus(

@@ -10,6 +10,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from .flags import add_flag, check_output, need
@@ -128,8 +129,8 @@ def run_judge(
     print(f"\n{findings(judging)}\n\njudgements: {args.output_dir}")
     if not done:
         print("next:  the same command goes on where you stopped")
-    print(f"next:  ragcun evaluate --index_dir {args.index_dir} --test_data {args.output_dir}")
-    print(f"       ragcun index --index_dir {args.index_dir} --documents … --questions {args.output_dir} "
+    print(f"next:  ragcun evaluate --index_dir {quote(args.index_dir)} --test_data {quote(args.output_dir)}")
+    print(f"       ragcun index --index_dir {quote(args.index_dir)} --documents … --questions {quote(args.output_dir)} "
           "--split_name test")
     return 0
 

@@ -10,11 +10,13 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
 
-from .demonstration import _STYLE, _answer
+from .demonstration import _STYLE
+from .flags import TokensWhenNeeded
 from ..core import UserError, atomic_write, logger, write_json
 from ..figures import PALETTE, dress, new_axes
 
@@ -142,7 +144,9 @@ def own_page(
              f"<p>A passage has {middle:.0f} words (a tenth of them under {low:.0f}, a tenth over {high:.0f}).</p>",
              _picture(report)]
     if report.answers:
-        parts += ["<h2>Your questions</h2>", "".join(_answer(a) for a in report.answers)]
+        from ragcun.retrieval.hits import hits_html, in_plain_words
+        answers = [f"<h3>{html.escape(a.query)}</h3>{hits_html(in_plain_words(a))}" for a in report.answers]
+        parts += ["<h2>Your questions</h2>", *answers]
     parts += ["<h2>Synthetic questions: sentences of your passages without their rarest words</h2>", _examples(report)]
     return ("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
             f"<title>ragcun: your folder</title><style>{_STYLE}</style>{''.join(parts)}</html>\n")
@@ -170,14 +174,19 @@ def run_own_demo(
     config: OwnConfig, # All choices
 ) -> int: # Exit code
     "Index a folder, examine it, write the report."
+    from ragcun.data.documents import ReadOptions
     from ragcun.retrieval.folders import fill_index, plan_folder
+    from ragcun.retrieval.hits import hits_text
+    from ragcun.retrieval.index import keep_export
     out = Path(config.output_dir)
     place = out/"own_index"
-    plan = plan_folder(config.documents, place, update=True)
+    options = ReadOptions(tokenizer=TokensWhenNeeded(lambda: _tokens(config, place)))
+    plan = plan_folder(config.documents, place, update=True, options=options)
     model = own_model(config, place)
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever(model, place)
-    read = fill_index(index, plan, config.documents, prune=True)
+    read = fill_index(index, plan, config.documents, prune=True, options=options)
+    keep_export(place, model)
     report = examine(index, read, config.ask)
     numbers = {**asdict(read), "kinds": report.kinds, "synthetic": report.synthetic, "search_ms": report.milliseconds,
                "index_megabytes": report.megabytes, "questions": [a.to_json() for a in report.answers]}
@@ -187,12 +196,19 @@ def run_own_demo(
     first, ten = report.found
     print(read)
     for answer in report.answers:
-        print(f"\n{answer}")
+        print(f"\n{hits_text(answer, index.tokenizer)}")
     print(f"\nsynthetic questions, which flatter: {first:.0%} find their passage first, {ten:.0%} among ten; "
           f"{report.milliseconds:.0f} ms a search\nreport: {out/'own_report.html'}")
-    print(f'next:  ragcun search --index_dir {place} "your question"\n'
-          f"       ragcun judge --index_dir {place} --questions my_questions.txt")
+    print(f'next:  ragcun search --index_dir {quote(str(place))} "your question"\n'
+          f"       ragcun judge --index_dir {quote(str(place))} --questions my_questions.txt")
     return 0
+
+def _tokens(config: OwnConfig, place: Path) -> Any:
+    "As the base counts, that of the index or the one that is named."
+    from ragcun.models.base import base_tokens, folder_tokens
+    from ragcun.retrieval.stores import is_free, read_manifest
+    if is_free(place): return base_tokens(config.base_model)
+    return folder_tokens(place/"model") if read_manifest(place).token_rule == "base" else None
 
 def own_model(
     config: OwnConfig, # names the base

@@ -764,7 +764,8 @@ def _need(module: str, kind: str) -> Any:
         raise UserError(f"{kind} files need a parser that is not installed", "",
                         "Type: pip install pypdf python-docx") from e
 
-_NOT_A_TITLE = re.compile(r"(microsoft \w+ - .*|untitled.*|(document|presentation|book|slide|unnamed|title)[ _-]?\d*|"
+_NOT_A_TITLE = re.compile(r"(microsoft \w+ - .*|untitled.*|.?(anonymous|unspecified|unknown).?|"
+                          r"(document|presentation|book|slide|unnamed|title)[ _-]?\d*|"
                           r"powerpoint.presentation|no ?title|none|.*\.(docx?|odt|rtf|pdf|tex|dvi|pptx?|xlsx?|indd|"
                           r"qxd|ps|eps|txt|html?|md))", re.I | re.S)
 _COMPOUND = frozenset("well self all ex half high low long short full open cross real ever ill new old non anti multi "
@@ -1369,7 +1370,7 @@ class _Tree:
         if key in self.seen: return
         self.seen.add(key)
         for entry in sorted(os.scandir(place), key=lambda e: e.name):
-            if not entry.name.startswith("."):
+            if not entry.name.startswith((".", "~$")):   # hidden, and what Word writes while a file is open
                 self.sort(entry, (*parts, entry.name))
 
     def sort(self, entry: os.DirEntry, name: tuple[str, ...]) -> None:

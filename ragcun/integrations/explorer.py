@@ -16,43 +16,11 @@ import numpy as np
 from ..core import UserError
 from ..models.evidence import document_vector
 from ..retrieval.explanation import explain_results
+from ..retrieval.hits import BLUE, ORANGE, hits_html
 from ..retrieval.retriever import GaussianRetriever
 
 # %% auto #0
-__all__ = ['BLUE', 'ORANGE', 'ON_MAP', 'hits_html', 'picture_svg', 'DocumentMap', 'document_map', 'map_svg', 'Column', 'sides_of',
-           'Explorer', 'explore']
-
-# %% ../../nbs/8_integrations/07_explorer.ipynb #expr0007
-BLUE, ORANGE = "#3b82c4", "#e0802f"  # meaning and words: readable on white and on black
-
-def _marked(text: str, places: Sequence[tuple[int, int]]) -> str:
-    out = []
-    at = 0
-    for a, b in places:
-        out += [html.escape(text[at:a]), f'<b style="color:{ORANGE}">{html.escape(text[a:b])}</b>']
-        at = b
-    return "".join([*out, html.escape(text[at:])])
-
-def _bar(hit: dict[str, Any], most: float) -> str:
-    dense, words = (100 * max(hit[k], 0) / most for k in ("dense", "words"))
-    return (f'<svg viewBox="0 0 200 8" width="120" height="8" preserveAspectRatio="none">'
-            f'<rect width="{dense:.1f}" height="8" fill="{BLUE}"/>'
-            f'<rect x="{dense:.1f}" width="{words:.1f}" height="8" fill="{ORANGE}"/></svg>')
-
-def hits_html(
-    explained: dict[str, Any], # of `explain_results`
-) -> str: # HTML
-    "Verdict and hits of one question."
-    hits = explained["hits"]
-    most = max([max(h["dense"], 0) + max(h["words"], 0) for h in hits], default=1.) or 1.
-    rows = [f'<div style="margin:.6em 0;padding-left:.7em;border-left:3px solid {BLUE}">'
-            f'<div style="opacity:.75;font-size:90%"><b>{i}</b> {html.escape(str(h["metadata"].get("source", "")))} '
-            f'{html.escape(h["id"])} · <b>{h["evidence"]:+.1f}</b> nats {_bar(h, most)} '
-            f'<span style="color:{BLUE}">meaning {h["dense"]:+.1f}</span> '
-            f'<span style="color:{ORANGE}">words {h["words"]:+.1f}</span> · {h["e_value_in_words"]}</div>'
-            f'{_marked(h["text"], h["matched"])}</div>' for i, h in enumerate(hits, 1)]
-    verdict = explained["verdict"]
-    return f'<div style="line-height:1.45"><p><b>{verdict[:1].upper()}{verdict[1:]}.</b></p>{"".join(rows)}</div>'
+__all__ = ['ON_MAP', 'picture_svg', 'DocumentMap', 'document_map', 'map_svg', 'Column', 'sides_of', 'Explorer', 'explore']
 
 # %% ../../nbs/8_integrations/07_explorer.ipynb #expr0010
 def picture_svg(

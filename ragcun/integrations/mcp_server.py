@@ -19,13 +19,13 @@ from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 
 from ..core import UserError
-from ..retrieval.explanation import e_value_in_words, read_passage, verdict_in_words
-from ..retrieval.hits import Hit, SearchResult, context_of
+from ..retrieval.explanation import read_passage
+from ..retrieval.hits import Hit, SearchResult, e_value_in_words, source_of, verdict_in_words
 from ..retrieval.retriever import GaussianRetriever
 
 # %% auto #0
 __all__ = ['INSTRUCTIONS', 'SEARCH_TOOL', 'READ_TOOL', 'LONGEST_TEXT', 'FoundPassage', 'FoundPassages', 'ReadPassage',
-           'ReadPassages', 'source_of', 'advice_on', 'as_found', 'make_mcp', 'run_stdio', 'mcp_app']
+           'ReadPassages', 'advice_on', 'as_found', 'make_mcp', 'run_stdio', 'mcp_app']
 
 # %% ../../nbs/8_integrations/06_mcp_server.ipynb #mcps0005
 INSTRUCTIONS = """Search a collection of documents. Every search says whether the documents hold an answer.
@@ -83,15 +83,6 @@ class ReadPassages(BaseModel):
     passages: list[ReadPassage]
 
 # %% ../../nbs/8_integrations/06_mcp_server.ipynb #mcps0007
-def source_of(
-    metadata: dict[str, Any], # of a passage
-    name: str,                # its id, where nothing else is known
-) -> str: # such as "manual.pdf › Safety › Batteries, page 12"
-    "Where a passage stands."
-    parts = [str(metadata.get("source") or name), context_of(metadata)]
-    page = f", page {metadata['page']}" if metadata.get("page") else ""
-    return " › ".join(p for p in parts if p) + page
-
 def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " … (cut)"
 

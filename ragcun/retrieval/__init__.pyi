@@ -1,5 +1,5 @@
 from .null import EmpiricalNull, GaussianNull, e_value, fit_null, theoretical_null
-from .hits import Hit, SearchResult
+from .hits import Hit, SearchResult, verdict_in_words
 from .no_answer import AnswerRule, fit_answer_rule
 from .storage import RemotePath, as_place
 from .stores import LanceStore, MemoryStore, read_manifest
@@ -12,7 +12,7 @@ from .adaptation import adapt_index, fit_documents
 from .filters import Filter, as_filter
 from .joint import PRIOR, Background, JointNull, JointWeights
 from .words import Question, Tokenizer, WordCounts, reciprocal_rank_fusion
-from .explanation import explain_results, read_passage, verdict_in_words
+from .explanation import explain_results, read_passage
 
 __all__ = [
     "AnswerRule", "Background", "BlindJudging", "DocumentIndex", "EmpiricalNull", "Filter", "GaussianNull",

@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..core import UserError, atomic_write, logger, progress, sha256_file, sha256_text
 from ragcun.data.documents import (
-    Document, FolderReading, Listing, ReadOptions, list_folder, nothing_to_read, read_listed,
+    Document, FolderReading, Listing, ReadOptions, list_folder, nothing_to_read, read_listed, token_counter,
 )
 from ..data.files import home_path, shown_name
 from .hits import in_blocks, iter_entries
@@ -24,8 +25,9 @@ from .index import DocumentIndex
 from .stores import LanceStore, is_free, read_manifest
 
 # %% auto #0
-__all__ = ['RECORD', 'BLOCK', 'FIRST', 'FileState', 'read_record', 'add_to_record', 'close_record', 'folder_mark', 'FolderPlan',
-           'compare_folder', 'plan_folder', 'FolderReport', 'FolderFill', 'fill_index', 'summary']
+__all__ = ['RECORD', 'COUNTED', 'BLOCK', 'FIRST', 'FileState', 'read_record', 'add_to_record', 'close_record', 'folder_mark',
+           'cut_rule', 'FolderPlan', 'compare_folder', 'plan_folder', 'FolderReport', 'FolderFill', 'fill_index',
+           'summary']
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0005
 RECORD = "files.jsonl"   # in the index folder
@@ -39,6 +41,7 @@ class FileState:
     passages: int        # that it gave
     skipped: str = ""    # why it gave none
     folder: str = ""     # that it was read from, of `folder_mark`
+    cut: str = ""        # how it was cut into passages, from `cut_rule`; empty in records of before
 
 def read_record(
     index_dir: Path,   # an index folder, or what is not there yet
@@ -86,6 +89,29 @@ def folder_mark(
 def _row(name: str, state: FileState) -> bytes:
     return json.dumps({"name": name, **asdict(state)}, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
+# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0021
+COUNTED = "Überraschung: isotropic embeddings of 1,234 texts; Кошка сидит; 氷は水に浮く; return x**2 != self.y"
+
+def cut_rule(
+    options: ReadOptions, # of a reading
+) -> str: # changes with what changes passages
+    "How files are cut into passages, in a line."
+    return f"{_rule_without_tokens(options)}, tokens {_tokens_rule(options.tokenizer)}"
+
+def _rule_without_tokens(options: ReadOptions) -> str:
+    return f"{options.max_tokens} tokens, {options.overlap} repeated, encoding {options.encoding}"
+
+def _tokens_rule(tokenizer: Any) -> str:
+    if tokenizer is None: return "estimated"
+    count = token_counter(tokenizer)
+    return sha256_text(repr(([count(w) for w in COUNTED.split()], getattr(tokenizer, "limit", None))))[:8]
+
+def _cut_alike(cut: str, options: ReadOptions) -> bool:
+    "Whether passages that were cut so would be cut so again; the index's own tokenizer is as it was."
+    known = getattr(options.tokenizer, "of_index", False)
+    return not cut or (cut.rpartition(", tokens ")[0] == _rule_without_tokens(options) if known
+                       else cut == cut_rule(options))
+
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0008
 @dataclass
 class FolderPlan:
@@ -102,6 +128,7 @@ class FolderPlan:
     whole: bool = True                                          # whether the index holds all of what it says
     removed: int = 0                                            # passages removed by `fill_index`
     mark: str = ""                                              # of the folder
+    recut: str = ""                                             # how they were cut, where files are cut in another way
 
     @property
     def todo(self) -> list[str]: # names
@@ -112,8 +139,9 @@ class FolderPlan:
 def compare_folder(
     folder: Path | str,   # of documents
     index_dir: Path,      # of an index, or free
+    options: ReadOptions = ReadOptions(),   # noqa: B008
 ) -> FolderPlan:
-    "Which files are new, changed, as they were, and gone."
+    "Which files are new, changed, as they were, and gone; all are changed where they are to be cut in another way."
     listing = list_folder(folder)
     known, whole = read_record(index_dir)
     plan = FolderPlan(listing, {}, whole=whole or is_free(index_dir), before=known, mark=folder_mark(folder))
@@ -124,6 +152,9 @@ def compare_folder(
             plan.new.append(name)
         elif now is None:
             plan.changed.append(name)
+        elif not _cut_alike(now.cut, options):
+            plan.changed.append(name)
+            plan.recut = now.cut
         else:
             plan.states[name] = replace(now, folder=plan.mark)
     closed = tuple(f"{name}/" for name, _ in listing.faults)      # what is below these cannot be seen now
@@ -139,7 +170,7 @@ def _same(path: Path, state: FileState) -> FileState | None:
         if now.st_mtime_ns != state.time and (not state.sha or sha256_file(path) != state.sha): return None
     except OSError:
         return None
-    return FileState(state.size, now.st_mtime_ns, state.sha, state.passages, state.skipped)
+    return replace(state, time=now.st_mtime_ns)
 
 def _state_of(path: Path) -> tuple[int, int, str]:
     "Size, time and hash, taken before a file is read: a change while it is read is seen by the next run."
@@ -157,7 +188,10 @@ def plan_folder(
     options: ReadOptions = ReadOptions(),   # noqa: B008
 ) -> FolderPlan: # `UserError` where there is nothing to read, or something changed that may not be replaced
     "Compare, and check what can be checked without a model."
-    plan = compare_folder(folder, index_dir)
+    plan = compare_folder(folder, index_dir, options)
+    if plan.recut and not update:
+        raise UserError(f"the passages of this index were cut otherwise: {plan.recut}; now {cut_rule(options)}",
+                        str(index_dir), "Add --update to cut its files again, or read them as before.")
     if not is_free(index_dir):
         _check_changed(plan, index_dir, update, options)
     if update:
@@ -218,7 +252,7 @@ class FolderReport:
         if self.kept:
             said += f" ({self.kept:,} files as before)"
         if self.skipped:
-            reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.skipped.items())
+            reasons = ", ".join(f"{reason} ({n:,})" for reason, n in self.skipped.items())
             said += f"; skipped {sum(self.skipped.values()):,}: {reasons}"
         if self.unread:
             kinds = ", ".join(f"{n:,} {kind}" for kind, n in self.unread.items())
@@ -228,7 +262,7 @@ class FolderReport:
 def _reason(said: str, name: str) -> str:
     "What a reason says of any file: without its name and numbers."
     short = re.split(r"[:;.(]\s|[:;.(]$| \(", said.replace(name, "").strip())[0]
-    return re.sub(r"\d[\d,]*", "…", short).strip() or said
+    return re.sub(r"(?<![\w-])\d[\d,]*", "…", short).strip() or said
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0013
 class FolderFill:
@@ -247,6 +281,7 @@ class FolderFill:
         self.ready: dict[str, FileState] = {}    # their files
         self.changed: set[str] = set()
         self.added = self.replaced = 0
+        self.rule = cut_rule(options) if plan.todo else ""
         self.clock = _Clock(sum(_size(plan.listing.files[n]) for n in plan.todo), len(plan.todo))
 
     def run(self) -> None:
@@ -264,7 +299,7 @@ class FolderFill:
                 logger.warning("skipped %s: %s", name, why)
             self.held += reading.documents
             self.clock.read(size)
-            self.ready[name] = FileState(size, when, sha, len(reading.documents), why, self.plan.mark)
+            self.ready[name] = FileState(size, when, sha, len(reading.documents), why, self.plan.mark, self.rule)
             if name in old and (size >= 0 or reading.documents):
                 self.changed.add(name)
             if len(self.held) >= (BLOCK if self.clock.passages else FIRST):

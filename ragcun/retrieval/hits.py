@@ -9,9 +9,11 @@ import hashlib
 import html
 import json
 import math
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import wrap
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -20,11 +22,13 @@ from ..core import UserError
 from ..data.files import character_fault, text_fault, text_id
 from .filters import Filter
 from .null import posterior
-from .words import Question, WordCounts
+from .words import UNSPACED, WORD, Question, Tokenizer, WordCounts
 
 # %% auto #0
-__all__ = ['Hit', 'JudgedHits', 'SearchResult', 'number_metadata', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry',
-           'context_of', 'checked_id', 'as_entry', 'iter_entries', 'in_blocks']
+__all__ = ['BLUE', 'ORANGE', 'SHOWN', 'EXCERPT', 'Hit', 'JudgedHits', 'share_in_words', 'e_value_in_words', 'verdict_in_words',
+           'matched_words', 'context_of', 'source_of', 'hits_html', 'in_plain_words', 'SearchResult', 'excerpt',
+           'hits_text', 'number_metadata', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry', 'checked_id',
+           'as_entry', 'iter_entries', 'in_blocks']
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62840281
 @dataclass(frozen=True)
@@ -93,6 +97,141 @@ class JudgedHits(Sequence):  # type: ignore[type-arg]
         prior = 1 / (1 + self.documents) if prior is None else prior
         return [float(posterior(h.evidence, prior)) for h in self.hits]
 
+# %% ../../nbs/7_retrieval/02_hits.ipynb #plain0007
+def share_in_words(
+    share: float, # between 0 and 1
+) -> str: # such as "3 of 10" or "1 of 400"
+    "A share as people say it."
+    if share >= .095: return f"{min(max(round(10 * share), 1), 10)} of 10"
+    if share >= .0195: return f"{round(100 * share)} of 100"
+    if share < 1e-4: return "fewer than 1 of 10,000"      # further out nothing was measured
+    return f"1 of {float(f'{1 / share:.2g}'):,.0f}"
+
+def e_value_in_words(
+    value: float,   # expected number of unrelated documents with at least this evidence
+) -> str: # a sentence without a full stop
+    "What an E-value means."
+    if not np.isfinite(value): return "not known for this weight of the words"
+    if value >= 1.5: return f"about {value:,.0f} unrelated documents would score as high"
+    if value >= .95: return "about one unrelated document would score as high"
+    return f"in {share_in_words(value)} questions an unrelated document would score as high"
+
+# %% ../../nbs/7_retrieval/02_hits.ipynb #plain0010
+def verdict_in_words(
+    result: JudgedHits, # of one question
+) -> str: # a sentence without a full stop
+    "Whether there is an answer, and how sure that is."
+    if result.answered is None: return "no verdict: words are weighted otherwise than the limit knows"
+    if not len(result) and not result.answered: return "no answer here: nothing was found"
+    head = "an answer was found" if result.answered else "no answer here"
+    if result.chance is not None and np.isfinite(result.chance):
+        return f"{head}: {share_in_words(result.chance)} questions without an answer would find as good a hit"
+    best = min((h.e_value for h in result), default=np.inf)
+    if result.value is None and (best > .1 if result.answered else best <= .3):
+        head = "perhaps an answer"              # nobody has measured what a question without an answer finds here
+    return f"{head}: {e_value_in_words(best)}" if np.isfinite(best) else head
+
+# %% ../../nbs/7_retrieval/02_hits.ipynb #plain0013
+def _pieces(start: int, word: str) -> list[tuple[int, int]]:
+    "A word as one place; in a script without spaces, its pairs of characters."
+    if word.isascii() or not UNSPACED.search(word) or len(word) < 3: return [(start, start + len(word))]
+    return [(start + i, start + i + 2) for i in range(len(word) - 1)]
+
+def matched_words(
+    query: str,                          # a question
+    text: str,                           # of a hit
+    tokenizer: Tokenizer | None = None,  # of the index; the usual one by default
+) -> list[tuple[int, int]]: # start and end of each, in order, not overlapping
+    "Places of the text that hold a word of the question."
+    tokens = tokenizer or Tokenizer()
+    asked = set(tokens(query))
+    places: list[tuple[int, int]] = []
+    for m in WORD.finditer(text):
+        for a, b in _pieces(m.start(), m[0]):
+            if not asked.intersection(tokens(text[a:b])): continue
+            if places and a < places[-1][1]:
+                places[-1] = (places[-1][0], b)
+            else:
+                places.append((a, b))
+    return places
+
+# %% ../../nbs/7_retrieval/02_hits.ipynb #plain0021
+def context_of(
+    metadata: Mapping[str, Any], # of a passage, as `read_folder` makes it
+) -> str: # title and headings, each once; empty without
+    "Where a passage stands in its document."
+    headings = metadata.get("headings") or []
+    parts = [metadata.get("title"), *(headings if isinstance(headings, (list, tuple)) else [headings])]
+    return " › ".join(dict.fromkeys(str(p) for p in parts if p))
+
+def source_of(
+    metadata: Mapping[str, Any], # of a passage
+    name: str,                   # its id, where nothing else is known
+) -> str: # such as "manual.pdf › Safety › Batteries, page 12"
+    "Where a passage stands."
+    parts = [str(metadata.get("source") or name), context_of(metadata)]
+    page = f", page {metadata['page']}" if metadata.get("page") else ""
+    return " › ".join(p for p in parts if p) + page
+
+# %% ../../nbs/7_retrieval/02_hits.ipynb #plain0031
+BLUE, ORANGE = "#3b82c4", "#e0802f"  # meaning and words: seen on white and on black
+SHOWN = 700                          # characters of a passage in a notebook
+
+def _marked(text: str, places: Sequence[tuple[int, int]]) -> str:
+    out = []
+    at = 0
+    style = f"background:none;color:inherit;font-weight:bold;border-bottom:2px solid {ORANGE}"
+    for a, b in places:
+        out += [html.escape(text[at:a]), f'<mark style="{style}">{html.escape(text[a:b])}</mark>']
+        at = b
+    return "".join([*out, html.escape(text[at:])])
+
+def _bar(dense: float, words: float, most: float) -> str:
+    one, two = (200 * max(v, 0) / most for v in (dense, words))
+    return (f'<svg viewBox="0 0 200 8" width="120" height="8" preserveAspectRatio="none" aria-hidden="true">'
+            f'<rect width="200" height="8" fill="currentColor" opacity=".12"/><rect width="{one:.1f}" height="8" '
+            f'fill="{BLUE}"/><rect x="{one:.1f}" width="{two:.1f}" height="8" fill="{ORANGE}"/></svg>')
+
+def _parts(hit: Mapping[str, Any]) -> str:
+    "What the evidence is the sum of."
+    named = ((BLUE, "meaning", hit["dense"]), (ORANGE, "words", hit["words"]))
+    shown = " ".join(f'<span style="color:{colour}">■</span> {name} {nats:+.1f}' for colour, name, nats in named)
+    return f"{shown} constant {hit['constant']:+.1f}"
+
+# %% ../../nbs/7_retrieval/02_hits.ipynb #plain0032
+def _hit_html(number: int, hit: Mapping[str, Any], most: float) -> str:
+    text = hit["text"] if len(hit["text"]) <= SHOWN else hit["text"][:SHOWN].rsplit(" ", 1)[0]
+    places = [(a, b) for a, b in hit["matched"] if b <= len(text)]
+    rest = "…" if len(text) < len(hit["text"]) else ""
+    return (f'<div style="margin:.8em 0;padding-left:.7em;border-left:3px solid {BLUE};text-align:left">'
+            f'<div><b>{number}</b> {html.escape(source_of(hit["metadata"], hit["id"]))} '
+            f'<code style="opacity:.7;background:none;color:inherit">{html.escape(hit["id"])}</code></div>'
+            f'<div style="font-size:90%"><b>{hit["evidence"]:+.1f} nats</b> '
+            f'{_bar(hit["dense"], hit["words"], most)} {_parts(hit)} · {hit["e_value_in_words"]}</div>'
+            f'<div style="white-space:pre-line;overflow-wrap:anywhere;max-width:60em">'
+            f'{_marked(text, places)}{rest}</div></div>')
+
+def hits_html(
+    explained: Mapping[str, Any], # verdict and hits of one question, as `explain_results` gives them
+) -> str: # HTML without a script
+    "Verdict and hits of one question."
+    hits = explained["hits"]
+    most = max([max(h["dense"], 0) + max(h["words"], 0) for h in hits], default=1.) or 1.
+    rows = "".join(_hit_html(i, h, most) for i, h in enumerate(hits, 1))
+    verdict = explained["verdict"]
+    return f'<div style="line-height:1.5"><p><b>{verdict[:1].upper()}{verdict[1:]}.</b></p>{rows}</div>'
+
+def in_plain_words(
+    result: JudgedHits,                  # of one question
+    tokenizer: Tokenizer | None = None,  # of the index; the usual one by default
+) -> dict[str, Any]: # what `to_json` gives, and sentences and matching words beside it
+    "A result with its numbers in plain words."
+    plain = result.to_json()
+    for row, hit in zip(plain["hits"], result, strict=True):
+        row["e_value_in_words"] = e_value_in_words(hit.e_value)
+        row["matched"] = matched_words(result.query, hit.text, tokenizer)
+    return {**plain, "verdict": verdict_in_words(result), "documents": result.documents}
+
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62840281-2
 @dataclass(frozen=True)
 class SearchResult(JudgedHits):
@@ -111,13 +250,46 @@ class SearchResult(JudgedHits):
         return "\n".join([f"{self.query!r}: {self._verdict()} ({self.documents:,} documents)", *map(repr, self.hits)])
 
     def _repr_html_(self) -> str:
-        def short(text):
-            return text[:200].rsplit(" ", 1)[0] + "…" if len(text) > 200 else text
-        def cells(h):
-            return (f"{h.evidence:+.2f}", f"{h.e_value:.2g}", html.escape(h.id), html.escape(short(h.text)))
-        rows = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in cells(h)) + "</tr>" for h in self.hits)
-        head = "".join(f"<th>{c}</th>" for c in ("evidence", "E-value", "id", "text"))
-        return f"<p><b>{html.escape(self.query)}</b>: {self._verdict()}</p><table><tr>{head}</tr>{rows}</table>"
+        return f"<p>{html.escape(self.query)}</p>{hits_html(in_plain_words(self))}"
+
+# %% ../../nbs/7_retrieval/02_hits.ipynb #plain0041
+EXCERPT = 240   # characters of a passage in a terminal
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")   # a terminal would obey them
+
+def excerpt(
+    text: str,                              # of a passage
+    places: Sequence[tuple[int, int]] = (), # of matching words, from `matched_words`
+    most: int = EXCERPT,                    # characters
+) -> str: # one line; with … where something is left out
+    "The part of a text that holds most of the matching words; its beginning where there are none."
+    if len(text) <= most: return " ".join(text.split())
+    def held(start: int) -> int:
+        return len({text[a:b].casefold() for a, b in places if start <= a and b <= start + most})
+    best = max((a for a, _ in places), key=held, default=0)
+    inside = [b for a, b in places if best <= a and b <= best + most]
+    start = max(0, best - (most - max(inside, default=best) + best) // 2)   # what is left over stands on both sides
+    start = 0 if start < 20 else text.index(" ", start) + 1 if " " in text[start:best] else start
+    end = start + most
+    shown = text[start:end] if end >= len(text) else text[start:end].rsplit(" ", 1)[0]
+    return ("… " if start else "") + " ".join(shown.split()) + (" …" if end < len(text) else "")
+
+def hits_text(
+    result: JudgedHits,                  # of one question
+    tokenizer: Tokenizer | None = None,  # of the index; the usual one by default
+    width: int = 100,                    # characters of a line
+) -> str: # lines
+    "Verdict and hits of one question, for a terminal."
+    plain = in_plain_words(result, tokenizer)
+    lines = [result.query, f"{plain['verdict']} ({result.documents:,} documents)"]
+    for number, hit in enumerate(plain["hits"], 1):
+        source = str(hit["metadata"].get("source") or "")
+        place = source_of(hit["metadata"], hit["id"])
+        if source and hit["id"].startswith(source):
+            place = hit["id"] + place[len(source):]
+        value = "" if hit["e_value"] is None else f", E-value {hit['e_value']:.2g}"
+        lines += ["", f"{number}  {place}   {hit['evidence']:+.1f} nats{value}"]
+        lines += wrap(excerpt(hit["text"], hit["matched"]), width, initial_indent="   ", subsequent_indent="   ")
+    return "\n".join(_CONTROL.sub(" ", line) for line in lines)
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #95133004
 def number_metadata(
@@ -245,14 +417,6 @@ class Entry:
     def searched(self) -> str: # what is embedded
         "The text under its headings."
         return f"{self.context}\n{self.text}" if self.context else self.text
-
-def context_of(
-    metadata: Mapping[str, Any], # of a passage, as `read_folder` makes it
-) -> str: # title and headings, each once; empty without
-    "Where a passage stands in its document."
-    headings = metadata.get("headings") or []
-    parts = [metadata.get("title"), *(headings if isinstance(headings, (list, tuple)) else [headings])]
-    return " › ".join(dict.fromkeys(str(p) for p in parts if p))
 
 def checked_id(
     name: Any,       # as it was given

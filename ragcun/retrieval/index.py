@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -98,7 +98,7 @@ class IndexManifest(IndexState):
         if null is not None:
             names["null"] = self._file("null", (self._fitted, null.questions, null.curve, null.made), null.save)
         if joint is not None:
-            key = (self._fitted, joint.questions, joint.weights, joint.curve, joint.made)
+            key = (self._fitted, joint.questions, astuple(joint.weights), joint.curve, joint.made)
             names["joint"] = self._file("joint", key, lambda path: save_joint_null(path, joint))
         if rule is not None:
             names["rule"] = self._file("answer", rule, lambda path: save_rule(path, rule))
@@ -106,7 +106,7 @@ class IndexManifest(IndexState):
             made = (whitened.documents, whitened.constant)
             names["whitening"] = self._file("whitening", made, lambda path: save_whitening(path, whitened))
         m = self.model
-        words = self.weights and [self.weights.dense, self.weights.words, self.weights.phrases, self.weights.constant]
+        words = self.weights and list(astuple(self.weights))
         write_manifest(folder, Manifest(
             m.fingerprint, m.output_dim, m.prompts, self.answer_limit, null_documents=self._fitted[0],
             null_row=self._fitted[1], format=2 if words else 1, alpha=self.alpha, weights=words or None,
@@ -308,6 +308,12 @@ class IndexNull(IndexQuestions):
         sample = self.store.sample(BACKGROUND)
         return sample.ids, sample.v / np.maximum(self._gain, 1e-12)
 
+    def _unrelated(self) -> Batch:
+        "The sample that shows what unrelated documents score: copies of a text, such as forms and logs, count once."
+        sample = self.store.sample(BACKGROUND)
+        first = {text: i for i, text in reversed(list(enumerate(sample.words or sample.texts)))}
+        return sample if len(first) == len(sample) else sample.take(sorted(first.values()))
+
     def _is_stale(self) -> bool:
         "Whether the nulls describe other documents than those that are here now."
         documents, row = self._fitted
@@ -326,7 +332,7 @@ class IndexNull(IndexQuestions):
         return self.null
 
     def _fit_nulls(self, write: bool) -> None:
-        sample = self.store.sample(BACKGROUND)
+        sample = self._unrelated()
         z = sample.v / np.maximum(self._gain, 1e-12)
         null = fit_null(z, self.rho)
         if self.weights is not None:

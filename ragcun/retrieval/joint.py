@@ -5,8 +5,8 @@
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0002
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +30,8 @@ class JointWeights:
     words: float     # for BM25 over the root of the question's mass
     phrases: float   # for idf of neighbouring words over the root of the question's mass
     constant: float  # of a document with an average dense score and none of the words
+    alone: float = field(default=1.6, repr=False)            # as `dense`, where words weigh nothing
+    alone_constant: float = field(default=-1.9, repr=False)  # as `constant`, where words weigh nothing
 
     def parts(self,
         z: np.ndarray,       # [n] standardised dense scores
@@ -70,7 +72,7 @@ HANDFUL = 20  # with fewer documents mean and spread come from the law of the em
 @dataclass(frozen=True)
 class BackgroundSample:
     "A sample of the documents."
-    z: np.ndarray          # [m, d] embeddings
+    z: np.ndarray          # [m, d] embeddings, in 16 bits where they come from a file
     rho: np.ndarray        # [d] correlations of the model
     words: list[str]       # words of each document, joined by spaces
 
@@ -81,15 +83,15 @@ class BackgroundSample:
         words: list[str],    # words of each document, joined by spaces
     ) -> Self: # with embeddings as precise as the file keeps them
         "The sample as it will be read back, so that every process computes the same numbers."
-        return cls(np.asarray(z).astype(np.float16).astype(np.float64), np.asarray(rho), words)
+        return cls(np.asarray(z).astype(np.float16), np.asarray(rho), words)
 
     def __len__(self) -> int:
         return len(self.words)
 
-    @cached_property
-    def tokens(self) -> list[list[str]]: # words of each document
-        "The words as lists."
-        return [w.split() for w in self.words]
+    @property
+    def tokens(self) -> Iterator[list[str]]: # words of each document
+        "The words as lists, made anew each time: kept, they would take ten times the room."
+        return (w.split() for w in self.words)
 
     @cached_property
     def postings(self) -> Postings: # of the sample
@@ -103,7 +105,7 @@ class BackgroundSample:
 
     @cached_property
     def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        v = document_vector(self.z, self.rho)
+        v = document_vector(self.z.astype(np.float64), self.rho)
         return v, np.square(v).sum(1) / 2
 
     def _raw(self, q: np.ndarray) -> np.ndarray:
@@ -140,7 +142,7 @@ class Background(BackgroundSample):
         out = np.zeros((len(self), 2))
         out[:, 0] = self.postings.bm25(asked)
         for row in self.postings.near(asked):
-            out[row] = asked.score(self.tokens[row])
+            out[row] = asked.score(self.words[row].split())
         return out
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0009
@@ -208,6 +210,14 @@ def fit_joint_null(
     return replace(null, curve=fit_tail_map(y[np.isfinite(y)]), questions=len(q) if real else 0)
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0010
+def _as_bytes(words: list[str]) -> np.ndarray:
+    "Lines of UTF-8: as an array of characters they would take four times the room."
+    return np.frombuffer("\n".join(words).encode("utf-8", "surrogatepass"), np.uint8)
+
+def _as_words(held: np.ndarray) -> list[str]:
+    text = held.tobytes().decode("utf-8", "surrogatepass") if held.dtype == np.uint8 else str(held)
+    return text.split("\n")
+
 def save_joint_null(
     path: str | Path, # an .npz file
     null: JointNull,  # to write
@@ -217,9 +227,9 @@ def save_joint_null(
     w = null.weights
     c = null.curve
     with open(path, "wb") as f:
-        np.savez_compressed(f, z=b.z.astype(np.float16), rho=b.rho, words=np.array("\n".join(b.words)), y=c.y,
+        np.savez_compressed(f, z=b.z.astype(np.float16), rho=b.rho, words=_as_bytes(b.words), y=c.y,
                             logp=c.logp, numbers=np.array([c.scale, c.shape, null.questions, len(b)]), made=null.made,
-                            weights=np.array([w.dense, w.words, w.phrases, w.constant]))
+                            weights=np.array(astuple(w)))
 
 def load_joint_null(
     path: str | Path, # written by `save_joint_null`
@@ -228,8 +238,7 @@ def load_joint_null(
     try:
         with np.load(path, allow_pickle=False) as a:
             scale, shape, questions, size = a["numbers"].tolist()
-            words = str(a["words"]).split("\n") if size else []
-            background = Background(a["z"].astype(np.float64), a["rho"], words)
+            background = Background(a["z"], a["rho"], _as_words(a["words"]) if size else [])
             return JointNull(background, JointWeights(*a["weights"].tolist()), TailMap(a["y"], a["logp"], scale, shape),
                              a["made"], int(questions))
     except (OSError, KeyError, ValueError, TypeError, EOFError) as e:
@@ -274,19 +283,13 @@ def fit_weights(
         return value + pull * float(logs @ logs), slope * p + 2 * pull * logs
     found = minimize(loss, np.zeros(3), jac=True, method="L-BFGS-B", bounds=[(-5, 5)] * 3).x
     dense, words, phrases = (origin * np.exp(found)).tolist()
-    return JointWeights(dense, words, phrases, prior.constant)
+    return replace(prior, dense=dense, words=words, phrases=phrases)
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0015-1
-def calibrate_weights(
-    weights: JointWeights,     # from `fit_weights`
-    related: np.ndarray,       # [n, 3] z, words, phrases of answers
-    unrelated: np.ndarray,     # [m, 3] of random documents for the same questions
-    per_answer: float = 100., # unrelated documents that weigh as much as one answer: decisions fall where they are many
-) -> JointWeights: # the same ranking; its evidence is a log-likelihood ratio
-    "A logistic fit of scale and constant."
+def _log_odds(related: np.ndarray, unrelated: np.ndarray, constant: float, per_answer: float) -> tuple[float, float]:
+    "Scale and constant with which a score is the log-likelihood ratio of the two."
     from scipy.optimize import minimize
-    w = np.array([weights.dense, weights.words, weights.phrases])
-    s = np.r_[related @ w, unrelated @ w]
+    s = np.r_[related, unrelated]
     sign = np.r_[np.ones(len(related)), -np.ones(len(unrelated))]
     mass = np.r_[np.full(len(related), 1 / len(related)), np.full(len(unrelated), per_answer / len(unrelated))]
     def loss(p: np.ndarray) -> tuple[float, np.ndarray]:
@@ -294,7 +297,18 @@ def calibrate_weights(
         logit = scale * s + p[1] - np.log(per_answer)
         slope = -mass * sign / (1 + np.exp(np.clip(sign * logit, -500, 500)))
         return float(mass @ np.logaddexp(0, -sign * logit)), np.array([scale * (slope @ s), slope.sum()])
-    start = np.array([0., weights.constant])
-    fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-5, 5), (-50, 50)]).x
-    dense, words, phrases = (np.exp(fit[0]) * w).tolist()
-    return JointWeights(dense, words, phrases, float(fit[1]))
+    fit = minimize(loss, np.array([0., constant]), jac=True, method="L-BFGS-B", bounds=[(-5, 5), (-50, 50)]).x
+    return float(np.exp(fit[0])), float(fit[1])
+
+def calibrate_weights(
+    weights: JointWeights,     # from `fit_weights`
+    related: np.ndarray,       # [n, 3] z, words, phrases of answers
+    unrelated: np.ndarray,     # [m, 3] of random documents for the same questions
+    per_answer: float = 100., # unrelated documents that weigh as much as one answer: decisions fall where they are many
+) -> JointWeights: # the same ranking; its evidence is a log-likelihood ratio
+    "A logistic fit of scale and constant, of all parts together and of meaning alone."
+    w = np.array([weights.dense, weights.words, weights.phrases])
+    scale, constant = _log_odds(related @ w, unrelated @ w, weights.constant, per_answer)
+    alone, alone_constant = _log_odds(related[:, 0], unrelated[:, 0], weights.alone_constant, per_answer)
+    dense, words, phrases = (scale * w).tolist()
+    return JointWeights(dense, words, phrases, constant, alone, alone_constant)

@@ -187,13 +187,14 @@ class Findings:
             rows.append(f"  {names[name]:18} the first hit answers {hits} of {self.questions} "
                         f"({low:.0%} to {high:.0%}), NDCG@{self.depth} {self.ndcg[name]:.3f}")
         for name, gain in self.gains.items():
-            rows.append(f"  words and meaning against {names[name]}: {100*gain.mean:+.1f} points of NDCG@{self.depth} "
-                        f"({100*gain.low:+.1f} to {100*gain.high:+.1f}), {_verdict(gain)}")
+            between = f" ({100*gain.low:+.1f} to {100*gain.high:+.1f})" if gain.n > 5 else ""
+            rows.append(f"  words and meaning against {names[name]}: {100*gain.mean:+.1f} points of NDCG@{self.depth}"
+                        f"{between}, {_verdict(gain)}")
         return "\n".join(rows)
 
 def _verdict(gain: Difference) -> str:
-    if gain.low > 0: return "better"
-    return "worse" if gain.high < 0 else "the questions do not tell which is better"
+    if gain.p >= .05 or gain.low <= 0 <= gain.high: return "the questions do not tell which is better"
+    return "better" if gain.mean > 0 else "worse"
 
 def wilson(
     hits: int,   # successes

@@ -21,7 +21,7 @@ from ..models.evidence import evidence_from_distance, query_vector
 from .filters import Filter, as_filter
 from .hits import Entry, Found, Hit, SearchResult, iter_entries
 from .index import BACKGROUND, MADE, DocumentIndex
-from .joint import FEW, Background, JointNull, calibrate_weights, fit_joint_null, fit_weights
+from .joint import FEW, PRIOR, Background, JointNull, calibrate_weights, fit_joint_null, fit_weights
 from .no_answer import CANDIDATES, AnswerRule, Candidates, fit_answer_rule, usual_rule
 from .null import EmpiricalNull, answer_limit, e_value, fit_null
 from .storage import RemotePath, as_place
@@ -160,15 +160,30 @@ class Searcher(Proposer):
         distance = np.array([[f.distance for f in row] + [row[-1].distance if row else 0.] * (width - len(row))
                              for row in found])
         raw = evidence_from_distance(distance, z, self.rho)
-        null = self._ensure_null()
+        log_p = self._ensure_null().log_p(raw, z)
+        nats, constant = self.dense_nats(raw, z)
+        def make(f, e, dense, lp):
+            return Hit(f.id, f.text, float(dense + constant), float(np.exp(lp)), float(e_value(lp, n)), f.distance,
+                       f.metadata, float(e), float(dense), 0., constant, f.words or "")
+        return [[make(*values) for values in zip(row, *numbers, strict=False)]
+                for row, *numbers in zip(found, raw, nats, log_p, strict=True)]
+
+    def dense_nats(self,
+        raw: np.ndarray, # [n, k] raw evidence of k documents for each question
+        z: np.ndarray,   # [n, d] embeddings of the questions
+    ) -> tuple[np.ndarray, float]: # [n, k] nats of meaning where words weigh nothing, and the constant
+        "By the model's calibration; a base that nobody has calibrated is read in deviations of unrelated documents."
         c = self.model.calibration
-        log_p = null.log_p(raw, z)
-        def make(f, e, lp):
-            dense = float(c.tau * e)
-            return Hit(f.id, f.text, float(c.a + dense), float(np.exp(lp)), float(e_value(lp, n)), f.distance,
-                       f.metadata, float(e), dense, 0., float(c.a), f.words or "")
-        return [[make(f, e, lp) for f, e, lp in zip(row, es, lps, strict=False)]
-                for row, es, lps in zip(found, raw, log_p, strict=True)]
+        if (c.a, c.tau) != (0., 1.): return c.tau * raw, float(c.a)
+        null = self._ensure_null()
+        weights = self.weights or PRIOR
+        if self.joint is not None:
+            _, mean, sd = self.joint.background.dense(z)
+        else:
+            moments = null.law.moments(z)
+            mean = moments.mean
+            sd = moments.sd
+        return weights.alone * (raw - mean[:, None]) / sd[:, None], weights.alone_constant
 
     def ranked(self,
         queries: Sequence[str], # questions
@@ -254,7 +269,8 @@ class Judge(AnswerValues):
     def _usual_limit(self) -> float:
         "The limit of `answered`: stricter where few documents say little of what is usual and nobody has calibrated."
         known = self.rule is not None or self.alpha or self.answer_limit != 1.
-        return self.answer_limit if known or len(self) >= FEW or self.weights is None else STRICT
+        seen = len(self.joint.background) if self.joint else len(self)
+        return self.answer_limit if known or seen >= FEW or self.weights is None else STRICT
 
     def _needed(self, limit: float | None) -> int:
         return CANDIDATES if (self.rule or self.alpha or len(self.joint.made if self.joint else ())) else 1
@@ -321,7 +337,7 @@ class SyntheticLimits(Judge):
 class _WeightFit(SyntheticLimits):
     "Weights and laws from real questions."
     def _fit_on_questions(self, queries: Sequence[str], z: np.ndarray, relevant: Sequence[Sequence[str]]) -> None:
-        sample = self.store.sample(BACKGROUND)
+        sample = self._unrelated()
         background = sample.v / np.maximum(self._gain, 1e-12)
         place = {name: i for i, name in enumerate(sample.ids)}
         rows = [[place[i] for i in r if i in place] for r in relevant]

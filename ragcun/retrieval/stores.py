@@ -53,7 +53,7 @@ class Manifest:
     alpha: float = 0.0          # false-answer rate among synthetic questions; 0: the limit has another origin
     joint: str = ""             # file with the null of the joint evidence, empty until fitted
     null_row: int = -1          # last row of the table when the nulls were fitted
-    weights: list[float] | None = None    # of meaning, words, phrases, and the constant; None: no words
+    weights: list[float] | None = None    # of meaning, words, phrases, a constant; of meaning alone; None: no words
     tokens: dict[str, Any] | None = None  # how texts become words; None: no words
     id_rule: str = "text"  # ids that nobody gave: from the text ("text", 0.1.0), or from text and source ("source")
     heading_rule: str = "none"  # embedded with a passage: nothing ("none", 0.1.0), or its headings ("headings")

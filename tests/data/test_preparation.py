@@ -21,6 +21,7 @@ from ragcun.data.pairs import Pair, PairSet, load_pairs, load_retrieval, save_pa
 from ragcun.data.preparation import PrepareConfig, prepare
 from ragcun.data.quality import data_report, plot_lengths
 from ragcun.data.splitting import assign_sides, check_ratios, find_leaks, near_duplicates, split_pairs, split_sizes
+from small import pdf_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 RAW = ROOT/"data"/"raw"
@@ -319,19 +320,7 @@ def test_optional_formats_are_named(tmp_path):
 
 def test_pdf(tmp_path):
     pytest.importorskip("pypdf")
-    text = b"BT /F1 12 Tf 72 720 Td (A byte has eight bits.) Tj ET"
-    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-               b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
-               b"<</Length %d>>stream\n%s\nendstream" % (len(text), text),
-               b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
-    out, places = b"%PDF-1.4\n", []
-    for i, o in enumerate(objects, 1):
-        places.append(len(out))
-        out += b"%d 0 obj%s endobj\n" % (i, o)
-    xref = len(out)
-    out += (b"xref\n0 6\n0000000000 65535 f \n" + b"".join(b"%010d 00000 n \n" % p for p in places)
-            + b"trailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % xref)
-    (tmp_path/"a.pdf").write_bytes(out)
+    (tmp_path/"a.pdf").write_bytes(pdf_bytes("A byte has eight bits."))
     assert read_folder(tmp_path).documents[0].text == "A byte has eight bits."
 
 

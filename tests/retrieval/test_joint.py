@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from ragcun.models.evidence import Calibration
+from ragcun.retrieval.explanation import surroundings
+from ragcun.retrieval.joint import PRIOR
 from ragcun.retrieval.quantization import QuantizedStore
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
@@ -139,3 +142,35 @@ def test_three_processes_make_one_index_at_once(tmp_path):
     index = GaussianRetriever(TinyEncoder(), tmp_path/"i")
     assert index.store.ids() == {f"p{w}-{i}" for w in range(3) for i in range(40)}
     assert index.store.word_counts().documents == 120 and len(index.search("text 7 of 2", top_k=3)) == 3
+
+
+class Uncalibrated(TinyEncoder):
+    "As a base that nobody has fitted: every coordinate counts alike, and they repeat each other."
+    def __init__(self):
+        super().__init__(64)
+        self.calibration = Calibration()
+        self.rho_numpy = np.full(64, .5)
+
+    def embed(self, texts, side="document"):
+        z = super().embed(texts, side)
+        return 2 * z + 3 * z[:, :1]
+
+
+def test_meaning_alone_is_on_the_scale_of_evidence_where_nobody_has_calibrated(tmp_path):
+    index = GaussianRetriever(Uncalibrated(), tmp_path/"i")
+    index.add([{"id": str(i), "text": f"thing{i % 10} part{i} of{i % 7} a{i % 3}"} for i in range(120)])
+    questions = [f"thing{i % 10} part{i}" for i in range(0, 120, 12)]
+    rows = index.search(questions, top_k=120, words=0)
+    others = [h for r, i in zip(rows, range(0, 120, 12), strict=True) for h in r if h.id != str(i)]
+    nats = np.array([h.evidence for h in others])
+    assert np.median(nats) < 0 and nats.max() < 12 and np.mean(np.exp(nats)) < 3  # a likelihood ratio has the mean 1
+    assert max(h.raw_evidence for h in others) > 30                               # and this is none
+    first = rows[0][0]
+    assert first.dense + first.constant == pytest.approx(first.evidence) and first.words == 0
+    edges = surroundings(index, questions[:1], 0.)[0].edges
+    assert edges[-1] == pytest.approx(first.evidence, abs=.05)                    # the picture has the same scale
+    index.calibrate(questions, [[str(i)] for i in range(0, 120, 12)], alpha=None)
+    assert index.weights.alone != PRIOR.alone
+    assert index.search(questions[0], words=0)[0].constant == index.weights.alone_constant
+    again = GaussianRetriever(Uncalibrated(), tmp_path/"i")
+    assert again.weights == index.weights and again.joint.weights == index.weights

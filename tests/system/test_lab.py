@@ -180,8 +180,16 @@ def test_the_explorer_in_jupyterlab(server, browser):
                            ".filter(w => w.querySelectorAll('circle').length > 60).length == 2")
     shown = page.locator(".widget-html:has(svg)")
     assert shown.count() == 2 and all("Water is densest" in text for text in shown.all_inner_texts())
-    assert "Water is densest" in page.locator(".jp-OutputArea-output table").inner_text()  # the result of a search
-    if pictures := os.environ.get("RAGCUN_LAB_PICTURES"):
-        Path(pictures).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=str(Path(pictures) / "explorer.png"))
+    result = page.locator(".jp-RenderedHTML:has(mark)").last                                # of the search below it
+    assert "Water is densest" in result.inner_text() and "meaning" in result.inner_text()
+    inks = []
+    for theme in ("Light", "Dark"):
+        page.evaluate(f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})")
+        page.wait_for_function(f"document.body.dataset.jpThemeLight == '{str(theme == 'Light').lower()}'")
+        result.scroll_into_view_if_needed()
+        inks.append(result.locator("mark").first.evaluate("e => getComputedStyle(e).color"))
+        if pictures := os.environ.get("RAGCUN_LAB_PICTURES"):
+            Path(pictures).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=str(Path(pictures) / f"explorer_{theme.lower()}.png"))
+    assert len(set(inks)) == 2                              # a marked word has the colour of the text in both
     page.close()
