@@ -497,13 +497,21 @@ def compose(page: Page, pages: list[Page], cfg: dict[str, str]) -> str:
 
 # --- the site
 
+def for_models(pages: list[Page], cfg: dict[str, str]) -> str:
+    "llms.txt: the site in one file for a language model, in the shape of llmstxt.org; what each page is, in order."
+    nameless = [page.name for page in pages if not page.description]
+    if nameless:
+        raise SystemExit(f"no sentence after the title: {', '.join(nameless)}")
+    return template("llms.txt").render(cfg=cfg, home=cfg["doc_host"] + cfg["doc_baseurl"], sections=sections(pages))
+
+
 def write(output: Path, pages: list[Page], cfg: dict[str, str]) -> int:
     "Write every file; the number of places that can be searched."
     home, entries = cfg["doc_host"] + cfg["doc_baseurl"], [entry for page in pages for entry in search_entries(page)]
     files = {page.url: compose(page, pages, cfg) for page in pages}
     files |= {old: template("redirect.html").render(url=url, home=home) for old, url in redirects(pages).items()}
     files["search.js"] = f"window.SEARCH={json.dumps(entries, ensure_ascii=False)}"
-    files["llms.txt"] = template("llms.txt").render(cfg=cfg, home=home, sections=sections(pages))
+    files["llms.txt"] = for_models(pages, cfg)
     files[".nojekyll"] = ""
     shutil.rmtree(output, ignore_errors=True)
     for name, text in files.items():
