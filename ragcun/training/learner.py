@@ -265,10 +265,10 @@ class TrainingQuestions:
         places: dict[str, list[str]] = {}
         for name, text in corpus.items():
             places.setdefault(text, []).append(name)
-        own = [i for i, p in enumerate(sample) if p.positive not in places]
-        own = list({sample[i].positive: i for i in own[::-1]}.values())[::-1]  # the first of equal texts
+        backwards = list(enumerate(sample))[::-1]  # of equal texts the first one stays
+        own = sorted({p.positive: i for i, p in backwards if p.positive not in places}.values())
         places.update((sample[i].positive, [f"trained {i}"]) for i in own)
-        asked = list({sample[i].query: i for i in range(len(sample) - 1, -1, -1)}.values())[::-1][:most]
+        asked = sorted({p.query: i for i, p in backwards}.values())[:most]
         queries = {f"trained {i}": sample[i].query for i in asked}
         relevant: dict[str, dict[str, int]] = {text: {} for text in queries.values()}
         for p in pairs:
