@@ -416,7 +416,7 @@ def ids(page: Page) -> set[str]:
 
 
 def dead_links(pages: list[Page]) -> list[str]:
-    "Relative links whose page or anchor does not exist, what a page would load, and anchors that stand twice."
+    "Links to no page or anchor, links inside links, what a page would load, and anchors that stand twice."
     known, dead = {p.url: ids(p) for p in pages}, []
     for page in pages:
         for link in page.body.find_all("a", href=True):
@@ -432,6 +432,8 @@ def dead_links(pages: list[Page]) -> list[str]:
                  for img in page.body.find_all("img", src=True) if not img["src"].startswith("data:")]
         dead += [f"{page.name}: {tag.name} loads {tag.get('src') or tag.get('href')}"
                  for tag in page.body.select("script[src], link[href], iframe[src]")]
+        dead += [f"{page.name}: a link inside a link: {text.parent.get_text()[:60]!r}"
+                 for text in page.body.find_all(string=re.compile(r"\]\(\S+\)")) if not text.find_parent(["pre", "code"])]
         names = [tag["id"] for tag in page.body.find_all(id=True)]
         twice = sorted({name for name in names if names.count(name) > 1})
         dead += [f"{page.name}: two places are called #{name}" for name in twice]

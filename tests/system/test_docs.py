@@ -131,6 +131,7 @@ def test_links_between_pages_and_doclinks_become_relative():
     ("![x](gone.png)", "is not in the notebook"), ("![x](https://other.example/x.png)", "is not in the notebook"),
     ("```{=html}\n<script src='https://cdn.example/x.js'></script>\n```", "loads"),
     ("[x](b.ipynb#part.method)", "no anchor"), ("## Same {#one}\n\n## Other {#one}", "two places"),
+    ("[[x](b.ipynb)](b.ipynb#parts)", "a link inside a link"),
 ])
 def test_what_is_dead_is_found(text, said):
     problems = built(page("a", markdown(text)), page("b", markdown("## Parts")))
