@@ -416,7 +416,7 @@ def ids(page: Page) -> set[str]:
 
 
 def dead_links(pages: list[Page]) -> list[str]:
-    "Relative links whose page or anchor does not exist, what a page would load, and anchors that stand twice."
+    "Links to no page or anchor, links inside links, what a page would load, and anchors that stand twice."
     known, dead = {p.url: ids(p) for p in pages}, []
     for page in pages:
         for link in page.body.find_all("a", href=True):
@@ -432,6 +432,8 @@ def dead_links(pages: list[Page]) -> list[str]:
                  for img in page.body.find_all("img", src=True) if not img["src"].startswith("data:")]
         dead += [f"{page.name}: {tag.name} loads {tag.get('src') or tag.get('href')}"
                  for tag in page.body.select("script[src], link[href], iframe[src]")]
+        dead += [f"{page.name}: a link inside a link: {text.parent.get_text()[:60]!r}"
+                 for text in page.body.find_all(string=re.compile(r"\]\(\S+\)")) if not text.find_parent(["pre", "code"])]
         names = [tag["id"] for tag in page.body.find_all(id=True)]
         twice = sorted({name for name in names if names.count(name) > 1})
         dead += [f"{page.name}: two places are called #{name}" for name in twice]
@@ -497,13 +499,21 @@ def compose(page: Page, pages: list[Page], cfg: dict[str, str]) -> str:
 
 # --- the site
 
+def for_models(pages: list[Page], cfg: dict[str, str]) -> str:
+    "llms.txt: the site in one file for a language model, in the shape of llmstxt.org; what each page is, in order."
+    nameless = [page.name for page in pages if not page.description]
+    if nameless:
+        raise SystemExit(f"no sentence after the title: {', '.join(nameless)}")
+    return template("llms.txt").render(cfg=cfg, home=cfg["doc_host"] + cfg["doc_baseurl"], sections=sections(pages))
+
+
 def write(output: Path, pages: list[Page], cfg: dict[str, str]) -> int:
     "Write every file; the number of places that can be searched."
     home, entries = cfg["doc_host"] + cfg["doc_baseurl"], [entry for page in pages for entry in search_entries(page)]
     files = {page.url: compose(page, pages, cfg) for page in pages}
     files |= {old: template("redirect.html").render(url=url, home=home) for old, url in redirects(pages).items()}
     files["search.js"] = f"window.SEARCH={json.dumps(entries, ensure_ascii=False)}"
-    files["llms.txt"] = template("llms.txt").render(cfg=cfg, home=home, sections=sections(pages))
+    files["llms.txt"] = for_models(pages, cfg)
     files[".nojekyll"] = ""
     shutil.rmtree(output, ignore_errors=True)
     for name, text in files.items():

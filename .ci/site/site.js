@@ -36,7 +36,7 @@ if (links.size) {
   addEventListener("scroll", mark, { passive: true }); mark();
 }
 
-// search: every word must occur; headings and symbols count most
+// search: every word must occur; headings count most, whole words more than parts, pages to read before symbols
 const dialog = document.querySelector("dialog.search"), input = dialog.querySelector("input"), list = dialog.querySelector("ol");
 let entries = null, chosen = 0;
 const load = () => entries ? Promise.resolve() : new Promise(done => {
@@ -46,15 +46,23 @@ const open = () => load().then(() => { if (!dialog.open) dialog.showModal(); inp
 const escape = text => text.replace(/[&<>"]/g, c => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 const lit = (text, words) => words.reduce((t, w) => t.replace(new RegExp("(" + w.replace(/[.*+?^${}()|[\]\\]/g, "\\$&") + ")", "ig"), "\u0001$1\u0002"), escape(text))
   .replaceAll("\u0001", "<mark>").replaceAll("\u0002", "</mark>");
+const NEAR = { "Get started": 5, Tutorials: 4, Explanations: 2 };  // what a reader who types plain words wants
+function part(text, word, whole, piece) {
+  let at = text.indexOf(word), best = 0;
+  for (; at >= 0 && best < whole; at = text.indexOf(word, at + 1))
+    best = /[\p{L}\p{N}_]/u.test((text[at - 1] || " ")) || /[\p{L}\p{N}_]/u.test((text[at + word.length] || " ")) ? piece : whole;
+  return best;
+}
 function score(entry, words) {
   const head = entry.h.toLowerCase(), page = entry.p.toLowerCase(), text = entry.t.toLowerCase();
-  let total = 0;
+  let total = words.length > 1 ? part(head, words.join(" "), 40, 20) : 0;
   for (const word of words) {
-    const s = (head === word ? 60 : head.startsWith(word) ? 25 : head.includes(word) ? 14 : 0) + (page.includes(word) ? 4 : 0) + (text.includes(word) ? 3 : 0);
+    const s = (head === word ? 60 : entry.k && head.split(".").pop() === word ? 40 : head.startsWith(word) ? 25 : part(head, word, 14, 6))
+      + part(page, word, 5, 2) + part(text, word, 5, 2);
     if (!s) return 0;
-    total += s;
+    total += word.length > 2 ? s : s / 4;
   }
-  return total + (entry.k ? 2 : 0) + (entry.u.includes("#") ? 0 : 3);
+  return (entry.k && words.length > 1 ? total / 2 : total) + (NEAR[entry.s] || 0) + (entry.u.includes("#") ? 0 : 3);
 }
 function show() {
   const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);

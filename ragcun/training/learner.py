@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..core import UserError, logger, progress, set_seed, write_json
 from ..data.collections import RetrievalData
-from ..data.pairs import PairSet, pairs_to_retrieval
+from ..data.pairs import Pair, PairSet, pairs_to_retrieval
 from ..data.splitting import split_pairs
 from ..losses.contrastive import KnownPositives
 from ..losses.sigreg import sigreg_relative
@@ -45,9 +45,9 @@ from .step import (Critic, Layout, Processes, Rates, Stepper, batch_gradients, e
 
 # %% auto #0
 __all__ = ['LEGACY_DEFAULTS', 'FREE', 'set_aside', 'FeatureSource', 'TextSource', 'loss_row', 'isotropy_row', 'limit_corpus',
-           'collection_hash', 'Validation', 'TrainedModel', 'Progress', 'StepSetup', 'BatchLearner', 'less_memory',
-           'StepLearner', 'EpochSetup', 'EpochEnd', 'Interrupted', 'EpochLearner', 'SavedLearner', 'RestoredLearner',
-           'ResumableLearner', 'Learner']
+           'collection_hash', 'Validation', 'TrainingQuestions', 'TrainedModel', 'Progress', 'StepSetup',
+           'BatchLearner', 'less_memory', 'StepLearner', 'EpochSetup', 'EpochEnd', 'Interrupted', 'EpochLearner',
+           'SavedLearner', 'RestoredLearner', 'ResumableLearner', 'Learner']
 
 # %% ../../nbs/4_training/06_learner.ipynb #e0fd9503
 def set_aside(
@@ -217,14 +217,21 @@ class Validation:
         q = model.features(list(self.data.queries.values()), "query")
         return q, model.features(list(self.data.corpus.values()), "document")
 
+    def embed(self,
+        model: GaussianEncoder, # A model on the same base
+    ) -> tuple[np.ndarray, ...]: # h of queries, h of documents, z of queries, z of documents
+        "Features and embeddings of the validation set, as the model is now."
+        hq, hx = self.features(model)
+        return hq, hx, model.project(hq, "query"), model.project(hx, "document")
+
     def measure(self,
         critic: Critic, # ρ and τ as they are now
         model: GaussianEncoder | None = None, # A model on the same base; None: the one that is trained
+        embedded: tuple[np.ndarray, ...] | None = None, # From `embed`, where that was done already
     ) -> dict[str, float]: # Named for the log
         "Metrics of one epoch."
         model = model or self.model
-        hq, hx = self.features(model)
-        zq, zx = model.project(hq, "query"), model.project(hx, "document")
+        hq, hx, zq, zx = embedded or self.embed(model)
         rho = critic.rho.detach().cpu().numpy()
         per_query = evaluate_vectors(*_vectors(self.config.critic, zq, zx, rho), self.data, "l2", 10)
         i, j = self.pairs.T
@@ -238,6 +245,48 @@ class Validation:
                **loss_row(parts), "pos_dist": float(pos_dist(q, x)),
                "embedding_std": float(np.concatenate([zq, zx]).std(0).mean()), **isotropy_row(zq, zx)}
         return {f"val_{k}": v for k, v in row.items()}
+
+# %% ../../nbs/4_training/06_learner.ipynb #learntq1
+@dataclass(frozen=True)
+class TrainingQuestions:
+    "Questions that are trained on, over the validation documents and their own: ranked only to be looked at."
+    data: RetrievalData   # these questions, the validation documents and then the sample's own
+    asked: list[int]      # place of each question in the sample
+    own: list[int]        # places in the sample of the documents that are not in the validation set
+
+    @classmethod
+    def of(cls,
+        pairs: PairSet, # All training pairs: a question may have several answers
+        sample: Sequence[Pair], # Those whose embeddings are there after every epoch
+        corpus: dict[str, str], # Validation documents by id
+        most: int = 200, # Questions to ask
+    ) -> TrainingQuestions:
+        "The first questions of the sample, and where their documents are."
+        places: dict[str, list[str]] = {}
+        for name, text in corpus.items():
+            places.setdefault(text, []).append(name)
+        backwards = list(enumerate(sample))[::-1]  # of equal texts the first one stays
+        own = sorted({p.positive: i for i, p in backwards if p.positive not in places}.values())
+        places.update((sample[i].positive, [f"trained {i}"]) for i in own)
+        asked = sorted({p.query: i for i, p in backwards}.values())[:most]
+        queries = {f"trained {i}": sample[i].query for i in asked}
+        relevant: dict[str, dict[str, int]] = {text: {} for text in queries.values()}
+        for p in pairs:
+            if p.query in relevant:
+                relevant[p.query].update(dict.fromkeys(places.get(p.positive, ()), 1))
+        every = corpus | {f"trained {i}": sample[i].positive for i in own}
+        return cls(RetrievalData(every, queries, {q: relevant[t] for q, t in queries.items()}), asked, own)
+
+    def ndcg(self,
+        critic: Critic, # ρ as it is now
+        kind: str, # "evidence", "euclidean" or "cosine"
+        sample: tuple[np.ndarray, np.ndarray], # z of the sample's questions and of its documents
+        documents: np.ndarray, # z of the validation documents
+    ) -> float: # NDCG@10
+        "How well questions that were trained on find their documents."
+        x = np.concatenate([documents, sample[1][self.own]])
+        vectors = _vectors(kind, sample[0][self.asked], x, critic.rho.detach().cpu().numpy())
+        return float(evaluate_vectors(*vectors, self.data, "l2", 10)["ndcg@10"].mean())
 
 # %% ../../nbs/4_training/06_learner.ipynb #learnv11
 class TrainedModel:
@@ -448,6 +497,7 @@ class EpochSetup(StepLearner):
         most = 2048 if config.freeze_base else 256
         chosen = np.random.default_rng(config.seed).permutation(len(pairs))[:most]
         self.sample = [pairs[int(i)] for i in chosen]
+        self.asked = TrainingQuestions.of(pairs, self.sample, self.validation.data.corpus)
         self.best_state = self.trained_state()
         self.journal = Journal()
         self.stop_signal = 0
@@ -470,13 +520,15 @@ class EpochSetup(StepLearner):
         return None
 
     def measure(self) -> dict[str, float]: # Named train_… and val_…
-        "Isotropy on a fixed sample of the training pairs, and everything on the validation set."
+        "Isotropy and ranking on a fixed sample of the training pairs, and everything on the validation set."
         q, x = [p.query for p in self.sample], [p.positive for p in self.sample]
         if isinstance(self.source, FeatureSource):
             zq, zx = (self.model.project(self.source.features(t, s), s) for t, s in ((q, "query"), (x, "document")))
         else:
             zq, zx = self.model.embed(q, "query"), self.model.embed(x)
-        return {f"train_{k}": v for k, v in isotropy_row(zq, zx).items()} | self.validation.measure(self.critic)
+        seen = self.validation.embed(self.model)
+        row = isotropy_row(zq, zx) | {"ndcg@10": self.asked.ndcg(self.critic, self.config.critic, (zq, zx), seen[3])}
+        return {f"train_{k}": v for k, v in row.items()} | self.validation.measure(self.critic, embedded=seen)
 
     def done(self) -> bool: # Whether there is nothing left to do
         "All epochs done, or none better for `patience` epochs."

@@ -241,6 +241,7 @@ class Curve:
     target: float | None = None         # where the dashed line is
     target_name: str = ""               # what the dashed line is
     log: bool = False                   # a logarithmic axis
+    marks: bool = False                 # whether the legend explains line, rings and star
 
 
 def _sides(key: str) -> dict[str, tuple[str, str]]:
@@ -255,15 +256,16 @@ CURVES = {
     "distance": Curve("Distance of related pairs", "per coordinate", {"pos_dist": ("related", "related")},
                       2**.5, "unrelated, √2"),
     "spread": Curve("Spread", "std of a coordinate", {"embedding_std": ("both sides", "model")}, 1, GAUSSIAN),
-    "quality": Curve("Ranking", "NDCG@10", {"ndcg@10": ("validation", "model")}),
+    "quality": Curve("Ranking", "NDCG@10", {"ndcg@10": ("training questions", "model")}, marks=True),
     "isotropy": Curve("Isotropy over training", "relative to a true Gaussian",
                       {"sigreg_relative": ("SIGReg", "threshold"),
                        "participation_ratio": ("participation ratio", "model"),
                        "embedding_std": ("embedding std", "related")}, 1, GAUSSIAN, log=True)}
 
 # %% ../../nbs/4_training/05_record.ipynb #curves07
-def _draw_series(ax: Any, rows: list[dict], key: str, name: str, tint: str) -> int:
+def _draw_series(ax: Any, rows: list[dict], key: str, name: str, tint: str, marks: bool = False) -> int:
     "Training as a line, validation as rings, what is kept as a star; returns the number of points."
+    rings, star = ("validation", "kept model") if marks else (None, None)
     kept = [r for r in rows if r.get("kind") == "kept"]
     going = [r for r in rows if r.get("kind") != "kept"]
     steps, values = series(going, key)
@@ -274,10 +276,10 @@ def _draw_series(ax: Any, rows: list[dict], key: str, name: str, tint: str) -> i
         ax.plot(steps, values, color=tint, linewidth=1.1, marker="." if steps.size < 3 else "", label=name)
     if val_steps.size:
         ax.plot(val_steps, val_values, "o:", color=tint, linewidth=0.8, markersize=4, markerfacecolor="white",
-                label=None if steps.size else name)
+                label=rings or (None if steps.size else name))
     if star_steps.size:
         ax.plot(star_steps, star_values, "*", color=tint, markersize=12, markeredgecolor=PALETTE["theory"],
-                markeredgewidth=0.6)
+                markeredgewidth=0.6, label=star)
     return steps.size + val_steps.size
 
 
@@ -290,14 +292,19 @@ def plot_curve(
     ax = ax if ax is not None else new_axes()
     rows = metric_rows(rows)
     curve = CURVES[name]
-    count = sum(_draw_series(ax, rows, key, label, PALETTE[tint]) for key, (label, tint) in curve.lines.items())
+    count = sum(_draw_series(ax, rows, key, label, PALETTE[tint], curve.marks)
+                for key, (label, tint) in curve.lines.items())
     if curve.target is not None:
         ax.axhline(curve.target, color=PALETTE["theory"], linestyle="--", linewidth=1, label=curve.target_name)
     if count and curve.log:
         log_axis(ax)
     if not count:
         ax.text(0.5, 0.5, "not recorded in this run", transform=ax.transAxes, ha="center", color=PALETTE["unrelated"])
-    return dress(ax, curve.title, "step", curve.unit, count > 0)
+    dress(ax, curve.title, "step", curve.unit, count > 0)
+    if legend := ax.get_legend():  # lines pass behind it
+        legend.set_frame_on(True)
+        legend.get_frame().set(alpha=.8, linewidth=0, facecolor="white")
+    return ax
 
 # %% ../../nbs/4_training/05_record.ipynb #b6149bb91
 def plot_isotropy_curve(
@@ -409,6 +416,8 @@ def describe_epoch(
                     "training" if name == "train" else "validation", words, of["pos_dist"], of["embedding_std"])
     quality = (row.get(f"val_{k}", float("nan")) for k in ("ndcg@10", "recall@10", "participation_ratio"))
     logger.info("validation NDCG@10 %.4f  Recall@10 %.4f  participation ratio %.3f", *quality)
+    if "train_ndcg@10" in row:
+        logger.info("%-10s NDCG@10 %.4f (a sample of the training questions)", "training", row["train_ndcg@10"])
     said = unexpected(before) if before else {}
     for kind, warning in unexpected(row).items():
         if kind not in said:

@@ -38,8 +38,8 @@ from .step import Processes, add_lora
 # %% auto #0
 __all__ = ['NEAR', 'Served', 'Candidate', 'embed_held', 'head_of', 'with_head', 'AnswerGain', 'refit', 'trained_features',
            'z_moments', 'whiten', 'unit_spread', 'compose', 'FitResult', 'candidate_report', 'sentence',
-           'against_whole_base', 'kept_row', 'fit', 'start_candidates', 'training_start', 'head_on_top', 'final_refit',
-           'save_result', 'line_search']
+           'against_whole_base', 'kept_row', 'line_search', 'fit', 'start_candidates', 'training_start', 'head_on_top',
+           'final_refit', 'save_result']
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5
 @dataclass(frozen=True)
@@ -291,6 +291,30 @@ def _comparisons(whole: Difference | None, answers: AnswerGain | None) -> dict[s
     "Beside the candidates: all coordinates of the base, and the answer list."
     return {"against_whole_base": asdict(whole) if whole else None, "served": answers.as_dict() if answers else None}
 
+# %% ../../nbs/4_training/07_run.ipynb #up04
+def line_search(
+    untouched: GaussianEncoder, # Its base has the weights before training
+    trained: GaussianEncoder, # Its base has those after; changed in place
+    val: RetrievalData, # Validation collection
+    seed: int = 0, # Of the part of it that is used
+) -> float: # The factor a that was taken
+    "Scale the update of the base's weights by what serves the validation set."
+    chosen = list(val.qrels)[:300]
+    few = replace(val, queries={q: val.queries[q] for q in chosen}, qrels={q: val.qrels[q] for q in chosen})
+    part = limit_corpus(few, 1000, seed)
+    before, after = untouched.base.state_dict(), {k: t.clone() for k, t in trained.base.state_dict().items()}
+    def quality(a: float) -> np.ndarray:
+        trained.base.load_state_dict({k: torch.lerp(before[k].to(t), t, a) if t.is_floating_point() else t
+                                      for k, t in after.items()})
+        q, x = (trained.compute_features(list(texts.values()), side)
+                for texts, side in ((part.queries, "query"), (part.corpus, "document")))
+        return evaluate_vectors(q, x, part, "ip", 10)["ndcg@10"]
+    best = climb(quality)
+    trained.base.load_state_dict({k: torch.lerp(before[k].to(t), t, best) if t.is_floating_point() else t
+                                  for k, t in after.items()})
+    trained._fingerprint = None
+    return best
+
 # %% ../../nbs/4_training/07_run.ipynb #17704b69
 def fit(
     model: GaussianEncoder, # From `GaussianEncoder.from_base`; not changed
@@ -518,27 +542,3 @@ def save_result(
     from ragcun.training.record import plot_training
     with headless():
         save_figure(plot_training(result.rows), output_dir/"curves.png")
-
-# %% ../../nbs/4_training/07_run.ipynb #up04
-def line_search(
-    untouched: GaussianEncoder, # Its base has the weights before training
-    trained: GaussianEncoder, # Its base has those after; changed in place
-    val: RetrievalData, # Validation collection
-    seed: int = 0, # Of the part of it that is used
-) -> float: # The factor a that was taken
-    "Scale the update of the base's weights by what serves the validation set."
-    chosen = list(val.qrels)[:300]
-    few = replace(val, queries={q: val.queries[q] for q in chosen}, qrels={q: val.qrels[q] for q in chosen})
-    part = limit_corpus(few, 1000, seed)
-    before, after = untouched.base.state_dict(), {k: t.clone() for k, t in trained.base.state_dict().items()}
-    def quality(a: float) -> np.ndarray:
-        trained.base.load_state_dict({k: torch.lerp(before[k].to(t), t, a) if t.is_floating_point() else t
-                                      for k, t in after.items()})
-        q, x = (trained.compute_features(list(texts.values()), side)
-                for texts, side in ((part.queries, "query"), (part.corpus, "document")))
-        return evaluate_vectors(q, x, part, "ip", 10)["ndcg@10"]
-    best = climb(quality)
-    trained.base.load_state_dict({k: torch.lerp(before[k].to(t), t, best) if t.is_floating_point() else t
-                                  for k, t in after.items()})
-    trained._fingerprint = None
-    return best

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -79,10 +80,14 @@ def beyond_chance(
     mean = gains.mean(1)
     return (mean > 1e-6) & (studentised(mean) > limit + 1e-9)
 
+@lru_cache(maxsize=2)
 def _flips(n: int, draws: int, seed: int) -> np.ndarray:
-    "Signs [draws, n]; all of them for up to eleven questions."
-    if n <= 11: return 1 - 2.*((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-    return 1 - 2.*np.random.default_rng(seed).integers(0, 2, (draws, n))
+    "Signs [draws, n], read only; all of them for up to eleven questions."
+    signs = (((np.arange(2**n)[:, None] >> np.arange(n)) & 1) if n <= 11
+             else np.random.default_rng(seed).integers(0, 2, (draws, n)))
+    out = 1 - 2.*signs
+    out.flags.writeable = False
+    return out
 
 # %% ../../nbs/4_training/01_selection.ipynb #cross001
 def cross_fitted(

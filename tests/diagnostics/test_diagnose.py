@@ -21,7 +21,7 @@ from ragcun.diagnostics.gaussianity import (ChiSquareLaw, Drift, GaussianTests, 
 from ragcun.diagnostics.space import (Hubness, Separation, Side, draw_sample, hubness, measure_space, separation,
                                       sigreg, space_numbers, uniformity)
 from ragcun.figures import figure_of, figure_png, headless
-from ragcun.training.record import metric_rows, plot_positive_distance, plot_training
+from ragcun.training.record import metric_rows, plot_curve, plot_positive_distance, plot_training
 from ragcun.diagnostics.gaussianity import plot_spectrum
 from ragcun.measures.isotropy import as_cloud, effective_rank, isoscore, mean_cosine, participation_ratio, trace_square
 from ragcun.models.cache import cached_features
@@ -246,6 +246,17 @@ def test_positive_distance_is_drawn_from_rows_or_from_the_file(tmp_path):
     assert line.get_ydata().tolist() == [1.3, 1.2, 1.1, 1.0] and unrelated.get_ydata()[0] == pytest.approx(np.sqrt(2))
     with headless():
         assert "not recorded" in plot_positive_distance([]).texts[0].get_text()
+
+
+def test_the_ranking_of_training_questions_is_drawn_where_it_was_recorded():
+    rows = [{"kind": kind, "step": i, "train_ndcg@10": .8 + i / 10, "val_ndcg@10": .7} for i, kind in
+            enumerate(("start", "epoch", "kept"))]
+    before = [{k: v for k, v in row.items() if k != "train_ndcg@10"} for row in rows]  # as version 0.1.0 wrote them
+    with headless():
+        new, old = (plot_curve(found, "quality") for found in (rows, before))
+    assert new.get_legend_handles_labels()[1] == ["training questions", "validation", "kept model"]
+    assert new.lines[0].get_ydata().tolist() == [.8, .9] and new.lines[1].get_ydata().tolist() == [.7, .7]
+    assert old.get_legend_handles_labels()[1] == ["validation", "kept model"]
 
 
 # what comes back

@@ -58,8 +58,13 @@ def test_the_reference_has_a_section_a_chapter_and_its_pages_in_order():
 
 
 @pytest.fixture(scope="module")
-def pairs_page():
-    return docs.read("1_data/03_pairs", "Reference", "Data")
+def all_pages():
+    return [docs.read(name, section, part) for section, part, name in docs.navigation()]
+
+
+@pytest.fixture(scope="module")
+def pairs_page(all_pages):
+    return next(page for page in all_pages if page.name == "1_data/03_pairs")
 
 
 def test_a_page_keeps_its_folder_and_loses_its_number(pairs_page):
@@ -68,8 +73,8 @@ def test_a_page_keeps_its_folder_and_loses_its_number(pairs_page):
     assert pairs_page.title == "Pairs" and pairs_page.description
 
 
-def test_every_page_of_the_first_version_leads_to_one_of_this_one(pairs_page):
-    pages = [docs.read(name, section, "") for section, _, name in docs.navigation() if name[0].isdigit()]
+def test_every_page_of_the_first_version_leads_to_one_of_this_one(pairs_page, all_pages):
+    pages = [page for page in all_pages if page.section == "Reference"]
     moved = docs.redirects(pages)
     assert moved["data.html"] == "1_data/pairs.html" and moved["train.html"] == "4_training/run.html"
     assert len(moved) >= 68 and set(moved.values()) <= {one.url for one in pages}
@@ -81,6 +86,20 @@ def test_every_page_of_the_first_version_leads_to_one_of_this_one(pairs_page):
     assert made.a["href"] == "1_data/pairs.html" and "location.hash" in made.script.string
     with pytest.raises(KeyError):
         docs.redirects([])
+
+
+def test_llms_txt_names_every_page_once_in_the_order_of_the_book(all_pages):
+    text = docs.for_models(all_pages, CFG)
+    lines = [line for line in text.splitlines() if line]
+    assert lines[:2] == [f"# {CFG['title']}", f"> {CFG['description']}"]
+    links = re.findall(r"^- \[([^\[\]]+)\]\((\S+)\): (\S.*)$", text, re.MULTILINE)
+    assert links == [(p.title, f"https://host.example/base/{p.url}", p.description) for p in all_pages]
+    heads = re.findall("^## (.+)$", text, re.MULTILINE)
+    assert heads[:5] == ["Get started", "Tutorials", "Explanations", "Results", "Reference: Foundations"]
+    assert len(heads) == len(set(heads)) == 14 and len(lines) == 3 + len(heads) + len(links)
+    assert len(docs.for_models(all_pages[:-1], CFG).splitlines()) == len(text.splitlines()) - 1
+    with pytest.raises(SystemExit, match="no sentence after the title: a"):
+        docs.for_models([docs.Page("a", "Tutorials", "", [])], CFG)
 
 
 def test_quarto_settings_agree_with_settings_ini():
@@ -112,6 +131,7 @@ def test_links_between_pages_and_doclinks_become_relative():
     ("![x](gone.png)", "is not in the notebook"), ("![x](https://other.example/x.png)", "is not in the notebook"),
     ("```{=html}\n<script src='https://cdn.example/x.js'></script>\n```", "loads"),
     ("[x](b.ipynb#part.method)", "no anchor"), ("## Same {#one}\n\n## Other {#one}", "two places"),
+    ("[[x](b.ipynb)](b.ipynb#parts)", "a link inside a link"),
 ])
 def test_what_is_dead_is_found(text, said):
     problems = built(page("a", markdown(text)), page("b", markdown("## Parts")))

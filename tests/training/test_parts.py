@@ -14,10 +14,10 @@ from ragcun.models.encoder import GaussianEncoder
 from ragcun.training.closed_form import (Moments, PairFeatures, ShrinkagePoint, apply_head, best_head,
                                          held_out_pairs, choose_point, shrinkages_for, solve_head, validation_splits)
 from ragcun.training.config import TrainConfig, resolve_defaults
-from ragcun.training.learner import Learner
+from ragcun.training.learner import Learner, TrainingQuestions
 from ragcun.training.record import remove_leftovers
 from ragcun.training.run import fit, save_result
-from ragcun.training.step import Layout, Processes, lay_out
+from ragcun.training.step import Critic, Layout, Processes, lay_out
 from small import processed, small_base, together
 
 WIDTH = 32
@@ -249,3 +249,22 @@ def test_a_result_is_saved_as_a_folder_one_file_a_report_and_a_picture(model, pa
         folder, packed = (GaussianEncoder.load(out/n, device="cpu", precision="no") for n in ("model", "best_model.pt"))
         assert (torch.equal(folder.head.weight, result.model.head.weight)
                 and torch.equal(packed.head.weight, folder.head.weight))
+
+
+def test_training_questions_compete_with_the_validation_documents_and_find_all_their_answers():
+    pairs = PairSet([Pair("a", "first"), Pair("b", "second"), Pair("a", "third"), Pair("c", "seen before"),
+                     Pair("d", "fourth")])
+    corpus = {"v0": "seen before", "v1": "of nobody", "v2": "third"}
+    sample = [pairs[i] for i in (3, 0, 1, 2)]                  # the last asks what the second asked
+    asked = TrainingQuestions.of(pairs, sample, corpus, most=3)
+    assert asked.data.corpus == corpus | {"trained 1": "first", "trained 2": "second"}
+    assert list(asked.data.queries.values()) == ["c", "a", "b"]
+    assert list(asked.data.qrels.values()) == [{"v0": 1}, {"trained 1": 1, "v2": 1}, {"trained 2": 1}]
+    assert list(TrainingQuestions.of(pairs, sample, corpus, most=1).data.queries.values()) == ["c"]
+    z = torch.eye(5).numpy()                                   # v0, v1, v2, first, second: each its own direction
+    own = z[[0, 3, 4, 2]]
+    critic = Critic(torch.full((5,), .5))
+    assert asked.ndcg(critic, "evidence", (own, own), z[:3]) == pytest.approx(1)
+    second, last = 1/np.log2(3), 1/np.log2(6)                  # equal distances: the larger id comes first
+    assert asked.ndcg(critic, "evidence", (own[::-1], own), z[:3]) == pytest.approx(
+        (1/2 + (second + last)/(1 + second) + last)/3)
