@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from jobs import make_learner, train
 from ragcun.data.pairs import Pair, PairSet, load_pairs
+from ragcun.losses.contrastive import KnownPositives
 from ragcun.losses.total import LossWeights, total_loss
 from ragcun.models.encoder import GaussianEncoder
 from ragcun.training.learner import Learner, TextSource
@@ -27,16 +28,20 @@ def join(rank, world, port):
 
 
 def gradients(base, kind, batch, rank, world, port, out):
-    "Gradients of base, head and critic in float64 on one batch with some negatives; the first process keeps them."
+    """Gradients of base, head and critic in float64 on one batch with some negatives; the first process keeps them. Two
+    rows and a negative are answers of the first question that only pairs outside the batch tell of."""
     join(rank, world, port)
     pairs = load_pairs(processed("train.json"))
-    pairs = PairSet([Pair(p.query, p.positive, (pairs[i - 9].positive,) if i % 3 == 0 else ())
-                     for i, p in enumerate(pairs)], "x")
+    rows = [Pair(p.query, p.positive, (pairs[i - 9].positive,) if i % 3 == 0 else ()) for i, p in enumerate(pairs)]
+    also = [Pair(rows[0].query, text) for text in (rows[1].positive, rows[4].positive, rows[3].negatives[0])]
+    pairs = PairSet(rows + also, "x")
     model = GaussianEncoder.from_base(base, None, "cpu", "no").double()
     model.base.eval()
     critic = Critic(torch.linspace(.8, .1, model.output_dim, dtype=torch.float64), .16)
     budget, recompute = BUDGETS[kind]
-    source, processes, layout = TextSource(model, budget), Processes(), lay_out(pairs, list(range(batch)))
+    source, processes = TextSource(model, budget), Processes()
+    layout = lay_out(pairs, list(range(batch)), KnownPositives(pairs.queries, pairs.documents))
+    assert batch < 12 or layout.mask[0].nonzero()[:2].tolist() == [[1], [4]] and int(layout.mask[0].sum()) == 4
     weights = LossWeights(1, 1, 1, .5, "evidence", 16, cosine=.7)
     def loss_of(h):
         q, x, n = layout.split(model.project_tensor(h))

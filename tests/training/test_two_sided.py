@@ -1,5 +1,6 @@
 """A map for each side through a whole run: fit, head training, saved folder, resume; and masks that know all pairs."""
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +10,17 @@ from ragcun import GaussianEncoder, GaussianRetriever, TrainConfig, fit
 from ragcun.core import UserError
 from ragcun.data.collections import RetrievalData
 from ragcun.data.pairs import Pair, PairSet, pairs_to_retrieval
-from ragcun.models.evidence import information
+from ragcun.diagnostics.capacity import measure_recall
+from ragcun.models.evidence import evidence, evidence_from_distance, information
+from ragcun.models.saving import pack_model
+from ragcun.retrieval.null import fit_null
+from ragcun.retrieval.quantization import QuantizedStore
 from ragcun.training.closed_form import (MANY, HeldOut, Moments, choose_point, choose_shrinkage, choose_two_sided,
                                          pair_features, solve, solve_two_sided, validation_splits)
 from ragcun.training.config import resolve_defaults
 from ragcun.training.learner import Learner
-from ragcun.training.run import (Candidate, compose, head_of, refit, trained_features, training_start, unit_spread,
-                                 whiten, with_head)
+from ragcun.training.run import (Candidate, _to_train, compose, head_of, refit, trained_features, training_start,
+                                 unit_spread, whiten, with_head, z_moments)
 from ragcun.training.selection import ENOUGH, beyond_chance, decide, halves
 from ragcun.training.step import lay_out
 from small import small_base
@@ -34,10 +39,15 @@ def many_pairs(n=240, seed=0, start=0):
     return PairSet(rows, "many")
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return str(small_base(tmp_path_factory.mktemp("two")/"tiny", width=16, layers=1))
+
+
 @pytest.fixture()
-def model(tmp_path, monkeypatch):
+def model(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path/"cache"))
-    return GaussianEncoder.from_base(str(small_base(tmp_path/"tiny", width=16, layers=1)), None, "cpu", "no")
+    return GaussianEncoder.from_base(tiny, None, "cpu", "no")
 
 
 @pytest.fixture()
@@ -121,6 +131,87 @@ def test_a_checkpoint_of_one_head_goes_on_with_one(two, tmp_path):
     again = Learner(two.clone_head(), pairs, val, config, tmp_path/"a")
     again.resume()
     assert again.model.query_head is None and again.train().fingerprint == first.fingerprint
+
+
+def by_hand(model, pairs):
+    "Evidence of each question with each document, from the two affine maps and nothing else of the model."
+    (weight, bias, rho), (query_weight, query_bias) = model.head_arrays(), model.query_arrays()
+    q = model.features(pairs.queries, "query") @ query_weight.T + query_bias
+    x = model.features(pairs.documents, "document") @ weight.T + bias
+    return q.astype(float), x.astype(float), evidence(q.astype(float), x.astype(float), rho.astype(float))
+
+
+def two_files(two, pairs, folder):
+    "The folder packed into one file."
+    pack_model(two.save(folder/"m"), folder/"best.pt")
+    return GaussianEncoder.load(folder/"best.pt", "cpu", "no").evidence(pairs.queries, pairs.documents)
+
+
+def low_rank(two, pairs, folder):
+    "Low-rank updates of the base, trained under both heads, merged and saved."
+    pytest.importorskip("peft")
+    config = resolve_defaults(TrainConfig(lora_rank=2, epochs=1, batch_size=20, mixed_precision="no", n_slices=4), 40)
+    start = _to_train(two, config)
+    trained = Learner(start, pairs, pairs_to_retrieval(many_pairs(30, 1, 1000)), config).train()
+    again = GaussianEncoder.load(trained.save(folder/"m"), "cpu", "no")
+    assert not np.allclose(trained.query_head.weight.detach(), two.query_head.weight.detach(), atol=1e-5)
+    np.testing.assert_allclose(by_hand(trained, pairs)[2], by_hand(again, pairs)[2], atol=1e-2)
+    return again.evidence(pairs.queries, pairs.documents), by_hand(trained, pairs)[2]
+
+
+def refitted(two, pairs, folder):
+    "The closed form on what was trained."
+    config = resolve_defaults(TrainConfig(freeze_base=True, residual=False, shrinkage=.3), len(pairs))
+    data = pairs_to_retrieval(pairs)
+    held = HeldOut(two.features(list(data.queries.values()), "query"), two.features(list(data.corpus.values())), data)
+    best = refit(two, trained_features(two, many_pairs()), held, config).model
+    if best.query_head is None:  # one map was better here: two are composed all the same
+        moments = z_moments(two, trained_features(two, many_pairs()))
+        best = with_head(two, compose(solve(moments, .3, .25), two))
+    return best.evidence(pairs.queries, pairs.documents), by_hand(best, pairs)[2]
+
+
+def quantised(two, pairs, folder):
+    "Four bits a coordinate: questions stay exact, documents are what their codes say."
+    store = QuantizedStore(two.rho_numpy, 4)
+    index = GaussianRetriever(two, store=store)
+    index.add([{"id": str(i), "text": t} for i, t in enumerate(pairs.documents)])
+    found = np.full((len(pairs), len(pairs)), -np.inf)
+    for i, question in enumerate(pairs.queries):
+        for hit in index.search(question, top_k=len(pairs), words=0):
+            found[i, int(hit.id)] = hit.dense
+    q, x, _ = by_hand(two, pairs)
+    return found, evidence(q, store.coder.decode(store.coder.encode(x)).astype(float), two.rho_numpy)
+
+
+def null_of(two, pairs, folder):
+    "The rank of p-values is that of the evidence, for a law that was fitted on both sides."
+    q, x, e = by_hand(two, pairs)
+    law = fit_null(x, two.rho_numpy, q, [[i] for i in range(len(q))])
+    raw = evidence(two.embed(pairs.queries, "query").astype(float), x, two.rho_numpy)
+    return -law.log_p(raw, two.embed(pairs.queries, "query").astype(float)), e
+
+
+def capacity_of(two, pairs, folder):
+    "Recall@1 is that of the two maps."
+    e = by_hand(two, pairs)[2]
+    u, v = two.encode_query(pairs.queries), two.encode_document(pairs.documents)
+    measured = measure_recall(u, v, [{i} for i in range(len(u))], [len(v)])[0]
+    assert measured == np.mean(e.argmax(1) == np.arange(len(e))) > 0
+    return evidence_from_distance(np.linalg.norm(u[:, None].astype(float) - v, axis=2), by_hand(two, pairs)[0],
+                                  two.rho_numpy), e
+
+
+@pytest.mark.parametrize("ability", [two_files, low_rank, refitted, quantised, null_of, capacity_of])
+def test_what_is_done_with_two_heads_ranks_as_they_do(two, ability, tmp_path):
+    pairs = many_pairs(40)
+    found = ability(two, pairs, tmp_path)
+    mine, reference = found if isinstance(found, tuple) else (found, by_hand(two, pairs)[2])
+    close = np.abs(reference[:, :, None] - reference[:, None]) < 1e-3*np.abs(reference).max()  # rounding may turn these
+    swapped = (mine[:, :, None] > mine[:, None]) != (reference[:, :, None] > reference[:, None])
+    assert not (swapped & ~close).any()
+    one = with_head(two, replace(head_of(two), query=None))  # the head of documents for both sides ranks otherwise
+    assert (one.evidence(pairs.queries, pairs.documents).argmax(1) != reference.argmax(1)).mean() > .2
 
 
 def test_refit_whitening_and_spread_of_two_heads(two):
