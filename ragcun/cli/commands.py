@@ -86,6 +86,8 @@ def index_flags(
              "remove those of files deleted from the folder")
     add_flag(parser, "prune", "bool", False, "Remove passages of all files that are not among the documents, "
              "those of other folders, too")
+    add_flag(parser, "anew", "bool", False, "Make the index anew beside the one that is there, which goes on serving, "
+             "and put it in its place when it is done")
     add_flag(parser, "questions", "str", None, "Questions whose answers in this index are known (a BEIR folder or "
              "file): they decide when to say 'no answer'")
     add_flag(parser, "split_name", "str", "dev", "Split of the questions")
@@ -106,10 +108,13 @@ def run_index(
     setup_logging()
     if isinstance(target, Path):
         check_output(str(target/"x"))
+    place = args.index_dir
+    if args.anew:
+        _work_beside(args)
     made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
     index, new = made
     number, dim = (len(index), index.model.output_dim) if index is not None else _size_of(args.index_dir)
-    print(f"{number:,} documents in {args.index_dir} ({new}), {dim} dimensions")
+    print(f"{number:,} documents in {place} ({new}), {dim} dimensions")
     if args.fit:
         index = _fit_index(args, index)
     first = not env_number("RANK", 0)
@@ -120,7 +125,10 @@ def run_index(
         _calibrate(args, questions)
     elif args.alpha and first:
         _calibrate_alone(args)
-    print(f'next:  ragcun search --index_dir {quote(args.index_dir)} "your question"')
+    if args.anew:
+        from ragcun.retrieval.folders import exchange_index
+        exchange_index(Path(place), Path(args.index_dir))
+    print(f'next:  ragcun search --index_dir {quote(place)} "your question"')
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8-9
@@ -138,17 +146,35 @@ def _check_index(args: argparse.Namespace) -> None:
                         "Give the questions, too: --questions FILE.")
     if args.fit and "://" in args.index_dir:
         raise UserError("a fit needs the index on this machine", "--fit", "Index into a folder, and copy it.")
+    if args.anew and ("://" in args.index_dir or env_number("WORLD_SIZE", 1) > 1):
+        raise UserError("an index is made anew by one process, on this machine", "--anew",
+                        "Index into another folder, and put it in the place of the old one.")
+
+def _work_beside(args: argparse.Namespace) -> None:
+    "Another folder for the work of `--anew`; without a model of one's own, the model of the index that is there."
+    from ragcun.retrieval.folders import mend_index
+    from ragcun.retrieval.stores import is_free
+    place = Path(args.index_dir).absolute()
+    mend_index(place)
+    if not is_free(place) and not _names_model(args) and not args.fit:
+        args.like = str(place)
+    args.index_dir = str(place.with_name(f".{place.name}.anew"))
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8-1
+def _known_index(args: argparse.Namespace) -> str | None:
+    "The index that is there; with `--anew`, the one whose place another takes."
+    from ragcun.retrieval.stores import is_free
+    return next((at for at in (args.index_dir, getattr(args, "like", None)) if at and not is_free(at)), None)
+
 def _index_model(args: argparse.Namespace) -> Any:
     "The trained model, else the one in the index, else the base."
-    from ragcun.retrieval.stores import is_free
     if args.model_path: return load(args)
-    if not is_free(args.index_dir):
+    known = _known_index(args)
+    if known:
         from ragcun.retrieval.retriever import GaussianRetriever
         torch = importlib.util.find_spec("torch") is not None   # quicker with many documents
         kind = "torch" if torch else "onnx"
-        model = GaussianRetriever.open(args.index_dir, device=args.device, runtime=kind).model
+        model = GaussianRetriever.open(known, device=args.device, runtime=kind).model
         _check_same_base(model, args)
         return model
     from ragcun.models.encoder import GaussianEncoder
@@ -297,11 +323,11 @@ def _index_tokens(args: argparse.Namespace) -> Any:
     "How files are cut: as the base counts tokens; in an index that an earlier version has begun, as that one did."
     from ragcun.retrieval.storage import as_place, local_copy
     from ragcun.retrieval.stores import is_free, read_manifest
-    free = is_free(args.index_dir)
-    if not free and read_manifest(args.index_dir).token_rule == "estimate": return None
+    if not is_free(args.index_dir) and read_manifest(args.index_dir).token_rule == "estimate": return None
     if args.model_path: return model_tokens(args.model_path, args.trust_remote_code)
-    if free: return named_tokens(args)
-    return model_tokens(str(local_copy(as_place(args.index_dir)/"model", read_manifest(args.index_dir).fingerprint)))
+    known = _known_index(args)
+    if not known: return named_tokens(args)
+    return model_tokens(str(local_copy(as_place(known)/"model", read_manifest(known).fingerprint)))
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8-2
 def _fit_index(args: argparse.Namespace, index: Any) -> Any:

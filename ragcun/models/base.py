@@ -518,9 +518,10 @@ class Ticker:
         now = time.monotonic()
         if now - self.spoke < self.every or done >= self.total: return
         self.spoke = now
-        left = (now - self.started)*(self.total - done)/max(1, done)
-        logger.info("encoded %s of %s %s, about %.0f minutes left", f"{done:,}", f"{self.total:,}", self.what,
-                    math.ceil(left/60))
+        rate = max(1, done)/(now - self.started)
+        left = math.ceil((self.total - done)/rate/60)
+        logger.info("encoded %s of %s %s, %.3g a second, about %d minute%s left", f"{done:,}", f"{self.total:,}",
+                    self.what, rate, left, "s"*(left != 1))
 
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0011

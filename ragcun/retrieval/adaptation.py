@@ -5,7 +5,6 @@
 # %% ../../nbs/7_retrieval/15_adaptation.ipynb #adap0002
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from ..data.documents import sentences
 from ..measures.paired import Difference, paired_test
 from ..measures.ranking import ranking_metrics
 from ..models.encoder import GaussianEncoder
-from .folders import RECORD
+from .folders import RECORD, exchange_index, mend_index
 from .hits import context_of
 from .retriever import GaussianRetriever
 from ..training.closed_form import PairFeatures, best_head, validation_splits
@@ -166,7 +165,7 @@ def adapt_index(
 ) -> Adaptation: # what was kept
     "Fit, compare, and put the fitted index in the place of the other one, or leave it as it was."
     place = Path(index_dir)
-    _mend(place)
+    mend_index(place)
     index = GaussianRetriever.open(place, device=device, runtime="torch")
     fitted = fit_documents(index)
     asked, own = hard_questions(index)
@@ -177,23 +176,10 @@ def adapt_index(
         gain = compare_indexes(index, copy, asked, own)
         kept = gain.low > 0
         if kept:
-            _exchange(place, beside)
+            if (place/RECORD).exists():
+                shutil.copyfile(place/RECORD, beside/RECORD)
+            exchange_index(place, beside)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     logger.info("fit to documents: %+.4f on synthetic questions", gain.mean)
     return Adaptation(kept, fitted.extra["documents_only"]["pairs"], len(asked), gain)
-
-def _exchange(place: Path, beside: Path) -> None:
-    "The new folder in the place of the old one; `_mend` takes up what a kill in between has left."
-    if (place/RECORD).exists():
-        shutil.copyfile(place/RECORD, beside/RECORD)
-    old = place.with_name(f".{place.name}.before")
-    shutil.rmtree(old, ignore_errors=True)
-    os.rename(place, old)
-    os.rename(beside, place)
-    shutil.rmtree(old, ignore_errors=True)
-
-def _mend(place: Path) -> None:
-    old = place.with_name(f".{place.name}.before")
-    if old.exists() and not place.exists():
-        os.rename(old, place)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -27,7 +28,7 @@ from .stores import LanceStore, is_free, read_manifest
 # %% auto #0
 __all__ = ['RECORD', 'COUNTED', 'BLOCK', 'FIRST', 'FileState', 'read_record', 'add_to_record', 'close_record', 'folder_mark',
            'cut_rule', 'FolderPlan', 'compare_folder', 'plan_folder', 'FolderReport', 'FolderFill', 'fill_index',
-           'summary']
+           'summary', 'exchange_index', 'mend_index']
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0005
 RECORD = "files.jsonl"   # in the index folder
@@ -396,3 +397,24 @@ def summary(
     return FolderReport(documents, sum(s.passages > 0 for s in here.values()), sum(s.passages for s in here.values()),
                         len(plan.states), skipped=dict(reasons.most_common()), unread=plan.listing.unread,
                         gone=plan.gone)
+
+# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0021
+def exchange_index(
+    place: Path,   # an index folder that is in use
+    beside: Path,  # one on the same disk, which takes its place
+) -> None:
+    "The new folder in the place of the old one, which is removed; `mend_index` takes up what a kill in between leaves."
+    old = place.with_name(f".{place.name}.before")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        os.rename(place, old)
+    os.rename(beside, place)
+    shutil.rmtree(old, ignore_errors=True)
+
+def mend_index(
+    place: Path, # an index folder
+) -> None:
+    "The old folder in its place again, where a kill came between the two renames."
+    old = place.with_name(f".{place.name}.before")
+    if old.exists() and not place.exists():
+        os.rename(old, place)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['BACKGROUND', 'MADE', 'LONG', 'IndexState', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexEdits',
            'IndexQuestions', 'IndexNull', 'IndexWhitening', 'has_export', 'open_model', 'export_index', 'keep_export',
-           'DocumentIndex']
+           'OpenedIndex', 'DocumentIndex']
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47
 BACKGROUND = 3000  # documents in the background sample
@@ -151,13 +152,20 @@ class IndexReading(IndexManifest):
         with fetched(self.index_dir/name) as path:
             return load(path)
 
+    def _now(self, folder: Path | RemotePath) -> Any:
+        "The stamp of the manifest; where an index is just being put in another's place, a moment later."
+        for left in range(10, -1, -1):
+            try:
+                return stamp(folder/"manifest.json")
+            except FileNotFoundError:
+                if not left:
+                    raise UserError("this index folder is gone", str(folder), "Open it where it is now") from None
+                time.sleep(.02)
+
     def refresh(self) -> None:
         "Take over null parameters that another process has written since."
         if not self.index_dir: return
-        try:
-            new = stamp(self.index_dir/"manifest.json")
-        except FileNotFoundError:
-            raise UserError("this index folder is gone", str(self.index_dir), "Open it where it is now") from None
+        new = self._now(self.index_dir)
         if new != self._stamp:
             self._read_manifest()
 
@@ -217,6 +225,7 @@ class IndexFolder(_IndexPlace):
         self.heading_rule = "headings"
         self.token_rule = "base"
         self._fitted = (0, -1)
+        self._runs: tuple[str, str] | None = None  # device and runtime, where the model is the folder's own
         self.answer_limit = 1.
         self.alpha = 0.
         self._stamp = 0
@@ -489,9 +498,9 @@ def keep_export(
     except UserError as e:
         logger.info("a search of this index will load torch: %s", e)
 
-# %% ../../nbs/7_retrieval/10_index.ipynb #idx0005
-class DocumentIndex(_IndexCopies):
-    "Documents with their vectors and words, in memory or in an index folder; what `GaussianRetriever` searches."
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0005o
+class OpenedIndex(_IndexCopies):
+    "An index folder, opened with the model inside, which may be another one later."
     @classmethod
     def open(cls,
         index_dir: str | Path,                 # made by `GaussianRetriever(model, index_dir)` or `save`; or its address
@@ -501,12 +510,27 @@ class DocumentIndex(_IndexCopies):
     ) -> Self: # of the class that was asked
         "Open an index folder; nothing else is needed."
         manifest = read_manifest(index_dir)
-        if model is None:
-            model = open_model(as_place(index_dir)/"model", manifest.fingerprint, device, runtime)
-        return cls(model, index_dir)
+        if model is not None: return cls(model, index_dir)
+        index = cls(open_model(as_place(index_dir)/"model", manifest.fingerprint, device, runtime), index_dir)
+        index._runs = (device, runtime)
+        return index
+
+    def refresh(self) -> None:
+        "Take over what another process has written since; another index in the same place with its own model, too."
+        try:
+            super().refresh()
+        except UserError:
+            if self._runs is None or self.index_dir is None: raise
+            if read_manifest(self.index_dir).fingerprint == self.model.fingerprint: raise
+            logger.info("%s holds an index of another model now, which is used from here on", self.index_dir.name)
+            device, runtime = self._runs
+            self.__dict__.update(type(self).open(str(self.index_dir), None, device, runtime).__dict__)
 
     load = open
 
+# %% ../../nbs/7_retrieval/10_index.ipynb #idx0005
+class DocumentIndex(OpenedIndex):
+    "Documents with their vectors and words, in memory or in an index folder; what `GaussianRetriever` searches."
     def __repr__(self) -> str:
         where = self.index_dir.name if self.index_dir else "in memory"
         return f"{type(self).__name__}({len(self):,} documents, {self.model.output_dim} dimensions, {where})"

@@ -525,6 +525,10 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         raise UserError("this folder holds vectors of another model or block size", str(folder),
                         "Choose another output, or the same settings")
 
+def _share(documents: Any, n: int) -> int:
+    "Documents of each of n processes, about; very many where nobody knows."
+    return len(documents)//n if hasattr(documents, "__len__") else 10**12
+
 def encode_shards(
     model: GaussianEncoder,         # encodes
     documents: Any,                 # as `GaussianRetriever.add` takes them, the same for every process
@@ -536,26 +540,32 @@ def encode_shards(
     "Encode this process's share of a corpus into files; go on where an earlier run stopped."
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from ragcun.models.base import Ticker
     rank, n = world(rank, world_size)
     folder = Path(output)
     done = 0
     _claim(folder, {"fingerprint": model.fingerprint, "dim": model.output_dim, "shard_size": shard_size})
-    for number, block in progress(_my_blocks(documents, shard_size, rank, n), "encoding", unit="block"):
-        path = _shard(folder, number)
-        own = _ids_hash(block)
-        if path.exists():
-            if (pq.read_schema(path).metadata or {}).get(b"documents") != own.encode():
-                raise UserError("the documents have changed since this file was written", str(path),
-                                "Choose another output folder")
-            continue
-        z = np.ascontiguousarray(model.embed([e.text for e in block], "document"), np.float32)
-        column = pa.FixedSizeListArray.from_arrays(pa.array(z.ravel()), model.output_dim)
-        table = pa.table({"id": [e.id for e in block], "z": column}).replace_schema_metadata({"documents": own})
-        with atomic_write(path) as tmp:
-            pq.write_table(table, tmp)
-        done += len(block)
+    with Ticker("documents", _share(documents, n)) as said:
+        for number, block in progress(_my_blocks(documents, shard_size, rank, n), "encoding", unit="block"):
+            path = _shard(folder, number)
+            own = _ids_hash(block)
+            if path.exists():
+                if (pq.read_schema(path).metadata or {}).get(b"documents") != own.encode():
+                    raise UserError("the documents have changed since this file was written", str(path),
+                                    "Choose another output folder")
+                said.total -= len(block)
+                continue
+            z = np.ascontiguousarray(model.embed([e.text for e in block], "document"), np.float32)
+            column = pa.FixedSizeListArray.from_arrays(pa.array(z.ravel()), model.output_dim)
+            table = pa.table({"id": [e.id for e in block], "z": column}).replace_schema_metadata({"documents": own})
+            with atomic_write(path) as tmp:
+                pq.write_table(table, tmp)
+            done += len(block)
+            said.add(len(block))
     return done
 
+# %% ../../nbs/7_retrieval/11_retriever.ipynb #fbe066a5r
 def read_shards(
     folder: str | Path, # written by `encode_shards`
 ) -> Iterator[tuple[list[str], np.ndarray]]: # ids and z [n, d] of each file, in order
@@ -590,8 +600,7 @@ def index_corpus(
     from ragcun.models.base import Ticker
     from ragcun.models.cache import kept_features
     index = GaussianRetriever(model, index_dir)
-    total = len(documents)//n if hasattr(documents, "__len__") else 10**12
-    with kept_features(model), Ticker("documents", total) as said:
+    with kept_features(model), Ticker("documents", _share(documents, n)) as said:
         for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"):
             index.add(block, block_size)
             said.add(len(block))

@@ -30,7 +30,7 @@ def test_a_line_a_minute(monkeypatch):
     for _ in range(10):
         clock[0] += 25
         ticker.add(100)
-    assert len(said) == 3 and said[0] == "encoded 300 of 1,000 document texts, about 3 minutes left"
+    assert len(said) == 3 and said[0] == "encoded 300 of 1,000 document texts, 4 a second, about 3 minutes left"
 
 
 def test_blocks_hold_everything_in_order_and_go_on_where_they_stopped(model):
@@ -94,10 +94,10 @@ def test_work_inside_other_work_lends_its_count(monkeypatch):
                     clock[0] += 40
                     inner.add(100)
             outer.add(500)
-    assert said == ["encoded 200 of 1,000 documents, about 6 minutes left",
-                    "encoded 400 of 1,000 documents, about 4 minutes left",
-                    "encoded 700 of 1,000 documents, about 2 minutes left",
-                    "encoded 900 of 1,000 documents, about 1 minutes left"]
+    assert said == ["encoded 200 of 1,000 documents, 2.5 a second, about 6 minutes left",
+                    "encoded 400 of 1,000 documents, 2.5 a second, about 4 minutes left",
+                    "encoded 700 of 1,000 documents, 2.5 a second, about 2 minutes left",
+                    "encoded 900 of 1,000 documents, 2.5 a second, about 1 minute left"]
 
 
 def test_an_index_that_was_killed_has_kept_its_features(model, monkeypatch, tmp_path):

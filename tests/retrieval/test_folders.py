@@ -273,3 +273,39 @@ def test_one_judged_question_proves_nothing(tmp_path):
         return repr(findings(judging))
     assert "do not tell" in said(1) and "do not tell" in said(5) and "to +" not in said(5)
     assert ", better" in said(6) and "to +" in said(6)
+
+
+@pytest.mark.parametrize("name", ["tiny", "other"])
+def test_an_index_made_anew_takes_the_place_of_one_that_is_open(tmp_path, monkeypatch, name):
+    encoders = {TinyEncoder(name=n).fingerprint: TinyEncoder(name=n) for n in ("tiny", "other")}
+    monkeypatch.setattr("ragcun.retrieval.index.open_model", lambda place, fingerprint, *_: encoders[fingerprint])
+    place, beside = tmp_path/"idx", tmp_path/".idx.anew"
+    GaussianRetriever(TinyEncoder(name="tiny"), place).add({f"a{i}": f"ice sea bee n{i}" for i in range(30)})
+    served = GaussianRetriever.open(place)
+    given = GaussianRetriever.open(place, model=TinyEncoder(name="tiny"))
+    assert served.search("ice n3", top_k=1)[0].id == "a3"
+    GaussianRetriever(TinyEncoder(name=name), beside).add({f"b{i}": f"code disk key x{i}" for i in range(40)})
+    folders.exchange_index(place, beside)
+    assert len(served) in (30, 40) and served.search("code x7", top_k=1)[0].id == "b7" and len(served) == 40
+    assert served.model.fingerprint == TinyEncoder(name=name).fingerprint
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["idx"]
+    if name == "other":      # a model that was given is not exchanged in silence
+        with pytest.raises(UserError, match="another model"):
+            given.search("code x7")
+
+
+def test_a_kill_between_the_two_renames_is_mended(tmp_path, monkeypatch):
+    place, beside = tmp_path/"idx", tmp_path/".idx.anew"
+    for folder, text in ((place, "old"), (beside, "new")):
+        folder.mkdir()
+        (folder/"said").write_text(text)
+    real = os.rename
+    monkeypatch.setattr(folders.os, "rename", lambda a, b: real(a, b) if Path(a) == place else 1/0)
+    with pytest.raises(ZeroDivisionError):
+        folders.exchange_index(place, beside)
+    assert not place.exists()
+    monkeypatch.setattr(folders.os, "rename", real)
+    folders.mend_index(place)
+    assert (place/"said").read_text() == "old"
+    folders.exchange_index(place, beside)
+    assert (place/"said").read_text() == "new" and sorted(p.name for p in tmp_path.iterdir()) == ["idx"]
