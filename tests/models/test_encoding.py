@@ -96,8 +96,8 @@ def test_work_inside_other_work_lends_its_count(monkeypatch):
             outer.add(500)
     assert said == ["encoded 200 of 1,000 documents, 2.5 a second, about 6 minutes left",
                     "encoded 400 of 1,000 documents, 2.5 a second, about 4 minutes left",
-                    "encoded 700 of 1,000 documents, 2.5 a second, about 2 minutes left",
-                    "encoded 900 of 1,000 documents, 2.5 a second, about 1 minute left"]
+                    "encoded 700 of 1,000 documents, 2.92 a second, about 2 minutes left",
+                    "encoded 900 of 1,000 documents, 2.81 a second, about 1 minute left"]
 
 
 def test_an_index_that_was_killed_has_kept_its_features(model, monkeypatch, tmp_path):
