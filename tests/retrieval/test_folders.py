@@ -185,8 +185,8 @@ def test_update_sees_changed_metadata_and_passages_that_a_file_has_lost(tmp_path
     def rows(*given):
         (tmp_path/"d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in given))
         return read_corpus(str(tmp_path/"d.jsonl"))
-    first = [{"id": "1", "text": "The pump needs oil.", "url": "http://old"}, {"id": "2", "text": "A valve.", "source": "b"},
-             {"id": "3", "text": "A lid.", "source": "b"}]
+    first = [{"id": "1", "text": "The pump needs oil.", "url": "http://old"},
+             {"id": "2", "text": "A valve.", "source": "b"}, {"id": "3", "text": "A lid.", "source": "b"}]
     index = GaussianRetriever(TinyEncoder(), tmp_path/"idx")
     index.add(rows(*first))
     def changed(*given, update=True):
