@@ -201,6 +201,14 @@ def test_update_sees_changed_metadata_and_passages_that_a_file_has_lost(tmp_path
     assert index.store.ids() == {"1", "2"}
 
 
+@pytest.mark.parametrize("name", ["new\nline", "tab\t", os.fsdecode(b"gr\xf6\xdfe"), "per%20cent", "#?&", " "])
+def test_an_index_folder_may_have_any_name(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path/"cache"))
+    GaussianRetriever(TinyEncoder(), tmp_path/name).add(["The pump needs oil.", "The valve is blue."])
+    assert GaussianRetriever(TinyEncoder(), tmp_path/name).search("valve")[0].text == "The valve is blue."
+    assert (tmp_path/name/"documents.lance").is_dir() and {*os.listdir(tmp_path)} <= {name, "cache"}
+
+
 def test_judgements_survive_a_torn_line_and_undo(tmp_path):
     index = GaussianRetriever(TinyEncoder())
     index.add([{"id": str(i), "text": f"text {i}"} for i in range(5)])
