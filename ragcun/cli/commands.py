@@ -394,7 +394,7 @@ def run_search(
     if args.top_k < 1:
         raise UserError(f"top_k {args.top_k} is below 1", "--top_k", "Use 1 or more.")
     if args.max_e_value is not None and not args.max_e_value >= 0:
-        raise UserError(f"max_e_value {args.max_e_value} is negative", "--max_e_value", "Use 0 or more.")
+        raise UserError(f"max_e_value {args.max_e_value} is not 0 or more", "--max_e_value", "Use for example 1.")
     if not 0 <= args.words < float("inf"):
         raise UserError(f"words {args.words} is no weight", "--words", "Use 1, more or less; 0 for meaning alone.")
     wanted = _filter_of(args.filter)

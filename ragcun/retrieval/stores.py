@@ -576,7 +576,7 @@ class LanceEdits(LanceSamples):
             self.table.delete(_id_filter(ids))
             return before - len(self)
 
-# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013b
 class LanceIndexes(LanceEdits):
     "The table's own indexes."
     def build_ann(self,

@@ -77,12 +77,13 @@ def test_adapters_are_copied_and_pickled(tmp_path, copied, in_folder):
     index.add([{"id": f"d{i}", "text": f"alpha{i} beta{i}", "n": i} for i in range(9)])
     model = index.model
     asked = "alpha3 beta3"
-    assert copied(langchain_embeddings(model)).embed_query(asked) == langchain_embeddings(model).embed_query(asked)
+    u = langchain_embeddings(model).embed_query(asked)
+    assert copied(langchain_embeddings(model)).embed_query(asked) == u
     assert copied(langchain_store(index)).similarity_search(asked, k=1)[0].id == "d3"
     assert copied(langchain_retriever(index, max_e_value=None)).invoke(asked)[0].id == "d3"
-    assert copied(llama_index_embedding(model)).get_query_embedding(asked) == langchain_embeddings(model).embed_query(asked)
+    assert copied(llama_index_embedding(model)).get_query_embedding(asked) == u
     assert copied(llama_index_retriever(index, max_e_value=None)).retrieve(asked)[0].node.node_id == "d3"
     assert copied(haystack_retriever(index, max_e_value=None)).run(asked)["documents"][0].id == "d3"
-    assert copied(haystack_text_embedder(model)).run(asked)["embedding"] == langchain_embeddings(model).embed_query(asked)
+    assert copied(haystack_text_embedder(model)).run(asked)["embedding"] == u
     one = [Document(content=asked)]
     assert copied(haystack_document_embedder(model)).run(one)["documents"][0].embedding

@@ -210,8 +210,8 @@ def test_update_sees_changed_metadata_and_passages_that_a_file_has_lost(tmp_path
     def rows(*given):
         (tmp_path/"d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in given))
         return read_corpus(str(tmp_path/"d.jsonl"))
-    first = [{"id": "1", "text": "The pump needs oil.", "url": "http://old"}, {"id": "2", "text": "A valve.", "source": "b"},
-             {"id": "3", "text": "A lid.", "source": "b"}]
+    first = [{"id": "1", "text": "The pump needs oil.", "url": "http://old"},
+             {"id": "2", "text": "A valve.", "source": "b"}, {"id": "3", "text": "A lid.", "source": "b"}]
     index = GaussianRetriever(TinyEncoder(), tmp_path/"idx")
     index.add(rows(*first))
     def changed(*given, update=True):
@@ -224,6 +224,14 @@ def test_update_sees_changed_metadata_and_passages_that_a_file_has_lost(tmp_path
     assert index.store.get(["1"]).metadata == [{"url": "http://new"}] and changed(new, *first[1:]) == []
     index.update(changed(new, first[1]))                           # b has lost a row
     assert index.store.ids() == {"1", "2"}
+
+
+@pytest.mark.parametrize("name", ["new\nline", "tab\t", os.fsdecode(b"gr\xf6\xdfe"), "per%20cent", "#?&", " "])
+def test_an_index_folder_may_have_any_name(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path/"cache"))
+    GaussianRetriever(TinyEncoder(), tmp_path/name).add(["The pump needs oil.", "The valve is blue."])
+    assert GaussianRetriever(TinyEncoder(), tmp_path/name).search("valve")[0].text == "The valve is blue."
+    assert (tmp_path/name/"documents.lance").is_dir() and {*os.listdir(tmp_path)} <= {name, "cache"}
 
 
 def test_judgements_survive_a_torn_line_and_undo(tmp_path):
