@@ -433,7 +433,8 @@ def dead_links(pages: list[Page]) -> list[str]:
         dead += [f"{page.name}: {tag.name} loads {tag.get('src') or tag.get('href')}"
                  for tag in page.body.select("script[src], link[href], iframe[src]")]
         dead += [f"{page.name}: a link inside a link: {text.parent.get_text()[:60]!r}"
-                 for text in page.body.find_all(string=re.compile(r"\]\(\S+\)")) if not text.find_parent(["pre", "code"])]
+                 for text in page.body.find_all(string=re.compile(r"\]\(\S+\)"))
+                 if not text.find_parent(["pre", "code"])]
         names = [tag["id"] for tag in page.body.find_all(id=True)]
         twice = sorted({name for name in names if names.count(name) > 1})
         dead += [f"{page.name}: two places are called #{name}" for name in twice]
