@@ -16,8 +16,8 @@ from ..core import UserError
 from ..models.evidence import document_vector, evidence_at_zero, inverse_deviation, query_vector
 
 # %% auto #0
-__all__ = ['IDENTITY', 'EvidenceMoments', 'DocumentLaw', 'GaussianNull', 'theoretical_null', 'tail_bound', 'corpus_null',
-           'TailMap', 'fit_tail_map', 'conformal_p', 'EmpiricalNull', 'fit_null', 'e_value', 'posterior',
+__all__ = ['IDENTITY', 'TAIL', 'LEAST', 'EvidenceMoments', 'DocumentLaw', 'GaussianNull', 'theoretical_null', 'tail_bound',
+           'corpus_null', 'TailMap', 'fit_tail_map', 'conformal_p', 'EmpiricalNull', 'fit_null', 'e_value', 'posterior',
            'answer_limit', 'plot_null']
 
 # %% ../../nbs/7_retrieval/01_null.ipynb #725b97b8
@@ -187,19 +187,19 @@ class TailMap:
 IDENTITY = TailMap(np.array([0., 1.]), np.array([0., -1.]), 1., 0.)
 "The curve that changes nothing."
 
+TAIL = 3e-4   # share of the pairs that the Pareto tail is fitted to, and
+LEAST = 200   # as many of them as there should be; of few pairs it is one in a hundred, and at least 50
+
 def fit_tail_map(
     y: np.ndarray,       # [n] −log p of unrelated pairs under a Gaussian null
-    tail: float = .01,   # share of the pairs that the Pareto tail is fitted to
-    seed: int = 0,       # of the thinning to 200,000 pairs
+    tail: float = TAIL,  # share of the pairs that the Pareto tail is fitted to, where there are very many
 ) -> TailMap: # the identity when there are fewer than 500 pairs
     "Learn the curve from pairs known to be unrelated."
     from scipy.stats import genpareto
-    y = np.asarray(y, float).ravel()
+    y = np.sort(np.asarray(y, float).ravel())
     if len(y) < 500: return IDENTITY
-    if len(y) > 200_000:
-        y = np.random.default_rng(seed).choice(y, 200_000, replace=False)
-    tail = max(tail, 50 / len(y))
-    share = np.concatenate([np.linspace(1, .1, 40)[1:-1], np.geomspace(.1, tail, 25)])
+    tail = min(max(tail, LEAST / len(y)), max(.01, 50 / len(y)))
+    share = np.concatenate([np.linspace(1, .1, 40)[1:-1], np.geomspace(.1, tail, 25 + round(10*np.log10(max(.01 / tail, 1))))])
     grid = np.maximum.accumulate(np.quantile(y, 1 - share)) + 1e-9 * np.arange(len(share))
     over = y[y > grid[-1]] - grid[-1]
     shape, _, scale = genpareto.fit(over, floc=0)
@@ -284,7 +284,7 @@ def fit_null(
     rho: np.ndarray,                         # [d] correlations of the model
     queries: np.ndarray | None = None,       # [n, d] embeddings of real questions; stand-ins are made without
     relevant: Sequence[Sequence[int]] | None = None,  # for each question, rows of the background that answer it
-    seed: int = 0,                           # of stand-ins and thinning
+    seed: int = 0,                           # of stand-ins
 ) -> EmpiricalNull:
     "Fit the null of a corpus."
     z = np.asarray(background, float)
@@ -299,7 +299,7 @@ def fit_null(
     y = -law.log_p(_evidence_matrix(q, z, rho), q)
     for i, rows in enumerate(own):
         y[i, rows] = np.nan
-    return EmpiricalNull(law, fit_tail_map(y[np.isfinite(y)], seed=seed), len(z), len(q) if real else 0)
+    return EmpiricalNull(law, fit_tail_map(y[np.isfinite(y)]), len(z), len(q) if real else 0)
 
 # %% ../../nbs/7_retrieval/01_null.ipynb #74c4cabd
 def e_value(

@@ -27,7 +27,7 @@ class TrainConfig:
     output_dim: int | None = None              # Coordinates of z; None keeps the base's dimension
     learning_rate: float | None = None         # Rate of whatever has none of its own below
     base_learning_rate: float | None = None    # Rate of the base encoder; None: learning_rate, or 5e-5
-    projection_learning_rate: float | None = None # Rate of the head; None: 5e-4, or 2e-3 for a frozen base
+    projection_learning_rate: float | None = None # Rate of the head; None: 5e-4
     freeze_base: bool = False                  # Train the head only, on cached features
     closed_form: bool = False                  # Only the closed form: no steps
     shrinkage: float | None = None             # s of the closed form, trust in the base; None: by held-out quality
@@ -170,7 +170,7 @@ def _frozen_defaults(config: TrainConfig, pairs: int) -> dict[str, Any]:
     cosine, isotropy = (10.0, 1.0) if config.residual else (0.0, 10.0)
     return {"epochs": 40, "positives_per_query": 5, "batch_size": min(1024, max(32, pairs//4)),
             "tau": _start_tau(config, 0.5), "lambda_cosine": cosine, "lambda_contrastive": 1.0,
-            "lambda_isotropy": isotropy, "lambda_reg": 1.0, "projection_learning_rate": config.learning_rate or 2e-3}
+            "lambda_isotropy": isotropy, "lambda_reg": 1.0, "projection_learning_rate": config.learning_rate or 5e-4}
 
 def _full_defaults(config: TrainConfig) -> dict[str, Any]:
     "Every step runs the base; updates of low rank take ten times the rate of the matrices themselves."

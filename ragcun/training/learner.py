@@ -82,6 +82,12 @@ class FeatureSource:
         self.table = {"query": cached_features(model, queries, "query"), "document": cached_features(model, documents)}
         self.row = {"query": {t: i for i, t in enumerate(queries)}, "document": {t: i for i, t in enumerate(documents)}}
 
+    @property
+    def mean(self) -> Tensor: # [d_base]
+        "The middle of both sides: what the features of all texts have in common."
+        return torch.as_tensor((self.table["query"].mean(0) + self.table["document"].mean(0))/2,
+                               device=self.model.device)
+
     def parts(self,
         layout: Layout, # A batch
         positions: Sequence[int], # Texts this process encodes
@@ -114,6 +120,11 @@ class TextSource:
         self.model = model
         self.lengths: dict[str, int] = {}
         self.budget = budget or (1600 if model.device.type == "cpu" else 65536)
+
+    @property
+    def mean(self) -> float: # 0
+        "A base that is trained can move the middle of its features itself."
+        return 0.0
 
     def parts(self,
         layout: Layout, # A batch
@@ -197,10 +208,12 @@ class Validation:
         model: GaussianEncoder, # The model that is trained
         data: RetrievalData, # Validation queries, documents, judgements
         config: TrainConfig, # Limits and loss weights
+        centre: Tensor | float = 0.0, # Taken off the features that the cosine part compares
     ):
         self.model = model
         self.config = config
         self.frozen = config.freeze_base
+        self.centre = centre
         self.data = data if self.frozen else limit_corpus(data, config.val_documents, config.seed)
         self.held: HeldOut | None = encode_held_out(model, self.data) if self.frozen else None
         place = {d: i for i, d in enumerate(self.data.corpus)}
@@ -236,11 +249,11 @@ class Validation:
         per_query = evaluate_vectors(*_vectors(self.config.critic, zq, zx, rho), self.data, "l2", 10)
         i, j = self.pairs.T
         q, x = torch.as_tensor(zq[i]), torch.as_tensor(zx[j])
-        h = torch.as_tensor(model.refined(hq[i])), torch.as_tensor(model.refined(hx[j]))
+        h = [torch.as_tensor(model.refined(a)).to(self.model.device) - self.centre for a in (hq[i], hx[j])]
         mask = self.known.mask(i.tolist(), j.tolist())
         with torch.no_grad():
             parts = total_loss(q, x, torch.as_tensor(rho), float(critic.tau.detach()), self.config.weights,
-                               mask=mask, seed=0, features=h)
+                               mask=mask, seed=0, features=(h[0].cpu(), h[1].cpu()))
         row = {"ndcg@10": float(per_query["ndcg@10"].mean()), "recall@10": float(per_query["recall@10"].mean()),
                **loss_row(parts), "pos_dist": float(pos_dist(q, x)),
                "embedding_std": float(np.concatenate([zq, zx]).std(0).mean()), **isotropy_row(zq, zx)}
@@ -365,6 +378,7 @@ class StepSetup(TrainedModel):
         self.steps_per_epoch = len(self.batches(0))
         self.source = (FeatureSource(model, pairs) if config.freeze_base
                        else TextSource(model, config.micro_batch_tokens))
+        self.centre: Tensor | float = self.source.mean
         self.stepper = self.make_stepper()
         if config.gradient_checkpointing:
             model.base.gradient_checkpointing_enable()
@@ -409,7 +423,7 @@ class BatchLearner(StepSetup):
             raise FloatingPointError("embeddings")
         q, x, negatives = layout.split(z)
         parts = total_loss(q, x, self.critic.rho, self.critic.tau, self.config.weights, negatives=negatives,
-                           mask=layout.mask, seed=self.at.step, features=(g[:n], g[n:]))
+                           mask=layout.mask, seed=self.at.step, features=(g[:n] - self.centre, g[n:] - self.centre))
         if not torch.isfinite(parts.total):
             raise FloatingPointError("loss")
         few_q = q.detach()[:512]
@@ -493,7 +507,8 @@ class EpochSetup(StepLearner):
     ):
         super().__init__(model, pairs, config)
         self.val = val if config.freeze_base else limit_corpus(val, config.val_documents, config.seed)
-        self.validation = Validation(model, some_queries(self.val, halves(self.val.qrels)[0]), config)
+        choosing = some_queries(self.val, halves(self.val.qrels)[0])
+        self.validation = Validation(model, choosing, config, self.centre)
         most = 2048 if config.freeze_base else 256
         chosen = np.random.default_rng(config.seed).permutation(len(pairs))[:most]
         self.sample = [pairs[int(i)] for i in chosen]
@@ -621,7 +636,8 @@ class EpochLearner(EpochEnd):
 # %% ../../nbs/4_training/06_learner.ipynb #18e7bf671
 # options that older checkpoints do not name, as they were then
 LEGACY_DEFAULTS = {"lora_rank": 0, "residual": False, "lambda_cosine": 0.0, "shrinkage": None,
-                   "isotropic_corpus": False, "positives_per_query": 0, "known positives": False}
+                   "isotropic_corpus": False, "positives_per_query": 0, "known positives": False,
+                   "centred": False}
 # options that change no number of the run
 FREE = {"resume_from", "allow_changes", "keep_last", "save_steps", "report_to", "micro_batch_tokens", "preset",
         "deterministic", "line_search", "finish_head"}
@@ -647,7 +663,7 @@ class SavedLearner(EpochLearner):
         "Settings, data and base that decide the numbers of the run."
         settings = {k: v for k, v in asdict(self.config).items() if k not in FREE}
         return settings | {**self.given, "known positives": self.known is not None, "base": self.model.base_id,
-                           "precision": self.model.precision,
+                           "precision": self.model.precision, "centred": isinstance(self.centre, Tensor),
                            "prompts": self.model.prompts, "token_limit": token_limit(self.model.base)}
 
     def same_heads(self,
@@ -681,6 +697,8 @@ class RestoredLearner(SavedLearner):
         facts = LEGACY_DEFAULTS | {k: now[k] for k in ("prompts", "token_limit")} | state["facts"]  # 0.1.0 had none
         if not facts["known positives"]:
             self.known = None  # a run of version 0.1.0 goes on as it began
+        if not facts["centred"]:
+            self.centre = self.validation.centre = 0.0
         refuse_differences(facts, self.facts(), self.config.allow_changes)
         self.same_heads("query_head" in state["trained"])
         self.at = Progress(**{k: state[k] for k in Progress.__dataclass_fields__})

@@ -21,25 +21,25 @@ from ..data.collections import RetrievalData
 from ..data.pairs import PairSet
 from ..measures.isotropy import participation_ratio
 from ..measures.paired import Difference, paired_test
-from ..measures.ranking import PerQuery, evaluate_vectors
+from ..measures.ranking import PerQuery, counted_ndcg, evaluate_vectors
 from ..models.base import check_precision, hash_state
 from ..models.cache import drop_features
 from ..models.encoder import GaussianEncoder
 from ..models.saving import pack_model
 from .closed_form import (MANY, POOLS, Head, HeldOut, Moments, PairFeatures, apply_head, best_head,
-                                         encode_held_out, evidence_samples, fit_calibration, limit_positives,
-                                         pair_features, shrinkages_for, solve, solve_head, validation_splits,
+                                         encode_held_out, evidence_samples, fit_calibration, held_out_pairs,
+                                         limit_positives,                                         pair_features, shrinkages_for, solve, solve_head, validation_splits,
                                          whiten_head, whiten_sides)
 from .config import TrainConfig, resolve_defaults
 from .learner import Learner, isotropy_row, limit_corpus, set_aside
-from .selection import ENOUGH, clearly_better, climb, decide
+from .selection import ENOUGH, clearly_better, climb, decide, fold_ids
 from .step import Processes, add_lora
 
 # %% auto #0
-__all__ = ['NEAR', 'Served', 'Candidate', 'embed_held', 'head_of', 'with_head', 'AnswerGain', 'refit', 'trained_features',
-           'z_moments', 'whiten', 'unit_spread', 'compose', 'FitResult', 'candidate_report', 'sentence',
-           'against_whole_base', 'kept_row', 'line_search', 'fit', 'start_candidates', 'training_start', 'head_on_top',
-           'final_refit', 'save_result']
+__all__ = ['NEAR', 'Served', 'ENOUGH_TO_DECIDE', 'FOLDS', 'Candidate', 'embed_held', 'head_of', 'with_head', 'AnswerGain',
+           'refit', 'trained_features', 'z_moments', 'whiten', 'unit_spread', 'compose', 'FitResult',
+           'candidate_report', 'sentence', 'against_whole_base', 'kept_row', 'line_search', 'fit', 'start_candidates',
+           'training_start', 'cross_fit', 'head_on_top', 'final_refit', 'save_result']
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5
 @dataclass(frozen=True)
@@ -215,6 +215,7 @@ def _words(gain: dict[str, float]) -> str:
 def candidate_report(
     candidates: list[Candidate], # Simplest first
     trusted: Sequence[int] = (), # Those that other questions have shown to be ahead of the base
+    more: Sequence[np.ndarray] = (), # NDCG@10 of the same candidates on further questions, from `cross_fit`
 ) -> tuple[int, dict[str, Any]]: # (index of the kept one, table)
     "Metrics of every candidate, each compared with the base query by query."
     scores = [c.scores() for c in candidates]
@@ -223,7 +224,9 @@ def candidate_report(
         gain: Difference = paired_test(s["ndcg@10"], scores[0]["ndcg@10"])
         means = {k: float(s[k].mean()) for k in ("ndcg@10", "recall@10", "recall@100", "mrr@10")}
         table[c.name] = {**means, "against_base": asdict(gain), **c.health()}
-    return decide([s["ndcg@10"] for s in scores], trusted), table
+    for c, further in zip(candidates, more, strict=False):
+        table[c.name]["cross_fitted"] = asdict(paired_test(further, more[0]))
+    return decide([s["ndcg@10"] for s in scores], trusted, more), table
 
 def sentence(
     kept: str, # Name of the kept candidate
@@ -291,6 +294,10 @@ def _comparisons(whole: Difference | None, answers: AnswerGain | None) -> dict[s
     "Beside the candidates: all coordinates of the base, and the answer list."
     return {"against_whole_base": asdict(whole) if whole else None, "served": answers.as_dict() if answers else None}
 
+def _validation(data: RetrievalData, deciding: int, source: str) -> dict[str, Any]:
+    "What the candidates were compared on."
+    return {"queries": len(data.qrels), "deciding": deciding, "documents": len(data.corpus), "source": source}
+
 # %% ../../nbs/4_training/07_run.ipynb #up04
 def line_search(
     untouched: GaussianEncoder, # Its base has the weights before training
@@ -343,7 +350,8 @@ def fit(
         learner = Learner(start, train_pairs, val_data, config, output_dir)
         candidates += _train(learner, model, train_pairs, held)
     form = candidates[1].model.extra["closed_form"]
-    kept, table = candidate_report(candidates, [1] if form["ahead"] else [])
+    more = cross_fit(model, train_pairs, val_data, candidates, config) if learner else []
+    kept, table = candidate_report(candidates, [1] if form["ahead"] else [], more)
     answers = served(candidates[0].model, candidates[kept].model, val_data) if served else None
     better, kept = kept, 0 if answers and answers.gain.high < 0 else kept
     chosen = candidates[kept]
@@ -354,12 +362,11 @@ def fit(
         chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
     deciding = len(held.parts[1].data.qrels)
     said = sentence(chosen.name, table, deciding, candidates[better].name, answers)
-    said += _more(model, chosen, form, whole)
+    said += _more(model, chosen, form, whole, table)
     weighed = answers if kept == better and source == "given" else None
     result = FitResult(_calibrated(chosen, kept, weighed), {
         "kept": chosen.name, "sentence": said, "candidates": table, **_comparisons(whole, answers),
-        "validation": {"queries": len(val_data.qrels), "deciding": deciding, "documents": len(val_data.corpus),
-                       "source": source}, "training_pairs": len(train_pairs), "closed_form": form,
+        "validation": _validation(val_data, deciding, source), "training_pairs": len(train_pairs), "closed_form": form,
         "update_scale": candidates[-1].model.extra.get("update_scale"), "config": asdict(config),
         "seconds": time.perf_counter() - started}, learner.rows if learner else [])
     if output_dir and not Processes().rank:
@@ -368,9 +375,12 @@ def fit(
     return result
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69-1
-def _more(model: GaussianEncoder, chosen: Candidate, form: dict[str, Any], whole: Difference | None) -> str:
+def _more(model: GaussianEncoder, chosen: Candidate, form: dict[str, Any], whole: Difference | None,
+          table: dict[str, Any]) -> str:
     "What else there is to say of the outcome: few questions, fewer coordinates."
     said = ""
+    if (further := table[chosen.name].get("cross_fitted")) and chosen.name != "base":
+        said += f" On {further['n']} training questions, cross-fitted: {_words(further)}."
     if form.get("ahead") and chosen.name == "closed form":
         said += f" Cross-fitted over all questions it was chosen with: {_words(form['gain'])}."
     if whole:
@@ -469,6 +479,55 @@ def _features_for_now(trained: GaussianEncoder, untouched: GaussianEncoder, proc
     processes.barrier()
     if drops:
         drop_features(trained)
+
+# %% ../../nbs/4_training/07_run.ipynb #crossft1
+ENOUGH_TO_DECIDE = 300  # validation questions that need no others beside them
+FOLDS = 3
+
+def cross_fit(
+    model: GaussianEncoder, # The untouched base
+    pairs: PairSet, # Training pairs
+    val: RetrievalData, # Says when a fold's training stops
+    candidates: list[Candidate], # Of the run: base, closed form, and what training left
+    config: TrainConfig, # Of the run
+) -> list[np.ndarray]: # NDCG@10 of each candidate's kind on questions that it has not seen; empty where not needed
+    "Repeat head training without each third of the pairs, and ask what comes out about that third."
+    some = limit_positives(pairs)
+    features = pair_features(model, some)
+    enough = len(candidates[0].held.parts[1].data.qrels) >= ENOUGH_TO_DECIDE
+    if enough or not config.freeze_base or config.isotropic_corpus or features.moments.effective < MANY: return []
+    fold = fold_ids(features.query_ids, features.document_ids, FOLDS)
+    if len(set(fold.tolist())) < FOLDS: return []
+    logger.info("few questions decide: %d times the same without a third of the pairs, asked about that third", FOLDS)
+    with _quiet():
+        scores = [_fold_scores(model, PairSet([some[int(i)] for i in np.flatnonzero(fold != k)], pairs.name), val,
+                               candidates, config, held_out_pairs(features, fold == k)) for k in range(FOLDS)]
+    return [np.concatenate(s) for s in zip(*scores, strict=True)]
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    "Warnings only: the epochs of a fold are not those of the run."
+    level = logger.level
+    logger.setLevel("WARNING")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+def _fold_scores(model: GaussianEncoder, rest: PairSet, val: RetrievalData, candidates: list[Candidate],
+                 config: TrainConfig, held: HeldOut) -> list[np.ndarray]:
+    "A run on a part of the pairs, asked about the others."
+    moments = pair_features(model, rest).moments
+    form = candidates[1].model.extra["closed_form"]
+    dev = candidates[0].held
+    forms = [solve(moments, s, pool, model.output_dim) for s, pool in ((1.0, None), (form["s"], form["pool"]))]
+    base, closed = (Candidate(c.name, apply_head(model, f, [(moments, dev)]), dev)
+                    for c, f in zip(candidates, forms, strict=False))
+    closed.model.extra = candidates[1].model.extra
+    trained = Learner(_to_train(training_start(closed, rest), config), rest, val, config).train()
+    found = [base, closed, *_after_steps(trained, rest, dev, config)]
+    return [counted_ndcg(c.model.to_query(q), c.model.to_document(x), held.data)
+            for c in found for q, x in [embed_held(c.model, held)]]
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69-3
 def head_on_top(

@@ -112,17 +112,24 @@ def clearly_better(
 def decide(
     scores: list[np.ndarray], # NDCG@10 per query of each candidate, simplest first; the first is the base
     trusted: Sequence[int] = (), # Candidates that other questions have shown to be ahead of the base
+    more: Sequence[np.ndarray] = (), # The same candidates on further questions, by cross-fitting
 ) -> int: # Which one is kept
     "Of those ahead of the base beyond chance, the simplest that no later one beats by one standard error."
     if len(scores) < 2: return 0
     ahead = beyond_chance(np.stack(scores[1:]) - scores[0])
+    if len(more):
+        trusted = [*trusted, *(1 + np.flatnonzero(beyond_chance(np.stack(more[1:]) - more[0])))]
     for i in trusted:
         ahead[i - 1] |= not clearly_better(paired_test(scores[0], scores[i]))
     kept = 0
     for i in range(1, len(scores)):
-        if ahead[i - 1] and (not kept or clearly_better(paired_test(scores[i], scores[kept]))):
+        if ahead[i - 1] and (not kept or _beats(scores, i, kept) or _beats(more, i, kept) and not _beats(scores, kept, i)):
             kept = i
     return kept
+
+def _beats(scores: Sequence[np.ndarray], i: int, j: int) -> bool:
+    "Whether candidate i is ahead of j by one standard error."
+    return bool(len(scores)) and clearly_better(paired_test(scores[i], scores[j]))
 
 # %% ../../nbs/4_training/01_selection.ipynb #climb001
 def climb(

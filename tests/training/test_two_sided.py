@@ -16,11 +16,11 @@ from ragcun.models.saving import pack_model
 from ragcun.retrieval.null import fit_null
 from ragcun.retrieval.quantization import QuantizedStore
 from ragcun.training.closed_form import (MANY, HeldOut, Moments, choose_point, choose_shrinkage, choose_two_sided,
-                                         pair_features, solve, solve_two_sided, validation_splits)
+                                         encode_held_out, pair_features, solve, solve_two_sided, validation_splits)
 from ragcun.training.config import resolve_defaults
 from ragcun.training.learner import Learner
-from ragcun.training.run import (Candidate, _to_train, compose, head_of, refit, trained_features, training_start,
-                                 unit_spread, whiten, with_head, z_moments)
+from ragcun.training.run import (Candidate, _to_train, compose, cross_fit, head_of, refit, start_candidates,
+                                 trained_features, training_start, unit_spread, whiten, with_head, z_moments)
 from ragcun.training.selection import ENOUGH, beyond_chance, decide, halves
 from ragcun.training.step import lay_out
 from small import small_base
@@ -235,15 +235,52 @@ def test_refit_whitening_and_spread_of_two_heads(two):
 
 
 def test_the_form_is_chosen_and_kept_by_a_run(model, tmp_path):
-    pairs = many_pairs(600)
+    pairs = many_pairs(210)
     result = fit(model, pairs, pairs_to_retrieval(many_pairs(220, 5, 5000)), TrainConfig(**QUICK), tmp_path/"run")
     said = result.report["closed_form"]
     assert [p["s"] for p in said["points"]][-3:] == [.9, .95, 1.] and len(said["two_sided"]) == 9 + 3
     assert result.report["validation"]["deciding"] == 110
+    further = [c["cross_fitted"] for c in result.report["candidates"].values()]
+    assert [f["n"] for f in further] == [210]*4 and further[0]["mean"] == 0   # each training question once
     again = GaussianEncoder.load(tmp_path/"run"/"model", "cpu", "no")
     some = pairs.queries[:5]
     np.testing.assert_array_equal(again.embed(some, "query"), result.model.embed(some, "query"))
     assert (said["pool"] is not None) >= (again.query_head is not None and result.report["kept"] == "closed form")
+
+
+def test_further_questions_are_asked_only_where_few_decide(model, monkeypatch):
+    pairs, val = many_pairs(230), many_pairs(30, 1, 1000)
+    config = resolve_defaults(TrainConfig(**QUICK), 230)
+    held = encode_held_out(model, val)
+    candidates = start_candidates(model, pairs, held, config)
+    asked = []
+    monkeypatch.setattr("ragcun.training.run._fold_scores", lambda m, rest, v, c, g, h: asked.append((rest, h)) or [[0.]])
+    assert len(cross_fit(model, pairs, held.data, candidates, config)[0]) == 3
+    for rest, third in asked:
+        assert not set(rest.queries) & {pairs.queries[pairs.query_ids.index(q)] for q in third.data.queries}
+    assert sum(len(rest) for rest, _ in asked) == 2*230 and sum(len(third.q) for _, third in asked) == 230
+    assert cross_fit(model, pairs, held.data, candidates, replace(config, isotropic_corpus=True)) == []
+    assert cross_fit(model, many_pairs(MANY - 1), held.data, candidates, config) == []
+    monkeypatch.setattr("ragcun.training.run.ENOUGH_TO_DECIDE", 30)
+    assert cross_fit(model, pairs, held.data, candidates, config) == []
+
+
+def test_features_of_a_frozen_base_are_centred_for_the_cosine(two):
+    pairs, val = many_pairs(), pairs_to_retrieval(many_pairs(30, 1, 1000))
+    config = resolve_defaults(TrainConfig(**QUICK), len(pairs))
+    learner = Learner(two.clone_head(), pairs, val, config)
+    h = learner.source.table
+    np.testing.assert_allclose(learner.centre, (h["query"].mean(0) + h["document"].mean(0))/2, atol=1e-6)
+    rows = learner.batches(0)[0]
+    q, x = (learner.source.features([getattr(pairs[int(i)], n) for i in rows], s)
+            for n, s in (("query", "query"), ("positive", "document")))
+    scores = 20*torch.nn.functional.normalize(torch.as_tensor(q) - learner.centre) @ torch.nn.functional.normalize(
+        torch.as_tensor(x) - learner.centre).T
+    want = float(torch.nn.functional.cross_entropy(scores, torch.arange(len(rows))))
+    assert learner.step(rows)["cosine"] == pytest.approx(want, rel=1e-4)
+    learner.centre = 0.0
+    other = learner.step(rows)["cosine"]
+    assert abs(other - want) > 1e-3*want and not learner.facts()["centred"]
 
 
 def test_steps_start_from_one_map(model, two):
