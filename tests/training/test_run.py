@@ -359,7 +359,7 @@ def test_candidates_are_compared_with_the_base_and_refitted_on_everything(model,
 
 @pytest.mark.parametrize("worse", [True, False])
 def test_what_search_returns_has_the_last_word(model, pairs, val, worse, monkeypatch, tmp_path):
-    monkeypatch.setattr(run, "decide", lambda scores, trusted: 1)
+    monkeypatch.setattr(run, "decide", lambda *_: 1)
     asked = []
     weights = JointWeights(.9, 2., .7, -3.)
 
