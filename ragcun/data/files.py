@@ -157,8 +157,8 @@ def open_bytes(
                         "Check the path, or make the file with: ragcun prepare --help.")
     with open(path, "rb") as f:
         packed = f.read(2) == GZIP_MARK or path.suffix.lower() == ".gz"
-    f: Any = gzip.open(path, "rb") if packed else open(path, "rb")
-    return gzip.open(f, "rb") if packed and _is_packed_twice(path) else f   # type: ignore[return-value]
+    opened: Any = gzip.open(path, "rb") if packed else open(path, "rb")
+    return gzip.open(opened, "rb") if packed and _is_packed_twice(path) else opened   # type: ignore[return-value]
 
 def _is_packed_twice(path: Path) -> bool:
     "Whether a packed file holds one; what else is wrong with it is seen when it is read."
