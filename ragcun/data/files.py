@@ -127,6 +127,7 @@ def _leave_out(odd: OddRow | None, fault: UserError) -> None:
 GZIP_FAULTS = (gzip.BadGzipFile, EOFError, zlib.error)
 GZIP_MARK = b"\x1f\x8b"
 
+# %% ../../nbs/1_data/01_files.ipynb #a1f00012
 def shown_name(
     path: Path | str,   # a path as the system gives it
 ) -> str:               # the same as text that can be printed
@@ -157,8 +158,8 @@ def open_bytes(
                         "Check the path, or make the file with: ragcun prepare --help.")
     with open(path, "rb") as f:
         packed = f.read(2) == GZIP_MARK or path.suffix.lower() == ".gz"
-    f: Any = gzip.open(path, "rb") if packed else open(path, "rb")
-    return gzip.open(f, "rb") if packed and _is_packed_twice(path) else f   # type: ignore[return-value]
+    opened: Any = gzip.open(path, "rb") if packed else open(path, "rb")
+    return gzip.open(opened, "rb") if packed and _is_packed_twice(path) else opened   # type: ignore[return-value]
 
 def _is_packed_twice(path: Path) -> bool:
     "Whether a packed file holds one; what else is wrong with it is seen when it is read."
@@ -213,6 +214,7 @@ def iter_lines(
     except UnicodeError as e:
         raise UserError(f"broken UTF-16: {e}", shown_name(path), "Save it as UTF-8.") from e
 
+# %% ../../nbs/1_data/01_files.ipynb #a1f00011
 class _Utf16:
     "Lines of a file in UTF-16, in UTF-8."
     def __init__(self, f: Any):
@@ -415,7 +417,7 @@ def file_format(
 
 def iter_rows(
     path: Path | str,          # .json .jsonl .csv .tsv .parquet, all but the last may be .gz
-    odd: OddRow | None = None, # is told of a row that cannot be taken apart, which is left out then; None: it is an error
+    odd: OddRow | None = None, # is told of a row that cannot be taken apart and is left out; None: an error
 ) -> Iterator[tuple[int, Any]]:   # row number and mapping, not yet checked
     "Rows of any supported file, one at a time (a JSON list is read whole)."
     path = home_path(path)
