@@ -199,7 +199,8 @@ def fit_tail_map(
     y = np.sort(np.asarray(y, float).ravel())
     if len(y) < 500: return IDENTITY
     tail = min(max(tail, LEAST / len(y)), max(.01, 50 / len(y)))
-    share = np.concatenate([np.linspace(1, .1, 40)[1:-1], np.geomspace(.1, tail, 25 + round(10*np.log10(max(.01 / tail, 1))))])
+    further = round(10 * np.log10(max(.01 / tail, 1)))
+    share = np.concatenate([np.linspace(1, .1, 40)[1:-1], np.geomspace(.1, tail, 25 + further)])
     grid = np.maximum.accumulate(np.quantile(y, 1 - share)) + 1e-9 * np.arange(len(share))
     over = y[y > grid[-1]] - grid[-1]
     shape, _, scale = genpareto.fit(over, floc=0)

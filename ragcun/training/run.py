@@ -28,8 +28,8 @@ from ..models.encoder import GaussianEncoder
 from ..models.saving import pack_model
 from .closed_form import (MANY, POOLS, Head, HeldOut, Moments, PairFeatures, apply_head, best_head,
                                          encode_held_out, evidence_samples, fit_calibration, held_out_pairs,
-                                         limit_positives,                                         pair_features, shrinkages_for, solve, solve_head, validation_splits,
-                                         whiten_head, whiten_sides)
+                                         limit_positives, pair_features, shrinkages_for, solve, solve_head,
+                                         validation_splits, whiten_head, whiten_sides)
 from .config import TrainConfig, resolve_defaults
 from .learner import Learner, isotropy_row, limit_corpus, set_aside
 from .selection import ENOUGH, clearly_better, climb, decide, fold_ids
@@ -416,6 +416,16 @@ def start_candidates(
     base.extra = {"closed_form": closed.extra["closed_form"]}
     return [Candidate("base", base, held), Candidate("closed form", closed, held)]
 
+def _to_train(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
+    "A copy to be trained: of the head alone, or of the base as well."
+    model = model.clone_head()
+    if not config.freeze_base:
+        model.base = copy.deepcopy(model.base)
+    for p in model.base.parameters():
+        p.requires_grad_(not config.freeze_base)
+    return add_lora(model, config.lora_rank, config.gradient_checkpointing, config.seed) if config.lora_rank else model
+
+# %% ../../nbs/4_training/07_run.ipynb #trstart1
 def training_start(
     closed: Candidate, # The closed form, with one map or two
     pairs: PairSet, # Training pairs
@@ -428,15 +438,6 @@ def training_start(
     start = apply_head(closed.model, solve(moments, s, None, closed.model.output_dim), [(moments, closed.held)])
     start.extra = closed.model.extra
     return start
-
-def _to_train(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
-    "A copy to be trained: of the head alone, or of the base as well."
-    model = model.clone_head()
-    if not config.freeze_base:
-        model.base = copy.deepcopy(model.base)
-    for p in model.base.parameters():
-        p.requires_grad_(not config.freeze_base)
-    return add_lora(model, config.lora_rank, config.gradient_checkpointing, config.seed) if config.lora_rank else model
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69-2
 def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: HeldOut) -> list[Candidate]:

@@ -123,7 +123,8 @@ def decide(
         ahead[i - 1] |= not clearly_better(paired_test(scores[0], scores[i]))
     kept = 0
     for i in range(1, len(scores)):
-        if ahead[i - 1] and (not kept or _beats(scores, i, kept) or _beats(more, i, kept) and not _beats(scores, kept, i)):
+        if not ahead[i - 1]: continue
+        if not kept or _beats(scores, i, kept) or _beats(more, i, kept) and not _beats(scores, kept, i):
             kept = i
     return kept
 

@@ -254,7 +254,10 @@ def test_further_questions_are_asked_only_where_few_decide(model, monkeypatch):
     held = encode_held_out(model, val)
     candidates = start_candidates(model, pairs, held, config)
     asked = []
-    monkeypatch.setattr("ragcun.training.run._fold_scores", lambda m, rest, v, c, g, h: asked.append((rest, h)) or [[0.]])
+    def instead(model, rest, val, candidates, config, third):
+        asked.append((rest, third))
+        return [[0.]]
+    monkeypatch.setattr("ragcun.training.run._fold_scores", instead)
     assert len(cross_fit(model, pairs, held.data, candidates, config)[0]) == 3
     for rest, third in asked:
         assert not set(rest.queries) & {pairs.queries[pairs.query_ids.index(q)] for q in third.data.queries}
