@@ -212,6 +212,7 @@ class FitResult:
 def _words(gain: dict[str, float]) -> str:
     return f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}], p = {gain['p']:.3f}"
 
+# %% ../../nbs/4_training/07_run.ipynb #8e970e98-2
 def candidate_report(
     candidates: list[Candidate], # Simplest first
     trusted: Sequence[int] = (), # Those that other questions have shown to be ahead of the base
