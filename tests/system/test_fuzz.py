@@ -55,6 +55,7 @@ def world(tmp_path_factory):
         patch.setenv("RAGCUN_CACHE", str(tmp_path_factory.mktemp("cache")))
         import ragcun.cli.demonstration
         import ragcun.models.encoder
+        import ragcun.models.saving
         import ragcun.retrieval.retriever
         def loaded(*args, **kwargs):
             raise Loaded
