@@ -254,6 +254,7 @@ class SearchResult(JudgedHits):
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #plain0041
 EXCERPT = 240   # characters of a passage in a terminal
+_SPACE = re.compile(r"\s")
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")   # a terminal would obey them
 
 def excerpt(
@@ -268,9 +269,10 @@ def excerpt(
     best = max((a for a, _ in places), key=held, default=0)
     inside = [b for a, b in places if best <= a and b <= best + most]
     start = max(0, best - (most - max(inside, default=best) + best) // 2)   # what is left over stands on both sides
-    start = 0 if start < 20 else text.index(" ", start) + 1 if " " in text[start:best] else start
+    gap = _SPACE.search(text, start, best) if start >= 20 else None
+    start = gap.end() if gap else start if start >= 20 else 0
     end = start + most
-    shown = text[start:end] if end >= len(text) else text[start:end].rsplit(" ", 1)[0]
+    shown = text[start:end] if end >= len(text) else text[start:end].rsplit(None, 1)[0]
     return ("… " if start else "") + " ".join(shown.split()) + (" …" if end < len(text) else "")
 
 def hits_text(
