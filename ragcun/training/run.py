@@ -9,7 +9,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -584,8 +584,7 @@ def _calibrated(chosen: Candidate, kept: int, answers: AnswerGain | None = None)
         model.calibration = fit_calibration(*evidence_samples(head_of(model), refined))
     model.extra = {**model.extra, "kept": chosen.name}
     if answers and answers.weights:
-        w = answers.weights
-        model.extra["joint_weights"] = [round(float(x), 4) for x in (w.dense, w.words, w.phrases, w.constant)]
+        model.extra["joint_weights"] = [round(float(x), 4) for x in astuple(answers.weights)]
     return model
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69-4
