@@ -1,6 +1,6 @@
 """Repeat the recorded benchmarks on this machine: all of them, those named, or a quick subset.
 
-    make bench                      # everything, under 3 hours on two cores
+    make bench                      # everything, hours on two cores
     make bench BENCH=quick          # under 15 minutes, into results/bench/
     make bench BENCH="quality null" # some
 
@@ -42,6 +42,14 @@ BENCHES = {
     "no_answer": ["benchmarks/bench_retrieval.py", "no_answer"],
     "storage": ["benchmarks/bench_retrieval.py", "storage"],
     "answer_lists": ["benchmarks/bench_answer_lists.py"],
+    "answer_lists_pairs": ["benchmarks/bench_answer_lists.py", "--pairs"],
+    "answer_lists_closed_form": ["benchmarks/bench_answer_lists.py", "--pairs", "--closed_form"],
+    "two_sided": ["benchmarks/bench_two_sided.py"],
+    "whitening": ["benchmarks/bench_whitening.py"],
+    "selection": ["benchmarks/bench_selection.py", "--runs", "150"],
+    "curves": ["benchmarks/bench_curves.py"],
+    "threads": ["benchmarks/bench_threads.py"],
+    "documents_only_limits": ["benchmarks/bench_documents_only.py", "--limits"],
     "documents_only": ["benchmarks/bench_documents_only.py"],
     "documents_only_product": ["benchmarks/bench_documents_only.py", "--product"],
     "bases": ["benchmarks/bench_bases.py"],
