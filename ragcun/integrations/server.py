@@ -15,7 +15,7 @@ import signal
 import socket
 import time
 from collections import Counter as Count
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
@@ -44,9 +44,10 @@ from ..retrieval.retriever import GaussianRetriever
 __all__ = ['OPEN', 'SECURITY', 'PAGE', 'DOCUMENT_ID', 'AROUND', 'LOOPBACK', 'SHORTEST_KEY', 'Limits', 'ServeOptions', 'Refusal',
            'error_body', 'json_response', 'SearchRequest', 'EmbeddingsRequest', 'NewDocument', 'DocumentsRequest',
            'HitBody', 'ResultBody', 'ResultsBody', 'DocumentBody', 'ErrorBody', 'check_question', 'check_filter', 'Job',
-           'Queue', 'BatchWorker', 'Worker', 'IndexService', 'host_name', 'key_number', 'Gate', 'read_body', 'replay',
-           'Metrics', 'Guarded', 'refusal_response', 'Api', 'check_inputs', 'side_of', 'EmbeddingsApi', 'DocumentsApi',
-           'FullApi', 'make_app', 'PatientProtocol', 'listen', 'run_server', 'api_keys', 'serve_options']
+           'Queue', 'BatchWorker', 'Worker', 'IndexService', 'host_name', 'key_number', 'Gate', 'Room', 'read_body',
+           'replay', 'Metrics', 'Guarded', 'refusal_response', 'Api', 'check_inputs', 'side_of', 'EmbeddingsApi',
+           'DocumentsApi', 'FullApi', 'make_app', 'PatientProtocol', 'listen', 'run_server', 'api_keys',
+           'serve_options']
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0007
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Limits:
     body_seconds: float = 10.   # until a request has arrived
     queue: int = 256            # requests that wait or are answered at one time
     connections: int = 2_000    # open at one time
+    bodies: int = 64_000_000    # bytes of all requests that wait or are answered
 
 @dataclass(frozen=True)
 class ServeOptions:
@@ -484,9 +486,32 @@ class Gate:
         return True
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0024
+class Room:
+    "Bytes of bodies that are held; what one request has added goes when it ends."
+    def __init__(self,
+        limit: int, # bytes
+    ):
+        self.limit = limit
+        self.held = 0
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[Callable[[int], None]]: # adds bytes, or refuses them
+        "For one request, while it lasts."
+        mine = [0]
+        def add(n: int) -> None:
+            if self.held + n > self.limit:
+                raise Refusal(503, "too much is being sent at one time. Try again in a second.", {"Retry-After": "1"})
+            mine[0] += n
+            self.held += n
+        try:
+            yield add
+        finally:
+            self.held -= mine[0]
+
 async def read_body(
     receive: Callable[[], Awaitable[dict[str, Any]]], # of ASGI
     limits: Limits,                                   # of size and time
+    add: Callable[[int], None] = lambda n: None,      # told of every part that has come
 ) -> bytes: # the whole body
     "Read a body, or refuse it."
     parts: list[bytes] = []
@@ -497,6 +522,7 @@ async def read_body(
                 if message["type"] == "http.disconnect":
                     raise Refusal(400, "the client has gone.")
                 parts.append(message.get("body", b""))
+                add(len(parts[-1]))
                 if sum(map(len, parts)) > limits.body:
                     raise Refusal(413, f"the body is larger than {limits.body:,} bytes. Send less at a time.")
                 if not message.get("more_body"): return b"".join(parts)
@@ -554,6 +580,7 @@ class Guarded:
         self.app = app
         self.gate = gate
         self.metrics = metrics
+        self.room = Room(gate.options.limits.bodies)
 
     async def __call__(self,
         scope: Any,    # of ASGI
@@ -580,9 +607,10 @@ class Guarded:
     async def _pass(self, scope: Any, receive: Any, send: Any) -> None:
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         scope["state"] = {**(scope.get("state") or {}), "caller": self.gate.caller(scope, headers)}
-        if self.gate.check_body(scope["method"], headers):
-            receive = replay(await read_body(receive, self.gate.options.limits), receive)
-        await self.app(scope, receive, send)
+        with self.room.place() as add:
+            if self.gate.check_body(scope["method"], headers):
+                receive = replay(await read_body(receive, self.gate.options.limits, add), receive)
+            await self.app(scope, receive, send)
 
 def _with_security(headers: Any) -> list[tuple[bytes, bytes]]:
     "The headers of an answer, and those that keep a browser from doing anything with it but showing it."

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from ragcun.core import UserError
 from ragcun.integrations.server import (OPEN, Limits, PatientProtocol, Refusal, ServeOptions, Worker, check_inputs,
-                                        error_body, listen, make_app, read_body, api_keys, serve_options, side_of)
+                                        error_body, listen, make_app, read_body, Room, api_keys, serve_options, side_of)
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
 
@@ -135,6 +135,22 @@ def test_a_slow_body_is_given_up():
     with pytest.raises(Refusal) as e:
         asyncio.run(read_body(never, Limits(body_seconds=.05)))
     assert e.value.status_code == 408
+
+
+def test_bodies_of_all_requests_together_are_bounded():
+    room = Room(100)
+    async def body(n):
+        async def receive():
+            return {"type": "http.request", "body": b"x"*n, "more_body": False}
+        with room.place() as add:
+            read = await read_body(receive, Limits(), add)
+            await asyncio.sleep(.01)        # while it is answered
+            return len(read)
+    async def several():
+        return await asyncio.gather(body(60), body(40), body(1), return_exceptions=True)
+    *good, bad = asyncio.run(several())
+    assert good == [60, 40] and bad.status_code == 503 and room.held == 0
+    assert asyncio.run(body(100)) == 100
 
 
 def test_a_full_queue_and_a_greedy_caller_are_refused():
