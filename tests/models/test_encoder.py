@@ -73,6 +73,7 @@ def test_gemma_refuses_fp16(gemma):
     assert check_precision(base, "bf16") == "bf16"
 
 
+@pytest.mark.slow
 def test_gemma_saved_model_ranks_the_same(gemma, place):
     model = fit_closed_form(GaussianEncoder.from_base(str(gemma), None, "cpu", "no"),
                             load_pairs(processed("train.json")), output_dim=16)

@@ -38,7 +38,7 @@ def start(kind, out, rank, pause):
                             text=True, env=env)
 
 
-@pytest.mark.parametrize("kind", ["files", "index"])
+@pytest.mark.parametrize("kind", ["files", pytest.param("index", marks=pytest.mark.slow)])
 def test_two_processes_one_killed_then_run_again(tmp_path, kind):
     out = tmp_path/"out"
     first = [start(kind, out, r, .1) for r in range(2)]

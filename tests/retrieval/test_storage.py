@@ -222,6 +222,7 @@ index_corpus(TinyEncoder(), {{f"d{{i}}": f"text {{i}}" for i in range(60)}}, {pl
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(bucket):
     code = SHARD.format(tests=str(Path(__file__).parents[1]), place=bucket)
     both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True,

@@ -16,6 +16,7 @@ def setup(tmp_path_factory):
     return gpu_check.prepared(None, tmp_path_factory.mktemp("gpu"), True)
 
 
+@pytest.mark.slow
 def test_every_check_passes_or_says_why_not(setup):
     found = gpu_check.run_checks(setup)
     assert set(found) == {check.__name__ for check in gpu_check.CHECKS}
@@ -23,6 +24,7 @@ def test_every_check_passes_or_says_why_not(setup):
     assert found["resume"]["passed"] and found["half_precision"]["passed"]
 
 
+@pytest.mark.slow
 def test_a_broken_check_is_recorded_and_the_rest_goes_on(setup, monkeypatch):
     def broken(setup):
         raise ValueError("no")
