@@ -51,7 +51,10 @@ def fill(docs, idx, block=20):
 
 
 def child(docs, idx, block):
+    "Fills, and rests after each block, so that a quick machine is not done before the kill."
     os.setsid()
+    real = folders.add_to_record
+    folders.add_to_record = lambda *args: (real(*args), time.sleep(.15))
     fill(docs, idx, block)
 
 
