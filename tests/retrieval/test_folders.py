@@ -71,6 +71,7 @@ def killed(docs, idx, times, seed, block):
         if job.is_alive():
             job.kill()
         job.join()
+        assert job.exitcode in (0, -9)        # done or killed; a child that fails is neither
     return times - ended
 
 
