@@ -29,6 +29,7 @@ from ragcun.measures.paired import paired_test
 from ragcun.measures.ranking import ranking_metrics
 from ragcun.models.cache import cached_features
 from ragcun.models.evidence import evidence
+from ragcun.retrieval.adaptation import opening
 from ragcun.retrieval.hits import iter_entries
 from ragcun.retrieval.joint import PRIOR, Background
 from ragcun.retrieval.words import Question, Tokenizer, WordCounts
@@ -140,8 +141,8 @@ def synthetic(w: World) -> dict[str, list[tuple[str, str | int, int]]]:
         found = [s for s in sentences(body) if 4 <= len(s.split()) <= 40]
         pair = make_pair(Document(body), "crops", rng)
         if pair: out["crops"].append((pair.query, row, row))
+        if first := opening(body): out["first"].append((first, row, row))
         if len(found) < 2: continue
-        out["first"].append((found[0], row, row))
         picked = rng.sample(found, min(3, len(found)))
         out["sentence"].append((picked[0], row, row))
         if number > LONG: continue

@@ -13,7 +13,7 @@ import numpy as np
 from ..core import UserError
 
 # %% auto #0
-__all__ = ['Difference', 'paired_tests', 'paired_test']
+__all__ = ['Difference', 'p_words', 'paired_tests', 'paired_test']
 
 # %% ../../nbs/0_foundations/03_paired.ipynb #0b7dc53a
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ def _boot_means(d: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarr
         rows = rng.integers(0, n, (500, n)) + n * np.arange(500)[:, None]
         out.append(np.bincount(rows.ravel(), minlength=500 * n).reshape(500, n) @ d / n)
     return np.concatenate(out)
+
+# %% ../../nbs/0_foundations/03_paired.ipynb #pwords1
+def p_words(
+    p: float, # A p-value
+) -> str: # "p = 0.012", or "p < 0.001"
+    "A p-value for a sentence; a small one as a bound."
+    return f"p = {p:.3f}" if p >= .001 else "p < 0.001"
+
 
 # %% ../../nbs/0_foundations/03_paired.ipynb #56d4aca5
 def paired_tests(

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core import UserError, write_json
 from ..data.collections import RetrievalData
-from ..measures.paired import Difference, paired_test, paired_tests
+from ..measures.paired import Difference, p_words, paired_test, paired_tests
 from ..measures.ranking import PerQuery, ranking_metrics
 from ..models.cache import kept_features
 from ..models.encoder import GaussianEncoder
@@ -137,7 +137,7 @@ class ServedGain:
     def __repr__(self) -> str:
         g = self.gain
         return (f"with words, as an index serves it: NDCG@10 {self.after:.3f} against {self.before:.3f}, "
-                f"{g.mean:+.3f} [{g.low:+.3f}, {g.high:+.3f}], p = {g.p:.3f}")
+                f"{g.mean:+.3f} [{g.low:+.3f}, {g.high:+.3f}], {p_words(g.p)}")
 
     def as_dict(self) -> dict[str, Any]: # as JSON holds it
         "For the report of a run."

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ..core import UserError, logger, progress, set_seed, write_json
@@ -777,13 +778,14 @@ class Learner(ResumableLearner):
     "A training run: model, critic, optimiser, data, validation, log and checkpoints."
     def train(self) -> GaussianEncoder: # The model of the best epoch
         "Run to the end, and put the best epoch's state in place."
-        with self._signals():
+        with self._signals(), threadpool_limits(1, "blas"):
             while not self.done():
                 started = time.perf_counter()
                 self.run_epoch()
                 left = (self.config.epochs or 1) - self.at.epoch
                 if not self.done():
                     logger.info("about %.0f s for up to %d more epochs", (time.perf_counter() - started)*left, left)
+        self.journal.draw(last=True)
         return self.use_best()
 
     def use_best(self) -> GaussianEncoder: # The model of the best epoch

@@ -11,6 +11,7 @@ import random
 import re
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,11 @@ from .config import TrainConfig
 from .step import Processes
 
 # %% auto #0
-__all__ = ['GAUSSIAN', 'CURVES', 'save_checkpoint', 'manifest', 'check_checkpoint', 'list_checkpoints', 'find_checkpoint',
-           'load_checkpoint', 'prune_checkpoints', 'remove_leftovers', 'random_states', 'set_random_states',
-           'truncate_log', 'differences', 'refuse_differences', 'metric_rows', 'series', 'Curve', 'plot_curve',
-           'plot_isotropy_curve', 'plot_positive_distance', 'plot_training', 'LivePlot', 'Journal', 'open_board',
-           'describe_epoch', 'unexpected']
+__all__ = ['GAUSSIAN', 'CURVES', 'DRAWING', 'save_checkpoint', 'manifest', 'check_checkpoint', 'list_checkpoints',
+           'find_checkpoint', 'load_checkpoint', 'prune_checkpoints', 'remove_leftovers', 'random_states',
+           'set_random_states', 'truncate_log', 'differences', 'refuse_differences', 'metric_rows', 'series', 'Curve',
+           'plot_curve', 'plot_isotropy_curve', 'plot_positive_distance', 'plot_training', 'LivePlot', 'Journal',
+           'open_board', 'describe_epoch', 'unexpected']
 
 # %% ../../nbs/4_training/05_record.ipynb #0b7dc53a
 def save_checkpoint(
@@ -337,16 +338,22 @@ def plot_training(
     return axes
 
 # %% ../../nbs/4_training/05_record.ipynb #0b7dc53a1
+DRAWING = .1  # share of a run's time that its picture may take
+
 class LivePlot:
-    "Isotropy and positive distance of a run, redrawn in place after every epoch; nothing outside of a notebook."
+    """Isotropy and positive distance of a run, redrawn in place after its epochs, as often as a tenth of its time
+    allows; nothing outside of a notebook."""
     def __init__(self) -> None:
         self.handle: Any = None
+        self.next = 0.  # not before this time
 
     def update(self,
         rows: list[dict[str, Any]], # Of the run so far
+        last: bool = False, # The run is over: draw in any case
     ) -> None:
         "Draw once more, over the picture that is there."
-        if os.environ.get("TQDM_DISABLE") == "1" or not in_notebook(): return
+        started = time.perf_counter()
+        if os.environ.get("TQDM_DISABLE") == "1" or not in_notebook() or (started < self.next and not last): return
         from IPython.display import Image, display
         with headless():
             picture = Image(figure_png(plot_training(rows), dpi=66))
@@ -354,6 +361,8 @@ class LivePlot:
             self.handle = display(picture, display_id=True)
         else:
             self.handle.update(picture)
+        now = time.perf_counter()
+        self.next = now + (now - started)/DRAWING
 
 # %% ../../nbs/4_training/05_record.ipynb #journal1
 class Journal:
@@ -363,7 +372,7 @@ class Journal:
     ):
         self.rows: list[dict[str, Any]] = []
         self.board = board
-        self.plot = LivePlot()
+        self.plot: LivePlot | None = LivePlot() # None: a run that is not looked at
 
     def write(self,
         row: dict[str, Any], # A row of metrics.jsonl, with "kind" and "step"
@@ -378,12 +387,19 @@ class Journal:
             for k, v in row.items():
                 if isinstance(v, float):
                     self.board.add_scalar(k, v, row["step"])
-        if row["kind"] == "epoch":
-            self.plot.update(self.rows)
+        if row["kind"] in ("epoch", "kept"):
+            self.draw(last=row["kind"] == "kept")
         if folder is None: return None
         with open(folder/"metrics.jsonl", "ab") as f:
             f.write((json.dumps(row) + "\n").encode())
             return f.tell()
+
+    def draw(self,
+        last: bool = False, # The run is over
+    ) -> None:
+        "The live plot, if it is time for it."
+        if self.plot is not None:
+            self.plot.update(self.rows, last)
 
 # %% ../../nbs/4_training/05_record.ipynb #journal2
 def open_board(

@@ -15,12 +15,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from ..core import logger, pick_precision, set_seed, write_json
 from ..data.collections import RetrievalData
 from ..data.pairs import PairSet
 from ..measures.isotropy import participation_ratio
-from ..measures.paired import Difference, paired_test
+from ..measures.paired import Difference, p_words, paired_test
 from ..measures.ranking import PerQuery, counted_ndcg, evaluate_vectors
 from ..models.base import check_precision, hash_state
 from ..models.cache import drop_features
@@ -210,7 +211,7 @@ class FitResult:
         return f"{self.sentence}\n\n{head}" + "\n".join(rows)
 
 def _words(gain: dict[str, float]) -> str:
-    return f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}], p = {gain['p']:.3f}"
+    return f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}], {p_words(gain['p'])}"
 
 # %% ../../nbs/4_training/07_run.ipynb #8e970e98-2
 def candidate_report(
@@ -501,9 +502,14 @@ def cross_fit(
     fold = fold_ids(features.query_ids, features.document_ids, FOLDS)
     if len(set(fold.tolist())) < FOLDS: return []
     logger.info("few questions decide: %d times the same without a third of the pairs, asked about that third", FOLDS)
-    with _quiet():
-        scores = [_fold_scores(model, PairSet([some[int(i)] for i in np.flatnonzero(fold != k)], pairs.name), val,
-                               candidates, config, held_out_pairs(features, fold == k)) for k in range(FOLDS)]
+    scores = []
+    started = time.perf_counter()
+    for k in range(FOLDS):
+        rest = PairSet([some[int(i)] for i in np.flatnonzero(fold != k)], pairs.name)
+        with _quiet(), threadpool_limits(1, "blas"):
+            scores.append(_fold_scores(model, rest, val, candidates, config, held_out_pairs(features, fold == k)))
+        logger.info("%d of %d folds done, about %.0f s left", k + 1, FOLDS,
+                    (time.perf_counter() - started)/(k + 1)*(FOLDS - k - 1))
     return [np.concatenate(s) for s in zip(*scores, strict=True)]
 
 @contextmanager
@@ -526,7 +532,9 @@ def _fold_scores(model: GaussianEncoder, rest: PairSet, val: RetrievalData, cand
     base, closed = (Candidate(c.name, apply_head(model, f, [(moments, dev)]), dev)
                     for c, f in zip(candidates, forms, strict=False))
     closed.model.extra = candidates[1].model.extra
-    trained = Learner(_to_train(training_start(closed, rest), config), rest, val, config).train()
+    learner = Learner(_to_train(training_start(closed, rest), config), rest, val, config)
+    learner.journal.plot = None
+    trained = learner.train()
     found = [base, closed, *_after_steps(trained, rest, dev, config)]
     return [counted_ndcg(c.model.to_query(q), c.model.to_document(x), held.data)
             for c in found for q, x in [embed_held(c.model, held)]]
