@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 # %% auto #0
-__all__ = ['logger', 'UserError', 'set_seed', 'pick_device', 'supports_bf16', 'pick_precision', 'atomic_write', 'sync_folder',
-           'write_json', 'read_json', 'iter_jsonl', 'write_jsonl', 'sha256_text', 'sha256_file', 'setup_logging',
-           'env_number', 'progress', 'in_notebook', 'cache_dir', 'machine_info']
+__all__ = ['logger', 'UserError', 'needs', 'set_seed', 'pick_device', 'supports_bf16', 'pick_precision', 'atomic_write',
+           'sync_folder', 'write_json', 'read_json', 'iter_jsonl', 'write_jsonl', 'sha256_text', 'sha256_file',
+           'setup_logging', 'env_number', 'progress', 'in_notebook', 'cache_dir', 'machine_info']
 
 # %% ../nbs/0_foundations/01_core.ipynb #62840281
 class UserError(ValueError):
@@ -40,6 +40,19 @@ class UserError(ValueError):
         where = f" ({where})" if where else ""
         line = f"{what}{where}. {todo}" if todo else f"{what}{where}"
         super().__init__(" ".join(line.split()))
+
+# %% ../nbs/0_foundations/01_core.ipynb #needs001
+@contextlib.contextmanager
+def needs(
+    extra: str, # Of settings.ini, which installs what is imported inside
+) -> Iterator[None]: # Nothing; `ModuleNotFoundError` where one is missing
+    "Imports that an extra brings: a missing package says what to type."
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        said = f"{(e.name or '').split('.')[0]} is not installed. Type: pip install 'ragcun[{extra}]'"
+        raise ModuleNotFoundError(said, name=e.name) from None
+
 
 # %% ../nbs/0_foundations/01_core.ipynb #a5a2175c
 def set_seed(

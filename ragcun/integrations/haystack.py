@@ -11,14 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from haystack import Document, component, default_from_dict, default_to_dict
-from haystack.utils.filters import document_matches_filter
-
-from ..core import UserError
+from ..core import UserError, needs
 from ..data.files import text_fault
 from ..models.encoder import GaussianEncoder
 from ..retrieval.hits import number_metadata
 from ..retrieval.retriever import GaussianRetriever
+
+with needs("haystack"):
+    from haystack import Document, component, default_from_dict, default_to_dict
+    from haystack.utils.filters import document_matches_filter
+
 
 # %% auto #0
 __all__ = ['ModelComponent', 'GaussianTextEmbedder', 'GaussianDocumentEmbedder', 'GaussianHaystackRetriever']

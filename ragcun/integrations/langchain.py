@@ -10,19 +10,22 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
-from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
-from langchain_core.retrievers import BaseRetriever
-from langchain_core.vectorstores import VectorStore
 
-from ..core import UserError, sha256_text
+from ..core import UserError, needs, sha256_text
 from ..models.encoder import GaussianEncoder
 from ..models.evidence import inverse_deviation
 from ..retrieval.hits import Hit, as_entry, dump_metadata, number_metadata
 from ..retrieval.null import posterior
 from ..retrieval.retriever import GaussianRetriever
 from ..retrieval.words import diversify
+
+with needs("langchain"):
+    from langchain_core.callbacks import CallbackManagerForRetrieverRun
+    from langchain_core.documents import Document
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.retrievers import BaseRetriever
+    from langchain_core.vectorstores import VectorStore
+
 
 # %% auto #0
 __all__ = ['GaussianEmbeddings', 'GaussianVectorStore', 'GaussianLangChainRetriever']

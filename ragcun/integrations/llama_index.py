@@ -9,14 +9,17 @@ import asyncio
 import copy
 from typing import Any
 
-from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.retrievers import BaseRetriever
-from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
-
+from ..core import needs
 from ..models.encoder import GaussianEncoder
 from ..retrieval.hits import number_metadata
 from ..retrieval.retriever import GaussianRetriever
+
+with needs("llamaindex"):
+    from llama_index.core.base.embeddings.base import BaseEmbedding
+    from llama_index.core.bridge.pydantic import PrivateAttr
+    from llama_index.core.retrievers import BaseRetriever
+    from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+
 
 # %% auto #0
 __all__ = ['GaussianLlamaEmbedding', 'GaussianLlamaRetriever']

@@ -11,17 +11,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import anyio
-from mcp.server import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
-from mcp.server.transport_security import TransportSecuritySettings
-from mcp_types import ToolAnnotations
-from pydantic import BaseModel, Field
-
-from ..core import UserError
+from ..core import UserError, needs
 from ..retrieval.explanation import read_passage
 from ..retrieval.hits import Hit, SearchResult, e_value_in_words, source_of, verdict_in_words
 from ..retrieval.retriever import GaussianRetriever
+
+with needs("mcp"):
+    import anyio
+    from mcp.server import MCPServer
+    from mcp.server.mcpserver.exceptions import ToolError
+    from mcp.server.transport_security import TransportSecuritySettings
+    from mcp_types import ToolAnnotations
+    from pydantic import BaseModel, Field
+
 
 # %% auto #0
 __all__ = ['INSTRUCTIONS', 'SEARCH_TOOL', 'READ_TOOL', 'LONGEST_TEXT', 'FoundPassage', 'FoundPassages', 'ReadPassage',

@@ -23,22 +23,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import uvicorn
-from fastapi import FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ..core import UserError, logger
+from ..core import UserError, logger, needs
 from ..data.files import text_fault
 from ..models.evidence import document_vector, query_vector
 from ..retrieval.explanation import explain_results, read_passage
 from ..retrieval.filters import as_filter
 from ..retrieval.retriever import GaussianRetriever
+
+with needs("serve"):
+    import uvicorn
+    from fastapi import FastAPI, Query, Request
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import Response
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+    from pydantic import BaseModel, ConfigDict, Field
+    from starlette.exceptions import HTTPException
+    from starlette.middleware.cors import CORSMiddleware
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
 
 # %% auto #0
 __all__ = ['OPEN', 'SECURITY', 'PAGE', 'DOCUMENT_ID', 'AROUND', 'LOOPBACK', 'SHORTEST_KEY', 'Limits', 'ServeOptions', 'Refusal',
