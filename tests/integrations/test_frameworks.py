@@ -174,7 +174,9 @@ def test_haystack_pipeline_from_a_file(haystack, index, tmp_path, monkeypatch):
     text = pipeline_of(haystack, **parts).dumps()
     for c in parts.values():
         monkeypatch.delitem(haystack.component.registry, f"ragcun.integrations.haystack.{type(c).__name__}")
-    monkeypatch.delitem(sys.modules, "ragcun.integrations.haystack") # as in a process that has imported nothing of ours
+    ours = "ragcun.integrations.haystack"
+    monkeypatch.setattr(ours, sys.modules[ours])  # put back at the end, for those that come after
+    monkeypatch.delitem(sys.modules, ours)        # as in a process that has imported nothing of ours
     again = haystack.Pipeline.loads(text, allowed_modules=["ragcun.integrations.haystack"])
     assert again.dumps() == text and loaded == []  # nothing is read before the first run
     for _ in range(2):
