@@ -103,7 +103,7 @@ def run_index(
     from ragcun.data.pairs import load_retrieval
     from ragcun.retrieval.storage import as_place
     target = as_place(args.index_dir)
-    questions = (load_retrieval(args.questions, split_of(args.questions, args.split_name, "dev"))
+    questions = (load_retrieval(args.questions, _split_of_questions(args))
                  if args.questions else None)
     setup_logging()
     if isinstance(target, Path):
@@ -255,7 +255,7 @@ def _say_gone(gone: Sequence[str], own: Sequence[str] = (), drop: Sequence[str] 
         print(f"{_files(other)} of the index were not among the documents ({_first(other)}); --prune removes their "
               "passages")
 
-def _files(names: Sequence[str]) -> str:
+def _files(names: Sequence[Any]) -> str:
     return f"{len(names):,} file{'s' * (len(names) != 1)}"
 
 def _first(names: Sequence[str]) -> str:
@@ -340,6 +340,12 @@ def _fit_index(args: argparse.Namespace, index: Any) -> Any:
     print(adapt_index(args.index_dir, args.device))
     return GaussianRetriever.open(args.index_dir, device=args.device, runtime="torch")
 
+def _split_of_questions(args: argparse.Namespace) -> str:
+    "The split that was named, or the usual one; where a folder has another one alone, as judged ones have, that."
+    name = split_of(args.questions, args.split_name, "dev")
+    there = [p.stem for p in (Path(args.questions)/"qrels").glob("*.tsv")]
+    return there[0] if name == "dev" and len(there) == 1 else name
+
 def _calibrate(args: argparse.Namespace, data: Any) -> None:
     "Set the limit of an answer from questions with known documents."
     from ragcun.retrieval.retriever import GaussianRetriever
@@ -350,11 +356,27 @@ def _calibrate(args: argparse.Namespace, data: Any) -> None:
     if not known:
         raise UserError("none of the documents that answer these questions is in the index", args.questions,
                         "Index the corpus that the questions were judged on, with its ids.")
-    alpha = args.alpha or .05
-    limit = index.calibrate([data.queries[q] for q in known], list(known.values()), alpha)
-    print(f"limit of an answer from {len(known)} questions: of questions without one, "
-          f"{alpha:.0%} are expected to get one all the same" if limit
-          else f"{len(known)} questions are too few for a rate of {alpha:.0%}: every search will say 'no answer'")
+    wanted = args.alpha or .05
+    alpha = _least_rate(index, [data.queries[q] for q in known], list(known.values()), wanted)
+    print(f"limit of an answer from {len(known)} questions: of questions without one, {alpha:.0%} are expected to get "
+          "one all the same" + (f"; so few cannot vouch for {wanted:.0%}" if alpha > wanted else "") if alpha else
+          f"{len(known)} questions are too few for a limit of an answer, which stays as it was; they set the weights "
+          "of words and meaning. About ten are enough for a rate of 20%, forty for 5%")
+
+def _least_rate(index: Any, asked: list[str], answers: list[list[str]], wanted: float) -> float:
+    "Calibrate at the rate that is wanted, or the next one that so few questions can vouch for; 0: at none, as before."
+    before = (index.rule, index.alpha, index.answer_limit)
+    level = logger.level
+    logger.setLevel("ERROR")   # of a rate that is not to be had
+    try:
+        for alpha in (wanted, *(a for a in (.1, .15, .2) if a > wanted)):
+            if index.calibrate(asked, answers, alpha): return alpha
+    finally:
+        logger.setLevel(level)
+    index.rule, index.alpha, index.answer_limit = before
+    index.calibrate(asked, answers, None)
+    index._write_manifest()
+    return 0.
 
 def _calibrate_alone(args: argparse.Namespace) -> None:
     "Set the limit of an answer from questions that are made from the documents."
@@ -412,10 +434,23 @@ def run_search(
     shown = [json.dumps(r.to_json(), ensure_ascii=not speaks_unicode()) if args.json
              else hits_text(r, index.tokenizer, width) for r in found]
     print(("\n" if args.json else "\n\n").join(shown))
+    if not args.json and (files := _files_so_far(args.index_dir)):
+        print(f"this index is not finished: it holds {_files(range(files))} so far. The ragcun index command that made "
+              "it goes on where it was", file=sys.stderr)
     if not args.json and found[-1].tentative:
         print(f"'answered' is a cautious guess: {len(index)} documents do not show what chance finds; "
               "calibrate with ragcun index --questions or --alpha", file=sys.stderr)
     return 0
+
+# %% ../../nbs/9_cli/07_commands.ipynb #sofar001
+def _files_so_far(index_dir: str) -> int:
+    "Files of an index whose making was stopped; 0 where it came to its end, or was made of no folder."
+    from ragcun.retrieval.folders import RECORD, read_record
+    from ragcun.retrieval.storage import as_place
+    place = as_place(index_dir)
+    if not isinstance(place, Path) or not (place/RECORD).exists(): return 0
+    states, whole = read_record(place)
+    return 0 if whole else len(states)
 
 def _filter_of(text: str | None) -> Any:
     "A filter from the command line, checked before anything is loaded."
@@ -577,8 +612,9 @@ def _diagnose(args: argparse.Namespace) -> int:
     model.cached = True
     _name_original(model, args)
     found = diagnose(model, data)
-    print(found)
+    print(f"{found.headline()} The more, the rounder: no few directions decide every distance.")
     print(f"written: {', '.join(p.name for p in write_diagnosis(found, args.output_dir))} in {args.output_dir}")
+    print(f"next:  open {Path(args.output_dir)/'diagnostics.html'}: each number beside that of a true Gaussian")
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #b6149bb9
@@ -742,9 +778,10 @@ def main(
     except ModuleNotFoundError as e:
         if (e.name or "").startswith("ragcun"):
             raise
-        return _say(f"{e.name} is not installed, and this command needs it. Type: pip install ragcun", 2)
+        said = str(e) if "Type: pip" in str(e) else f"{e.name} is not installed. Type: pip install ragcun"
+        return _say(f"this command needs a package: {said}", 2)
     except KeyboardInterrupt:
-        return _say("stopped", 130)
+        return _say("stopped; what was finished is kept, and the same command goes on", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -164,7 +164,8 @@ def check_output(
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder", path, "Choose another place.")
+        raise UserError(f"{folder} is a file, not a folder", "" if folder == target.parent else path,
+                        "Choose another place.")
     if not os.access(folder, os.W_OK):
         raise UserError("this folder cannot be written", str(folder), "Check the permissions or choose another one.")
 
@@ -291,6 +292,9 @@ def read_corpus(
         documents = read_folder(place, ReadOptions(tokenizer=tokens())).documents
     elif kind != ".txt" and kind in READ:
         documents = read_file(place, ReadOptions(tokenizer=tokens()))
+    elif kind and kind != ".txt":
+        raise UserError(f"{kind} files are not read", f"--documents {path}",
+                        f"Documents: {' '.join(sorted(READ))}; rows: {' '.join(READERS)}; or a folder.")
     else:
         documents = read_documents(place)
     return [_with_id(d.document_id, {"text": d.text, "metadata": d.metadata}) for d in documents]

@@ -126,12 +126,13 @@ def run_judge(
         print("\nnothing was judged")
         return 0
     save_judgements(judging)
-    print(f"\n{findings(judging)}\n\njudgements: {args.output_dir}")
+    found = findings(judging)
+    print(f"\n{found}\n\njudgements: {args.output_dir}")
     if not done:
         print("next:  the same command goes on where you stopped")
+        if not found.questions: return 0
     print(f"next:  ragcun evaluate --index_dir {quote(args.index_dir)} --test_data {quote(args.output_dir)}")
-    print(f"       ragcun index --index_dir {quote(args.index_dir)} --documents … --questions {quote(args.output_dir)} "
-          "--split_name test")
+    print(f"       ragcun index --index_dir {quote(args.index_dir)} --documents … --questions {quote(args.output_dir)}")
     return 0
 
 def _to_the_end(judging: Any) -> bool:

@@ -263,6 +263,8 @@ def parse_json(
     where: str,   # file and row, for the message
 ) -> Any: # what the JSON says
     "`json.loads`, with any failure as one line."
+    if not text.strip():
+        raise UserError("there is nothing in it", where, "Fill it, or leave it out.")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as e:

@@ -27,8 +27,8 @@ from .stores import LanceStore, is_free, read_manifest
 
 # %% auto #0
 __all__ = ['RECORD', 'COUNTED', 'BLOCK', 'FIRST', 'FileState', 'read_record', 'add_to_record', 'close_record', 'folder_mark',
-           'cut_rule', 'FolderPlan', 'compare_folder', 'plan_folder', 'FolderReport', 'FolderFill', 'fill_index',
-           'summary', 'exchange_index', 'mend_index']
+           'cut_rule', 'FolderPlan', 'compare_folder', 'plan_folder', 'FolderReport', 'FolderBatch', 'FolderFill',
+           'fill_index', 'summary', 'exchange_index', 'mend_index']
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0005
 RECORD = "files.jsonl"   # in the index folder
@@ -266,8 +266,8 @@ def _reason(said: str, name: str) -> str:
     return re.sub(r"(?<![\w-])\d[\d,]*", "…", short).strip() or said
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0013
-class FolderFill:
-    "Files on their way into an index."
+class FolderBatch:
+    "Files on their way into an index, and their passages, which are written together."
     def __init__(self,
         index: DocumentIndex,     # takes the passages
         plan: FolderPlan,         # from `plan_folder`
@@ -285,6 +285,31 @@ class FolderFill:
         self.rule = cut_rule(options) if plan.todo else ""
         self.clock = _Clock(sum(_size(plan.listing.files[n]) for n in plan.todo), len(plan.todo))
 
+    def commit(self) -> None:
+        "Passages first, then the record of their files."
+        entries = [{"id": d.document_id, "text": d.text, "metadata": d.metadata} for d in self.held]
+        other = [e for e, d in zip(entries, self.held, strict=True) if d.source in self.changed]
+        if other or self.changed:
+            empty = [n for n in self.changed if not self.ready[n].passages]
+            self.replaced += self.index.update(other) if other else 0
+            self.index.prune(empty)
+        before = len(self.index)
+        fresh = (e for e, d in zip(entries, self.held, strict=True) if d.source not in self.changed)
+        waiting = len(entries)
+        for block in in_blocks(iter_entries(fresh, self.index.id_rule), BLOCK):
+            self.index._add_block(block)
+            waiting -= len(block)
+            self.clock.wrote(len(block), waiting)
+        self.added += len(self.index) - before
+        add_to_record(self.place, self.ready.items())
+        self.states |= self.ready
+        self.clock.wrote(waiting)
+        self.held, self.ready, self.changed = [], {}, set()
+
+
+# %% ../../nbs/7_retrieval/13_folders.ipynb #fold014b
+class FolderFill(FolderBatch):
+    "Every file of a plan, one after the other."
     def run(self) -> None:
         "Read every file of the plan, and write its passages."
         old = set(self.plan.changed)
@@ -309,23 +334,6 @@ class FolderFill:
         self.index._changed()
         close_record(self.place, self.states)
 
-    def commit(self) -> None:
-        "Passages first, then the record of their files."
-        entries = [{"id": d.document_id, "text": d.text, "metadata": d.metadata} for d in self.held]
-        other = [e for e, d in zip(entries, self.held, strict=True) if d.source in self.changed]
-        if other or self.changed:
-            empty = [n for n in self.changed if not self.ready[n].passages]
-            self.replaced += self.index.update(other) if other else 0
-            self.index.prune(empty)
-        before = len(self.index)
-        fresh = (e for e, d in zip(entries, self.held, strict=True) if d.source not in self.changed)
-        for block in in_blocks(iter_entries(fresh, self.index.id_rule), BLOCK):
-            self.index._add_block(block)
-        self.added += len(self.index) - before
-        add_to_record(self.place, self.ready.items())
-        self.states |= self.ready
-        self.clock.wrote(len(entries))
-        self.held, self.ready, self.changed = [], {}, set()
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0014
 def _size(path: Path) -> int:
@@ -347,15 +355,15 @@ class _Clock:
         self.done += max(size, 0)
         self.number += 1
 
-    def wrote(self, passages: int) -> None:
-        "Note passages that were written, and speak when it is time."
+    def wrote(self, passages: int, waiting: int = 0) -> None:
+        "Note passages that were written, and speak when it is time; others of the files that were read may wait."
         self.passages += passages
         now = time.monotonic()
         if not self.passages or now - self.spoke < 20: return
         self.spoke = now
         rate = self.passages/max(now - self.started, 1e-3)
-        total = self.passages*self.size/max(self.done, 1)
-        if self.number < self.files:
+        total = (self.passages + waiting)*self.size/max(self.done, 1)
+        if self.number < self.files or waiting:
             logger.info("%s of about %s passages, %.0f a second, about %s left", f"{self.passages:,}",
                         f"{round(total, -1 if total < 1000 else -2):,.0f}", rate, _spell((total - self.passages)/rate))
 
@@ -398,7 +406,7 @@ def summary(
                         len(plan.states), skipped=dict(reasons.most_common()), unread=plan.listing.unread,
                         gone=plan.gone)
 
-# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0021
+# %% ../../nbs/7_retrieval/13_folders.ipynb #18476c76
 def exchange_index(
     place: Path,   # an index folder that is in use
     beside: Path,  # one on the same disk, which takes its place

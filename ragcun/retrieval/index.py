@@ -494,7 +494,7 @@ def keep_export(
     from ragcun.models.exporting import can_export
     if os.environ.get("RAGCUN_RUNTIME") == "torch" or has_export(index_dir) or not can_export(): return
     try:
-        logger.info("export of the model for a quick search: %s", export_index(index_dir, model))
+        logger.info("export of the model for a quick search: %.0f MB", export_index(index_dir, model).megabytes)
     except UserError as e:
         logger.info("a search of this index will load torch: %s", e)
 

@@ -179,7 +179,9 @@ class Findings:
     depth: int                                            # hits of each search that were judged
 
     def __repr__(self) -> str:
-        if not self.questions: return f"No question has an answer yet ({self.without} were judged without one)."
+        if not self.questions:
+            return (f"No question is judged to its end with an answer yet ({self.without} were judged without one); "
+                    "what was answered is kept.")
         names = {"search": "words and meaning", "dense": "meaning alone", "bm25": "words alone"}
         rows = [f"{self.questions} questions with an answer among what was shown, {self.without} without"]
         for name, hits in self.first.items():

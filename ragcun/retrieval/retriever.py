@@ -287,7 +287,7 @@ class Judge(AnswerValues):
     def _limit(self, values: np.ndarray, alpha: float) -> None:
         self.answer_limit = answer_limit(values, alpha)
         if not self.answer_limit:
-            logger.warning("%d questions are too few for a false-answer rate of %g: nothing will count as answered",
+            logger.warning("%d questions are too few for a false-answer rate of %g: no hit counts as an answer now",
                            len(values), alpha)
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0005

@@ -1,0 +1,75 @@
+"""`ragcun index --questions` with few judged questions, and an index whose making was stopped."""
+import json
+
+import numpy as np
+import pytest
+from small import WORDS, small_base
+
+from ragcun.cli.commands import main
+from ragcun.core import write_json
+from ragcun.retrieval.folders import RECORD
+from ragcun.retrieval.stores import read_manifest
+
+TOPICS = [f"topic{i:03d}" for i in range(120)]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return small_base(tmp_path_factory.mktemp("questions")/"base")
+
+
+@pytest.fixture
+def index_dir(base, tmp_path):
+    rng = np.random.default_rng(0)
+    write_json(tmp_path/"docs.json", [{"id": t, "text": f"{t} " + " ".join(rng.choice(WORDS, 20))} for t in TOPICS])
+    assert main(["index", "--documents", str(tmp_path/"docs.json"), "--index_dir", str(tmp_path/"idx"),
+                 "--base_model", str(base), "--device", "cpu"]) == 0
+    return tmp_path/"idx"
+
+
+def judged(folder, number, split="test"):
+    "Questions as `ragcun judge` leaves them: one split, named test."
+    (folder/"qrels").mkdir(parents=True)
+    (folder/"corpus.jsonl").write_text("".join(json.dumps({"_id": t, "text": t}) + "\n" for t in TOPICS))
+    rows = [(f"q{i}", f"what is {t} about", t) for i, t in enumerate(TOPICS[:number])]
+    (folder/"queries.jsonl").write_text("".join(json.dumps({"_id": q, "text": text}) + "\n" for q, text, _ in rows))
+    (folder/"qrels"/f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n"
+                                               + "".join(f"{q}\t{t}\t1\n" for q, _, t in rows))
+    return folder
+
+
+@pytest.mark.parametrize(("number", "rates"), [(30, ("10%",)), (12, ("15%", "20%")), (80, ("5%",))])
+def test_few_questions_give_the_rate_that_they_can_vouch_for(index_dir, tmp_path, capsys, number, rates):
+    data = judged(tmp_path/"judged", number)
+    capsys.readouterr()
+    assert main(["index", "--documents", str(tmp_path/"docs.json"), "--index_dir", str(index_dir), "--questions",
+                 str(data), "--device", "cpu"]) == 0     # the only split is taken
+    said = capsys.readouterr().out
+    assert any(f"{rate} are expected" in said for rate in rates), said
+    assert ("cannot vouch for 5%" in said) == ("5%" not in rates)
+    assert read_manifest(index_dir).answer_limit > 0
+
+
+def test_too_few_questions_leave_the_limit_alone(index_dir, tmp_path, capsys):
+    before = read_manifest(index_dir).answer_limit
+    data = judged(tmp_path/"judged", 4)
+    assert main(["index", "--documents", str(tmp_path/"docs.json"), "--index_dir", str(index_dir), "--questions",
+                 str(data), "--split_name", "test", "--device", "cpu"]) == 0
+    assert "too few for a limit of an answer, which stays as it was" in capsys.readouterr().out
+    assert read_manifest(index_dir).answer_limit == before != 0
+
+
+def test_a_search_says_that_its_index_is_not_finished(base, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    (tmp_path/"docs").mkdir()
+    for t in TOPICS[:30]:
+        (tmp_path/"docs"/f"{t}.md").write_text(f"# {t}\n\n" + " ".join(rng.choice(WORDS, 20)))
+    idx = tmp_path/"idx"
+    assert main(["index", "--documents", str(tmp_path/"docs"), "--index_dir", str(idx), "--base_model", str(base),
+                 "--device", "cpu"]) == 0
+    ask = ["search", "--index_dir", str(idx), "--device", "cpu", "what is topic001 about"]
+    capsys.readouterr()
+    assert main(ask) == 0 and "not finished" not in capsys.readouterr().err
+    record = (idx/RECORD).read_bytes()
+    (idx/RECORD).write_bytes(record.replace(b'{"whole": true}\n', b""))      # as a kill leaves it
+    assert main(ask) == 0 and "not finished: it holds 30 files so far" in capsys.readouterr().err
