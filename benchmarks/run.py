@@ -41,6 +41,7 @@ BENCHES = {
     "null": ["benchmarks/bench_retrieval.py", "null"],
     "no_answer": ["benchmarks/bench_retrieval.py", "no_answer"],
     "storage": ["benchmarks/bench_retrieval.py", "storage"],
+    "lists": ["benchmarks/bench_lists.py"],
     "answer_lists": ["benchmarks/bench_answer_lists.py"],
     "answer_lists_pairs": ["benchmarks/bench_answer_lists.py", "--pairs"],
     "answer_lists_closed_form": ["benchmarks/bench_answer_lists.py", "--pairs", "--closed_form"],
@@ -71,6 +72,7 @@ BENCHES = {
 }
 RESUMING = {"encoding": "encoding", "training": "training_speed", "growth": "growth", "quality": "quality",
             "full": "full", "peers": "peers", "bases": "bases",
+            "lists": "answer_lists",
             # they go on inside, too, from what is in this file
             "ablation_head": "ablation", "ablation_full": "ablation", "ablation_mix": "ablation",
             "ablation_moments": "ablation"}

@@ -164,8 +164,10 @@ def adapt_index(
     place = Path(index_dir)
     mend_index(place)
     index = GaussianRetriever.open(place, device=device, runtime="torch")
+    logger.info("fit: up to %s first sentences are encoded, each a question for its passage", f"{ASKING:,}")
     fitted = fit_documents(index)
     asked, own = hard_questions(index)
+    logger.info("fit: base and fit are asked %d synthetic questions each", len(asked))
     beside = place.with_name(f".{place.name}.fitted")
     shutil.rmtree(beside, ignore_errors=True)
     try:
@@ -178,5 +180,4 @@ def adapt_index(
             exchange_index(place, beside)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    logger.info("fit to documents: %+.4f on synthetic questions", gain.mean)
     return Adaptation(kept, fitted.extra["documents_only"]["pairs"], len(asked), gain)
