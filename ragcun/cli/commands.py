@@ -781,7 +781,8 @@ def main(
         said = str(e) if "Type: pip" in str(e) else f"{e.name} is not installed. Type: pip install ragcun"
         return _say(f"this command needs a package: {said}", 2)
     except KeyboardInterrupt:
-        return _say("stopped; what was finished is kept, and the same command goes on", 130)
+        kept = argv[:1] in (["index"], ["encode"])
+        return _say("stopped" + "; what was finished is kept, and the same command goes on"*kept, 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
