@@ -778,8 +778,8 @@ def main(
     except ModuleNotFoundError as e:
         if (e.name or "").startswith("ragcun"):
             raise
-        said = str(e) if "Type: pip" in str(e) else f"{e.name} is not installed. Type: pip install ragcun"
-        return _say(f"this command needs a package: {said}", 2)
+        said = f"{e.name} is not installed, and this command needs it. Type: pip install ragcun"
+        return _say(str(e) if "Type: pip" in str(e) else said, 2)
     except KeyboardInterrupt:
         kept = argv[:1] in (["index"], ["encode"])
         return _say("stopped" + "; what was finished is kept, and the same command goes on"*kept, 130)

@@ -1,7 +1,6 @@
 """A folder and its index: killed and taken up, changed and run again; and judgements that survive the same."""
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import subprocess
@@ -10,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from small import ROOT, docx_bytes, pdf_bytes
+from small import ROOT, context, docx_bytes, pdf_bytes
 from tiny_encoder import TinyEncoder
 
 from ragcun.cli.commands import _compare
@@ -61,12 +60,11 @@ def child(docs, idx, block):
 
 def killed(docs, idx, times, seed, block):
     rng = random.Random(seed)
-    context = multiprocessing.get_context("fork")
     ended = 0
     for _ in range(times):
-        job = context.Process(target=child, args=(docs, idx, block))
+        job = context().Process(target=child, args=(docs, idx, block))   # of a server without the table's threads
         job.start()
-        job.join(rng.uniform(.05, .5))
+        job.join(rng.uniform(.5, 2.5))
         ended += not job.is_alive()
         if job.is_alive():
             job.kill()
