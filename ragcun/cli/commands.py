@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -413,6 +414,7 @@ def run_search(
 ) -> int: # Exit code
     "`ragcun search`: ask an index."
     need(args, "index_dir")
+    _give_memory_back()
     if args.top_k < 1:
         raise UserError(f"top_k {args.top_k} is below 1", "--top_k", "Use 1 or more.")
     if args.max_e_value is not None and not args.max_e_value >= 0:
@@ -443,6 +445,12 @@ def run_search(
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #sofar001
+def _give_memory_back() -> None:
+    "Have the C library return what is freed at once, where it can be told: 20 MB less at the peak of a search."
+    import ctypes
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(-1, 65536)       # M_TRIM_THRESHOLD of glibc
+
 def _files_so_far(index_dir: str) -> int:
     "Files of an index whose making was stopped; 0 where it came to its end, or was made of no folder."
     from ragcun.retrieval.folders import RECORD, read_record
