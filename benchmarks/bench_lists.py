@@ -49,7 +49,8 @@ from ragcun.training.step import epoch_batches, warmup_cosine
 
 PAIRED = ("demo", "squad-small", "medquad", "nfcorpus-pre")
 EPOCHS = 2
-ROW = {"words": "words", "trained": "trained base", "dense": "Dense layer", "closed form": "ragcun, closed form",
+ROW = {"words": "words", "trained": "trained base", "large batches": "trained base, batches of 256",
+       "mined": "trained base, mined negatives", "dense": "Dense layer", "closed form": "ragcun, closed form",
        "head": "ragcun, head", "full": "ragcun, full"}   # the row by which a method is known to be measured
 GROUPS = tuple(ROW)
 SINGLE = 40   # questions asked one by one for their milliseconds
@@ -182,14 +183,35 @@ class Collection:
         self.row(f"ragcun, {method}, vectors alone", lists["dense"], seed)
 
 
-def trained_base(task: Task, seed: int) -> GaussianEncoder:
-    "sentence-transformers' multiple negatives ranking on all weights; the epoch that is best on dev."
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+def mined(task: Task, model: GaussianEncoder, seed: int) -> list[str]:
+    """For each pair a negative: one of the training documents that the base ranks 10th to 50th for its question, no
+    known answer of it, drawn at random (the range that sentence-transformers' own mining suggests)."""
+    texts = list(dict.fromkeys(task.train.documents))
+    known: dict[str, set[str]] = {}
+    for pair in task.train:
+        known.setdefault(pair.query, set()).add(pair.positive)
+    _, near = top_k(model.features(task.train.queries, "query"), model.features(texts), min(60, len(texts)), "ip")
+    rng = np.random.default_rng(seed)
+    return [texts[rng.choice([i for i in row if texts[i] not in known[pair.query]][10:50])]
+            for pair, row in zip(task.train, near, strict=True)]
+
+
+def trained_base(task: Task, seed: int, way: str = "trained") -> GaussianEncoder:
+    """sentence-transformers' multiple negatives ranking on all weights; the epoch that is best on dev. With "large
+    batches" 256 pairs by cached gradients, at twice the rate and epochs, since there are so few steps; with "mined" a
+    hard negative beside those of the batch."""
+    from sentence_transformers.sentence_transformer import losses
     set_seed(seed)
     model = GaussianEncoder.from_base(device="cpu")
-    loss_function = MultipleNegativesRankingLoss(model.base)
-    optimizer = torch.optim.AdamW(model.base.parameters(), lr=RATE, weight_decay=0.01)
-    steps = [(e, rows) for e in range(EPOCHS) for rows in epoch_batches(len(task.train), BATCH, seed, e)]
+    large = way == "large batches"
+    batch, rate, epochs = (256, 2*RATE, 2*EPOCHS) if large else (BATCH, RATE, EPOCHS)
+    loss_function = (losses.CachedMultipleNegativesRankingLoss(model.base, mini_batch_size=BATCH) if large
+                     else losses.MultipleNegativesRankingLoss(model.base))
+    columns = [task.train.queries, task.train.documents]
+    if way == "mined":
+        columns.append(mined(task, model, seed))
+    optimizer = torch.optim.AdamW(model.base.parameters(), lr=rate, weight_decay=0.01)
+    steps = [(e, rows) for e in range(epochs) for rows in epoch_batches(len(task.train), batch, seed, e)]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: warmup_cosine(i, len(steps)))
     dev = limit_corpus(task.dev, 1000, seed)
     best = -1.
@@ -197,10 +219,10 @@ def trained_base(task: Task, seed: int) -> GaussianEncoder:
     model.base_changed = True
     for i, (epoch, rows) in enumerate(steps):
         model.base.train()
-        texts = [[task.train[int(r)].query for r in rows], [task.train[int(r)].positive for r in rows]]
+        texts = [[c[int(r)] for r in rows] for c in columns]
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=model.precision == "bf16"):
             loss = loss_function([model.base.preprocess(t) for t in texts], None)
-        loss.backward()
+            loss.backward()   # inside, since cached gradients encode again here
         torch.nn.utils.clip_grad_norm_(model.base.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -209,7 +231,7 @@ def trained_base(task: Task, seed: int) -> GaussianEncoder:
         model.base.eval()
         q, x = (model.features(list(t.values()), s) for t, s in ((dev.queries, "query"), (dev.corpus, "document")))
         score = float(evaluate_vectors(q, x, dev, "ip")["ndcg@10"].mean())
-        print(f"{task.name}: epoch {epoch + 1} of the peer, dev {score:.4f}", flush=True)
+        print(f"{task.name}: epoch {epoch + 1} of the peer ({way}), dev {score:.4f}", flush=True)
         if score > best:
             best, state = score, copy.deepcopy(model.base.state_dict())
             model.extra = {"epoch": epoch + 1}
@@ -231,14 +253,15 @@ def remember(model: GaussianEncoder) -> None:
 def with_pairs(c: Collection, task: Task, seed: int, methods: list[str]) -> None:
     "Everything that learns from pairs."
     texts = list(c.data.corpus.values())
-    if "trained" in methods:
+    for way in [m for m in ("trained", "large batches", "mined") if m in methods]:
         with Clock() as clock:
-            peer = trained_base(task, seed)
+            peer = trained_base(task, seed, way)
         remember(peer)
         q, x = peer.features(c.asked, "query"), peer.features(texts)
-        c.vectors("trained base", q, x, seed, seconds=clock.seconds, epoch=peer.extra["epoch"])
+        c.vectors(ROW[way], q, x, seed, seconds=clock.seconds, epoch=peer.extra["epoch"])
         more = dense(task, peer, seed)
-        c.vectors("trained base, Dense", more.map(q), more.map(x), seed)
+        c.vectors(f"{ROW[way]}, Dense", more.map(q), more.map(x), seed)
+        if way != "trained": continue
         solved = fit(peer, task.train, task.dev, TrainConfig(freeze_base=True, closed_form=True, seed=seed))
         c.ours("closed form of the trained base", solved.model, task, seed, kept=solved.report["kept"])
     if "dense" in methods:

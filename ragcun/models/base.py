@@ -14,6 +14,7 @@ import math
 import re
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ __all__ = ['DEFAULT_BASE', 'OFFLINE_SHA256', 'FP16_OVERFLOWS', 'QUERY_NAMES', 'D
            'quiet', 'set_prompts', 'family_prompts', 'warn_of_prompts', 'set_token_limit', 'token_limit',
            'check_precision', 'check_side', 'check_texts', 'token_batches', 'encode_features', 'tokenise',
            'token_counts', 'feature_dim', 'Ticker', 'BaseTokens', 'base_tokens', 'folder_tokens', 'describe_base',
-           'Cacheable', 'Encoder', 'hash_state']
+           'Cacheable', 'Encoder', 'hash_state', 'hash_base']
 
 # %% ../../nbs/2_models/02_base.ipynb #62840281
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -730,3 +731,23 @@ def hash_state(
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         digest.update(value.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+# %% ../../nbs/2_models/02_base.ipynb #basehas2
+_HASHES: weakref.WeakKeyDictionary[Any, tuple[list, str]] = weakref.WeakKeyDictionary()
+
+def _marks(value: torch.Tensor) -> tuple:
+    "What changes when a tensor is replaced or written to."
+    few = value.flatten()[::max(1, value.numel()//64)].tolist()
+    return value.data_ptr(), value._version, value.shape, value.dtype, few
+
+def hash_base(
+    base: Any, # An encoder with weights
+) -> str: # `hash_state` of its weights
+    "The hash of a base, computed anew only where a weight has moved."
+    state = base.state_dict()
+    if any(not isinstance(v, torch.Tensor) or v.is_inference() for v in state.values()): return hash_state(state)
+    marks = [(name, *_marks(value)) for name, value in state.items()]
+    known = _HASHES.get(base)
+    if known is None or known[0] != marks:
+        known = _HASHES[base] = marks, hash_state(state)
+    return known[1]

@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock
 
 from ..core import UserError, cache_dir, env_number, logger, sha256_text, write_json
-from .base import Cacheable, Ticker, hash_state, is_routed
+from .base import Cacheable, Ticker, hash_base, is_routed
 
 
 # %% auto #0
@@ -120,7 +120,7 @@ def cache_for(
     "The cache folder of a base, prompt and precision; both sides share one where the base has no prompts."
     way = f"{side} " if is_routed(model.base) else ""
     settings = f"{model.prompts[side]!r} {model.normalise} {model.base.max_seq_length} {model.precision} {way}"
-    key = sha256_text(settings + hash_state(model.base.state_dict()))[:24]
+    key = sha256_text(settings + hash_base(model.base))[:24]
     _make_room(cache_dir()/"features", keep=key)
     cache = FeatureCache(cache_dir()/"features"/key, model.head.in_features)
     os.utime(cache.folder)

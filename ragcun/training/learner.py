@@ -31,7 +31,7 @@ from ..losses.sigreg import sigreg_relative
 from ..losses.total import LossParts, total_loss
 from ..measures.isotropy import participation_ratio
 from ..measures.ranking import evaluate_vectors
-from ..models.base import hash_state, token_counts, token_limit, tokenise
+from ..models.base import hash_base, token_counts, token_limit, tokenise
 from ..models.cache import cached_features
 from ..models.encoder import GaussianEncoder
 from ..models.evidence import document_vector, pos_dist, query_vector
@@ -657,7 +657,7 @@ class SavedLearner(EpochLearner):
         if self.output_dir and not self.processes.rank:
             self.output_dir.mkdir(parents=True, exist_ok=True)
         self.given = {"training pairs": pairs.fingerprint(), "validation data": collection_hash(self.val),
-                      "base weights": hash_state(model.base.state_dict())[:16]}
+                      "base weights": hash_base(model.base)[:16]}
         self.journal = Journal(open_board(config, self.output_dir))
 
     def facts(self) -> dict[str, Any]: # What must be equal for a resume

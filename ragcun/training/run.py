@@ -23,7 +23,7 @@ from ..data.pairs import PairSet
 from ..measures.isotropy import participation_ratio
 from ..measures.paired import Difference, p_words, paired_test
 from ..measures.ranking import PerQuery, counted_ndcg, evaluate_vectors
-from ..models.base import check_precision, hash_state
+from ..models.base import check_precision, hash_base
 from ..models.cache import drop_features
 from ..models.encoder import GaussianEncoder
 from ..models.saving import pack_model
@@ -474,7 +474,7 @@ def _after_steps(trained: GaussianEncoder, pairs: PairSet, held: HeldOut, config
 def _features_for_now(trained: GaussianEncoder, untouched: GaussianEncoder, processes: Processes) -> Iterator[None]:
     """Features of a trained base are on the disk while they are needed: computed anew by every run, and gone
     afterwards. Those of a base that no step has moved stay."""
-    drops = not processes.rank and hash_state(trained.base.state_dict()) != hash_state(untouched.base.state_dict())
+    drops = not processes.rank and hash_base(trained.base) != hash_base(untouched.base)
     if drops:
         drop_features(trained)
     processes.barrier()
