@@ -55,6 +55,7 @@ _LABELS = {"x-sjis": "cp932", "x-euc-jp": "euc_jp", "x-gbk": "gb18030", "x-x-big
            "dos-874": "cp874", "koi8-ru": "koi8_u", "koi": "koi8_r", "unicode-1-1-utf-8": "utf-8", "unicode": "utf-8",
            "sun_eu_greek": "iso8859_7", "windows-949": "cp949", "x-windows-949": "cp949", "dos-866": "cp866",
            "windows-31j": "cp932", "windows-874": "cp874", "csgb2312": "gb18030"}
+_COMMENT = re.compile(rb"<!--.*?-->", re.S)
 _DECLARED = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)|"
                        rb"\A\s*<\?xml[^>]{1,200}?encoding\s*=\s*[\"']([\w.:-]+)", re.I)
 
@@ -62,7 +63,7 @@ def declared_encoding(
     raw: bytes,   # a web page
 ) -> str:         # the name of a Python codec; empty when the page declares none that Python knows
     "The character set that a page declares, widened as browsers do (a page in ISO 8859-1 is read as Windows-1252)."
-    found = _DECLARED.search(raw[:4096])
+    found = _DECLARED.search(_COMMENT.sub(b"", raw[:4096]))
     if not found: return ""
     try:
         label = (found[1] or found[2]).decode("ascii").lower()
@@ -83,6 +84,8 @@ def decode_bytes(
     mark = next((name for mark, name in _MARKS if raw.startswith(mark)), "")
     for used in [given] if given else _candidates(raw, mark, declared):
         text = _decoded(raw, used)
+        if text is None and used in _WIDE:
+            text = _mended(raw, used, where)
         if text is not None: return _checked(text, where), _told(used, where, declared)
     if declared and not given: return _checked(raw.decode(declared, "replace"), where), declared
     first = given or mark or "utf-8"
@@ -98,6 +101,8 @@ def _candidates(raw: bytes, mark: str, declared: str) -> Iterator[str]:
         yield wide
     if declared and raw.isascii():
         yield declared    # seven-bit encodings, such as iso-2022-jp
+    if b"\x1b$B" in raw or b"\x1b$@" in raw:
+        yield "iso2022_jp"
     yield "utf-8"
     if declared:
         yield declared
@@ -112,6 +117,22 @@ def _zeros(raw: bytes) -> str:
     found = "utf-16-le" if odd > 20 * even else "utf-16-be" if even > 20 * odd else ""
     text = _decoded(start, found) if found else None
     return "" if text is None or re.search(r"[\x00-\x08\x0e-\x1f]", text) else found     # a picture has them, no text
+
+_WIDE = frozenset(("utf-8", "utf-8-sig", "utf-16"))    # in which a few bytes may be wrong and the others are not
+
+def _mended(raw: bytes, encoding: str, where: str) -> str | None:
+    "A text with a few faulty bytes among many that are right; each is read as Windows-1252 has it, and they are counted."
+    if encoding == "utf-16":
+        text = raw.decode(encoding, "replace")
+        faults = text.count("\ufffd")
+        return text if faults <= max(1, len(text) // 100) else None
+    text = re.sub("[\udcc2-\udcf4][\udc80-\udcbf]*$", "", raw.decode("utf-8", "surrogateescape"))  # cut off
+    if not re.search("[\udc80-\udcff]", text): return text if re.search("[\x80-\uffff]", text) else None
+    faults = sum("\udc80" <= c <= "\udcff" for c in text)
+    right = sum(c > "\x7f" for c in text) - faults
+    if right < 2 * faults and (right < faults or faults < 10): return None
+    logger.warning("%s is UTF-8 but for %d of its bytes, which are read as Windows-1252", where, faults)
+    return re.sub("[\udc80-\udcff]+", lambda m: m[0].encode("utf-8", "surrogateescape").decode("cp1252", "replace"), text)
 
 def _decoded(raw: bytes, encoding: str) -> str | None:
     "The text, or nothing where the bytes are not in this encoding."
@@ -150,8 +171,18 @@ def _guess(raw: bytes) -> str:
     if b"\x00" in raw: return ""
     best = from_bytes(raw[:400_000], cp_isolation=_GUESSES, threshold=0.25).best()
     text = _decoded(raw, best.encoding) if best else None
+    if (best is None or best.encoding in _DOUBLE) and _is_western(raw): return "cp1252"
     if best is None or text is None: return ""
     return "cp1252" if text == raw.decode("cp1252", "replace") else str(best.encoding)
+
+_DOUBLE = frozenset(("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"))
+_WESTERN = re.compile("[äöüßÄÖÜàâçèéêëîïôùûœÀÂÇÈÉÊËÎÏÔÙÛŒáíóúñÁÍÓÚÑåæøÅÆØãõÃÕ–—‘’“”„«»€°§£…·•®©²³½\u00a0\u00ad]+")
+
+def _is_western(raw: bytes) -> bool:
+    "Whether all bytes beyond ASCII are usual letters and marks of Western Europe, and mostly stand alone."
+    runs = re.findall(rb"[\x80-\xff]+", raw)
+    return (sum(len(run) == 1 for run in runs) > len(runs) / 2
+            and all(len(run) <= 2 and _WESTERN.fullmatch(run.decode("cp1252", "replace")) for run in runs))
 
 # %% ../../nbs/1_data/04_documents.ipynb #a3799ee3
 def read_text(
@@ -253,6 +284,7 @@ def _is_hidden(node: Any) -> bool:
     "What a browser does not show, and the sign beside a heading that links to it."
     found = node.attributes
     if node.tag in _HIDDEN: return not (node.tag == "dialog" and "open" in found)
+    if found.get("role") == "tabpanel": return False    # a click shows it
     if node.tag == "a" and "#" in (found.get("href") or "") and node.text().strip() in _LINK_MARKS: return True
     return found.get("hidden", "until-found") != "until-found" or bool(_UNSEEN.search(found.get("style") or ""))
 
@@ -270,6 +302,19 @@ def _is_below_line(node: Any) -> bool:
     while before is not None and not before.is_element_node:
         before = before.prev
     return before is not None
+
+def _description(node: Any) -> str:
+    "What a page says of a picture, once: nothing where the caption says the same."
+    said = " ".join((node.attributes.get("alt") or "").split())
+    if re.fullmatch(r"\S+\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?)", said, re.I): return ""    # only a name of a file
+    around = node.parent
+    while around is not None and around.tag in _INLINE:
+        around = around.parent
+    return "" if around is not None and said in " ".join(around.text().split()) else said
+
+def _is_power(before: str, raised: str) -> bool:
+    "Whether a raised number stands after a number: the 6 of 10⁶, which is not 106."
+    return before.rstrip(" ")[-1:].isdigit() and re.fullmatch(r"\s*[-+−–]?\d[\d.,]*\s*", raised) is not None
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00006
 def _walk(root: Any, menus: bool) -> Iterator[tuple[str, Any]]:
@@ -383,6 +428,10 @@ def _open(page: _Page, node: Any) -> None:
     tag = node.tag
     if tag == "br":
         page.held.append("\n" if page.plain else "\x0b")
+    elif tag == "img":
+        page.held.append(f" {_description(node)} ")
+    elif tag == "sup":
+        page.held.append("^" * _is_power("".join(page.held[-3:]), node.text()))
     elif _stands_apart(node):
         page.held.append(" ")
     elif tag in ("td", "th") and page.row is not None:
@@ -463,9 +512,15 @@ def parse_html(
     text = _from_xml(text)
     blocks = _html_blocks(text) or _html_blocks(text, menus=True)
     title = _page_title(text)
-    if title and not any(b.level == 1 for b in blocks):
+    first = next((b.text for b in blocks if b.level == 1), "")
+    if title and not (first and _is_said(first, title)):
         blocks.insert(0, _Block(title, 1))
     return _group(blocks)
+
+def _is_said(heading: str, title: str) -> bool:
+    "Whether the title of a page is its first heading, mostly with the name of the site, or too short to say more."
+    words = re.findall(r"\w+", title.lower())
+    return len(words) < 2 or {*re.findall(r"\w+", heading.lower())} <= {*words}
 
 # %% ../../nbs/1_data/04_documents.ipynb #04b1cc37
 _TAGS = _INLINE | _CONTENT | _HIDDEN | _MENUS | _LINES | frozenset(
@@ -490,8 +545,9 @@ def _inline_tag(tokens: Any, i: int) -> str:
     name = found[2].lower()
     others = (_TAG.match(t.content) for t in tokens if t.type == "html_inline")
     has_partner = any(t and t[2].lower() == name and t[1] != found[1] for t in others)
-    is_text = name in _SWALLOWS or ((name in _PAIRED or "-" in name) and not has_partner)
-    return _keep_unknown(found[0], frozenset([name] * is_text))
+    is_bare = re.fullmatch(r"<[\w.:-]+\s[^=\"'/]+>", found[0]) and name not in _VOID   # if a<b and c>d
+    is_text = name in _SWALLOWS or ((name in _PAIRED or "-" in name or is_bare) and not has_partner)
+    return _keep_unknown(found[0], frozenset([name] * bool(is_text)))
 
 def _tag_block(markup: str) -> str:
     "A block of HTML; a comment or an element that swallows text and does not end in it is text."
@@ -520,27 +576,40 @@ def _markdown() -> Any:
     return md
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f0000d
-_FRONT = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?)^(\1|\.\.\.)[ \t]*(?:\n|\Z)", re.S | re.M)
+_FRONT = re.compile(r"\A\s*(---|\+\+\+)[ \t]*\n(.*?)^(\1|\.\.\.)[ \t]*(?:\n|\Z)", re.S | re.M)
+
+_SAYS = ("subtitle", "description", "summary", "abstract", "excerpt")    # sentences in front matter
+
+def _front_text(values: dict) -> str:
+    "What front matter says in sentences besides the title, a line each."
+    known = {str(key).lower(): value for key, value in values.items()}
+    return "\n".join(" ".join(known[key].split()) for key in _SAYS if isinstance(known.get(key), str) and known[key])
 
 def _front_matter(text: str) -> tuple[str, str]:
     "The title in the front matter, and the text after it; a rule at the beginning is not front matter."
+    title, _, rest = _front_parts(text)
+    return title, rest
+
+def _front_parts(text: str) -> tuple[str, str, str]:
+    "The title in the front matter, what else it says, and the text after it."
     if text.startswith("{"): return _json_front(text)
     found = _FRONT.match(text)
     values = _front_values(found[1], found[2]) if found else None
-    if found is None or values is None: return "", text
+    if found is None or values is None: return "", "", text
     title = next((v for k, v in values.items() if str(k).lower() == "title"), None)
     if not isinstance(title, (str, list, dict, type(None))):
         line = re.search(r"^title\s*[:=]\s*(.*?)\s*$", found[2], re.M | re.I)   # as written: 1.10, No, 2024-01-05
         title = line[1] if line else str(title)
-    return (" ".join(title.split()) if isinstance(title, str) else ""), text[found.end():]
+    return (" ".join(title.split()) if isinstance(title, str) else ""), _front_text(values), text[found.end():]
 
-def _json_front(text: str) -> tuple[str, str]:
+def _json_front(text: str) -> tuple[str, str, str]:
     "The same of front matter in JSON."
     try:
         values, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return "", text
-    return (values["title"], text[end:]) if isinstance(values.get("title"), str) else ("", text)
+        return "", "", text
+    if not isinstance(values.get("title"), str): return "", "", text
+    return values["title"], _front_text(values), text[end:]
 
 def _front_values(mark: str, text: str) -> dict | None:
     "What front matter says, None when it is not front matter."
@@ -574,7 +643,13 @@ def _markdown_blocks(
     "Headings and blocks of a Markdown text."
     md = _markdown()
     env: dict[str, Any] = {}
-    tokens = _markdown_tokens(re.sub(r"\r\n?", "\n", text), env)
+    text = re.sub(r"\r\n?", "\n", text)
+    tokens = _markdown_tokens(text, env)
+    notes = [name[1:] for name, number in env.get("footnotes", {}).get("refs", {}).items() if number < 0]
+    if notes:      # no mark in the text leads to them: they are text themselves
+        open_note = re.compile(rf"^( *)\[\^(?:{'|'.join(map(re.escape, notes))})\]:", re.M)
+        env.clear()
+        tokens = _markdown_tokens(open_note.sub(r"\1", text), env)
     for token in (t for before, t in itertools.pairwise(tokens) if before.type == "heading_open"):
         last = token.children[-1] if token.children else None
         if last is not None:
@@ -585,10 +660,12 @@ def parse_markdown(
     text: str,   # Markdown, with or without front matter
 ) -> list[Section]: # by heading, in order
     "Sections of a Markdown text."
-    title, rest = _front_matter(text)
+    title, said, rest = _front_parts(text)
     blocks = _markdown_blocks(rest)
     if title and title not in (b.text for b in blocks if b.level == 1):
         blocks.insert(0, _Block(title, 1))
+    if said:
+        blocks.insert(1 if blocks and blocks[0].level == 1 else 0, _Block(said))
     return _group(blocks)
 
 # %% ../../nbs/1_data/04_documents.ipynb #b974ca48
@@ -623,6 +700,9 @@ def _any_directive() -> type:
             if self.arguments and (self.name != "class" or self.content or not _PLAIN.fullmatch(self.arguments[0])):
                 found, messages = self.state.inline_text(self.arguments[0], self.lineno)
                 box += nodes.paragraph("", "", *found)
+            said = [self.options.get(name) for name in ("caption", "subtitle")]
+            said += [f"{name}: {self.options[name]}" for name in ("type", "value", "default") if self.options.get(name)]
+            box += [nodes.paragraph("", "", nodes.Text(line)) for line in said if line]
             self.state.nested_parse(self.content, self.content_offset, box)
             return list(box.children)
     return AnyDirective
@@ -766,7 +846,7 @@ def _need(module: str, kind: str) -> Any:
 
 _NOT_A_TITLE = re.compile(r"(microsoft \w+ - .*|untitled.*|.?(anonymous|unspecified|unknown).?|"
                           r"(document|presentation|book|slide|unnamed|title)[ _-]?\d*|"
-                          r"powerpoint.presentation|no ?title|none|.*\.(docx?|odt|rtf|pdf|tex|dvi|pptx?|xlsx?|indd|"
+                          r"powerpoint.presentation|word.document|no ?title|none|.*\.(docx?|odt|rtf|pdf|tex|dvi|pptx?|xlsx?|indd|"
                           r"qxd|ps|eps|txt|html?|md))", re.I | re.S)
 _COMPOUND = frozenset("well self all ex half high low long short full open cross real ever ill new old non anti multi "
                       "semi first second third one two three four five six seven eight nine ten so up off on in out "
@@ -779,12 +859,14 @@ def _plain_letters(text: str) -> str:
     "Ligatures and other forms of letters that fonts have, as the letters they stand for."
     text = re.sub("[\ufb00-\ufb4f\ufb50-\ufdff\ufe70-\ufefc]", lambda m: unicodedata.normalize("NFKC", m[0]), text)
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = re.sub("[\uf0b7\uf0a7\uf0d8\uf0a8\uf076\uf0fc]", "•", text)    # bullets of symbol fonts
     return re.sub(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", "", re.sub(r"\r\n|\r|\x0c", "\n", text))
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00012
 def _seam(left: str, right: str, known: frozenset[str]) -> str | None:
     "What stands between two pieces that a hyphen at a line's end parts; None: the line ends there."
     if not left: return "-" if right[:1].isdigit() else None
+    if re.search(r"[/@:\\]|\w[._]\w", left): return "-"    # an address or a path
     if not left[-1].isalnum() or not right[:1].isalnum(): return None
     if right.lower() in _AND: return "- "
     if not (left[-1].isalpha() and right[0].islower()) or "-" in left: return "-"
@@ -806,6 +888,8 @@ def mend_lines(
     for line in re.sub("\xad[ \t]*\n[ \t]*", "", text).replace("\xad", "").split("\n"):
         tail = out.rsplit(None, 1)[-1] if out[-1:] in ("-", "\u2010") else ""
         seam = _seam(re.sub(r"^\W+", "", tail[:-1]), _first_word(line.lstrip()), known) if tail else None
+        if seam == "" and "@" in line.split(None, 1)[0]:
+            seam = "-"
         if seam is None:
             out += f"\n{line}" if out else line
         else:
@@ -844,6 +928,8 @@ def _page_texts(pages: list[Any], where: str) -> list[str]:
         logger.warning("page %d of %s cannot be read: %s", number, where or "a PDF file", fault)
     return texts
 
+_WRITTEN = ("/FreeText", "/Text", "/Highlight", "/Underline", "/StrikeOut", "/Stamp", "/Caret")
+
 def _fields(page: Any) -> Iterator[str]:
     "What is filled in on a page, and notes that are written on it."
     for note in page.annotations or ():
@@ -852,7 +938,7 @@ def _fields(page: Any) -> Iterator[str]:
         if int(note.get("/F", 0)) & 2 or int(field.get("/Ff", 0)) & 8192: continue    # hidden; a password
         is_filled = note.get("/Subtype") == "/Widget" and field.get("/FT") in ("/Tx", "/Ch")
         value = (note.get("/V", field.get("/V")) if is_filled
-                 else note.get("/Contents") if note.get("/Subtype") == "/FreeText" else None)
+                 else note.get("/Contents") if note.get("/Subtype") in _WRITTEN else None)
         yield from (str(v) for v in (value if isinstance(value, list) else [value]) if v)
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00034
@@ -865,6 +951,23 @@ def _close_up(line: str, known: frozenset[str]) -> str:
     is_text = all(len(w) > 1 for w in words) if len(words) > 1 else words[0].lower() in known
     return " ".join(words) if is_text else line
 
+def _unbroken(texts: list[str], known: frozenset[str]) -> list[str]:
+    "Pages with a word that is parted between two of them whole on the first."
+    out: list[str] = []
+    for text in texts:
+        first = text.split(None, 1)[0] if text else ""
+        joined = mend_lines(f"{out[-1]}\n{first}", known) if out and first and out[-1][-1:] in ("-", "\u2010") else ""
+        if joined and "\n" not in joined[len(out[-1]) - 1:]:
+            out[-1] = joined
+            text = text[len(first):].lstrip()
+        out.append(text)
+    return out
+
+def _over_the_page(text: str, after: str) -> str:
+    "A page with the end of its last sentence, where the next page begins in the middle of one."
+    end = re.match(r"[a-zß-öø-ÿ][^.!?]{0,300}[.!?](?=\s|$)", after)
+    return f"{text}\n{end[0]}" if end and text and re.search(r"[\w,;–-]$", text) else text
+
 def parse_pdf(
     raw: bytes,       # a PDF file
     where: str = "",  # its name, for messages
@@ -874,6 +977,7 @@ def parse_pdf(
     title = " ".join(_plain_letters(title).split())
     known = frozenset(w for p in pages for w in re.findall(r"[\w'’]+(?:-[\w'’]+)*(?!\w|-\n)", p.lower()))
     texts = [mend_lines("\n".join(_close_up(line, known) for line in p.split("\n")), known).strip() for p in pages]
+    texts = [_over_the_page(*pair) for pair in itertools.pairwise([*_unbroken(texts, known), ""])]
     out = [Section(title, "", 1)] if title and not _NOT_A_TITLE.fullmatch(title) else []
     return out + [Section("", text, page=i) for i, text in enumerate(texts, 1) if text]
 
@@ -919,6 +1023,16 @@ def _symbol(element: Any) -> str:
         return ""
     return "" if "\ue000" <= char <= "\uf8ff" else char
 
+def _described(picture: Any) -> str:
+    "What an author says of a picture, not what a program guesses."
+    said = " ".join(_attribute(picture, "descr").split())
+    return "" if re.search(r"automatically generated|automatisch generiert", said, re.I) else said
+
+def _powers(text: str) -> str:
+    "A text whose raised pieces stand between NUL, those numbers after a number that are powers with a `^`."
+    parts = re.sub("\0\0", "", text).split("\0")
+    return "".join("^" * (i % 2 and _is_power(parts[i - 1], part)) + part for i, part in enumerate(parts))
+
 def _is_vanished(run: Any) -> bool:
     "Text that is formatted as hidden."
     return _value(run, "rPr", "vanish") not in (None, "0", "false")
@@ -936,11 +1050,13 @@ class _WordText:
             name = _local(child)
             if name == "t":
                 yield child.text or ""
+            elif name == "docPr":
+                yield f" {_described(child)} "
             elif name in _CHARACTERS:
                 yield _CHARACTERS[name]
             elif name == "sym":
                 yield _symbol(child)
-            elif name in ("footnoteReference", "endnoteReference"):
+            elif name in ("footnoteReference", "endnoteReference", "commentReference"):
                 boxes += self.note(child, name[:-9])
             elif name == "txbxContent" or name in _CHUNKS:
                 boxes.append(child)
@@ -948,6 +1064,8 @@ class _WordText:
                 yield from (*self.pieces(_child(child, "num"), boxes), "/", *self.pieces(_child(child, "den"), boxes))
             elif name == "AlternateContent":
                 yield from self.pieces(_choice(child), boxes)
+            elif name == "sup" or (name == "r" and _value(child, "rPr", "vertAlign") == "superscript"):
+                yield "\0" + "".join(self.pieces(child, boxes)) + "\0"
             elif name not in _GONE and not _is_vanished(child):
                 yield from self.pieces(child, boxes)
 
@@ -999,7 +1117,7 @@ class _Word(_WordText):
     def paragraph(self, paragraph: Any) -> Iterator[_Block]:
         "A paragraph, and after it the text boxes and notes that hang on it."
         boxes: list[Any] = []
-        text = "".join(self.pieces(paragraph, boxes)).replace("\xad", "").strip()
+        text = _powers("".join(self.pieces(paragraph, boxes))).replace("\xad", "").strip()
         tight = _value(paragraph, "pPr", "numPr") is not None or "List" in (_value(paragraph, "pPr", "pStyle") or "")
         if text:
             yield _Block(text, self.level(paragraph), tight)
@@ -1079,8 +1197,8 @@ def _related(part: Any, *kinds: str) -> Iterator[tuple[str, Any]]:
             yield kind, _xml(part.rels[key].target_part.blob)
 
 def _word_notes(part: Any) -> dict[tuple[str, str], Any]:
-    "Footnotes and endnotes by kind and id."
-    return {(_local(note), value): note for _, root in _related(part, "footnotes", "endnotes") for note in root
+    "Footnotes, endnotes and comments by kind and id."
+    return {(_local(note), value): note for _, root in _related(part, "footnotes", "endnotes", "comments") for note in root
             for name, value in note.attrib.items() if name.rpartition("}")[2] == "id"}
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00033
@@ -1112,9 +1230,12 @@ def parse_docx(
         word = _Word(_style_levels(document.styles.element), _word_notes(document.part), document.part)
         sections = _group(word.blocks(document.element.body))
         edges = [b.text for _, root in _related(document.part, "header", "footer") for b in word.blocks(root)]
+        title = " ".join((document.core_properties.title or "").split())
     except Exception as e:
         raise UserError(f"not a readable Word file: {type(e).__name__} {e}"[:160], "", "Save it again as .docx.") from e
     edge = "\n".join(dict.fromkeys(edges))
+    if title and not _NOT_A_TITLE.fullmatch(title) and not any(s.level == 1 for s in sections):
+        sections.insert(0, Section(title, "", 1))
     return sections + ([Section("", edge)] if edge else [])
 
 # %% ../../nbs/1_data/04_documents.ipynb #71de64ca
@@ -1135,7 +1256,7 @@ def read_sections(
         raise UserError(f"unknown kind of file {kind}", shown_name(path),
                         f"Use one of {' '.join(sorted(READ))}.")
     text, used = read_text(path, encoding)
-    return TEXT_PARSERS[kind](text.replace("\r\n", "\n").replace("\r", "\n")), used
+    return TEXT_PARSERS[kind](text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")), used
 
 # %% ../../nbs/1_data/04_documents.ipynb #56d4aca51
 @dataclass(frozen=True, slots=True)
@@ -1224,9 +1345,13 @@ def _split(text: str, pattern: str | re.Pattern) -> list[_Piece]:
     return out + [(before, text[end:])] * (end < len(text))
 
 def _sentences(text: str) -> Iterator[_Piece]:
-    "The sentences of a text with the white space before each; blank lines end one too."
+    "The sentences of a text with the white space before each; blank lines end one too; a row of a table is one."
     for gap, paragraph in _split(text.strip(), r"\s*\n[ \t]*\n\s*(?=\S)|\s*\n(?=\n)"):
         held: list[_Piece] = []
+        if _table_head(paragraph):
+            yield from ((("\n\n" if gap else "") if not i else "\n", row)
+                        for i, (_, row) in enumerate(_split(paragraph, r"\n")))
+            continue
         for before, sentence in _split(paragraph, _ENDS):
             if held and ABBREVIATION.search(held[-1][1][-8:]):
                 held[-1] = (held[-1][0], held[-1][1] + before + sentence)
@@ -1234,6 +1359,18 @@ def _sentences(text: str) -> Iterator[_Piece]:
                 held.append((before, sentence))
         for i, (before, sentence) in enumerate(held):
             yield _gap("\n\n" if gap and not i else before), sentence
+
+def _table_head(paragraph: str) -> str:
+    "The names of the columns, where every line is a row of a table and the first one holds names; else empty."
+    first, *rows = paragraph.split("\n")
+    names = [name.strip() for name in first.split(" | ")]
+    is_table = bool(rows) and len(names) > 1 and all(" | " in row for row in rows)
+    return first if is_table and sum(map(bool, names)) > 1 and not any(n[:1].isdigit() for n in names) else ""
+
+def _heads(text: str) -> dict[str, str]:
+    "Row of a table → the names of its columns."
+    paragraphs = (p for _, p in _split(text.strip(), r"\s*\n[ \t]*\n\s*(?=\S)|\s*\n(?=\n)"))
+    return {row: head for p in paragraphs if (head := _table_head(p)) for row in p.split("\n")[1:]}
 
 def _gap(space: str) -> str:
     "White space between two pieces: line ends and the indentation after them stay, other runs are one space."
@@ -1272,22 +1409,37 @@ def passages(
     if budget < 1 or not 0 <= overlap < budget:
         raise UserError(f"a budget of {budget} tokens and an overlap of {overlap}", "passages",
                         "Give an overlap smaller than the budget.")
+    heads = _heads(text)
     out: list[str] = []
     held: deque[tuple[_Piece, int]] = deque()
+    head = ""     # names of columns that the open passage repeats
     fresh = 0     # pieces of the open passage that no passage has yet
     total = 0     # tokens of the open passage
-    for piece in (p for s in _sentences(text) for p in _cut_long(s, budget, count)):
-        n = count(piece[1])
-        if held and total + n > budget:
-            if fresh:
-                out.append(_joined_pieces([p for p, _ in held]))
-            while held and (total > overlap or total + n > budget):
-                total -= held.popleft()[1]
-            fresh = 0
-        held.append((piece, n))
-        fresh += 1
-        total += n
-    return out + [_joined_pieces([p for p, _ in held])] * bool(fresh)
+    for row in _sentences(text):
+        names, most = _repeated(heads.get(row[1], ""), budget, count)
+        for piece in _cut_long(row, budget - most, count):
+            n = count(piece[1])
+            if held and total + n > budget:
+                if fresh:
+                    out.append(_with_head(head, held))
+                while held and (total > overlap or total + n + most > budget):
+                    total -= held.popleft()[1]
+                if head := names if not held or heads.get(held[0][0][1]) == names else "":
+                    total += most
+                fresh = 0
+            held.append((piece, n))
+            fresh += 1
+            total += n
+    return out + [_with_head(head, held)] * bool(fresh)
+
+def _repeated(head: str, budget: int, count: Callable[[str], int]) -> tuple[str, int]:
+    "The names of columns that a passage may repeat, and their tokens; not those that would take a third of it."
+    n = count(head) if head else 0
+    return (head, n) if n <= budget // 3 else ("", 0)
+
+def _with_head(head: str, held: Iterable[tuple[_Piece, int]]) -> str:
+    "A passage, with the names of the columns of a table that it goes on with."
+    return (f"{head}\n" if head else "") + _joined_pieces([piece for piece, _ in held])
 
 # %% ../../nbs/1_data/04_documents.ipynb #f5824028
 @dataclass(frozen=True)
