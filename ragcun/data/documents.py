@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import email.message
 import email.policy
 import html
@@ -15,6 +16,7 @@ import itertools
 import json
 import logging
 import os
+import posixpath
 import re
 import tomllib
 import unicodedata
@@ -25,19 +27,21 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ..core import UserError, logger, progress
 from .collections import title_of
-from .files import (cell_fault, character_fault, file_format, home_path, iter_rows, read_bytes, shown_name,
+from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, read_bytes, shown_name,
                                text_fault)
 
 # %% auto #0
-__all__ = ['MAX_FILE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'declared_encoding',
+__all__ = ['MAX_FILE', 'MAX_TABLE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'declared_encoding',
            'decode_bytes', 'read_text', 'file_kind', 'Section', 'parse_html', 'parse_markdown', 'parse_rst',
-           'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'read_sections', 'Document',
-           'sentences', 'as_document', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
-           'section_documents', 'Listing', 'list_folder', 'read_folder', 'nothing_to_read', 'read_file', 'read_listed',
-           'row_document', 'row_documents', 'read_documents']
+           'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'parse_asciidoc', 'parse_org',
+           'parse_captions', 'parse_table', 'parse_json_rows', 'parse_message', 'parse_epub', 'parse_slides',
+           'parse_odf', 'read_sections', 'Document', 'sentences', 'as_document', 'estimate_tokens', 'token_counter',
+           'passages', 'ReadOptions', 'FolderReading', 'section_documents', 'Listing', 'list_folder', 'read_folder',
+           'nothing_to_read', 'read_file', 'read_listed', 'row_document', 'row_documents', 'read_documents']
 
 # %% ../../nbs/1_data/04_documents.ipynb #866f8e87
 MAX_FILE = 200_000_000    # bytes
@@ -206,7 +210,7 @@ def file_kind(
 ) -> str:               # its ending in lower case, `.gz` left out
     "What kind of document a file name promises."
     path = Path(path)
-    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+    return Path((path.stem if path.suffix.lower() == ".gz" else path.name).rstrip()).suffix.lower()
 
 # %% ../../nbs/1_data/04_documents.ipynb #e9257ed3
 @dataclass(frozen=True, slots=True)
@@ -1238,12 +1242,280 @@ def parse_docx(
         sections.insert(0, Section(title, "", 1))
     return sections + ([Section("", edge)] if edge else [])
 
+# %% ../../nbs/1_data/04_documents.ipynb #kinds002
+def _by_marks(text: str, mark: re.Pattern[str], first: int) -> list[Section]:
+    "Sections of a text whose headings begin with one sign for each level; blank lines part its blocks."
+    blocks: list[_Block] = []
+    for part in re.split(r"\n[ \t]*\n", text):
+        held: list[str] = []
+        for line in part.split("\n"):
+            if found := mark.fullmatch(line):
+                blocks += [_Block("\n".join(held))] * bool(held)
+                blocks.append(_Block(found[2], min(len(found[1]) + 1 - first, 6)))
+                held = []
+            else:
+                held.append(line.rstrip())
+        blocks += [_Block("\n".join(held))] * bool("".join(held).strip())
+    return _group(blocks)
+
+def parse_asciidoc(
+    text: str,   # AsciiDoc
+) -> list[Section]: # by heading, in order
+    "Sections of an AsciiDoc text; attributes, comments and the lines around blocks are left out."
+    lines = (line for line in text.split("\n")
+             if not re.fullmatch(r"//.*|:[\w!-]+:.*|(?:----|====|\*\*\*\*|____|\.\.\.\.|\+\+\+\+|--)[-=*_.+]*|\[[^\]]*\]", line.rstrip()))
+    return _by_marks("\n".join(lines), re.compile(r"(={1,6})\s+(\S.*?)\s*=*"), 1)
+
+def parse_org(
+    text: str,   # of Emacs' Org mode
+) -> list[Section]: # by heading, in order
+    "Sections of an Org text, with its title; other settings and comments are left out."
+    title = re.search(r"^#\+title:\s*(.*\S)", text, re.M | re.I)
+    lines = (line for line in text.split("\n") if not re.match(r"\s*(?:#\+|# |:[\w-]+:)", line))
+    found = _by_marks("\n".join(lines), re.compile(r"(\*+)\s+(\S.*?)(?:\s+:[\w:@]+:)?\s*"), 1 - bool(title))
+    return [Section(title[1], "", 1)] * bool(title) + found if title else found
+
+_CUE = re.compile(r"(?:\d+:)?\d+:\d+[.,]\d+\s+-->.*")
+_NOT_SAID = re.compile(r"(?:WEBVTT|NOTE|STYLE|REGION)\b")
+
+def parse_captions(
+    text: str,   # of a .vtt or .srt file
+) -> list[Section]: # one
+    "What is said in subtitles; without numbers, times and notes, and a line that is repeated once."
+    said: list[str] = []
+    for block in re.split(r"\n[ \t]*\n", text.strip()):
+        lines = block.split("\n")
+        start = next((i for i, line in enumerate(lines) if _CUE.match(line.strip())), -1)
+        if start < 0 and _NOT_SAID.match(block): continue
+        for line in lines[start + 1:]:
+            line = re.sub(r"<v(?:\.\S*)?\s+([^>]+)>", r"\1: ", line)
+            line = html.unescape(re.sub(r"</?[a-z][^>]*>|<[\d:.]+>|\{\\[^}]*\}", "", line)).strip()
+            if line and line not in said[-2:]:
+                said.append(line)
+    return [Section("", "\n".join(said))] if said else []
+
+# %% ../../nbs/1_data/04_documents.ipynb #kinds003
+MAX_TABLE = 2_000_000    # characters of a table that is read as a document
+
+def _check_size(text: str) -> None:
+    if len(text) > MAX_TABLE:
+        raise UserError(f"a table of more than {MAX_TABLE // 10**6} MB", "", "Make its rows documents: --documents FILE.")
+
+def _cell(value: Any) -> str:
+    "A value of a table on one line."
+    return " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
+
+def parse_table(
+    text: str,   # of a .csv or .tsv file
+) -> list[Section]: # one
+    "The rows of a table, a line each, the names of the columns first."
+    _check_size(text)
+    first, _, rest = text.strip("\n").partition("\n")
+    mark = re.fullmatch(r"sep=([,;\t|])\s*", first, re.I)
+    bare = re.sub(r'"[^"]*"', "", rest.partition("\n")[0] if mark else first)
+    rows = csv.reader(io.StringIO(rest if mark else text, newline=""), delimiter=mark[1] if mark else max(",;\t|", key=bare.count))
+    try:
+        lines = [" | ".join(map(_cell, row)).rstrip() for row in rows if any(cell.strip() for cell in row)]
+    except csv.Error as e:
+        raise UserError(f"broken CSV: {e}", "", "Mend or remove it.") from e
+    return [Section("", "\n".join(lines))] if lines else []
+
+def _row_text(row: Any) -> str:
+    "A row of JSON: its names and values; a text stands by itself."
+    if not isinstance(row, dict): return _cell(row)
+    text = row.get("text")
+    rest = "; ".join(f"{name}: {_cell(value)}" for name, value in row.items() if value not in (None, "", [], {}) and name != "text")
+    return "\n".join(part for part in (rest, _cell(text) if text else "") if part)
+
+def parse_json_rows(
+    text: str,   # of a .json or .jsonl file
+) -> list[Section]: # one
+    "Rows of JSON, a paragraph each: a list, an object that holds one, or one object a line."
+    _check_size(text)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = _lines_of_json(text)
+    if isinstance(data, dict):
+        data = next((v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], dict)), [])
+    rows = [_row_text(row) for row in data] if isinstance(data, list) else []
+    if not any(rows):
+        raise UserError("JSON without a list of rows", "", "Give it as text, or leave it out.")
+    return [Section("", "\n\n".join(row for row in rows if row))]
+
+def _lines_of_json(text: str) -> list[Any]:
+    "One value of JSON a line; odd lines are counted and left out."
+    made, odd = [], 0
+    for line in text.split("\n"):
+        try:
+            made += [json.loads(line)] if line.strip() else []
+        except (ValueError, RecursionError):
+            odd += 1
+    if not made:
+        raise UserError("broken JSON", "", "Mend or remove it.")
+    if odd:
+        logger.warning("%d lines that are no JSON are left out", odd)
+    return made
+
+# %% ../../nbs/1_data/04_documents.ipynb #kinds006
+def parse_message(
+    raw: bytes,       # an .eml file
+    where: str = "",  # its name, not used
+) -> list[Section]: # one
+    "The subject, who wrote to whom and when, the text, and the names of what is attached."
+    message: Any = email.message_from_bytes(raw.lstrip(b"\xef\xbb\xbf\r\n"), policy=email.policy.default)
+    if not message.keys():
+        raise UserError("not a message", "", "Save it again as .eml.")
+    head = [f"{name}: {message[name]}" for name in ("From", "To", "Cc", "Date") if message[name]]
+    body = message.get_body(("plain", "html"))
+    try:
+        text = body.get_content() if body is not None else ""
+    except (LookupError, UnicodeError):
+        text = decode_bytes(body.get_payload(decode=True), where)[0]
+    if body is not None and body.get_content_subtype() == "html":
+        text = _joined(_html_blocks(text, menus=True))
+    held = [f"attached: {part.get_filename()}" for part in message.iter_attachments() if part.get_filename()]
+    parts = ("\n".join(head), text.replace("\r\n", "\n").strip(), "\n".join(held))
+    return [Section(str(message["Subject"] or ""), "\n\n".join(part for part in parts if part), 1)]
+
+def _archive(raw: bytes, kind: str) -> zipfile.ZipFile:
+    "An archive whose parts are not larger than a file may be."
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(raw))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as e:
+        raise UserError(f"not a readable {kind} file: {e}"[:160], "", "Save it again.") from e
+    if sum(part.file_size for part in archive.infolist() if part.filename.endswith(("ml", "rels"))) > MAX_FILE:
+        raise UserError(f"the text of this {kind} file is larger than {MAX_FILE // 10**6} MB", "", "Split it.")
+    return archive
+
+def _part_of(archive: zipfile.ZipFile, name: str, kind: str) -> bytes:
+    "A part that has to be there."
+    try:
+        return archive.read(name)
+    except (KeyError, RuntimeError, zipfile.BadZipFile, OSError, EOFError) as e:
+        raise UserError(f"not a readable {kind} file: {e}"[:160], "", "Save it again.") from e
+
+def parse_epub(
+    raw: bytes,       # a book
+    where: str = "",  # its name, not used
+) -> list[Section]: # by heading, in the order of the book
+    "Sections of the pages of a book, under its title."
+    archive = _archive(raw, "EPUB")
+    root = _attribute(next(e for e in _xml(_part_of(archive, "META-INF/container.xml", "EPUB")).iter()
+                           if _local(e) == "rootfile"), "full-path")
+    package = _xml(_part_of(archive, root, "EPUB"))
+    pages = {_attribute(e, "id"): _attribute(e, "href") for e in package.iter() if _local(e) == "item"}
+    title = next((" ".join((e.text or "").split()) for e in package.iter() if _local(e) == "title"), "")
+    blocks = [_Block(title, 1)] * bool(title)
+    for item in (e for e in package.iter() if _local(e) == "itemref"):
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(root), unquote(pages.get(_attribute(item, "idref"), ""))))
+        if name not in archive.namelist(): continue
+        page = archive.read(name)
+        made = _html_blocks(_from_xml(decode_bytes(page, name, "auto", declared_encoding(page))[0]), menus=True)
+        blocks += [replace(b, level=min(b.level + bool(title), 6)) if b.level else b for b in made]
+    return _group(blocks)
+
+# %% ../../nbs/1_data/04_documents.ipynb #kinds007
+def _paragraphs(root: Any) -> Iterator[str]:
+    "The paragraphs of a slide; a row of a table is one."
+    for element in root:
+        if _local(element) == "tr":
+            yield " | ".join(" ".join(_paragraphs(cell)) for cell in element)
+        elif _local(element) == "p":
+            text = "".join("\n" if _local(e) == "br" else e.text or "" for e in element.iter() if _local(e) in ("t", "br"))
+            yield from [text.strip()] if text.strip() else []
+        elif _local(element) != "Fallback":
+            yield from _paragraphs(element)
+
+def _slide(root: Any) -> tuple[str, list[str]]:
+    "Title and lines of a slide; numbers and dates that stand on every slide are left out."
+    title, lines = "", []
+    for shape in (e for e in root.iter() if _local(e) in ("sp", "graphicFrame")):
+        kind = next((_attribute(e, "type") for e in shape.iter() if _local(e) == "ph"), "")
+        if kind in ("sldNum", "dt", "ftr", "hdr", "sldImg"): continue
+        if kind in ("title", "ctrTitle") and not title:
+            title = " ".join(" ".join(_paragraphs(shape)).split())
+        else:
+            lines += _paragraphs(shape)
+    return title, lines
+
+def parse_slides(
+    raw: bytes,       # a .pptx file
+    where: str = "",  # its name, not used
+) -> list[Section]: # one for each slide that has text, with its number
+    "Slides in their order, with what the speaker notes say."
+    archive = _archive(raw, "PowerPoint")
+    def related(name: str) -> dict[str, str]:
+        place, _, base = name.rpartition("/")
+        links = f"{place}/_rels/{base}.rels"
+        found = _xml(archive.read(links)) if links in archive.namelist() else ()
+        return {_attribute(e, "Id"): posixpath.normpath(posixpath.join(place, _attribute(e, "Target"))).lstrip("/") for e in found}
+    parts = related("ppt/presentation.xml")
+    order = [e for e in _xml(_part_of(archive, "ppt/presentation.xml", "PowerPoint")).iter() if _local(e) == "sldId"]
+    out = []
+    for number, entry in enumerate(order, 1):
+        name = next((parts[v] for k, v in entry.attrib.items() if k.startswith("{") and v in parts), "")
+        title, lines = _slide(_xml(_part_of(archive, name, "PowerPoint")))
+        for notes in (n for n in related(name).values() if "notesSlide" in n and n in archive.namelist()):
+            lines += _slide(_xml(archive.read(notes)))[1]
+        if title or lines:
+            out.append(Section(title, "\n".join(lines) or title, 2, page=number))
+    return out
+
+# %% ../../nbs/1_data/04_documents.ipynb #kinds008
+_ODF_GONE = frozenset(("tracked-changes", "annotation-end", "forms", "sequence-decls"))
+
+def _odf_text(element: Any) -> str:
+    "The text of a paragraph, with notes after the word they stand at."
+    out = element.text or ""
+    for child in element:
+        name = _local(child)
+        if name == "s":
+            out += " " * int(_attribute(child, "c") or 1)
+        elif name in ("tab", "line-break"):
+            out += "\t" if name == "tab" else "\n"
+        elif name not in _ODF_GONE and name != "note-citation":
+            out += f" {_odf_text(child)} " if name in ("p", "note", "annotation") else _odf_text(child)
+        out += child.tail or ""
+    return out
+
+def _odf_blocks(element: Any, tight: bool = False) -> Iterator[_Block]:
+    "Headings, paragraphs, items and rows of an OpenDocument text."
+    for child in element:
+        name = _local(child)
+        if name in ("h", "p"):
+            text = re.sub(r" {2,}", " ", _odf_text(child)).strip()
+            level = int(_attribute(child, "outline-level") or 1) if name == "h" else 0
+            yield from [_Block(text, level if level < 7 else 0, tight and not level)] if text else []
+        elif name == "table-row":
+            cells = [(" ".join(b.text for b in _odf_blocks(cell)), int(_attribute(cell, "number-columns-repeated") or 1))
+                     for cell in child if _local(cell) in ("table-cell", "covered-table-cell")]
+            row = " | ".join(" ".join(text.split()) for text, times in cells for _ in range(min(times, 99 if text else 1)))
+            yield from [_Block(row.strip(" |") and row, tight=True)] if row.strip(" |") else []
+        elif name not in _ODF_GONE:
+            yield from _odf_blocks(child, tight or name == "list")
+
+def parse_odf(
+    raw: bytes,       # an .odt, .odp or .ods file
+    where: str = "",  # its name, not used
+) -> list[Section]: # by heading, in order
+    "Sections of an OpenDocument file."
+    archive = _archive(raw, "OpenDocument")
+    root = _xml(_part_of(archive, "content.xml", "OpenDocument"))
+    return _group(b for body in root.iter() if _local(body) == "body" for b in _odf_blocks(body))
+
 # %% ../../nbs/1_data/04_documents.ipynb #71de64ca
 TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".txt": parse_text, ".md": parse_markdown, ".markdown": parse_markdown, ".rst": parse_rst,
-    ".html": parse_html, ".htm": parse_html, ".xhtml": parse_html, ".ipynb": parse_notebook}
-BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {".pdf": parse_pdf, ".docx": parse_docx}
-READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS))    # endings of the files that are read
+    ".html": parse_html, ".htm": parse_html, ".xhtml": parse_html, ".ipynb": parse_notebook,
+    ".text": parse_text, ".log": parse_text, ".mkd": parse_markdown, ".mdown": parse_markdown, ".mdx": parse_markdown,
+    ".qmd": parse_markdown, ".rmd": parse_markdown, ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
+    ".org": parse_org, ".vtt": parse_captions, ".srt": parse_captions, ".csv": parse_table, ".tsv": parse_table,
+    ".json": parse_json_rows, ".jsonl": parse_json_rows, ".ndjson": parse_json_rows, "": parse_text}
+BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
+    ".pdf": parse_pdf, ".docx": parse_docx, ".eml": parse_message, ".epub": parse_epub, ".pptx": parse_slides,
+    ".odt": parse_odf, ".odp": parse_odf, ".ods": parse_odf}
+READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
 
 def read_sections(
     path: Path | str,          # a file of a known kind, may be packed (.gz)
@@ -1495,8 +1767,16 @@ def _bare(sections: list[Section], i: int, first: int) -> list[str]:
     return [sections[i].heading] if sections[i].heading and i != first and not heads else []
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00020
+_PROGRAMS = frozenset(("node_modules", "__pycache__", "site-packages", "bower_components"))
+
+def _left_out(place: Path) -> str:
+    "What to call a folder that holds no documents: installed programs, or an index; empty for any other."
+    if place.name in _PROGRAMS: return f"{place.name}/"
+    if (place/"pyvenv.cfg").is_file(): return "virtual environment"
+    return "index of ragcun" if (place/"manifest.json").is_file() and (place/"documents.lance").is_dir() else ""
+
 class _Tree:
-    "The files below a folder; each folder once, those behind links last."
+    "The files below a folder; each folder and each file once, those behind links last."
     def __init__(self, folder: Path):
         self.folder = folder
         self.files: dict[tuple[str, ...], Path] = {}    # by the parts of their names below the folder
@@ -1504,6 +1784,8 @@ class _Tree:
         self.real: list[tuple[str, ...]] = [()]         # folders to visit
         self.linked: deque[tuple[str, ...]] = deque()   # folders behind links, visited last
         self.seen: set[tuple[int, int]] = set()
+        self.links: dict[tuple[str, ...], Path] = {}    # links to files
+        self.left: list[str] = []                       # folders that are not visited
 
     def walk(self) -> None:
         "Visit every folder once, whatever leads there."
@@ -1513,7 +1795,18 @@ class _Tree:
                 self.visit(parts)
             except OSError as e:
                 self.faults.append((shown_name("/".join(parts)), f"cannot be opened: {e.strerror}"))
+        self.follow()
         self.files = dict(sorted(self.files.items()))
+
+    def follow(self) -> None:
+        "Files behind links, unless they are here already."
+        if self.links:
+            self.seen.update((s.st_dev, s.st_ino) for s in map(os.stat, self.files.values()))
+        for name, path in sorted(self.links.items()):
+            found = path.stat()
+            if (found.st_dev, found.st_ino) not in self.seen:
+                self.files[name] = path
+                self.seen.add((found.st_dev, found.st_ino))
 
     def visit(self, parts: tuple[str, ...]) -> None:
         "Sort the entries of one folder into files and folders; those that begin with a dot are left out."
@@ -1521,6 +1814,9 @@ class _Tree:
         key = (place.stat().st_dev, place.stat().st_ino)
         if key in self.seen: return
         self.seen.add(key)
+        if parts and (what := _left_out(place)):
+            self.left.append(what)
+            return
         for entry in sorted(os.scandir(place), key=lambda e: e.name):
             if not entry.name.startswith((".", "~$")):   # hidden, and what Word writes while a file is open
                 self.sort(entry, (*parts, entry.name))
@@ -1534,9 +1830,10 @@ class _Tree:
         if is_folder:
             (self.linked if entry.is_symlink() else self.real).append(name)
         elif is_file:
-            self.files[name] = Path(entry.path)
-        elif entry.is_symlink():
-            self.faults.append((shown_name("/".join(name)), "is a link that leads nowhere"))
+            (self.links if entry.is_symlink() else self.files)[name] = Path(entry.path)
+        else:
+            what = "is a link that leads nowhere" if entry.is_symlink() else "is neither a file nor a folder"
+            self.faults.append((shown_name("/".join(name)), what))
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00021
 def _unique_name(parts: tuple[str, ...], taken: set[str]) -> str:
@@ -1557,7 +1854,7 @@ class Listing:
 def list_folder(
     folder: Path | str,   # searched with all its folders, those behind links too; each once
 ) -> Listing:
-    "What is in a folder, without reading any file."
+    "What is in a folder; only the beginnings of files without an ending are looked at."
     folder = home_path(folder)
     if not folder.is_dir():
         raise UserError("no such folder" if not folder.exists() else "not a folder", shown_name(folder),
@@ -1565,10 +1862,21 @@ def list_folder(
     tree = _Tree(folder)
     tree.walk()
     taken: set[str] = set()
-    files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if file_kind(path) in READ}
-    others = Counter(file_kind(shown_name(p.name)) or "(no ending)" for p in tree.files.values()
-                     if file_kind(p) not in READ)
-    return Listing(files, tree.faults, dict(sorted(others.items())))
+    read = {parts for parts, path in tree.files.items() if file_kind(path) in READ or _is_plain_text(path)}
+    files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if parts in read}
+    others = Counter(file_kind(shown_name(p.name)) or "(no ending)" for n, p in tree.files.items() if n not in read)
+    return Listing(files, tree.faults, dict(sorted((others + Counter(tree.left)).items())))
+
+def _is_plain_text(path: Path) -> bool:
+    "Whether a file without an ending is text to read, such as README or LICENSE; a script is not."
+    try:
+        if file_kind(path) or path.stat().st_size > MAX_TABLE: return False
+        with open(path, "rb") as f:
+            start = f.read(4096)
+    except OSError:
+        return False
+    if not start.strip() or start.startswith(b"#!") or re.search(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]", start): return False
+    return _decoded(re.sub(rb"[\xc0-\xf7][\x80-\xbf]*$", b"", start), "utf-8") is not None or _is_western(start)
 
 # %% ../../nbs/1_data/04_documents.ipynb #fd091e78
 def read_folder(
@@ -1703,7 +2011,7 @@ def read_documents(
     "Documents of one file; blank lines are skipped, odd rows and lines left out with a warning."
     path = home_path(path)
     kind = file_kind(path)
-    if path.is_dir() or (kind in READ and kind != ".txt"):
+    if path.is_dir() or (kind in READ and kind not in (".txt", ".text", *READERS)):
         raise UserError("this is not one document a line", shown_name(path), "Give its folder with --input_dir.")
     if kind in (".txt", ".text"): return _line_documents(path, encoding)
     if path.exists():
