@@ -21,6 +21,7 @@ import re
 import tomllib
 import unicodedata
 import zipfile
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -31,17 +32,18 @@ from urllib.parse import unquote
 
 from ..core import UserError, logger, progress
 from .collections import title_of
-from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, read_bytes, shown_name,
-                               text_fault)
+from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, read_bytes,
+                               shown_name, text_fault)
 
 # %% auto #0
 __all__ = ['MAX_FILE', 'MAX_TABLE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'declared_encoding',
            'decode_bytes', 'read_text', 'file_kind', 'Section', 'parse_html', 'parse_markdown', 'parse_rst',
            'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'parse_asciidoc', 'parse_org',
-           'parse_captions', 'parse_table', 'parse_json_rows', 'parse_message', 'parse_epub', 'parse_slides',
-           'parse_odf', 'read_sections', 'Document', 'sentences', 'as_document', 'estimate_tokens', 'token_counter',
-           'passages', 'ReadOptions', 'FolderReading', 'section_documents', 'Listing', 'list_folder', 'read_folder',
-           'nothing_to_read', 'read_file', 'read_listed', 'row_document', 'row_documents', 'read_documents']
+           'parse_captions', 'parse_table', 'parse_json_rows', 'parse_json_lines', 'parse_message', 'parse_epub',
+           'parse_slides', 'parse_odf', 'read_sections', 'Document', 'sentences', 'as_document', 'estimate_tokens',
+           'token_counter', 'passages', 'ReadOptions', 'FolderReading', 'section_documents', 'Listing', 'list_folder',
+           'read_folder', 'nothing_to_read', 'read_file', 'read_listed', 'row_document', 'row_documents',
+           'read_documents']
 
 # %% ../../nbs/1_data/04_documents.ipynb #866f8e87
 MAX_FILE = 200_000_000    # bytes
@@ -117,15 +119,16 @@ def _zeros(raw: bytes) -> str:
     "UTF-16 that has no mark, by its many zeros, nearly all of them at odd places or at even ones."
     start = raw[:4096]
     odd, even = start[1::2].count(0), start[::2].count(0)
-    if len(raw) % 2 or max(odd, even) < len(start) / 8: return ""
+    if len(raw) % 2 or max(odd, even) < max(2, len(start) / 8): return ""
     found = "utf-16-le" if odd > 20 * even else "utf-16-be" if even > 20 * odd else ""
     text = _decoded(start, found) if found else None
     return "" if text is None or re.search(r"[\x00-\x08\x0e-\x1f]", text) else found     # a picture has them, no text
 
+# %% ../../nbs/1_data/04_documents.ipynb #real0001
 _WIDE = frozenset(("utf-8", "utf-8-sig", "utf-16"))    # in which a few bytes may be wrong and the others are not
 
 def _mended(raw: bytes, encoding: str, where: str) -> str | None:
-    "A text with a few faulty bytes among many that are right; each is read as Windows-1252 has it, and they are counted."
+    "A text with few faulty bytes among many that are right; each is read as Windows-1252 has it, and they are counted."
     if encoding == "utf-16":
         text = raw.decode(encoding, "replace")
         faults = text.count("\ufffd")
@@ -136,7 +139,9 @@ def _mended(raw: bytes, encoding: str, where: str) -> str | None:
     right = sum(c > "\x7f" for c in text) - faults
     if right < 2 * faults and (right < faults or faults < 10): return None
     logger.warning("%s is UTF-8 but for %d of its bytes, which are read as Windows-1252", where, faults)
-    return re.sub("[\udc80-\udcff]+", lambda m: m[0].encode("utf-8", "surrogateescape").decode("cp1252", "replace"), text)
+    def mended(m: re.Match) -> str:
+        return m[0].encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+    return re.sub("[\udc80-\udcff]+", mended, text)
 
 def _decoded(raw: bytes, encoding: str) -> str | None:
     "The text, or nothing where the bytes are not in this encoding."
@@ -180,7 +185,8 @@ def _guess(raw: bytes) -> str:
     return "cp1252" if text == raw.decode("cp1252", "replace") else str(best.encoding)
 
 _DOUBLE = frozenset(("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"))
-_WESTERN = re.compile("[äöüßÄÖÜàâçèéêëîïôùûœÀÂÇÈÉÊËÎÏÔÙÛŒáíóúñÁÍÓÚÑåæøÅÆØãõÃÕ–—‘’“”„«»€°§£…·•®©²³½\u00a0\u00ad]+")
+_WESTERN = re.compile("[äöüßÄÖÜàâçèéêëîïôùûœÀÂÇÈÉÊËÎÏÔÙÛŒáíóúñÁÍÓÚÑåæøÅÆØãõÃÕ"
+                      "–—‘’“”„«»€°§£…·•®©²³½\u00a0\u00ad]+")
 
 def _is_western(raw: bytes) -> bool:
     "Whether all bytes beyond ASCII are usual letters and marks of Western Europe, and mostly stand alone."
@@ -542,6 +548,7 @@ def _keep_unknown(markup: str, unpaired: frozenset[str] = frozenset()) -> str:
         return m[0] if (name in _TAGS or "-" in name) and name not in unpaired else html.escape(m[0])
     return _TAG.sub(shown, markup)
 
+# %% ../../nbs/1_data/04_documents.ipynb #real0002
 def _inline_tag(tokens: Any, i: int) -> str:
     "A tag in a line; one that a writer only speaks of, as in \"the <title> of a page\", is text."
     found = _TAG.match(tokens[i].content)
@@ -850,7 +857,8 @@ def _need(module: str, kind: str) -> Any:
 
 _NOT_A_TITLE = re.compile(r"(microsoft \w+ - .*|untitled.*|.?(anonymous|unspecified|unknown).?|"
                           r"(document|presentation|book|slide|unnamed|title)[ _-]?\d*|"
-                          r"powerpoint.presentation|word.document|no ?title|none|.*\.(docx?|odt|rtf|pdf|tex|dvi|pptx?|xlsx?|indd|"
+                          r"powerpoint.presentation|word.document|no ?title|none|"
+                          r".*\.(docx?|odt|rtf|pdf|tex|dvi|pptx?|xlsx?|indd|"
                           r"qxd|ps|eps|txt|html?|md))", re.I | re.S)
 _COMPOUND = frozenset("well self all ex half high low long short full open cross real ever ill new old non anti multi "
                       "semi first second third one two three four five six seven eight nine ten so up off on in out "
@@ -1032,6 +1040,10 @@ def _described(picture: Any) -> str:
     said = " ".join(_attribute(picture, "descr").split())
     return "" if re.search(r"automatically generated|automatisch generiert", said, re.I) else said
 
+_SHOWN: dict[str, Callable[[Any], str]] = {
+    "t": lambda element: element.text or "", "docPr": lambda element: f" {_described(element)} ", "sym": _symbol,
+    **{name: lambda element, shown=shown: shown for name, shown in _CHARACTERS.items()}}   # type: ignore[misc]
+
 def _powers(text: str) -> str:
     "A text whose raised pieces stand between NUL, those numbers after a number that are powers with a `^`."
     parts = re.sub("\0\0", "", text).split("\0")
@@ -1041,6 +1053,7 @@ def _is_vanished(run: Any) -> bool:
     "Text that is formatted as hidden."
     return _value(run, "rPr", "vanish") not in (None, "0", "false")
 
+# %% ../../nbs/1_data/04_documents.ipynb #real0003
 @dataclass
 class _WordText:
     "The visible text of a Word file's paragraphs."
@@ -1052,14 +1065,8 @@ class _WordText:
         "The visible text of a paragraph; text boxes and notes are put aside."
         for child in element:
             name = _local(child)
-            if name == "t":
-                yield child.text or ""
-            elif name == "docPr":
-                yield f" {_described(child)} "
-            elif name in _CHARACTERS:
-                yield _CHARACTERS[name]
-            elif name == "sym":
-                yield _symbol(child)
+            if name in _SHOWN:
+                yield _SHOWN[name](child)
             elif name in ("footnoteReference", "endnoteReference", "commentReference"):
                 boxes += self.note(child, name[:-9])
             elif name == "txbxContent" or name in _CHUNKS:
@@ -1175,7 +1182,10 @@ def _ancestors(key: str, based: dict[str, str]) -> list[str]:
 def _xml(raw: bytes) -> Any:
     "The root of a part; nothing outside of it is read."
     from lxml import etree
-    return etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True))
+    try:
+        return etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True))
+    except etree.XMLSyntaxError as e:
+        raise UserError(f"broken XML: {e}"[:160], "", "Save it again.") from e
 
 def _drawn(raw: bytes) -> Iterator[_Block]:
     "The words of a diagram or of a chart, a line each."
@@ -1202,7 +1212,8 @@ def _related(part: Any, *kinds: str) -> Iterator[tuple[str, Any]]:
 
 def _word_notes(part: Any) -> dict[tuple[str, str], Any]:
     "Footnotes, endnotes and comments by kind and id."
-    return {(_local(note), value): note for _, root in _related(part, "footnotes", "endnotes", "comments") for note in root
+    return {(_local(note), value): note
+            for _, root in _related(part, "footnotes", "endnotes", "comments") for note in root
             for name, value in note.attrib.items() if name.rpartition("}")[2] == "id"}
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00033
@@ -1262,19 +1273,33 @@ def parse_asciidoc(
     text: str,   # AsciiDoc
 ) -> list[Section]: # by heading, in order
     "Sections of an AsciiDoc text; attributes, comments and the lines around blocks are left out."
-    lines = (line for line in text.split("\n")
-             if not re.fullmatch(r"//.*|:[\w!-]+:.*|(?:----|====|\*\*\*\*|____|\.\.\.\.|\+\+\+\+|--)[-=*_.+]*|\[[^\]]*\]", line.rstrip()))
-    return _by_marks("\n".join(lines), re.compile(r"(={1,6})\s+(\S.*?)\s*=*"), 1)
+    fence = re.compile(r"(-{4,}|\.{4,}|\+{4,}|```\w*)")
+    lines = _with_code_apart(text, fence, fence,
+                             re.compile(r"//.*|:[\w!-]+:.*|(?:====|\*\*\*\*|____|--)[=*_]*|\|===|\[[^\]]*\]"))
+    return _by_marks(lines, re.compile(r"(={1,6})\s+(\S.*?)\s*=*"), 1)
+
+def _with_code_apart(text: str, opens: re.Pattern, closes: re.Pattern, unshown: re.Pattern) -> str:
+    "A text without some of its lines; those of a piece of code all stay, one space further in, where no mark is seen."
+    out: list[str] = []
+    is_code = False
+    for line in text.split("\n"):
+        if (closes if is_code else opens).fullmatch(line.strip()):
+            is_code = not is_code
+        elif is_code or not unshown.fullmatch(line.rstrip()):
+            out.append(f" {line}" if is_code and line.strip() else line)
+    return "\n".join(out)
 
 def parse_org(
     text: str,   # of Emacs' Org mode
 ) -> list[Section]: # by heading, in order
     "Sections of an Org text, with its title; other settings and comments are left out."
     title = re.search(r"^#\+title:\s*(.*\S)", text, re.M | re.I)
-    lines = (line for line in text.split("\n") if not re.match(r"\s*(?:#\+|# |:[\w-]+:)", line))
-    found = _by_marks("\n".join(lines), re.compile(r"(\*+)\s+(\S.*?)(?:\s+:[\w:@]+:)?\s*"), 1 - bool(title))
+    lines = _with_code_apart(text, re.compile(r"#\+begin_(?:src|example)\b.*", re.I),
+                             re.compile(r"#\+end_(?:src|example)", re.I), re.compile(r"\s*(?:#\+|# |:[\w-]+:).*"))
+    found = _by_marks(lines, re.compile(r"(\*+)\s+(\S.*?)(?:\s+:[\w:@]+:)?\s*"), 1 - bool(title))
     return [Section(title[1], "", 1)] * bool(title) + found if title else found
 
+# %% ../../nbs/1_data/04_documents.ipynb #real0004
 _CUE = re.compile(r"(?:\d+:)?\d+:\d+[.,]\d+\s+-->.*")
 _NOT_SAID = re.compile(r"(?:WEBVTT|NOTE|STYLE|REGION)\b")
 
@@ -1299,7 +1324,7 @@ MAX_TABLE = 2_000_000    # characters of a table that is read as a document
 
 def _check_size(text: str) -> None:
     if len(text) > MAX_TABLE:
-        raise UserError(f"a table of more than {MAX_TABLE // 10**6} MB", "", "Make its rows documents: --documents FILE.")
+        raise UserError(f"a table of more than {MAX_TABLE // 10**6} MB", "", "Index it by itself: --documents FILE.")
 
 def _cell(value: Any) -> str:
     "A value of a table on one line."
@@ -1312,40 +1337,50 @@ def parse_table(
     _check_size(text)
     first, _, rest = text.strip("\n").partition("\n")
     mark = re.fullmatch(r"sep=([,;\t|])\s*", first, re.I)
-    bare = re.sub(r'"[^"]*"', "", rest.partition("\n")[0] if mark else first)
-    rows = csv.reader(io.StringIO(rest if mark else text, newline=""), delimiter=mark[1] if mark else max(",;\t|", key=bare.count))
+    delimiter = mark[1] if mark else max(",;\t|", key=re.sub(r'"[^"]*"', "", first).count)
+    rows = csv.reader(io.StringIO(rest if mark else text, newline=""), delimiter=delimiter)
     try:
         lines = [" | ".join(map(_cell, row)).rstrip() for row in rows if any(cell.strip() for cell in row)]
     except csv.Error as e:
         raise UserError(f"broken CSV: {e}", "", "Mend or remove it.") from e
     return [Section("", "\n".join(lines))] if lines else []
 
+# %% ../../nbs/1_data/04_documents.ipynb #real0005
 def _row_text(row: Any) -> str:
     "A row of JSON: its names and values; a text stands by itself."
     if not isinstance(row, dict): return _cell(row)
     text = row.get("text")
-    rest = "; ".join(f"{name}: {_cell(value)}" for name, value in row.items() if value not in (None, "", [], {}) and name != "text")
+    rest = "; ".join(f"{name}: {_cell(value)}" for name, value in row.items()
+                     if value not in (None, "", [], {}) and name != "text")
     return "\n".join(part for part in (rest, _cell(text) if text else "") if part)
 
 def parse_json_rows(
-    text: str,   # of a .json or .jsonl file
+    text: str,   # of a .json file
 ) -> list[Section]: # one
-    "Rows of JSON, a paragraph each: a list, an object that holds one, or one object a line."
+    "Rows of JSON, a paragraph each: a list, or an object that holds one."
     _check_size(text)
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        data = _lines_of_json(text)
+        return parse_json_lines(text)
     if isinstance(data, dict):
         data = next((v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], dict)), [])
-    rows = [_row_text(row) for row in data] if isinstance(data, list) else []
-    if not any(rows):
-        raise UserError("JSON without a list of rows", "", "Give it as text, or leave it out.")
-    return [Section("", "\n\n".join(row for row in rows if row))]
+    return _row_section(data if isinstance(data, list) else [])
 
-def _lines_of_json(text: str) -> list[Any]:
-    "One value of JSON a line; odd lines are counted and left out."
-    made, odd = [], 0
+def _row_section(rows: list[Any]) -> list[Section]:
+    "A paragraph for each row that says something."
+    texts = [text for row in rows if (text := _row_text(row))]
+    if not texts:
+        raise UserError("JSON without a list of rows", "", "Give it as text, or leave it out.")
+    return [Section("", "\n\n".join(texts))]
+
+def parse_json_lines(
+    text: str,   # of a .jsonl file
+) -> list[Section]: # one
+    "A paragraph for each line of JSON; odd lines are counted and left out."
+    _check_size(text)
+    made: list[Any] = []
+    odd = 0
     for line in text.split("\n"):
         try:
             made += [json.loads(line)] if line.strip() else []
@@ -1355,7 +1390,7 @@ def _lines_of_json(text: str) -> list[Any]:
         raise UserError("broken JSON", "", "Mend or remove it.")
     if odd:
         logger.warning("%d lines that are no JSON are left out", odd)
-    return made
+    return _row_section(made)
 
 # %% ../../nbs/1_data/04_documents.ipynb #kinds006
 def parse_message(
@@ -1408,7 +1443,8 @@ def parse_epub(
     title = next((" ".join((e.text or "").split()) for e in package.iter() if _local(e) == "title"), "")
     blocks = [_Block(title, 1)] * bool(title)
     for item in (e for e in package.iter() if _local(e) == "itemref"):
-        name = posixpath.normpath(posixpath.join(posixpath.dirname(root), unquote(pages.get(_attribute(item, "idref"), ""))))
+        link = unquote(pages.get(_attribute(item, "idref"), ""))
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(root), link))
         if name not in archive.namelist(): continue
         page = archive.read(name)
         made = _html_blocks(_from_xml(decode_bytes(page, name, "auto", declared_encoding(page))[0]), menus=True)
@@ -1422,14 +1458,16 @@ def _paragraphs(root: Any) -> Iterator[str]:
         if _local(element) == "tr":
             yield " | ".join(" ".join(_paragraphs(cell)) for cell in element)
         elif _local(element) == "p":
-            text = "".join("\n" if _local(e) == "br" else e.text or "" for e in element.iter() if _local(e) in ("t", "br"))
+            pieces = (e for e in element.iter() if _local(e) in ("t", "br"))
+            text = "".join("\n" if _local(e) == "br" else e.text or "" for e in pieces)
             yield from [text.strip()] if text.strip() else []
         elif _local(element) != "Fallback":
             yield from _paragraphs(element)
 
 def _slide(root: Any) -> tuple[str, list[str]]:
     "Title and lines of a slide; numbers and dates that stand on every slide are left out."
-    title, lines = "", []
+    title = ""
+    lines: list[str] = []
     for shape in (e for e in root.iter() if _local(e) in ("sp", "graphicFrame")):
         kind = next((_attribute(e, "type") for e in shape.iter() if _local(e) == "ph"), "")
         if kind in ("sldNum", "dt", "ftr", "hdr", "sldImg"): continue
@@ -1449,7 +1487,8 @@ def parse_slides(
         place, _, base = name.rpartition("/")
         links = f"{place}/_rels/{base}.rels"
         found = _xml(archive.read(links)) if links in archive.namelist() else ()
-        return {_attribute(e, "Id"): posixpath.normpath(posixpath.join(place, _attribute(e, "Target"))).lstrip("/") for e in found}
+        return {_attribute(e, "Id"): posixpath.normpath(posixpath.join(place, _attribute(e, "Target"))).lstrip("/")
+                for e in found}
     parts = related("ppt/presentation.xml")
     order = [e for e in _xml(_part_of(archive, "ppt/presentation.xml", "PowerPoint")).iter() if _local(e) == "sldId"]
     out = []
@@ -1488,10 +1527,11 @@ def _odf_blocks(element: Any, tight: bool = False) -> Iterator[_Block]:
             level = int(_attribute(child, "outline-level") or 1) if name == "h" else 0
             yield from [_Block(text, level if level < 7 else 0, tight and not level)] if text else []
         elif name == "table-row":
-            cells = [(" ".join(b.text for b in _odf_blocks(cell)), int(_attribute(cell, "number-columns-repeated") or 1))
-                     for cell in child if _local(cell) in ("table-cell", "covered-table-cell")]
-            row = " | ".join(" ".join(text.split()) for text, times in cells for _ in range(min(times, 99 if text else 1)))
-            yield from [_Block(row.strip(" |") and row, tight=True)] if row.strip(" |") else []
+            held = [c for c in child if _local(c) in ("table-cell", "covered-table-cell")]
+            cells = [(" ".join(b.text for b in _odf_blocks(c)), int(_attribute(c, "number-columns-repeated") or 1))
+                     for c in held]
+            row = " | ".join(" ".join(text.split()) for text, times in cells for _ in range(min(times, 99)))
+            yield from [_Block(row.rstrip(" |"), tight=True)] if row.strip(" |") else []
         elif name not in _ODF_GONE:
             yield from _odf_blocks(child, tight or name == "list")
 
@@ -1511,7 +1551,7 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".text": parse_text, ".log": parse_text, ".mkd": parse_markdown, ".mdown": parse_markdown, ".mdx": parse_markdown,
     ".qmd": parse_markdown, ".rmd": parse_markdown, ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
     ".org": parse_org, ".vtt": parse_captions, ".srt": parse_captions, ".csv": parse_table, ".tsv": parse_table,
-    ".json": parse_json_rows, ".jsonl": parse_json_rows, ".ndjson": parse_json_rows, "": parse_text}
+    ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
     ".pdf": parse_pdf, ".docx": parse_docx, ".eml": parse_message, ".epub": parse_epub, ".pptx": parse_slides,
     ".odt": parse_odf, ".odp": parse_odf, ".ods": parse_odf}
@@ -1639,6 +1679,7 @@ def _table_head(paragraph: str) -> str:
     is_table = bool(rows) and len(names) > 1 and all(" | " in row for row in rows)
     return first if is_table and sum(map(bool, names)) > 1 and not any(n[:1].isdigit() for n in names) else ""
 
+# %% ../../nbs/1_data/04_documents.ipynb #real0006
 def _heads(text: str) -> dict[str, str]:
     "Row of a table → the names of its columns."
     paragraphs = (p for _, p in _split(text.strip(), r"\s*\n[ \t]*\n\s*(?=\S)|\s*\n(?=\n)"))
@@ -1775,6 +1816,7 @@ def _left_out(place: Path) -> str:
     if (place/"pyvenv.cfg").is_file(): return "virtual environment"
     return "index of ragcun" if (place/"manifest.json").is_file() and (place/"documents.lance").is_dir() else ""
 
+# %% ../../nbs/1_data/04_documents.ipynb #real0008
 class _Tree:
     "The files below a folder; each folder and each file once, those behind links last."
     def __init__(self, folder: Path):
@@ -1933,7 +1975,8 @@ def read_listed(
     _add_file(result, path, name, options)
     return result
 
-UNREADABLE = (UserError, OSError, RecursionError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+UNREADABLE = (UserError, OSError, RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
+              SyntaxError, EOFError, StopIteration, AssertionError, zipfile.BadZipFile, zlib.error)
 
 def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions) -> None:
     "Read one file into the result, or note why not: one odd file never ends a folder."
