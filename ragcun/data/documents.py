@@ -477,6 +477,7 @@ def _close(page: _Page, node: Any) -> None:
     if tag == "table" and page.spans:
         page.spans.pop()
 
+# %% ../../nbs/1_data/04_documents.ipynb #real0009
 def _html_blocks(
     text: str,             # HTML, broken or not
     menus: bool = False,   # keep the page's own navigation and footer
@@ -660,7 +661,7 @@ def _markdown_blocks(
     if notes:      # no mark in the text leads to them: they are text themselves
         open_note = re.compile(rf"^( *)\[\^(?:{'|'.join(map(re.escape, notes))})\]:", re.M)
         env.clear()
-        tokens = _markdown_tokens(open_note.sub(r"\1", text), env)
+        tokens = _markdown_tokens(open_note.sub(r"\n\1", text), env)
     for token in (t for before, t in itertools.pairwise(tokens) if before.type == "heading_open"):
         last = token.children[-1] if token.children else None
         if last is not None:
@@ -928,9 +929,11 @@ def _pdf_pages(raw: bytes, where: str) -> tuple[str, list[str]]:
 def _page_texts(pages: list[Any], where: str) -> list[str]:
     "The text of each page; one that cannot be read is empty and named, unless there is no other."
     texts, faults = [], {}
+    pictures = 0
     for number, page in enumerate(pages, 1):
         try:
             texts.append(_plain_letters("\n".join([page.extract_text(), *_fields(page)])))
+            pictures += not texts[-1].strip() and _has_picture(page)
         except Exception as e:
             texts.append("")
             faults[number] = f"{type(e).__name__} {e}"[:120]
@@ -938,7 +941,17 @@ def _page_texts(pages: list[Any], where: str) -> list[str]:
         raise UserError(f"not a readable PDF file: {next(iter(faults.values()))}", "", "Save it again.")
     for number, fault in faults.items():
         logger.warning("page %d of %s cannot be read: %s", number, where or "a PDF file", fault)
+    if pictures == len(pages):
+        raise UserError("holds no text, only pictures of pages", "", "Make it searchable, with ocrmypdf for one.")
+    if pictures:
+        logger.warning("%d of %d pages of %s are only pictures, without text", pictures, len(pages), where or "a PDF")
     return texts
+
+def _has_picture(page: Any) -> bool:
+    "Whether a page draws a picture."
+    drawn = (page.get("/Resources") or {}).get("/XObject") or {}
+    kinds = {x.get_object().get("/Subtype") for x in drawn.get_object().values()} if drawn else set()
+    return not kinds.isdisjoint(("/Image", "/Form"))
 
 _WRITTEN = ("/FreeText", "/Text", "/Highlight", "/Underline", "/StrikeOut", "/Stamp", "/Caret")
 
