@@ -318,9 +318,11 @@ def _description(node: Any) -> str:
     said = " ".join((node.attributes.get("alt") or "").split())
     if re.fullmatch(r"\S+\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?)", said, re.I): return ""    # only a name of a file
     around = node.parent
-    while around is not None and around.tag in _INLINE:
+    if around is not None and around.tag not in ("a", "figure", "picture", "span"): return said
+    while around is not None and around.tag in ("a", "picture", "span"):
         around = around.parent
-    return "" if around is not None and said in " ".join(around.text().split()) else said
+    beside = around.css_first("figcaption") if around is not None and around.tag == "figure" else node.parent
+    return "" if beside is not None and said in " ".join(beside.text().split()) else said
 
 def _is_power(before: str, raised: str) -> bool:
     "Whether a raised number stands after a number: the 6 of 10⁶, which is not 106."
@@ -949,7 +951,7 @@ def _page_texts(pages: list[Any], where: str) -> list[str]:
 
 def _has_picture(page: Any) -> bool:
     "Whether a page draws a picture."
-    drawn = (page.get("/Resources") or {}).get("/XObject") or {}
+    drawn: Any = (page.get("/Resources") or {}).get("/XObject") or {}
     kinds = {x.get_object().get("/Subtype") for x in drawn.get_object().values()} if drawn else set()
     return not kinds.isdisjoint(("/Image", "/Form"))
 
@@ -1738,20 +1740,21 @@ def passages(
     heads = _heads(text)
     out: list[str] = []
     held: deque[tuple[_Piece, int]] = deque()
-    head = ""     # names of columns that the open passage repeats
+    head = ""     # names of columns that the open passage repeats, and its tokens
+    room = 0
     fresh = 0     # pieces of the open passage that no passage has yet
-    total = 0     # tokens of the open passage
+    total = 0     # tokens of its pieces
     for row in _sentences(text):
         names, most = _repeated(heads.get(row[1], ""), budget, count)
         for piece in _cut_long(row, budget - most, count):
             n = count(piece[1])
-            if held and total + n > budget:
+            if held and total + room + n > budget:
                 if fresh:
                     out.append(_with_head(head, held))
                 while held and (total > overlap or total + n + most > budget):
                     total -= held.popleft()[1]
-                if head := names if not held or heads.get(held[0][0][1]) == names else "":
-                    total += most
+                head = names if not held or heads.get(held[0][0][1]) == names else ""
+                room = most if head else 0
                 fresh = 0
             held.append((piece, n))
             fresh += 1
