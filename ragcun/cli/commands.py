@@ -481,6 +481,17 @@ def delete_flags(
     parser.add_argument("--source", nargs="+", help="files whose passages are removed")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
 
+def _known_sources(index: Any, asked: list[str]) -> list[str]:
+    "Those of the files that the index has passages of; of the others it is said how their names may be meant."
+    from ragcun.data.files import shown_name
+    held = index.sources()
+    for name in map(shown_name, asked):
+        if name not in held:
+            alike = sorted(h for h in held if f"/{name}".endswith(f"/{h}") or f"/{h}".endswith(f"/{name}"))
+            logger.warning("no passages of %s in this index; files are named below their folder%s", name,
+                           f": {alike[0]}?" if alike else "")
+    return [name for name in map(shown_name, asked) if name in held]
+
 def run_delete(
     args: argparse.Namespace, # Parsed flags
 ) -> int: # Exit code
@@ -492,7 +503,8 @@ def run_delete(
     read_manifest(args.index_dir)
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
-    number = (index.delete(args.ids) if args.ids else 0) + (index.prune(args.source) if args.source else 0)
+    sources = _known_sources(index, args.source) if args.source else []
+    number = (index.delete(args.ids) if args.ids else 0) + (index.prune(sources) if sources else 0)
     print(f"{number:,} documents removed, {len(index):,} are left in {args.index_dir}")
     return 0
 

@@ -290,7 +290,7 @@ def read_corpus(
     if place.is_file() and kind in READERS: return _row_documents(place)
     if place.is_dir():
         documents = read_folder(place, ReadOptions(tokenizer=tokens())).documents
-    elif kind != ".txt" and kind in READ:
+    elif kind != ".txt" and (kind in READ or not kind):
         documents = read_file(place, ReadOptions(tokenizer=tokens()))
     elif kind and kind != ".txt":
         raise UserError(f"{kind} files are not read", f"--documents {path}",

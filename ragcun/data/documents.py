@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import email.message
 import email.policy
 import html
@@ -15,29 +16,34 @@ import itertools
 import json
 import logging
 import os
+import posixpath
 import re
 import tomllib
 import unicodedata
 import zipfile
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ..core import UserError, logger, progress
 from .collections import title_of
-from .files import (cell_fault, character_fault, file_format, home_path, iter_rows, read_bytes, shown_name,
-                               text_fault)
+from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, read_bytes,
+                               shown_name, text_fault)
 
 # %% auto #0
-__all__ = ['MAX_FILE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'declared_encoding',
+__all__ = ['MAX_FILE', 'MAX_TABLE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'declared_encoding',
            'decode_bytes', 'read_text', 'file_kind', 'Section', 'parse_html', 'parse_markdown', 'parse_rst',
-           'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'read_sections', 'Document',
-           'sentences', 'as_document', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
-           'section_documents', 'Listing', 'list_folder', 'read_folder', 'nothing_to_read', 'read_file', 'read_listed',
-           'row_document', 'row_documents', 'read_documents']
+           'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'parse_asciidoc', 'parse_org',
+           'parse_captions', 'parse_table', 'parse_json_rows', 'parse_json_lines', 'parse_message', 'parse_epub',
+           'parse_slides', 'parse_odf', 'read_sections', 'Document', 'sentences', 'as_document', 'estimate_tokens',
+           'token_counter', 'passages', 'ReadOptions', 'FolderReading', 'section_documents', 'Listing', 'list_folder',
+           'read_folder', 'nothing_to_read', 'read_file', 'read_listed', 'row_document', 'row_documents',
+           'read_documents']
 
 # %% ../../nbs/1_data/04_documents.ipynb #866f8e87
 MAX_FILE = 200_000_000    # bytes
@@ -55,6 +61,7 @@ _LABELS = {"x-sjis": "cp932", "x-euc-jp": "euc_jp", "x-gbk": "gb18030", "x-x-big
            "dos-874": "cp874", "koi8-ru": "koi8_u", "koi": "koi8_r", "unicode-1-1-utf-8": "utf-8", "unicode": "utf-8",
            "sun_eu_greek": "iso8859_7", "windows-949": "cp949", "x-windows-949": "cp949", "dos-866": "cp866",
            "windows-31j": "cp932", "windows-874": "cp874", "csgb2312": "gb18030"}
+_COMMENT = re.compile(rb"<!--.*?-->", re.S)
 _DECLARED = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)|"
                        rb"\A\s*<\?xml[^>]{1,200}?encoding\s*=\s*[\"']([\w.:-]+)", re.I)
 
@@ -62,7 +69,7 @@ def declared_encoding(
     raw: bytes,   # a web page
 ) -> str:         # the name of a Python codec; empty when the page declares none that Python knows
     "The character set that a page declares, widened as browsers do (a page in ISO 8859-1 is read as Windows-1252)."
-    found = _DECLARED.search(raw[:4096])
+    found = _DECLARED.search(_COMMENT.sub(b"", raw[:4096]))
     if not found: return ""
     try:
         label = (found[1] or found[2]).decode("ascii").lower()
@@ -83,6 +90,8 @@ def decode_bytes(
     mark = next((name for mark, name in _MARKS if raw.startswith(mark)), "")
     for used in [given] if given else _candidates(raw, mark, declared):
         text = _decoded(raw, used)
+        if text is None and used in _WIDE:
+            text = _mended(raw, used, where)
         if text is not None: return _checked(text, where), _told(used, where, declared)
     if declared and not given: return _checked(raw.decode(declared, "replace"), where), declared
     first = given or mark or "utf-8"
@@ -98,6 +107,8 @@ def _candidates(raw: bytes, mark: str, declared: str) -> Iterator[str]:
         yield wide
     if declared and raw.isascii():
         yield declared    # seven-bit encodings, such as iso-2022-jp
+    if b"\x1b$B" in raw or b"\x1b$@" in raw:
+        yield "iso2022_jp"
     yield "utf-8"
     if declared:
         yield declared
@@ -108,10 +119,29 @@ def _zeros(raw: bytes) -> str:
     "UTF-16 that has no mark, by its many zeros, nearly all of them at odd places or at even ones."
     start = raw[:4096]
     odd, even = start[1::2].count(0), start[::2].count(0)
-    if len(raw) % 2 or max(odd, even) < len(start) / 8: return ""
+    if len(raw) % 2 or max(odd, even) < max(2, len(start) / 8): return ""
     found = "utf-16-le" if odd > 20 * even else "utf-16-be" if even > 20 * odd else ""
     text = _decoded(start, found) if found else None
     return "" if text is None or re.search(r"[\x00-\x08\x0e-\x1f]", text) else found     # a picture has them, no text
+
+# %% ../../nbs/1_data/04_documents.ipynb #real0001
+_WIDE = frozenset(("utf-8", "utf-8-sig", "utf-16"))    # in which a few bytes may be wrong and the others are not
+
+def _mended(raw: bytes, encoding: str, where: str) -> str | None:
+    "A text with few faulty bytes among many that are right; each is read as Windows-1252 has it, and they are counted."
+    if encoding == "utf-16":
+        text = raw.decode(encoding, "replace")
+        faults = text.count("\ufffd")
+        return text if faults <= max(1, len(text) // 100) else None
+    text = re.sub("[\udcc2-\udcf4][\udc80-\udcbf]*$", "", raw.decode("utf-8", "surrogateescape"))  # cut off
+    if not re.search("[\udc80-\udcff]", text): return text if re.search("[\x80-\uffff]", text) else None
+    faults = sum("\udc80" <= c <= "\udcff" for c in text)
+    right = sum(c > "\x7f" for c in text) - faults
+    if right < 2 * faults and (right < faults or faults < 10): return None
+    logger.warning("%s is UTF-8 but for %d of its bytes, which are read as Windows-1252", where, faults)
+    def mended(m: re.Match) -> str:
+        return m[0].encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+    return re.sub("[\udc80-\udcff]+", mended, text)
 
 def _decoded(raw: bytes, encoding: str) -> str | None:
     "The text, or nothing where the bytes are not in this encoding."
@@ -150,8 +180,19 @@ def _guess(raw: bytes) -> str:
     if b"\x00" in raw: return ""
     best = from_bytes(raw[:400_000], cp_isolation=_GUESSES, threshold=0.25).best()
     text = _decoded(raw, best.encoding) if best else None
+    if (best is None or best.encoding in _DOUBLE) and _is_western(raw): return "cp1252"
     if best is None or text is None: return ""
     return "cp1252" if text == raw.decode("cp1252", "replace") else str(best.encoding)
+
+_DOUBLE = frozenset(("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"))
+_WESTERN = re.compile("[äöüßÄÖÜàâçèéêëîïôùûœÀÂÇÈÉÊËÎÏÔÙÛŒáíóúñÁÍÓÚÑåæøÅÆØãõÃÕ"
+                      "–—‘’“”„«»€°§£…·•®©²³½\u00a0\u00ad]+")
+
+def _is_western(raw: bytes) -> bool:
+    "Whether all bytes beyond ASCII are usual letters and marks of Western Europe, and mostly stand alone."
+    runs = re.findall(rb"[\x80-\xff]+", raw)
+    return (sum(len(run) == 1 for run in runs) > len(runs) / 2
+            and all(len(run) <= 2 and _WESTERN.fullmatch(run.decode("cp1252", "replace")) for run in runs))
 
 # %% ../../nbs/1_data/04_documents.ipynb #a3799ee3
 def read_text(
@@ -175,7 +216,7 @@ def file_kind(
 ) -> str:               # its ending in lower case, `.gz` left out
     "What kind of document a file name promises."
     path = Path(path)
-    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+    return Path((path.stem if path.suffix.lower() == ".gz" else path.name).rstrip()).suffix.lower()
 
 # %% ../../nbs/1_data/04_documents.ipynb #e9257ed3
 @dataclass(frozen=True, slots=True)
@@ -253,6 +294,7 @@ def _is_hidden(node: Any) -> bool:
     "What a browser does not show, and the sign beside a heading that links to it."
     found = node.attributes
     if node.tag in _HIDDEN: return not (node.tag == "dialog" and "open" in found)
+    if found.get("role") == "tabpanel": return False    # a click shows it
     if node.tag == "a" and "#" in (found.get("href") or "") and node.text().strip() in _LINK_MARKS: return True
     return found.get("hidden", "until-found") != "until-found" or bool(_UNSEEN.search(found.get("style") or ""))
 
@@ -270,6 +312,21 @@ def _is_below_line(node: Any) -> bool:
     while before is not None and not before.is_element_node:
         before = before.prev
     return before is not None
+
+def _description(node: Any) -> str:
+    "What a page says of a picture, once: nothing where the caption says the same."
+    said = " ".join((node.attributes.get("alt") or "").split())
+    if re.fullmatch(r"\S+\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?)", said, re.I): return ""    # only a name of a file
+    around = node.parent
+    if around is not None and around.tag not in ("a", "figure", "picture", "span"): return said
+    while around is not None and around.tag in ("a", "picture", "span"):
+        around = around.parent
+    beside = around.css_first("figcaption") if around is not None and around.tag == "figure" else node.parent
+    return "" if beside is not None and said in " ".join(beside.text().split()) else said
+
+def _is_power(before: str, raised: str) -> bool:
+    "Whether a raised number stands after a number: the 6 of 10⁶, which is not 106."
+    return before.rstrip(" ")[-1:].isdigit() and re.fullmatch(r"\s*[-+−–]?\d[\d.,]*\s*", raised) is not None
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00006
 def _walk(root: Any, menus: bool) -> Iterator[tuple[str, Any]]:
@@ -383,6 +440,10 @@ def _open(page: _Page, node: Any) -> None:
     tag = node.tag
     if tag == "br":
         page.held.append("\n" if page.plain else "\x0b")
+    elif tag == "img":
+        page.held.append(f" {_description(node)} ")
+    elif tag == "sup":
+        page.held.append("^" * _is_power("".join(page.held[-3:]), node.text()))
     elif _stands_apart(node):
         page.held.append(" ")
     elif tag in ("td", "th") and page.row is not None:
@@ -418,6 +479,7 @@ def _close(page: _Page, node: Any) -> None:
     if tag == "table" and page.spans:
         page.spans.pop()
 
+# %% ../../nbs/1_data/04_documents.ipynb #real0009
 def _html_blocks(
     text: str,             # HTML, broken or not
     menus: bool = False,   # keep the page's own navigation and footer
@@ -463,9 +525,15 @@ def parse_html(
     text = _from_xml(text)
     blocks = _html_blocks(text) or _html_blocks(text, menus=True)
     title = _page_title(text)
-    if title and not any(b.level == 1 for b in blocks):
+    first = next((b.text for b in blocks if b.level == 1), "")
+    if title and not (first and _is_said(first, title)):
         blocks.insert(0, _Block(title, 1))
     return _group(blocks)
+
+def _is_said(heading: str, title: str) -> bool:
+    "Whether the title of a page is its first heading, mostly with the name of the site, or too short to say more."
+    words = re.findall(r"\w+", title.lower())
+    return len(words) < 2 or {*re.findall(r"\w+", heading.lower())} <= {*words}
 
 # %% ../../nbs/1_data/04_documents.ipynb #04b1cc37
 _TAGS = _INLINE | _CONTENT | _HIDDEN | _MENUS | _LINES | frozenset(
@@ -483,6 +551,7 @@ def _keep_unknown(markup: str, unpaired: frozenset[str] = frozenset()) -> str:
         return m[0] if (name in _TAGS or "-" in name) and name not in unpaired else html.escape(m[0])
     return _TAG.sub(shown, markup)
 
+# %% ../../nbs/1_data/04_documents.ipynb #real0002
 def _inline_tag(tokens: Any, i: int) -> str:
     "A tag in a line; one that a writer only speaks of, as in \"the <title> of a page\", is text."
     found = _TAG.match(tokens[i].content)
@@ -490,8 +559,9 @@ def _inline_tag(tokens: Any, i: int) -> str:
     name = found[2].lower()
     others = (_TAG.match(t.content) for t in tokens if t.type == "html_inline")
     has_partner = any(t and t[2].lower() == name and t[1] != found[1] for t in others)
-    is_text = name in _SWALLOWS or ((name in _PAIRED or "-" in name) and not has_partner)
-    return _keep_unknown(found[0], frozenset([name] * is_text))
+    is_bare = re.fullmatch(r"<[\w.:-]+\s[^=\"'/]+>", found[0]) and name not in _VOID   # if a<b and c>d
+    is_text = name in _SWALLOWS or ((name in _PAIRED or "-" in name or is_bare) and not has_partner)
+    return _keep_unknown(found[0], frozenset([name] * bool(is_text)))
 
 def _tag_block(markup: str) -> str:
     "A block of HTML; a comment or an element that swallows text and does not end in it is text."
@@ -520,27 +590,40 @@ def _markdown() -> Any:
     return md
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f0000d
-_FRONT = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?)^(\1|\.\.\.)[ \t]*(?:\n|\Z)", re.S | re.M)
+_FRONT = re.compile(r"\A\s*(---|\+\+\+)[ \t]*\n(.*?)^(\1|\.\.\.)[ \t]*(?:\n|\Z)", re.S | re.M)
+
+_SAYS = ("subtitle", "description", "summary", "abstract", "excerpt")    # sentences in front matter
+
+def _front_text(values: dict) -> str:
+    "What front matter says in sentences besides the title, a line each."
+    known = {str(key).lower(): value for key, value in values.items()}
+    return "\n".join(" ".join(known[key].split()) for key in _SAYS if isinstance(known.get(key), str) and known[key])
 
 def _front_matter(text: str) -> tuple[str, str]:
     "The title in the front matter, and the text after it; a rule at the beginning is not front matter."
+    title, _, rest = _front_parts(text)
+    return title, rest
+
+def _front_parts(text: str) -> tuple[str, str, str]:
+    "The title in the front matter, what else it says, and the text after it."
     if text.startswith("{"): return _json_front(text)
     found = _FRONT.match(text)
     values = _front_values(found[1], found[2]) if found else None
-    if found is None or values is None: return "", text
+    if found is None or values is None: return "", "", text
     title = next((v for k, v in values.items() if str(k).lower() == "title"), None)
     if not isinstance(title, (str, list, dict, type(None))):
         line = re.search(r"^title\s*[:=]\s*(.*?)\s*$", found[2], re.M | re.I)   # as written: 1.10, No, 2024-01-05
         title = line[1] if line else str(title)
-    return (" ".join(title.split()) if isinstance(title, str) else ""), text[found.end():]
+    return (" ".join(title.split()) if isinstance(title, str) else ""), _front_text(values), text[found.end():]
 
-def _json_front(text: str) -> tuple[str, str]:
+def _json_front(text: str) -> tuple[str, str, str]:
     "The same of front matter in JSON."
     try:
         values, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return "", text
-    return (values["title"], text[end:]) if isinstance(values.get("title"), str) else ("", text)
+        return "", "", text
+    if not isinstance(values.get("title"), str): return "", "", text
+    return values["title"], _front_text(values), text[end:]
 
 def _front_values(mark: str, text: str) -> dict | None:
     "What front matter says, None when it is not front matter."
@@ -574,7 +657,13 @@ def _markdown_blocks(
     "Headings and blocks of a Markdown text."
     md = _markdown()
     env: dict[str, Any] = {}
-    tokens = _markdown_tokens(re.sub(r"\r\n?", "\n", text), env)
+    text = re.sub(r"\r\n?", "\n", text)
+    tokens = _markdown_tokens(text, env)
+    notes = [name[1:] for name, number in env.get("footnotes", {}).get("refs", {}).items() if number < 0]
+    if notes:      # no mark in the text leads to them: they are text themselves
+        open_note = re.compile(rf"^( *)\[\^(?:{'|'.join(map(re.escape, notes))})\]:", re.M)
+        env.clear()
+        tokens = _markdown_tokens(open_note.sub(r"\n\1", text), env)
     for token in (t for before, t in itertools.pairwise(tokens) if before.type == "heading_open"):
         last = token.children[-1] if token.children else None
         if last is not None:
@@ -585,10 +674,12 @@ def parse_markdown(
     text: str,   # Markdown, with or without front matter
 ) -> list[Section]: # by heading, in order
     "Sections of a Markdown text."
-    title, rest = _front_matter(text)
+    title, said, rest = _front_parts(text)
     blocks = _markdown_blocks(rest)
     if title and title not in (b.text for b in blocks if b.level == 1):
         blocks.insert(0, _Block(title, 1))
+    if said:
+        blocks.insert(1 if blocks and blocks[0].level == 1 else 0, _Block(said))
     return _group(blocks)
 
 # %% ../../nbs/1_data/04_documents.ipynb #b974ca48
@@ -623,6 +714,9 @@ def _any_directive() -> type:
             if self.arguments and (self.name != "class" or self.content or not _PLAIN.fullmatch(self.arguments[0])):
                 found, messages = self.state.inline_text(self.arguments[0], self.lineno)
                 box += nodes.paragraph("", "", *found)
+            said = [self.options.get(name) for name in ("caption", "subtitle")]
+            said += [f"{name}: {self.options[name]}" for name in ("type", "value", "default") if self.options.get(name)]
+            box += [nodes.paragraph("", "", nodes.Text(line)) for line in said if line]
             self.state.nested_parse(self.content, self.content_offset, box)
             return list(box.children)
     return AnyDirective
@@ -766,7 +860,8 @@ def _need(module: str, kind: str) -> Any:
 
 _NOT_A_TITLE = re.compile(r"(microsoft \w+ - .*|untitled.*|.?(anonymous|unspecified|unknown).?|"
                           r"(document|presentation|book|slide|unnamed|title)[ _-]?\d*|"
-                          r"powerpoint.presentation|no ?title|none|.*\.(docx?|odt|rtf|pdf|tex|dvi|pptx?|xlsx?|indd|"
+                          r"powerpoint.presentation|word.document|no ?title|none|"
+                          r".*\.(docx?|odt|rtf|pdf|tex|dvi|pptx?|xlsx?|indd|"
                           r"qxd|ps|eps|txt|html?|md))", re.I | re.S)
 _COMPOUND = frozenset("well self all ex half high low long short full open cross real ever ill new old non anti multi "
                       "semi first second third one two three four five six seven eight nine ten so up off on in out "
@@ -779,12 +874,14 @@ def _plain_letters(text: str) -> str:
     "Ligatures and other forms of letters that fonts have, as the letters they stand for."
     text = re.sub("[\ufb00-\ufb4f\ufb50-\ufdff\ufe70-\ufefc]", lambda m: unicodedata.normalize("NFKC", m[0]), text)
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = re.sub("[\uf0b7\uf0a7\uf0d8\uf0a8\uf076\uf0fc]", "•", text)    # bullets of symbol fonts
     return re.sub(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", "", re.sub(r"\r\n|\r|\x0c", "\n", text))
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00012
 def _seam(left: str, right: str, known: frozenset[str]) -> str | None:
     "What stands between two pieces that a hyphen at a line's end parts; None: the line ends there."
     if not left: return "-" if right[:1].isdigit() else None
+    if re.search(r"[/@:\\]|\w[._]\w", left): return "-"    # an address or a path
     if not left[-1].isalnum() or not right[:1].isalnum(): return None
     if right.lower() in _AND: return "- "
     if not (left[-1].isalpha() and right[0].islower()) or "-" in left: return "-"
@@ -806,6 +903,8 @@ def mend_lines(
     for line in re.sub("\xad[ \t]*\n[ \t]*", "", text).replace("\xad", "").split("\n"):
         tail = out.rsplit(None, 1)[-1] if out[-1:] in ("-", "\u2010") else ""
         seam = _seam(re.sub(r"^\W+", "", tail[:-1]), _first_word(line.lstrip()), known) if tail else None
+        if seam == "" and "@" in line.split(None, 1)[0]:
+            seam = "-"
         if seam is None:
             out += f"\n{line}" if out else line
         else:
@@ -832,9 +931,11 @@ def _pdf_pages(raw: bytes, where: str) -> tuple[str, list[str]]:
 def _page_texts(pages: list[Any], where: str) -> list[str]:
     "The text of each page; one that cannot be read is empty and named, unless there is no other."
     texts, faults = [], {}
+    pictures = 0
     for number, page in enumerate(pages, 1):
         try:
             texts.append(_plain_letters("\n".join([page.extract_text(), *_fields(page)])))
+            pictures += not texts[-1].strip() and _has_picture(page)
         except Exception as e:
             texts.append("")
             faults[number] = f"{type(e).__name__} {e}"[:120]
@@ -842,7 +943,19 @@ def _page_texts(pages: list[Any], where: str) -> list[str]:
         raise UserError(f"not a readable PDF file: {next(iter(faults.values()))}", "", "Save it again.")
     for number, fault in faults.items():
         logger.warning("page %d of %s cannot be read: %s", number, where or "a PDF file", fault)
+    if pictures == len(pages):
+        raise UserError("holds no text, only pictures of pages", "", "Make it searchable, with ocrmypdf for one.")
+    if pictures:
+        logger.warning("%d of %d pages of %s are only pictures, without text", pictures, len(pages), where or "a PDF")
     return texts
+
+def _has_picture(page: Any) -> bool:
+    "Whether a page draws a picture."
+    drawn: Any = (page.get("/Resources") or {}).get("/XObject") or {}
+    kinds = {x.get_object().get("/Subtype") for x in drawn.get_object().values()} if drawn else set()
+    return not kinds.isdisjoint(("/Image", "/Form"))
+
+_WRITTEN = ("/FreeText", "/Text", "/Highlight", "/Underline", "/StrikeOut", "/Stamp", "/Caret")
 
 def _fields(page: Any) -> Iterator[str]:
     "What is filled in on a page, and notes that are written on it."
@@ -852,7 +965,7 @@ def _fields(page: Any) -> Iterator[str]:
         if int(note.get("/F", 0)) & 2 or int(field.get("/Ff", 0)) & 8192: continue    # hidden; a password
         is_filled = note.get("/Subtype") == "/Widget" and field.get("/FT") in ("/Tx", "/Ch")
         value = (note.get("/V", field.get("/V")) if is_filled
-                 else note.get("/Contents") if note.get("/Subtype") == "/FreeText" else None)
+                 else note.get("/Contents") if note.get("/Subtype") in _WRITTEN else None)
         yield from (str(v) for v in (value if isinstance(value, list) else [value]) if v)
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00034
@@ -865,6 +978,23 @@ def _close_up(line: str, known: frozenset[str]) -> str:
     is_text = all(len(w) > 1 for w in words) if len(words) > 1 else words[0].lower() in known
     return " ".join(words) if is_text else line
 
+def _unbroken(texts: list[str], known: frozenset[str]) -> list[str]:
+    "Pages with a word that is parted between two of them whole on the first."
+    out: list[str] = []
+    for text in texts:
+        first = text.split(None, 1)[0] if text else ""
+        joined = mend_lines(f"{out[-1]}\n{first}", known) if out and first and out[-1][-1:] in ("-", "\u2010") else ""
+        if joined and "\n" not in joined[len(out[-1]) - 1:]:
+            out[-1] = joined
+            text = text[len(first):].lstrip()
+        out.append(text)
+    return out
+
+def _over_the_page(text: str, after: str) -> str:
+    "A page with the end of its last sentence, where the next page begins in the middle of one."
+    end = re.match(r"[a-zß-öø-ÿ][^.!?]{0,300}[.!?](?=\s|$)", after)
+    return f"{text}\n{end[0]}" if end and text and re.search(r"[\w,;–-]$", text) else text
+
 def parse_pdf(
     raw: bytes,       # a PDF file
     where: str = "",  # its name, for messages
@@ -874,6 +1004,7 @@ def parse_pdf(
     title = " ".join(_plain_letters(title).split())
     known = frozenset(w for p in pages for w in re.findall(r"[\w'’]+(?:-[\w'’]+)*(?!\w|-\n)", p.lower()))
     texts = [mend_lines("\n".join(_close_up(line, known) for line in p.split("\n")), known).strip() for p in pages]
+    texts = [_over_the_page(*pair) for pair in itertools.pairwise([*_unbroken(texts, known), ""])]
     out = [Section(title, "", 1)] if title and not _NOT_A_TITLE.fullmatch(title) else []
     return out + [Section("", text, page=i) for i, text in enumerate(texts, 1) if text]
 
@@ -919,10 +1050,25 @@ def _symbol(element: Any) -> str:
         return ""
     return "" if "\ue000" <= char <= "\uf8ff" else char
 
+def _described(picture: Any) -> str:
+    "What an author says of a picture, not what a program guesses."
+    said = " ".join(_attribute(picture, "descr").split())
+    return "" if re.search(r"automatically generated|automatisch generiert", said, re.I) else said
+
+_SHOWN: dict[str, Callable[[Any], str]] = {
+    "t": lambda element: element.text or "", "docPr": lambda element: f" {_described(element)} ", "sym": _symbol,
+    **{name: lambda element, shown=shown: shown for name, shown in _CHARACTERS.items()}}   # type: ignore[misc]
+
+def _powers(text: str) -> str:
+    "A text whose raised pieces stand between NUL, those numbers after a number that are powers with a `^`."
+    parts = re.sub("\0\0", "", text).split("\0")
+    return "".join("^" * (i % 2 and _is_power(parts[i - 1], part)) + part for i, part in enumerate(parts))
+
 def _is_vanished(run: Any) -> bool:
     "Text that is formatted as hidden."
     return _value(run, "rPr", "vanish") not in (None, "0", "false")
 
+# %% ../../nbs/1_data/04_documents.ipynb #real0003
 @dataclass
 class _WordText:
     "The visible text of a Word file's paragraphs."
@@ -934,13 +1080,9 @@ class _WordText:
         "The visible text of a paragraph; text boxes and notes are put aside."
         for child in element:
             name = _local(child)
-            if name == "t":
-                yield child.text or ""
-            elif name in _CHARACTERS:
-                yield _CHARACTERS[name]
-            elif name == "sym":
-                yield _symbol(child)
-            elif name in ("footnoteReference", "endnoteReference"):
+            if name in _SHOWN:
+                yield _SHOWN[name](child)
+            elif name in ("footnoteReference", "endnoteReference", "commentReference"):
                 boxes += self.note(child, name[:-9])
             elif name == "txbxContent" or name in _CHUNKS:
                 boxes.append(child)
@@ -948,6 +1090,8 @@ class _WordText:
                 yield from (*self.pieces(_child(child, "num"), boxes), "/", *self.pieces(_child(child, "den"), boxes))
             elif name == "AlternateContent":
                 yield from self.pieces(_choice(child), boxes)
+            elif name == "sup" or (name == "r" and _value(child, "rPr", "vertAlign") == "superscript"):
+                yield "\0" + "".join(self.pieces(child, boxes)) + "\0"
             elif name not in _GONE and not _is_vanished(child):
                 yield from self.pieces(child, boxes)
 
@@ -999,7 +1143,7 @@ class _Word(_WordText):
     def paragraph(self, paragraph: Any) -> Iterator[_Block]:
         "A paragraph, and after it the text boxes and notes that hang on it."
         boxes: list[Any] = []
-        text = "".join(self.pieces(paragraph, boxes)).replace("\xad", "").strip()
+        text = _powers("".join(self.pieces(paragraph, boxes))).replace("\xad", "").strip()
         tight = _value(paragraph, "pPr", "numPr") is not None or "List" in (_value(paragraph, "pPr", "pStyle") or "")
         if text:
             yield _Block(text, self.level(paragraph), tight)
@@ -1053,7 +1197,10 @@ def _ancestors(key: str, based: dict[str, str]) -> list[str]:
 def _xml(raw: bytes) -> Any:
     "The root of a part; nothing outside of it is read."
     from lxml import etree
-    return etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True))
+    try:
+        return etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True))
+    except etree.XMLSyntaxError as e:
+        raise UserError(f"broken XML: {e}"[:160], "", "Save it again.") from e
 
 def _drawn(raw: bytes) -> Iterator[_Block]:
     "The words of a diagram or of a chart, a line each."
@@ -1079,8 +1226,9 @@ def _related(part: Any, *kinds: str) -> Iterator[tuple[str, Any]]:
             yield kind, _xml(part.rels[key].target_part.blob)
 
 def _word_notes(part: Any) -> dict[tuple[str, str], Any]:
-    "Footnotes and endnotes by kind and id."
-    return {(_local(note), value): note for _, root in _related(part, "footnotes", "endnotes") for note in root
+    "Footnotes, endnotes and comments by kind and id."
+    return {(_local(note), value): note
+            for _, root in _related(part, "footnotes", "endnotes", "comments") for note in root
             for name, value in note.attrib.items() if name.rpartition("}")[2] == "id"}
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00033
@@ -1112,17 +1260,317 @@ def parse_docx(
         word = _Word(_style_levels(document.styles.element), _word_notes(document.part), document.part)
         sections = _group(word.blocks(document.element.body))
         edges = [b.text for _, root in _related(document.part, "header", "footer") for b in word.blocks(root)]
+        title = " ".join((document.core_properties.title or "").split())
     except Exception as e:
         raise UserError(f"not a readable Word file: {type(e).__name__} {e}"[:160], "", "Save it again as .docx.") from e
     edge = "\n".join(dict.fromkeys(edges))
+    if title and not _NOT_A_TITLE.fullmatch(title) and not any(s.level == 1 for s in sections):
+        sections.insert(0, Section(title, "", 1))
     return sections + ([Section("", edge)] if edge else [])
+
+# %% ../../nbs/1_data/04_documents.ipynb #kinds002
+def _by_marks(text: str, mark: re.Pattern[str], first: int) -> list[Section]:
+    "Sections of a text whose headings begin with one sign for each level; blank lines part its blocks."
+    blocks: list[_Block] = []
+    for part in re.split(r"\n[ \t]*\n", text):
+        held: list[str] = []
+        for line in part.split("\n"):
+            if found := mark.fullmatch(line):
+                blocks += [_Block("\n".join(held))] * bool(held)
+                blocks.append(_Block(found[2], min(len(found[1]) + 1 - first, 6)))
+                held = []
+            else:
+                held.append(line.rstrip())
+        blocks += [_Block("\n".join(held))] * bool("".join(held).strip())
+    return _group(blocks)
+
+def parse_asciidoc(
+    text: str,   # AsciiDoc
+) -> list[Section]: # by heading, in order
+    "Sections of an AsciiDoc text; attributes, comments and the lines around blocks are left out."
+    fence = re.compile(r"(-{4,}|\.{4,}|\+{4,}|```\w*)")
+    lines = _with_code_apart(text, fence, fence,
+                             re.compile(r"//.*|:[\w!-]+:.*|(?:====|\*\*\*\*|____|--)[=*_]*|\|===|\[[^\]]*\]"))
+    return _by_marks(lines, re.compile(r"(={1,6})\s+(\S.*?)\s*=*"), 1)
+
+def _with_code_apart(text: str, opens: re.Pattern, closes: re.Pattern, unshown: re.Pattern) -> str:
+    "A text without some of its lines; those of a piece of code all stay, one space further in, where no mark is seen."
+    out: list[str] = []
+    is_code = False
+    for line in text.split("\n"):
+        if (closes if is_code else opens).fullmatch(line.strip()):
+            is_code = not is_code
+        elif is_code or not unshown.fullmatch(line.rstrip()):
+            out.append(f" {line}" if is_code and line.strip() else line)
+    return "\n".join(out)
+
+def parse_org(
+    text: str,   # of Emacs' Org mode
+) -> list[Section]: # by heading, in order
+    "Sections of an Org text, with its title; other settings and comments are left out."
+    title = re.search(r"^#\+title:\s*(.*\S)", text, re.M | re.I)
+    lines = _with_code_apart(text, re.compile(r"#\+begin_(?:src|example)\b.*", re.I),
+                             re.compile(r"#\+end_(?:src|example)", re.I), re.compile(r"\s*(?:#\+|# |:[\w-]+:).*"))
+    found = _by_marks(lines, re.compile(r"(\*+)\s+(\S.*?)(?:\s+:[\w:@]+:)?\s*"), 1 - bool(title))
+    return [Section(title[1], "", 1)] * bool(title) + found if title else found
+
+# %% ../../nbs/1_data/04_documents.ipynb #real0004
+_CUE = re.compile(r"(?:\d+:)?\d+:\d+[.,]\d+\s+-->.*")
+_NOT_SAID = re.compile(r"(?:WEBVTT|NOTE|STYLE|REGION)\b")
+
+def parse_captions(
+    text: str,   # of a .vtt or .srt file
+) -> list[Section]: # one
+    "What is said in subtitles; without numbers, times and notes, and a line that is repeated once."
+    said: list[str] = []
+    for block in re.split(r"\n[ \t]*\n", text.strip()):
+        lines = block.split("\n")
+        start = next((i for i, line in enumerate(lines) if _CUE.match(line.strip())), -1)
+        if start < 0 and _NOT_SAID.match(block): continue
+        for line in lines[start + 1:]:
+            line = re.sub(r"<v(?:\.\S*)?\s+([^>]+)>", r"\1: ", line)
+            line = html.unescape(re.sub(r"</?[a-z][^>]*>|<[\d:.]+>|\{\\[^}]*\}", "", line)).strip()
+            if line and line not in said[-2:]:
+                said.append(line)
+    return [Section("", "\n".join(said))] if said else []
+
+# %% ../../nbs/1_data/04_documents.ipynb #kinds003
+MAX_TABLE = 2_000_000    # characters of a table that is read as a document
+
+def _check_size(text: str) -> None:
+    if len(text) > MAX_TABLE:
+        raise UserError(f"a table of more than {MAX_TABLE // 10**6} MB", "", "Index it by itself: --documents FILE.")
+
+def _cell(value: Any) -> str:
+    "A value of a table on one line."
+    return " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
+
+def parse_table(
+    text: str,   # of a .csv or .tsv file
+) -> list[Section]: # one
+    "The rows of a table, a line each, the names of the columns first."
+    _check_size(text)
+    first, _, rest = text.strip("\n").partition("\n")
+    mark = re.fullmatch(r"sep=([,;\t|])\s*", first, re.I)
+    delimiter = mark[1] if mark else max(",;\t|", key=re.sub(r'"[^"]*"', "", first).count)
+    rows = csv.reader(io.StringIO(rest if mark else text, newline=""), delimiter=delimiter)
+    try:
+        lines = [" | ".join(map(_cell, row)).rstrip() for row in rows if any(cell.strip() for cell in row)]
+    except csv.Error as e:
+        raise UserError(f"broken CSV: {e}", "", "Mend or remove it.") from e
+    return [Section("", "\n".join(lines))] if lines else []
+
+# %% ../../nbs/1_data/04_documents.ipynb #real0005
+def _row_text(row: Any) -> str:
+    "A row of JSON: its names and values; a text stands by itself."
+    if not isinstance(row, dict): return _cell(row)
+    text = row.get("text")
+    rest = "; ".join(f"{name}: {_cell(value)}" for name, value in row.items()
+                     if value not in (None, "", [], {}) and name != "text")
+    return "\n".join(part for part in (rest, _cell(text) if text else "") if part)
+
+def parse_json_rows(
+    text: str,   # of a .json file
+) -> list[Section]: # one
+    "Rows of JSON, a paragraph each: a list, or an object that holds one."
+    _check_size(text)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return parse_json_lines(text)
+    if isinstance(data, dict):
+        data = next((v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], dict)), [])
+    return _row_section(data if isinstance(data, list) else [])
+
+def _row_section(rows: list[Any]) -> list[Section]:
+    "A paragraph for each row that says something."
+    texts = [text for row in rows if (text := _row_text(row))]
+    if not texts:
+        raise UserError("JSON without a list of rows", "", "Give it as text, or leave it out.")
+    return [Section("", "\n\n".join(texts))]
+
+def parse_json_lines(
+    text: str,   # of a .jsonl file
+) -> list[Section]: # one
+    "A paragraph for each line of JSON; odd lines are counted and left out."
+    _check_size(text)
+    made: list[Any] = []
+    odd = 0
+    for line in text.split("\n"):
+        try:
+            made += [json.loads(line)] if line.strip() else []
+        except (ValueError, RecursionError):
+            odd += 1
+    if not made:
+        raise UserError("broken JSON", "", "Mend or remove it.")
+    if odd:
+        logger.warning("%d lines that are no JSON are left out", odd)
+    return _row_section(made)
+
+# %% ../../nbs/1_data/04_documents.ipynb #kinds006
+def parse_message(
+    raw: bytes,       # an .eml file
+    where: str = "",  # its name, not used
+) -> list[Section]: # one
+    "The subject, who wrote to whom and when, the text, and the names of what is attached."
+    message: Any = email.message_from_bytes(raw.lstrip(b"\xef\xbb\xbf\r\n"), policy=email.policy.default)
+    if not message.keys():
+        raise UserError("not a message", "", "Save it again as .eml.")
+    head = [f"{name}: {message[name]}" for name in ("From", "To", "Cc", "Date") if message[name]]
+    body = message.get_body(("plain", "html"))
+    try:
+        text = body.get_content() if body is not None else ""
+    except (LookupError, UnicodeError):
+        text = decode_bytes(body.get_payload(decode=True), where)[0]
+    if body is not None and body.get_content_subtype() == "html":
+        text = _joined(_html_blocks(text, menus=True))
+    held = [f"attached: {part.get_filename()}" for part in message.iter_attachments() if part.get_filename()]
+    parts = ("\n".join(head), text.replace("\r\n", "\n").strip(), "\n".join(held))
+    return [Section(str(message["Subject"] or ""), "\n\n".join(part for part in parts if part), 1)]
+
+def _archive(raw: bytes, kind: str) -> zipfile.ZipFile:
+    "An archive whose parts are not larger than a file may be."
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(raw))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as e:
+        raise UserError(f"not a readable {kind} file: {e}"[:160], "", "Save it again.") from e
+    if sum(part.file_size for part in archive.infolist() if part.filename.endswith(("ml", "rels"))) > MAX_FILE:
+        raise UserError(f"the text of this {kind} file is larger than {MAX_FILE // 10**6} MB", "", "Split it.")
+    return archive
+
+def _part_of(archive: zipfile.ZipFile, name: str, kind: str) -> bytes:
+    "A part that has to be there."
+    try:
+        return archive.read(name)
+    except (KeyError, RuntimeError, zipfile.BadZipFile, OSError, EOFError) as e:
+        raise UserError(f"not a readable {kind} file: {e}"[:160], "", "Save it again.") from e
+
+def parse_epub(
+    raw: bytes,       # a book
+    where: str = "",  # its name, not used
+) -> list[Section]: # by heading, in the order of the book
+    "Sections of the pages of a book, under its title."
+    archive = _archive(raw, "EPUB")
+    root = _attribute(next(e for e in _xml(_part_of(archive, "META-INF/container.xml", "EPUB")).iter()
+                           if _local(e) == "rootfile"), "full-path")
+    package = _xml(_part_of(archive, root, "EPUB"))
+    pages = {_attribute(e, "id"): _attribute(e, "href") for e in package.iter() if _local(e) == "item"}
+    title = next((" ".join((e.text or "").split()) for e in package.iter() if _local(e) == "title"), "")
+    blocks = [_Block(title, 1)] * bool(title)
+    for item in (e for e in package.iter() if _local(e) == "itemref"):
+        link = unquote(pages.get(_attribute(item, "idref"), ""))
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(root), link))
+        if name not in archive.namelist(): continue
+        page = archive.read(name)
+        made = _html_blocks(_from_xml(decode_bytes(page, name, "auto", declared_encoding(page))[0]), menus=True)
+        blocks += [replace(b, level=min(b.level + bool(title), 6)) if b.level else b for b in made]
+    return _group(blocks)
+
+# %% ../../nbs/1_data/04_documents.ipynb #kinds007
+def _paragraphs(root: Any) -> Iterator[str]:
+    "The paragraphs of a slide; a row of a table is one."
+    for element in root:
+        if _local(element) == "tr":
+            yield " | ".join(" ".join(_paragraphs(cell)) for cell in element)
+        elif _local(element) == "p":
+            pieces = (e for e in element.iter() if _local(e) in ("t", "br"))
+            text = "".join("\n" if _local(e) == "br" else e.text or "" for e in pieces)
+            yield from [text.strip()] if text.strip() else []
+        elif _local(element) != "Fallback":
+            yield from _paragraphs(element)
+
+def _slide(root: Any) -> tuple[str, list[str]]:
+    "Title and lines of a slide; numbers and dates that stand on every slide are left out."
+    title = ""
+    lines: list[str] = []
+    for shape in (e for e in root.iter() if _local(e) in ("sp", "graphicFrame")):
+        kind = next((_attribute(e, "type") for e in shape.iter() if _local(e) == "ph"), "")
+        if kind in ("sldNum", "dt", "ftr", "hdr", "sldImg"): continue
+        if kind in ("title", "ctrTitle") and not title:
+            title = " ".join(" ".join(_paragraphs(shape)).split())
+        else:
+            lines += _paragraphs(shape)
+    return title, lines
+
+def parse_slides(
+    raw: bytes,       # a .pptx file
+    where: str = "",  # its name, not used
+) -> list[Section]: # one for each slide that has text, with its number
+    "Slides in their order, with what the speaker notes say."
+    archive = _archive(raw, "PowerPoint")
+    def related(name: str) -> dict[str, str]:
+        place, _, base = name.rpartition("/")
+        links = f"{place}/_rels/{base}.rels"
+        found = _xml(archive.read(links)) if links in archive.namelist() else ()
+        return {_attribute(e, "Id"): posixpath.normpath(posixpath.join(place, _attribute(e, "Target"))).lstrip("/")
+                for e in found}
+    parts = related("ppt/presentation.xml")
+    order = [e for e in _xml(_part_of(archive, "ppt/presentation.xml", "PowerPoint")).iter() if _local(e) == "sldId"]
+    out = []
+    for number, entry in enumerate(order, 1):
+        name = next((parts[v] for k, v in entry.attrib.items() if k.startswith("{") and v in parts), "")
+        title, lines = _slide(_xml(_part_of(archive, name, "PowerPoint")))
+        for notes in (n for n in related(name).values() if "notesSlide" in n and n in archive.namelist()):
+            lines += _slide(_xml(archive.read(notes)))[1]
+        if title or lines:
+            out.append(Section(title, "\n".join(lines) or title, 2, page=number))
+    return out
+
+# %% ../../nbs/1_data/04_documents.ipynb #kinds008
+_ODF_GONE = frozenset(("tracked-changes", "annotation-end", "forms", "sequence-decls"))
+
+def _odf_text(element: Any) -> str:
+    "The text of a paragraph, with notes after the word they stand at."
+    out = element.text or ""
+    for child in element:
+        name = _local(child)
+        if name == "s":
+            out += " " * int(_attribute(child, "c") or 1)
+        elif name in ("tab", "line-break"):
+            out += "\t" if name == "tab" else "\n"
+        elif name not in _ODF_GONE and name != "note-citation":
+            out += f" {_odf_text(child)} " if name in ("p", "note", "annotation") else _odf_text(child)
+        out += child.tail or ""
+    return out
+
+def _odf_blocks(element: Any, tight: bool = False) -> Iterator[_Block]:
+    "Headings, paragraphs, items and rows of an OpenDocument text."
+    for child in element:
+        name = _local(child)
+        if name in ("h", "p"):
+            text = re.sub(r" {2,}", " ", _odf_text(child)).strip()
+            level = int(_attribute(child, "outline-level") or 1) if name == "h" else 0
+            yield from [_Block(text, level if level < 7 else 0, tight and not level)] if text else []
+        elif name == "table-row":
+            held = [c for c in child if _local(c) in ("table-cell", "covered-table-cell")]
+            cells = [(" ".join(b.text for b in _odf_blocks(c)), int(_attribute(c, "number-columns-repeated") or 1))
+                     for c in held]
+            row = " | ".join(" ".join(text.split()) for text, times in cells for _ in range(min(times, 99)))
+            yield from [_Block(row.rstrip(" |"), tight=True)] if row.strip(" |") else []
+        elif name not in _ODF_GONE:
+            yield from _odf_blocks(child, tight or name == "list")
+
+def parse_odf(
+    raw: bytes,       # an .odt, .odp or .ods file
+    where: str = "",  # its name, not used
+) -> list[Section]: # by heading, in order
+    "Sections of an OpenDocument file."
+    archive = _archive(raw, "OpenDocument")
+    root = _xml(_part_of(archive, "content.xml", "OpenDocument"))
+    return _group(b for body in root.iter() if _local(body) == "body" for b in _odf_blocks(body))
 
 # %% ../../nbs/1_data/04_documents.ipynb #71de64ca
 TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".txt": parse_text, ".md": parse_markdown, ".markdown": parse_markdown, ".rst": parse_rst,
-    ".html": parse_html, ".htm": parse_html, ".xhtml": parse_html, ".ipynb": parse_notebook}
-BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {".pdf": parse_pdf, ".docx": parse_docx}
-READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS))    # endings of the files that are read
+    ".html": parse_html, ".htm": parse_html, ".xhtml": parse_html, ".ipynb": parse_notebook,
+    ".text": parse_text, ".log": parse_text, ".mkd": parse_markdown, ".mdown": parse_markdown, ".mdx": parse_markdown,
+    ".qmd": parse_markdown, ".rmd": parse_markdown, ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
+    ".org": parse_org, ".vtt": parse_captions, ".srt": parse_captions, ".csv": parse_table, ".tsv": parse_table,
+    ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
+BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
+    ".pdf": parse_pdf, ".docx": parse_docx, ".eml": parse_message, ".epub": parse_epub, ".pptx": parse_slides,
+    ".odt": parse_odf, ".odp": parse_odf, ".ods": parse_odf}
+READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
 
 def read_sections(
     path: Path | str,          # a file of a known kind, may be packed (.gz)
@@ -1135,7 +1583,7 @@ def read_sections(
         raise UserError(f"unknown kind of file {kind}", shown_name(path),
                         f"Use one of {' '.join(sorted(READ))}.")
     text, used = read_text(path, encoding)
-    return TEXT_PARSERS[kind](text.replace("\r\n", "\n").replace("\r", "\n")), used
+    return TEXT_PARSERS[kind](text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")), used
 
 # %% ../../nbs/1_data/04_documents.ipynb #56d4aca51
 @dataclass(frozen=True, slots=True)
@@ -1224,9 +1672,13 @@ def _split(text: str, pattern: str | re.Pattern) -> list[_Piece]:
     return out + [(before, text[end:])] * (end < len(text))
 
 def _sentences(text: str) -> Iterator[_Piece]:
-    "The sentences of a text with the white space before each; blank lines end one too."
+    "The sentences of a text with the white space before each; blank lines end one too; a row of a table is one."
     for gap, paragraph in _split(text.strip(), r"\s*\n[ \t]*\n\s*(?=\S)|\s*\n(?=\n)"):
         held: list[_Piece] = []
+        if _table_head(paragraph):
+            yield from ((("\n\n" if gap else "") if not i else "\n", row)
+                        for i, (_, row) in enumerate(_split(paragraph, r"\n")))
+            continue
         for before, sentence in _split(paragraph, _ENDS):
             if held and ABBREVIATION.search(held[-1][1][-8:]):
                 held[-1] = (held[-1][0], held[-1][1] + before + sentence)
@@ -1234,6 +1686,19 @@ def _sentences(text: str) -> Iterator[_Piece]:
                 held.append((before, sentence))
         for i, (before, sentence) in enumerate(held):
             yield _gap("\n\n" if gap and not i else before), sentence
+
+def _table_head(paragraph: str) -> str:
+    "The names of the columns, where every line is a row of a table and the first one holds names; else empty."
+    first, *rows = paragraph.split("\n")
+    names = [name.strip() for name in first.split(" | ")]
+    is_table = bool(rows) and len(names) > 1 and all(" | " in row for row in rows)
+    return first if is_table and sum(map(bool, names)) > 1 and not any(n[:1].isdigit() for n in names) else ""
+
+# %% ../../nbs/1_data/04_documents.ipynb #real0006
+def _heads(text: str) -> dict[str, str]:
+    "Row of a table → the names of its columns."
+    paragraphs = (p for _, p in _split(text.strip(), r"\s*\n[ \t]*\n\s*(?=\S)|\s*\n(?=\n)"))
+    return {row: head for p in paragraphs if (head := _table_head(p)) for row in p.split("\n")[1:]}
 
 def _gap(space: str) -> str:
     "White space between two pieces: line ends and the indentation after them stay, other runs are one space."
@@ -1272,22 +1737,38 @@ def passages(
     if budget < 1 or not 0 <= overlap < budget:
         raise UserError(f"a budget of {budget} tokens and an overlap of {overlap}", "passages",
                         "Give an overlap smaller than the budget.")
+    heads = _heads(text)
     out: list[str] = []
     held: deque[tuple[_Piece, int]] = deque()
+    head = ""     # names of columns that the open passage repeats, and its tokens
+    room = 0
     fresh = 0     # pieces of the open passage that no passage has yet
-    total = 0     # tokens of the open passage
-    for piece in (p for s in _sentences(text) for p in _cut_long(s, budget, count)):
-        n = count(piece[1])
-        if held and total + n > budget:
-            if fresh:
-                out.append(_joined_pieces([p for p, _ in held]))
-            while held and (total > overlap or total + n > budget):
-                total -= held.popleft()[1]
-            fresh = 0
-        held.append((piece, n))
-        fresh += 1
-        total += n
-    return out + [_joined_pieces([p for p, _ in held])] * bool(fresh)
+    total = 0     # tokens of its pieces
+    for row in _sentences(text):
+        names, most = _repeated(heads.get(row[1], ""), budget, count)
+        for piece in _cut_long(row, budget - most, count):
+            n = count(piece[1])
+            if held and total + room + n > budget:
+                if fresh:
+                    out.append(_with_head(head, held))
+                while held and (total > overlap or total + n + most > budget):
+                    total -= held.popleft()[1]
+                head = names if not held or heads.get(held[0][0][1]) == names else ""
+                room = most if head else 0
+                fresh = 0
+            held.append((piece, n))
+            fresh += 1
+            total += n
+    return out + [_with_head(head, held)] * bool(fresh)
+
+def _repeated(head: str, budget: int, count: Callable[[str], int]) -> tuple[str, int]:
+    "The names of columns that a passage may repeat, and their tokens; not those that would take a third of it."
+    n = count(head) if head else 0
+    return (head, n) if n <= budget // 3 else ("", 0)
+
+def _with_head(head: str, held: Iterable[tuple[_Piece, int]]) -> str:
+    "A passage, with the names of the columns of a table that it goes on with."
+    return (f"{head}\n" if head else "") + _joined_pieces([piece for piece, _ in held])
 
 # %% ../../nbs/1_data/04_documents.ipynb #f5824028
 @dataclass(frozen=True)
@@ -1343,8 +1824,17 @@ def _bare(sections: list[Section], i: int, first: int) -> list[str]:
     return [sections[i].heading] if sections[i].heading and i != first and not heads else []
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00020
+_PROGRAMS = frozenset(("node_modules", "__pycache__", "site-packages", "bower_components"))
+
+def _left_out(place: Path) -> str:
+    "What to call a folder that holds no documents: installed programs, or an index; empty for any other."
+    if place.name in _PROGRAMS: return f"{place.name}/"
+    if (place/"pyvenv.cfg").is_file(): return "virtual environment"
+    return "index of ragcun" if (place/"manifest.json").is_file() and (place/"documents.lance").is_dir() else ""
+
+# %% ../../nbs/1_data/04_documents.ipynb #real0008
 class _Tree:
-    "The files below a folder; each folder once, those behind links last."
+    "The files below a folder; each folder and each file once, those behind links last."
     def __init__(self, folder: Path):
         self.folder = folder
         self.files: dict[tuple[str, ...], Path] = {}    # by the parts of their names below the folder
@@ -1352,6 +1842,8 @@ class _Tree:
         self.real: list[tuple[str, ...]] = [()]         # folders to visit
         self.linked: deque[tuple[str, ...]] = deque()   # folders behind links, visited last
         self.seen: set[tuple[int, int]] = set()
+        self.links: dict[tuple[str, ...], Path] = {}    # links to files
+        self.left: list[str] = []                       # folders that are not visited
 
     def walk(self) -> None:
         "Visit every folder once, whatever leads there."
@@ -1361,7 +1853,18 @@ class _Tree:
                 self.visit(parts)
             except OSError as e:
                 self.faults.append((shown_name("/".join(parts)), f"cannot be opened: {e.strerror}"))
+        self.follow()
         self.files = dict(sorted(self.files.items()))
+
+    def follow(self) -> None:
+        "Files behind links, unless they are here already."
+        if self.links:
+            self.seen.update((s.st_dev, s.st_ino) for s in map(os.stat, self.files.values()))
+        for name, path in sorted(self.links.items()):
+            found = path.stat()
+            if (found.st_dev, found.st_ino) not in self.seen:
+                self.files[name] = path
+                self.seen.add((found.st_dev, found.st_ino))
 
     def visit(self, parts: tuple[str, ...]) -> None:
         "Sort the entries of one folder into files and folders; those that begin with a dot are left out."
@@ -1369,6 +1872,9 @@ class _Tree:
         key = (place.stat().st_dev, place.stat().st_ino)
         if key in self.seen: return
         self.seen.add(key)
+        if parts and (what := _left_out(place)):
+            self.left.append(what)
+            return
         for entry in sorted(os.scandir(place), key=lambda e: e.name):
             if not entry.name.startswith((".", "~$")):   # hidden, and what Word writes while a file is open
                 self.sort(entry, (*parts, entry.name))
@@ -1382,9 +1888,10 @@ class _Tree:
         if is_folder:
             (self.linked if entry.is_symlink() else self.real).append(name)
         elif is_file:
-            self.files[name] = Path(entry.path)
-        elif entry.is_symlink():
-            self.faults.append((shown_name("/".join(name)), "is a link that leads nowhere"))
+            (self.links if entry.is_symlink() else self.files)[name] = Path(entry.path)
+        else:
+            what = "is a link that leads nowhere" if entry.is_symlink() else "is neither a file nor a folder"
+            self.faults.append((shown_name("/".join(name)), what))
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00021
 def _unique_name(parts: tuple[str, ...], taken: set[str]) -> str:
@@ -1405,7 +1912,7 @@ class Listing:
 def list_folder(
     folder: Path | str,   # searched with all its folders, those behind links too; each once
 ) -> Listing:
-    "What is in a folder, without reading any file."
+    "What is in a folder; only the beginnings of files without an ending are looked at."
     folder = home_path(folder)
     if not folder.is_dir():
         raise UserError("no such folder" if not folder.exists() else "not a folder", shown_name(folder),
@@ -1413,10 +1920,21 @@ def list_folder(
     tree = _Tree(folder)
     tree.walk()
     taken: set[str] = set()
-    files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if file_kind(path) in READ}
-    others = Counter(file_kind(shown_name(p.name)) or "(no ending)" for p in tree.files.values()
-                     if file_kind(p) not in READ)
-    return Listing(files, tree.faults, dict(sorted(others.items())))
+    read = {parts for parts, path in tree.files.items() if file_kind(path) in READ or _is_plain_text(path)}
+    files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if parts in read}
+    others = Counter(file_kind(shown_name(p.name)) or "(no ending)" for n, p in tree.files.items() if n not in read)
+    return Listing(files, tree.faults, dict(sorted((others + Counter(tree.left)).items())))
+
+def _is_plain_text(path: Path) -> bool:
+    "Whether a file without an ending is text to read, such as README or LICENSE; a script is not."
+    try:
+        if file_kind(path) or path.stat().st_size > MAX_TABLE: return False
+        with open(path, "rb") as f:
+            start = f.read(4096)
+    except OSError:
+        return False
+    if not start.strip() or start.startswith(b"#!") or re.search(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]", start): return False
+    return _decoded(re.sub(rb"[\xc0-\xf7][\x80-\xbf]*$", b"", start), "utf-8") is not None or _is_western(start)
 
 # %% ../../nbs/1_data/04_documents.ipynb #fd091e78
 def read_folder(
@@ -1473,7 +1991,8 @@ def read_listed(
     _add_file(result, path, name, options)
     return result
 
-UNREADABLE = (UserError, OSError, RecursionError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+UNREADABLE = (UserError, OSError, RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
+              SyntaxError, EOFError, StopIteration, AssertionError, zipfile.BadZipFile, zlib.error)
 
 def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions) -> None:
     "Read one file into the result, or note why not: one odd file never ends a folder."
@@ -1551,7 +2070,7 @@ def read_documents(
     "Documents of one file; blank lines are skipped, odd rows and lines left out with a warning."
     path = home_path(path)
     kind = file_kind(path)
-    if path.is_dir() or (kind in READ and kind != ".txt"):
+    if path.is_dir() or (kind in READ and kind not in (".txt", ".text", *READERS)):
         raise UserError("this is not one document a line", shown_name(path), "Give its folder with --input_dir.")
     if kind in (".txt", ".text"): return _line_documents(path, encoding)
     if path.exists():

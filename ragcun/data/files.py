@@ -228,9 +228,9 @@ def _recoded(f: Any) -> Any:
     return _Utf16(f) if f.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff") else f
 
 def _decode(raw: bytes, path: Path | str, number: int) -> str:
-    "UTF-8, with the mark of the first line skipped, or an error that names the byte."
+    "UTF-8, with a mark at its beginning skipped, or an error that names the byte."
     try:
-        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        return raw.decode("utf-8-sig")     # a mark stands where files were put together, too
     except UnicodeDecodeError as e:
         raise UserError(f"not UTF-8: byte 0x{raw[e.start]:02x} at position {e.start} of the row",
                         f"{shown_name(path)}, row {number}",

@@ -216,8 +216,16 @@ def _check_changed(plan: FolderPlan, index_dir: Path, update: bool, options: Rea
         if update: plan.changed += again
     if not update:
         _refuse(plan, store, options)
+    elif others := _of_other_folders(plan):
+        logger.warning("%d files of these names were read from another folder and are replaced, the first of them %s; "
+                       "to keep both, index the folder above both", len(others), others[0])
     if recorded and not plan.whole and not update:
         plan.changed += again
+
+def _of_other_folders(plan: FolderPlan) -> list[str]:
+    "Changed files that were read from another folder, or from this one at another place."
+    states = ((name, plan.before.get(name)) for name in plan.changed)
+    return [name for name, state in states if state and state.folder not in ("", plan.mark)]
 
 def _refuse(plan: FolderPlan, store: LanceStore, options: ReadOptions) -> None:
     other = []
@@ -227,8 +235,10 @@ def _refuse(plan: FolderPlan, store: LanceStore, options: ReadOptions) -> None:
         other += [i for i in now if held.get(i, now[i]) != now[i]]
     if other:
         many = f"{len(other):,} documents have" if len(other) > 1 else "1 document has"
-        raise UserError(f"{many} another text in the index, the first of them {other[0]!r}", "--documents",
-                        "Add --update to replace them.")
+        hint = "Add --update to replace them."
+        if _of_other_folders(plan):
+            hint = f"They were read from another folder; to keep both, index the folder above both. {hint}"
+        raise UserError(f"{many} another text in the index, the first of them {other[0]!r}", "--documents", hint)
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0012
 BLOCK = 512   # passages that are encoded and written at a time; the first block is smaller, to see how fast it goes

@@ -170,6 +170,23 @@ def test_an_update_removes_what_was_deleted_from_this_folder_and_from_no_other(t
     assert update(tmp_path/"c", tmp_path/"idx", prune=True)[2] == {"2.md", "3.md"}
 
 
+def test_a_file_of_another_folder_is_not_replaced_in_silence(tmp_path, caplog):
+    a, b = written(tmp_path/"a", "README.md"), tmp_path/"b"
+    b.mkdir()
+    (b/"README.md").write_text("Another text of the same name.")
+    fill(a, tmp_path/"idx")
+    with pytest.raises(UserError, match="read from another folder; to keep both, index the folder above both"):
+        plan_folder(b, tmp_path/"idx")
+    held = GaussianRetriever.open(tmp_path/"idx", TinyEncoder()).store.texts(["README.md#1"])
+    assert "README.md" in held["README.md#1"]
+    plan_folder(b, tmp_path/"idx", update=True)
+    assert "were read from another folder and are replaced, the first of them README.md" in caplog.text
+    caplog.clear()
+    (a/"README.md").write_text("The same folder, another text.")
+    plan_folder(a, tmp_path/"idx", update=True)
+    assert "another folder" not in caplog.text
+
+
 def test_what_cannot_be_opened_now_is_not_gone(tmp_path, monkeypatch):
     docs = written(tmp_path/"docs", "a.md", "b.md")
     written(docs/"sub", "c.md")

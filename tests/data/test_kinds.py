@@ -1,0 +1,225 @@
+"""Kinds of files that people have in their folders, and what must not be lost of them."""
+import io
+import os
+import re
+import zipfile
+
+import pytest
+
+from ragcun import UserError
+from ragcun.data.documents import (
+    decode_bytes, estimate_tokens, list_folder, parse_asciidoc, parse_docx, parse_html, parse_markdown, parse_odf,
+    parse_org, parse_pdf, parse_rst, parse_slides, passages, read_file, read_folder,
+)
+
+
+def words(sections):
+    return " ".join(f"{s.heading} {s.text}" for s in sections)
+
+
+def archive(parts):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as packed:
+        for name, text in parts.items():
+            packed.writestr(name, text)
+    return made.getvalue()
+
+
+# encodings
+
+TEXT = "Grüße aus Köln, die Pumpe hält. "
+
+
+@pytest.mark.parametrize("raw, wanted", [
+    ((TEXT*9).encode() + b"caf\xe9 " + (TEXT*9).encode(), TEXT*9 + "café " + TEXT*9),   # one byte is wrong
+    ((TEXT*9).encode()[:-1] + "ü".encode()[:1], TEXT*9),                                # cut inside a letter
+    (TEXT.encode()*9 + TEXT.encode("cp1252")*9, TEXT*18),                               # two files put together
+    ("Öl für Höfe".encode("latin-1"), "Öl für Höfe"),                                   # too short for a guess
+    (TEXT.encode("utf-16") + b"\n", TEXT),                                              # a byte that came later
+    ("ポンプの保証期間は二十四か月です。".encode("iso2022_jp"), "ポンプの保証期間は二十四か月です。"),
+])
+def test_bytes_that_are_nearly_right(raw, wanted):
+    assert decode_bytes(raw, "f")[0].strip("\n\ufffd ") == wanted.strip()
+
+
+def test_other_encodings_are_not_taken_for_faulty_utf8():
+    for text, encoding in (("Срок гарантии на насос составляет двадцать четыре месяца", "koi8_r"),
+                           ("水泵的保修期为二十四个月。请每周加油。", "gb18030"),
+                           ("Ağır pompa şimdi çalışıyor, ığdır", "cp1254")):
+        assert decode_bytes(text.encode(encoding), "f", declared=encoding)[0] == text
+
+
+def test_marks_inside_and_declarations_in_comments(tmp_path):
+    (tmp_path/"a.md").write_bytes("\ufeff\ufeff# One\n\ntext\n\n\ufeff# Two\n\nmore".encode())
+    assert [d.heading or d.title for d in read_file(tmp_path/"a.md")] == ["One", "Two"]
+    (tmp_path/"b.html").write_bytes("<!-- <meta charset=koi8-r> --><meta charset=cp1252><p>Größe".encode("cp1252"))
+    assert read_file(tmp_path/"b.html")[0].text == "Größe"
+
+
+# words and numbers that stay
+
+
+@pytest.mark.parametrize("page, wanted", [
+    ("<p>See <img src=a alt='the wiring plan'> here</p>", "See the wiring plan here"),
+    ("<figure><img alt='The plan'><figcaption>The plan of 1956</figcaption></figure>", "The plan of 1956"),
+    ("<p>x <img src=a.png alt=a.png></p>", "x"),
+    ("<p>10<sup>6</sup> Pa on 5 m<sup>2</sup>, the 2<sup>nd</sup></p>", "10^6 Pa on 5 m2, the 2nd"),
+    ("<div role=tabpanel hidden>brew install</div><p hidden>no</p>", "brew install"),
+])
+def test_html(page, wanted):
+    assert words(parse_html(page)).strip() == wanted
+
+
+def test_the_title_of_a_page_stays_where_its_heading_says_less():
+    page = "<head><title>{}</title></head><h1>Installation</h1><p>words</p>"
+    assert [s.heading for s in parse_html(page.format("Pump P7 manual"))] == ["Pump P7 manual", "Installation"]
+    assert [s.heading for s in parse_html(page.format("Installation – ACME"))] == ["Installation"]
+
+
+def test_markdown():
+    assert words(parse_markdown("---\ntitle: T\ndescription: About oil\n---\nBody")) == "T About oil\n\nBody"
+    assert parse_markdown("\n---\ntitle: T\n---\n\nBody")[0].heading == "T"
+    noted = "A[^1].\n\n[^1]: First.\n[^x]: Unused note.\n"
+    assert words(parse_markdown(noted)).strip() == "A[1].\n\nUnused note.\n\nFirst."
+    assert "a<b and c>d" in words(parse_markdown("if a<b and c>d, <details open>x</details>"))
+    assert "picture of it" in words(parse_markdown("<img src='a' alt='picture of it'>"))
+
+
+def test_rst():
+    assert "The plan" in words(parse_rst(".. image:: a.png\n   :alt: The plan\n"))
+    assert "a.png" not in words(parse_rst(".. image:: a.png\n\nText\n"))
+    assert "default: 5" in words(parse_rst(".. confval:: speed\n   :default: 5\n\n   Text.\n"))
+
+
+def test_word():
+    docx = pytest.importorskip("docx")
+    made = docx.Document()
+    made.core_properties.title = "Pump manual"
+    paragraph = made.add_paragraph("At 10")
+    for text, raised in (("6", True), (" Pa, 5 m", False), ("2", True)):
+        paragraph.add_run(text).font.superscript = raised
+    made.add_comment(paragraph.runs, text="9 bar since May", author="A")
+    out = io.BytesIO()
+    made.save(out)
+    sections = parse_docx(out.getvalue())
+    assert sections[0].heading == "Pump manual" and "At 10^6 Pa, 5 m2" in words(sections)
+    assert "9 bar since May" in words(sections)
+
+
+def test_pdf(monkeypatch):
+    import ragcun.data.documents as module
+    pages = ["The centri-", "fugal pump must cool for", "twelve hours. Then open it.",
+             "See ann-\nmarie@x.org, http://x/a-\nb"]
+    monkeypatch.setattr(module, "_pdf_pages", lambda raw, where: ("", pages))
+    texts = [s.text for s in parse_pdf(b"")]
+    assert texts[0].startswith("The centrifugal") and texts[1].endswith("cool for\ntwelve hours.")
+    assert texts[2] == pages[2] and texts[3] == "See ann-marie@x.org, http://x/a-b"
+
+
+# tables and passages
+
+
+def test_every_passage_of_a_table_has_the_names_of_its_columns():
+    rows = [f"P{i} | {i} bar | Needs oil. Every week." for i in range(30)]
+    text = "Before it. A sentence.\n\n" + "\n".join(["Model | Pressure | Care", *rows]) + "\n\nAfter it."
+    cut = passages(text, 60, 10)
+    assert all(any(row in p and "Model | Pressure | Care" in p for p in cut) for row in rows)
+    assert max(map(estimate_tokens, cut)) <= 60 and len(cut) < 12
+    assert set(re.findall(r"\w+", text)) == set(re.findall(r"\w+", " ".join(cut)))
+    numbers = "\n".join(f"{i} | {i*i}" for i in range(60))     # no names: nothing is repeated
+    assert sum(p.count("7 | 49") for p in passages(numbers, 40, 0)) == 1
+
+
+# kinds
+
+
+FILES = {
+    "a.csv": ("name;bar\nP7;\"8,5\"\n".encode("utf-16"), "name | bar\nP7 | 8,5"),
+    "b.tsv": (b"A\tB\n1, 2\t3\n", "A | B\n1, 2 | 3"),
+    "c.jsonl": (b'{"text": "Words here", "t": 1}\nodd\n{"a": {"b": "x"}}\n', 't: 1\nWords here\n\na: {"b": "x"}'),
+    "d.json": (b'{"rows": [{"user": "ann", "text": "hello"}]}', "user: ann\nhello"),
+    "e.srt": (b"1\r\n00:00:01,000 --> 00:00:02,000\r\n<i>Oil</i> it\r\n\r\n2\r\n00:00:02,0 --> 00:00:03,0\r\n42\r\n",
+              "Oil it\n42"),
+    "f.vtt": (b"WEBVTT\n\nNOTE no\n\n00:01.000 --> 00:02.000\n<v Ann>Oil &amp; water\n", "Ann: Oil & water"),
+    "g.eml": (b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nContent-Type: text/html; charset=latin-1\n\n<p>Gr\xf6\xdfe</p>",
+              "Größe"),
+    "h.log": (b"ERROR pump failed\n", "ERROR pump failed"),
+    "LICENSE": (b"You may use it.\n", "You may use it."),
+    "i.md ": (b"text", "text"),
+    "j.odt": (archive({"content.xml": "<d><body><p>One<note>two</note></p><table><table-row><table-cell><p>a</p>"
+                       "</table-cell><table-cell><p>b</p></table-cell></table-row></table></body></d>"}),
+              "One two\n\na | b"),
+}
+NOT_READ = {"bad.json": b"{", "cfg.json": b'{"a": 1}', "bad.odt": b"PK\x03\x04",
+            "broken.odt": archive({"content.xml": "<a><b>"}), "none.pptx": archive({"a": "b"}),
+            "none.epub": archive({"META-INF/container.xml": "<a/>"}), "x.eml": b"\x00\x01", "e.csv": b"\n"}
+
+
+def test_kinds_of_files(tmp_path):
+    programs = {"run": b"#!/bin/sh\n", "prog": b"\x7fELF\x00"}
+    for name, raw in {**{n: r for n, (r, _) in FILES.items()}, **NOT_READ, **programs}.items():
+        (tmp_path/name).write_bytes(raw)
+    found = read_folder(tmp_path)
+    assert {d.source: d.text for d in found.documents} == {n: text for n, (_, text) in FILES.items()}
+    assert {n for n, _ in found.skipped} == set(NOT_READ) and found.unread == {"(no ending)": 2}
+
+
+def test_slides_in_their_order():
+    names = ('xmlns:p="p" xmlns:a="a" xmlns:r="r"')
+    shape = "<p:sp><p:ph type='{}'/><a:p><a:r><a:t>{}</a:t></a:r></a:p></p:sp>"
+    made = archive({
+        "ppt/presentation.xml": f"<p:x {names}><p:sldId id='1' r:id='b'/><p:sldId id='2' r:id='a'/></p:x>",
+        "ppt/_rels/presentation.xml.rels": "<R><R Id='a' Target='slides/1.xml'/><R Id='b' Target='slides/2.xml'/></R>",
+        "ppt/slides/1.xml": f"<p:x {names}>{shape.format('title', 'Second')}{shape.format('body', 'Close it.')}</p:x>",
+        "ppt/slides/2.xml": f"<p:x {names}>{shape.format('title', 'First')}{shape.format('sldNum', '1')}</p:x>",
+        "ppt/slides/_rels/2.xml.rels": "<R><R Id='a' Target='../notesSlides/n.xml'/></R>",
+        "ppt/notesSlides/n.xml": f"<p:x {names}>{shape.format('body', 'Oil it.')}</p:x>"})
+    assert [(s.heading, s.text, s.page) for s in parse_slides(made)] == [
+        ("First", "Oil it.", 1), ("Second", "Close it.", 2)]
+
+
+def test_asciidoc_and_org_keep_code_apart():
+    found = parse_asciidoc("= Pump\n:toc:\n\n== Oil\nText.\n\n[source]\n----\n== no heading\n----\n// no\n")
+    assert [s.heading for s in found] == ["Pump", "Oil"]
+    assert "== no heading" in found[1].text and "// no" not in found[1].text
+    found = parse_org("#+TITLE: Pump\n* Oil :tag:\nText.\n#+BEGIN_SRC sh\n# kept\n#+END_SRC\n# gone\n")
+    assert [s.heading for s in found] == ["Pump", "Oil"] and "# kept" in found[1].text and "gone" not in found[1].text
+    assert parse_odf(archive({"content.xml": "<d><body><h outline-level='2'>H</h></body></d>"}))[0].heading == "H"
+
+
+def test_what_is_no_document_of_a_folder_is_left_out_and_counted(tmp_path):
+    for name in ("a.md", "node_modules/x/README.md", "env/r.md", "idx/model/README.md", "docs/b.md"):
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/name).write_text("# T\n\nwords")
+    (tmp_path/"env/pyvenv.cfg").write_text("home = x\n")
+    (tmp_path/"idx/manifest.json").write_text("{}")
+    (tmp_path/"idx/documents.lance").mkdir()
+    os.symlink("a.md", tmp_path/"again.md")
+    os.symlink(tmp_path/"docs/b.md", tmp_path/"b_again.md")
+    os.mkfifo(tmp_path/"pipe.md")
+    listing = list_folder(tmp_path)
+    assert list(listing.files) == ["a.md", "docs/b.md"]
+    assert listing.unread == {"index of ragcun": 1, "node_modules/": 1, "virtual environment": 1}
+    assert listing.faults == [("pipe.md", "is neither a file nor a folder")]
+    assert list(list_folder(tmp_path/"node_modules").files) == ["x/README.md"]     # asked for by its name
+
+
+def test_scanned_pages_are_named(monkeypatch, caplog):
+    from ragcun.data import documents as module
+
+    class Page(dict):
+        annotations = ()
+        def __init__(self, text, picture):
+            super().__init__({"/Resources": {"/XObject": Drawn(a=Drawn({"/Subtype": "/Image"}))}} if picture else {})
+            self.text = text
+        def extract_text(self):
+            return self.text
+
+    class Drawn(dict):
+        def get_object(self):
+            return self
+
+    assert module._page_texts([Page("", True), Page("words", False)], "a.pdf")[1] == "words\n"[:-1]
+    assert "1 of 2 pages of a.pdf are only pictures" in caplog.text
+    with pytest.raises(UserError, match="only pictures of pages"):
+        module._page_texts([Page("", True)], "a.pdf")
