@@ -278,6 +278,7 @@ class TokensWhenNeeded:
 def read_corpus(
     path: str, # File or folder
     tokens: Callable[[], Any] = lambda: None, # `BaseTokens` that files are cut by, asked for once that is needed
+    text_column: str = "text", # what a file of rows calls the text
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
     "Documents to encode or index; `UserError` if there are none."
     from ragcun.data.documents import READ, ReadOptions, file_kind, read_documents, read_file, read_folder
@@ -287,7 +288,7 @@ def read_corpus(
     if not place.exists():
         raise UserError("no such file or folder", f"--documents {path}", "Check the path.")
     if any((place/name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")): return _beir_documents(place)
-    if place.is_file() and kind in READERS: return _row_documents(place)
+    if place.is_file() and kind in READERS: return _row_documents(place, text_column)
     if place.is_dir():
         documents = read_folder(place, ReadOptions(tokenizer=tokens())).documents
     elif kind != ".txt" and kind in READ:
@@ -318,11 +319,16 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
         logger.warning("%d documents of %s have no text and are left out", empty, folder)
     return rows
 
-def _row_documents(path: Path) -> list[dict[str, Any]]:
+def _row_documents(path: Path, text_column: str) -> list[dict[str, Any]]:
     "Rows with a text; what else a row holds is metadata."
     from ragcun.data.documents import row_documents
+    try:
+        found = row_documents(path, text_column)
+    except UserError as e:
+        if "its columns are" not in e.what: raise
+        raise UserError(e.what, e.where, "Name the column text, or say which it is: --text_column NAME") from None
     rows = [_with_id(d.document_id, {"text": d.text, "metadata": _metadata(row) if isinstance(row, dict) else {}})
-            for d, row in row_documents(path)]
+            for d, row in found]
     if not rows:
         raise UserError("no documents", str(path), 'Write rows with a text: {"id": …, "text": …}.')
     return rows

@@ -33,11 +33,11 @@ from .files import (cell_fault, character_fault, file_format, home_path, iter_ro
 
 # %% auto #0
 __all__ = ['MAX_FILE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'declared_encoding',
-           'decode_bytes', 'read_text', 'file_kind', 'Section', 'parse_html', 'parse_markdown', 'parse_rst',
-           'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'read_sections', 'Document',
-           'sentences', 'as_document', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
-           'section_documents', 'Listing', 'list_folder', 'read_folder', 'nothing_to_read', 'read_file', 'read_listed',
-           'row_document', 'row_documents', 'read_documents']
+           'decode_bytes', 'read_text', 'file_kind', 'Section', 'without_menus', 'parse_html', 'parse_markdown',
+           'parse_rst', 'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'read_sections',
+           'Document', 'sentences', 'as_document', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions',
+           'FolderReading', 'section_documents', 'Listing', 'list_folder', 'read_folder', 'nothing_to_read',
+           'read_file', 'read_listed', 'row_document', 'row_documents', 'read_documents']
 
 # %% ../../nbs/1_data/04_documents.ipynb #866f8e87
 MAX_FILE = 200_000_000    # bytes
@@ -195,6 +195,7 @@ class _Block:
     level: int = 0       # 0 is text, 1 to 6 a heading
     tight: bool = False  # one line of several that belong together
     cell: int = 0        # of a notebook
+    links: tuple[tuple[str, str], ...] = ()    # target and words of each, where it is nothing but links to pages
 
 def _joined(blocks: list[_Block]) -> str:
     "The text of blocks: a blank line between two, none between rows or items."
@@ -239,6 +240,8 @@ _BLOCKS = frozenset("address article aside blockquote body caption center col co
                     "legend li listing main menu nav ol optgroup option p plaintext pre search section summary table "
                     "tbody td tfoot th thead tr ul xmp text foreignobject".split())
 _MENUS = frozenset(("nav", "footer"))
+_MENU_ROLES = frozenset(("navigation", "contentinfo"))
+_MENU_NAMES = frozenset("nav navbar navigation menu sidebar sphinxsidebar breadcrumb breadcrumbs toc footer".split())
 _LINK_MARKS = frozenset(("", "¶", "#", "🔗", "⚓", "\u200b", "\uf0c1"))    # a heading's link to itself, as written
 _CONTENT = frozenset("article main section blockquote figure li td dd".split())    # a footer in one of these is its own
 _LINES = frozenset("li dt dd tr option summary legend".split())
@@ -246,7 +249,6 @@ _UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _LONG_HEADING = 300    # characters; a longer one is text after a tag that was not closed
 _LONG_CELL = 500       # characters; a table of longer ones is a frame around the page
-
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00030
 def _is_hidden(node: Any) -> bool:
@@ -272,6 +274,16 @@ def _is_below_line(node: Any) -> bool:
     return before is not None
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00006
+def _is_menu(node: Any, inside: int) -> bool:
+    "Navigation and footer of a page, by tag, by role, or by a name that its links bear out; a footer inside is its own."
+    found = node.attributes
+    if node.tag == "nav" or found.get("role") == "navigation": return True
+    if node.tag in _MENUS or found.get("role") in _MENU_ROLES: return not inside
+    names = f"{found.get('class') or ''} {found.get('id') or ''}".lower().split()
+    if node.tag == "body" or _MENU_NAMES.isdisjoint(names): return False
+    linked = sum(len(a.text().strip()) for a in node.css("a[href]"))
+    return linked > .7*len("".join(node.text().split()))
+
 def _walk(root: Any, menus: bool) -> Iterator[tuple[str, Any]]:
     "Everything visible below a node, in order: (`text`, node), (`open`, node), (`close`, node); no recursion."
     stack = [iter([root])]
@@ -286,7 +298,7 @@ def _walk(root: Any, menus: bool) -> Iterator[tuple[str, Any]]:
                 yield "close", opened.pop()
         elif node.is_text_node:
             yield "text", node
-        elif node.is_element_node and not _is_hidden(node) and (menus or inside or node.tag not in _MENUS):
+        elif node.is_element_node and not _is_hidden(node) and (menus or not _is_menu(node, inside)):
             inside += node.tag in _CONTENT
             yield "open", node
             opened.append(node)
@@ -303,8 +315,26 @@ class _Table:
     "The rows of the tables that are open, and the blocks that were finished."
     blocks: list[_Block] = field(default_factory=list)
     held: list[str] = field(default_factory=list)               # pieces of the block that is open
+    links: list[tuple[str, str]] = field(default_factory=list)  # target and words of its links
+    around: list[str] = field(default_factory=list)             # what stands outside of them
+    target: str | None = None                                   # of the link that is open
     row: list[str] | None = None                                # cells of the row that is open
     spans: list[dict[int, int]] = field(default_factory=list)   # of each open table: column → rows it still covers
+
+    def read(self, text: str) -> None:
+        "Text as it comes, inside or outside of a link."
+        self.held.append(text)
+        if self.target is None:
+            self.around.append(text)
+        elif text.strip():
+            self.links.append((self.target, text.strip()))
+
+    def menu(self) -> tuple[tuple[str, str], ...]:
+        "The links of what ends here, if it is nothing but links to pages."
+        links, around = tuple(self.links), " ".join(self.around)
+        self.links.clear()
+        self.around.clear()
+        return links if links and _STEER.issuperset(_words(around)) and all(map(_is_page, links)) else ()
 
     def take(self) -> str:
         "What was read since the last block or cell, on one line."
@@ -343,8 +373,9 @@ class _Table:
         cells = self.row or []
         self.row = None
         self.skip_covered(cells)
+        links = tuple(x for x in self.menu() if _STEER.issuperset(_words(x[1])))   # other rows may be a list of things
         if any(cells):
-            self.blocks.append(_Block(" | ".join(cells), tight=True))
+            self.blocks.append(_Block(" | ".join(cells), tight=True, links=links))
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00009
 @dataclass
@@ -361,13 +392,15 @@ class _Page(_Table):
             return
         text = "".join(self.held)
         text = text.strip("\n") if self.plain else _tidy(text)
+        links = self.menu()
         if text.strip():
-            self.blocks.append(_Block(text, tight=bool(self.lines) and not self.plain))
+            self.blocks.append(_Block(text, tight=bool(self.lines) and not self.plain, links=links))
         self.held.clear()
 
     def close_heading(self) -> None:
         "A heading as a block; one without end is text."
         text = self.take()
+        self.menu()
         if text:
             self.blocks.append(_Block(text, self.heading if len(text) <= _LONG_HEADING else 0))
         self.heading = 0
@@ -389,6 +422,8 @@ def _open(page: _Page, node: Any) -> None:
         page.open_cell(page.row, node)
     elif _is_inline(tag):
         page.held.append("/" * _is_below_line(node))
+        if tag == "a":
+            page.target = node.attributes.get("href")
     else:
         page.flush()
         if re.fullmatch("h[1-6]", tag) and page.row is None and not page.heading:
@@ -406,6 +441,8 @@ def _close(page: _Page, node: Any) -> None:
     if _stands_apart(node):
         page.held.append(" ")
     elif _is_inline(tag):
+        if tag == "a":
+            page.target = None
         return
     elif page.heading and tag == f"h{page.heading}":
         page.close_heading()
@@ -434,9 +471,48 @@ def _html_blocks(
         elif event == "close":
             _close(page, node)
         else:
-            page.held.append(node.text_content if page.plain else _SPACE.sub(" ", node.text_content))
+            page.read(node.text_content if page.plain else _SPACE.sub(" ", node.text_content))
     page.flush()
     return page.blocks
+
+# %% ../../nbs/1_data/04_documents.ipynb #navmenu2
+_STEER = frozenset("previous prev next back forward home start up top index contents content toc menu navigation of table "
+                   "page chapter section to skip main the on this in main zurück weiter vor nach oben startseite inhalt "
+                   "seite précédent suivant accueil sommaire anterior siguiente inicio".split())
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", text.lower())
+
+def _is_page(link: tuple[str, str]) -> bool:
+    "Whether a link leads to a page or a place of the same site, or is named as such links are."
+    target, words = link
+    place = target.split("?")[0].split("#")[0]
+    ending = place.rpartition("/")[2].rpartition(".")
+    here = not re.match(r"[a-z][a-z0-9+.-]*:|//", target, re.I) and (
+        not ending[1] or ending[2].lower() in ("html", "htm", "xhtml", "md", "rst", "php", "ipynb", "asp", "aspx", ""))
+    return here or (bool(found := _words(words)) and _STEER.issuperset(found))
+
+def _is_way(block: _Block, run: int, first: bool) -> bool:
+    "Whether a line of links is there to move about; `run` is how many links stand in it and the lines beside it."
+    if all(_STEER.issuperset(_words(words)) for _, words in block.links): return True
+    if len(block.links) > 1 and "\n" not in block.text and len(block.text) < _LONG_HEADING: return True
+    return run > 1 and (first or block.links[0][0].startswith("#"))
+
+def without_menus(
+    blocks: list[_Block],   # of a page, in order
+) -> list[_Block]:          # all of them where nothing else would be left
+    "A page without lines of links that lead about the site, and without the headings that stand over them alone."
+    out: list[_Block] = []
+    first = True            # no text yet, and no heading below the title
+    for is_menu, group in itertools.groupby(blocks, key=lambda b: bool(b.links)):
+        run = list(group)
+        links = sum(len(b.links) for b in run)
+        kept = [b for b in run if not (is_menu and _is_way(b, links, first))]
+        while out and not kept and out[-1].level != 1 and _STEER.issuperset(_words(out[-1].text)):
+            out.pop()       # "Contents"
+        first = first and all(b.level == 1 for b in kept)
+        out += kept
+    return out if any(not b.level for b in out) else blocks
 
 # %% ../../nbs/1_data/04_documents.ipynb #e32837f3
 _VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
@@ -461,7 +537,7 @@ def parse_html(
 ) -> list[Section]: # by heading, in order
     "Sections of a web page: all that a reader sees, but for the page's own navigation and footer."
     text = _from_xml(text)
-    blocks = _html_blocks(text) or _html_blocks(text, menus=True)
+    blocks = without_menus(_html_blocks(text)) or _html_blocks(text, menus=True)
     title = _page_title(text)
     if title and not any(b.level == 1 for b in blocks):
         blocks.insert(0, _Block(title, 1))
@@ -579,7 +655,7 @@ def _markdown_blocks(
         last = token.children[-1] if token.children else None
         if last is not None:
             last.content = re.sub(r"\s*\{[#.:][^{}]*\}\s*$", "", last.content)
-    return _html_blocks(md.renderer.render(tokens, md.options, env), menus=True)
+    return without_menus(_html_blocks(md.renderer.render(tokens, md.options, env), menus=True))
 
 def parse_markdown(
     text: str,   # Markdown, with or without front matter
@@ -1516,6 +1592,7 @@ def row_document(
 
 def row_documents(
     path: Path | str,   # .json .jsonl .csv .tsv .parquet, packed or not
+    text_column: str = "text",   # what the file calls the text
 ) -> list[tuple[Document, Any]]: # each document and the row it was made from
     "The documents of a file of rows; odd rows are left out, counted and named, unless all are odd."
     name = shown_name(path)
@@ -1525,6 +1602,8 @@ def row_documents(
     for number, row in iter_rows(path, faults.append):
         where = f"{name}, row {number}"
         try:
+            if text_column != "text" and isinstance(row, dict) and text_column in row:
+                row = {k: v for k, v in row.items() if k != text_column} | {"text": row[text_column]}
             document = row_document(row, where)
             if is_table and (fault := cell_fault(document.text)):
                 raise UserError(f"text {fault}", where, "Mend it.")
