@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from shutil import get_terminal_size
@@ -28,7 +29,6 @@ from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, 
 from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, env_number, logger, setup_logging
-
 
 # %% auto #0
 __all__ = ['COMMANDS', 'START', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search',
@@ -79,8 +79,8 @@ def index_flags(
 ) -> None:
     "Flags of `ragcun index`."
     model_flags(parser)
-    add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder; not needed where an index "
-             "that is there is only calibrated by --questions or --alpha")
+    add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder; without, --questions or "
+             "--alpha calibrate an index that is there")
     add_flag(parser, "text_column", "str", "text", "What a file of rows calls the text")
     add_flag(parser, "index_dir", "str", None,
              "Folder of the index, or its address on object storage (s3://bucket/folder); made if it is not there")
@@ -99,6 +99,7 @@ def index_flags(
     add_flag(parser, "alpha", "float", None, "Share of questions without an answer that may get one all the same (.05 "
              "with --questions; without, questions are made from the documents)")
 
+# %% ../../nbs/9_cli/07_commands.ipynb #77dbrun1
 def run_index(
     args: argparse.Namespace, # Parsed flags
 ) -> int: # Exit code
@@ -385,12 +386,13 @@ def _least_rate(index: Any, asked: list[str], answers: list[list[str]], wanted: 
     index._write_manifest()
     return 0.
 
+# %% ../../nbs/9_cli/07_commands.ipynb #77dbalo1
 def _calibrate_alone(args: argparse.Namespace) -> None:
-    "Set the limit of an answer from questions that are made from the documents; one that cannot be had changes nothing."
+    "Set the limit of an answer from questions made from the documents; one that cannot be had changes nothing."
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
-    alpha = next((a for a in (args.alpha, *(a for a in (.1, .15, .2) if a > args.alpha))
-                  if _quietly(lambda a=a: index.calibrate(alpha=a))), 0.)
+    rates = (args.alpha, *(a for a in (.1, .15, .2) if a > args.alpha))
+    alpha = next((a for a in rates if _quietly(partial(index.calibrate, alpha=a))), 0.)
     made = len(index.joint.made) if index.joint else len(index.null.made) if index.null else 0
     if alpha:
         print(f"limit of an answer from {made} questions made from the documents: without the document it was made "
@@ -473,8 +475,9 @@ def run_search(
         print(f"this index is not finished: it holds {_files(range(files))} so far. The ragcun index command that made "
               "it goes on where it was", file=sys.stderr)
     if not args.json and found[-1].tentative:
-        print(f"'answered' is a cautious guess: {len(index)} documents do not show what chance finds; "
-              "calibrate with ragcun index --questions or --alpha", file=sys.stderr)
+        print(f"whether this is an answer is a guess: {len(index)} documents do not show what chance finds. Ten "
+              "questions of yours do:\n"
+              f"  ragcun judge --index_dir {quote(args.index_dir)} --questions my_questions.txt", file=sys.stderr)
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #sofar001
@@ -621,6 +624,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.output_file:
         report.save(args.output_file)
     print(report)
+    print(f"next:  ragcun index --model_path {quote(args.model_path)} --documents my_docs/ --index_dir my_index")
     return 0
 
 def _evaluate_index(args: argparse.Namespace, data: Any) -> int:

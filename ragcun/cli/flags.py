@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..core import UserError, env_number, logger, setup_logging, write_json
@@ -319,6 +320,7 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
         logger.warning("%d documents of %s have no text and are left out", empty, folder)
     return rows
 
+# %% ../../nbs/9_cli/01_flags.ipynb #725brows
 def _row_documents(path: Path, text_column: str) -> list[dict[str, Any]]:
     "Rows with a text; what else a row holds is metadata."
     from ragcun.data.documents import row_documents
@@ -438,6 +440,7 @@ def run_training(
     device: str, # Where to run
 ) -> int: # Exit code
     "Load the base, fit, print the summary."
+    from ragcun.data.files import home_path
     from ragcun.models.encoder import GaussianEncoder
     from ragcun.retrieval.measure import compare_served
     from ragcun.training.learner import Interrupted
@@ -451,5 +454,7 @@ def run_training(
         return 128 + e.number
     if env_number("RANK", 0): return 0
     print(f"{result.sentence}\nmodel: {output/'model'}   report: {output/'report.json'}")
-    print(f"next:  ragcun evaluate --model_path {output/'best_model.pt'} --test_data …")
+    beside = home_path(args.train_data).parent/"test_eval.json"      # as prepare leaves it
+    print(f"next:  ragcun evaluate --model_path {quote(str(output/'best_model.pt'))} --test_data "
+          f"{quote(str(beside)) if beside.is_file() else '…'}")
     return 0

@@ -275,7 +275,7 @@ def _is_below_line(node: Any) -> bool:
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00006
 def _is_menu(node: Any, inside: int) -> bool:
-    "Navigation and footer of a page, by tag, by role, or by a name that its links bear out; a footer inside is its own."
+    "Navigation and footer of a page, by tag, role, or a name that its links bear out; a footer inside is its own."
     found = node.attributes
     if node.tag == "nav" or found.get("role") == "navigation": return True
     if node.tag in _MENUS or found.get("role") in _MENU_ROLES: return not inside
@@ -309,17 +309,14 @@ def _tidy(text: str) -> str:
     lines = (_SPACE.sub(" ", line).strip(" ") for line in text.replace("\xad", "").split("\x0b"))
     return "\n".join(lines).strip("\n")
 
-# %% ../../nbs/1_data/04_documents.ipynb #d4f00008
+# %% ../../nbs/1_data/04_documents.ipynb #d4f0lin1
 @dataclass
-class _Table:
-    "The rows of the tables that are open, and the blocks that were finished."
-    blocks: list[_Block] = field(default_factory=list)
-    held: list[str] = field(default_factory=list)               # pieces of the block that is open
+class _Line:
+    "The block that is open."
+    held: list[str] = field(default_factory=list)               # its pieces
     links: list[tuple[str, str]] = field(default_factory=list)  # target and words of its links
     around: list[str] = field(default_factory=list)             # what stands outside of them
     target: str | None = None                                   # of the link that is open
-    row: list[str] | None = None                                # cells of the row that is open
-    spans: list[dict[int, int]] = field(default_factory=list)   # of each open table: column → rows it still covers
 
     def read(self, text: str) -> None:
         "Text as it comes, inside or outside of a link."
@@ -335,6 +332,14 @@ class _Table:
         self.links.clear()
         self.around.clear()
         return links if links and _STEER.issuperset(_words(around)) and all(map(_is_page, links)) else ()
+
+# %% ../../nbs/1_data/04_documents.ipynb #d4f00008
+@dataclass
+class _Table(_Line):
+    "The rows of the tables that are open, and the blocks that were finished."
+    blocks: list[_Block] = field(default_factory=list)
+    row: list[str] | None = None                                # cells of the row that is open
+    spans: list[dict[int, int]] = field(default_factory=list)   # of each open table: column → rows it still covers
 
     def take(self) -> str:
         "What was read since the last block or cell, on one line."
@@ -455,6 +460,7 @@ def _close(page: _Page, node: Any) -> None:
     if tag == "table" and page.spans:
         page.spans.pop()
 
+# %% ../../nbs/1_data/04_documents.ipynb #d4f0htm1
 def _html_blocks(
     text: str,             # HTML, broken or not
     menus: bool = False,   # keep the page's own navigation and footer
@@ -476,9 +482,9 @@ def _html_blocks(
     return page.blocks
 
 # %% ../../nbs/1_data/04_documents.ipynb #navmenu2
-_STEER = frozenset("previous prev next back forward home start up top index contents content toc menu navigation of table "
-                   "page chapter section to skip main the on this in main zurück weiter vor nach oben startseite inhalt "
-                   "seite précédent suivant accueil sommaire anterior siguiente inicio".split())
+_STEER = frozenset("previous prev next back forward home start up top index contents content toc menu navigation of "
+                   "table page chapter section to skip main the on this in zurück weiter vor nach oben startseite "
+                   "inhalt seite précédent suivant accueil sommaire anterior siguiente inicio".split())
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", text.lower())

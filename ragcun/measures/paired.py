@@ -63,8 +63,9 @@ def _widened(d: np.ndarray, ends: np.ndarray, p: np.ndarray) -> np.ndarray:
     n, mean = len(d), d.mean(0)
     if n > 1:
         ends = mean + (ends - mean) * stdtrit(n - 1, .975) / ndtri(.975) * np.sqrt(n / (n - 1))
+    low, high = ends
     open_ = p > .05
-    return np.stack([np.where(open_, np.minimum(ends[0], 0), ends[0]), np.where(open_, np.maximum(ends[1], 0), ends[1])])
+    return np.stack([np.where(open_, np.minimum(low, 0), low), np.where(open_, np.maximum(high, 0), high)])
 
 def paired_tests(
     a: Mapping[str, np.ndarray],    # metric → per-query values of the one system

@@ -132,7 +132,7 @@ def verdict_in_words(
     if result.value is None and (best > .1 if result.answered else best <= .3):
         head = "perhaps an answer"              # nobody has measured what a question without an answer finds here
     elif result.value is None and not result.answered:
-        head = "not sure, the first hit may be right" if best <= DOUBTFUL else "probably no answer here"
+        head = "not sure whether the first hit answers this" if best <= DOUBTFUL else "probably no answer here"
     return f"{head}: {e_value_in_words(best)}" if np.isfinite(best) else head
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #plain0013

@@ -434,7 +434,8 @@ def describe_epoch(
         parts = {"total": of["loss"], **{k: of[k] for k in ("contrastive", "isotropy", "regularization", "cosine")}}
         words = "  ".join(f"{k} {v:.4f}" for k, v in parts.items() if v or k != "cosine")
         logger.info("%-10s %s  positive distance mean %.3f  embedding std %.3f",
-                    "training" if name == "train" else "validation", words, of["pos_dist"], of["embedding_std"], extra=extra)
+                    "training" if name == "train" else "validation", words, of["pos_dist"], of["embedding_std"],
+                    extra=extra)
     quality = (row.get(f"val_{k}", float("nan")) for k in ("ndcg@10", "recall@10", "participation_ratio"))
     logger.info("validation NDCG@10 %.4f  Recall@10 %.4f  participation ratio %.3f", *quality, extra=extra)
     if "train_ndcg@10" in row:

@@ -245,8 +245,9 @@ def sentence(
         gain = table[kept]["against_base"]
         chance = " The interval holds 0: these queries alone do not tell the two apart." * (gain["low"] <= 0)
         first = f"{_opening(answers)} By its vectors alone: " if answers else ""
-        return (f"Kept: {kept}. {first}NDCG@10 {table[kept]['ndcg@10']:.3f} against {table['base']['ndcg@10']:.3f} of the "
-                f"base, {_words(gain)}, on {queries} validation queries.{chance}{_how_little(table, queries)}")
+        return (f"Kept: {kept}. {first}NDCG@10 {table[kept]['ndcg@10']:.3f} against "
+                f"{table['base']['ndcg@10']:.3f} of the base, {_words(gain)}, on {queries} validation "
+                f"queries.{chance}{_how_little(table, queries)}")
     others = {n: c["against_base"] for n, c in table.items() if n != "base"}
     name = max(others, key=lambda n: others[n]["mean"])
     return (f"Kept the base: no model was ahead of it by more than chance allows on {queries} validation queries "
