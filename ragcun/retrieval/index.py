@@ -282,7 +282,7 @@ class IndexEdits(IndexFolder):
                      (z * self._gain).astype(np.float32), words)
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #unlike01
-ALIKE = .8   # words in common, of all words of two texts
+ALIKE = .95   # words in common, of all words of two texts
 
 def unlike(
     texts: Sequence[str],   # or their words joined by spaces
