@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 # %% auto #0
-__all__ = ['logger', 'UserError', 'needs', 'set_seed', 'pick_device', 'supports_bf16', 'pick_precision', 'atomic_write',
+__all__ = ['logger', 'DETAIL', 'UserError', 'needs', 'set_seed', 'pick_device', 'supports_bf16', 'pick_precision', 'atomic_write',
            'sync_folder', 'write_json', 'read_json', 'iter_jsonl', 'write_jsonl', 'sha256_text', 'sha256_file',
            'setup_logging', 'env_number', 'progress', 'in_notebook', 'cache_dir', 'machine_info']
 
@@ -252,6 +252,7 @@ def sha256_file(
 
 # %% ../nbs/0_foundations/01_core.ipynb #74c4cabd
 logger = logging.getLogger("ragcun")
+DETAIL = {"detail": True}   # logger.info(…, extra=DETAIL): for the log file, not for the screen
 
 def setup_logging(
     log_file: str | Path | None = None, # Also append to this file
@@ -263,6 +264,7 @@ def setup_logging(
         logger.removeHandler(handler)
         handler.close()
     handlers: list[logging.Handler] = [logging.StreamHandler(stream or sys.stderr)]
+    handlers[0].addFilter(lambda record: not getattr(record, "detail", False))
     if log_file:
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(log_file, encoding="utf-8"))

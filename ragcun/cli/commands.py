@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from shutil import get_terminal_size
@@ -29,7 +30,6 @@ from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, env_number, logger, setup_logging
 
-
 # %% auto #0
 __all__ = ['COMMANDS', 'START', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search',
            'delete_flags', 'run_delete', 'make_parser', 'parse', 'main']
@@ -41,6 +41,7 @@ def encode_flags(
     "Flags of `ragcun encode`."
     model_flags(parser)
     add_flag(parser, "input", "str", None, "Documents: a file, a folder or a BEIR folder")
+    add_flag(parser, "text_column", "str", "text", "What a file of rows calls the text")
     add_flag(parser, "output", "str", None,
              "A .npy file, or a folder for resumable shards (needed with several processes)")
     add_flag(parser, "shard_size", "int", 4096, "Documents of a shard")
@@ -52,7 +53,8 @@ def run_encode(
     need(args, "model_path", "input", "output")
     check_model(args.model_path)
     setup_logging()
-    documents = read_corpus(args.input, lambda: model_tokens(args.model_path, args.trust_remote_code))
+    documents = read_corpus(args.input, lambda: model_tokens(args.model_path, args.trust_remote_code),
+                            args.text_column)
     check_output(args.output if args.output.endswith(".npy") else str(Path(args.output)/"x"))
     if not args.output.endswith(".npy"):
         from ragcun.retrieval.retriever import encode_shards
@@ -77,7 +79,9 @@ def index_flags(
 ) -> None:
     "Flags of `ragcun index`."
     model_flags(parser)
-    add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder")
+    add_flag(parser, "documents", "str", None, "Documents: a file, a folder or a BEIR folder; without, --questions or "
+             "--alpha calibrate an index that is there")
+    add_flag(parser, "text_column", "str", "text", "What a file of rows calls the text")
     add_flag(parser, "index_dir", "str", None,
              "Folder of the index, or its address on object storage (s3://bucket/folder); made if it is not there")
     base_flags(parser, "Without a trained model: folder or hub id of the base to search with")
@@ -95,11 +99,13 @@ def index_flags(
     add_flag(parser, "alpha", "float", None, "Share of questions without an answer that may get one all the same (.05 "
              "with --questions; without, questions are made from the documents)")
 
+# %% ../../nbs/9_cli/07_commands.ipynb #77dbrun1
 def run_index(
     args: argparse.Namespace, # Parsed flags
 ) -> int: # Exit code
     "`ragcun index`: make or extend an index."
-    need(args, "documents", "index_dir")
+    only_calibrates = not args.documents and (args.questions or args.alpha) and args.index_dir
+    need(args, *(() if only_calibrates else ("documents",)), "index_dir")
     _check_index(args)
     from ragcun.data.pairs import load_retrieval
     from ragcun.retrieval.storage import as_place
@@ -107,6 +113,7 @@ def run_index(
     questions = (load_retrieval(args.questions, _split_of_questions(args))
                  if args.questions else None)
     setup_logging()
+    if only_calibrates: return _only_calibrate(args, questions)
     if isinstance(target, Path):
         check_output(str(target/"x"))
     place = args.index_dir
@@ -227,7 +234,7 @@ def _size_of(index_dir: str) -> tuple[int, int]:
 def _index_rows(args: argparse.Namespace) -> tuple[Any, str]:
     "Index documents that are rows of a file; the index, and what is new in it."
     from ragcun.retrieval.retriever import GaussianRetriever, index_corpus
-    documents = read_corpus(args.documents, lambda: _index_tokens(args))
+    documents = read_corpus(args.documents, lambda: _index_tokens(args), args.text_column)
     before, changed = _compare(documents, args)
     model = _index_model(args)
     if changed:
@@ -379,15 +386,43 @@ def _least_rate(index: Any, asked: list[str], answers: list[list[str]], wanted: 
     index._write_manifest()
     return 0.
 
+# %% ../../nbs/9_cli/07_commands.ipynb #77dbalo1
 def _calibrate_alone(args: argparse.Namespace) -> None:
-    "Set the limit of an answer from questions that are made from the documents."
+    "Set the limit of an answer from questions made from the documents; one that cannot be had changes nothing."
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
-    limit = index.calibrate(alpha=args.alpha)
+    rates = (args.alpha, *(a for a in (.1, .15, .2) if a > args.alpha))
+    alpha = next((a for a in rates if _quietly(partial(index.calibrate, alpha=a))), 0.)
     made = len(index.joint.made) if index.joint else len(index.null.made) if index.null else 0
-    print(f"limit of an answer from {made} questions made from the documents: without the document it was made from, "
-          f"{args.alpha:.0%} of them get an answer" if limit else f"{made} questions made from the documents are too "
-          f"few for a rate of {args.alpha:.0%}: every search will say 'no answer'")
+    if alpha:
+        print(f"limit of an answer from {made} questions made from the documents: without the document it was made "
+              f"from, {alpha:.0%} of them get an answer"
+              + (f"; so few cannot vouch for {args.alpha:.0%}" if alpha > args.alpha else ""))
+        return
+    index.alpha, index.answer_limit = 0., 1.
+    index._write_manifest()
+    print(f"{made} questions made from the documents are too few for a limit of an answer; ten of your own do better: "
+          f"ragcun judge --index_dir {quote(args.index_dir)} --questions my_questions.txt")
+
+def _quietly(work: Callable[[], Any]) -> Any:
+    "What a call returns, without the warning of a rate that is not to be had."
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        return work()
+    finally:
+        logger.setLevel(level)
+
+def _only_calibrate(args: argparse.Namespace, questions: Any) -> int:
+    "The limit of an index that is there, from questions or from its own documents."
+    from ragcun.retrieval.stores import read_manifest
+    read_manifest(args.index_dir)
+    if questions:
+        _calibrate(args, questions)
+    else:
+        _calibrate_alone(args)
+    print(f'next:  ragcun search --index_dir {quote(args.index_dir)} "your question"')
+    return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #b49410e1
 def search_flags(
@@ -440,8 +475,9 @@ def run_search(
         print(f"this index is not finished: it holds {_files(range(files))} so far. The ragcun index command that made "
               "it goes on where it was", file=sys.stderr)
     if not args.json and found[-1].tentative:
-        print(f"'answered' is a cautious guess: {len(index)} documents do not show what chance finds; "
-              "calibrate with ragcun index --questions or --alpha", file=sys.stderr)
+        print(f"whether this is an answer is a guess: {len(index)} documents do not show what chance finds. Ten "
+              "questions of yours do:\n"
+              f"  ragcun judge --index_dir {quote(args.index_dir)} --questions my_questions.txt", file=sys.stderr)
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #sofar001
@@ -538,7 +574,10 @@ def _prepare(args: argparse.Namespace) -> int:
     from ragcun.data.preparation import PrepareConfig, check_config, prepare
     config = PrepareConfig(**{f.name: getattr(args, f.name) for f in fields(PrepareConfig)})
     kind, _, _ = check_config(config)
-    print(prepare(config, named_tokens(args, kind == "input_dir")))
+    report = prepare(config, named_tokens(args, kind == "input_dir"))
+    print(report)
+    val = "".join(f"--val_data {quote(f)} " for f in report.files if Path(f).stem.split(".")[0] == "val")
+    print(f"next:  ragcun train --train_data {quote(report.files[0])} {val}--freeze_base --output_dir checkpoints/mine")
     return 0
 
 def _download_flags(parser: argparse.ArgumentParser) -> None:
@@ -597,6 +636,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.output_file:
         report.save(args.output_file)
     print(report)
+    print(f"next:  ragcun index --model_path {quote(args.model_path)} --documents my_docs/ --index_dir my_index")
     return 0
 
 def _evaluate_index(args: argparse.Namespace, data: Any) -> int:

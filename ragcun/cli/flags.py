@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..core import UserError, env_number, logger, setup_logging, write_json
@@ -278,6 +279,7 @@ class TokensWhenNeeded:
 def read_corpus(
     path: str, # File or folder
     tokens: Callable[[], Any] = lambda: None, # `BaseTokens` that files are cut by, asked for once that is needed
+    text_column: str = "text", # what a file of rows calls the text
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
     "Documents to encode or index; `UserError` if there are none."
     from ragcun.data.documents import READ, ReadOptions, file_kind, read_documents, read_file, read_folder
@@ -287,7 +289,7 @@ def read_corpus(
     if not place.exists():
         raise UserError("no such file or folder", f"--documents {path}", "Check the path.")
     if any((place/name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")): return _beir_documents(place)
-    if place.is_file() and kind in READERS: return _row_documents(place)
+    if place.is_file() and kind in READERS: return _row_documents(place, text_column)
     if place.is_dir():
         documents = read_folder(place, ReadOptions(tokenizer=tokens())).documents
     elif kind != ".txt" and (kind in READ or not kind):
@@ -318,11 +320,17 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
         logger.warning("%d documents of %s have no text and are left out", empty, folder)
     return rows
 
-def _row_documents(path: Path) -> list[dict[str, Any]]:
+# %% ../../nbs/9_cli/01_flags.ipynb #725brows
+def _row_documents(path: Path, text_column: str) -> list[dict[str, Any]]:
     "Rows with a text; what else a row holds is metadata."
     from ragcun.data.documents import row_documents
+    try:
+        found = row_documents(path, text_column)
+    except UserError as e:
+        if "its columns are" not in e.what: raise
+        raise UserError(e.what, e.where, "Name the column text, or say which it is: --text_column NAME") from None
     rows = [_with_id(d.document_id, {"text": d.text, "metadata": _metadata(row) if isinstance(row, dict) else {}})
-            for d, row in row_documents(path)]
+            for d, row in found]
     if not rows:
         raise UserError("no documents", str(path), 'Write rows with a text: {"id": …, "text": …}.')
     return rows
@@ -432,6 +440,7 @@ def run_training(
     device: str, # Where to run
 ) -> int: # Exit code
     "Load the base, fit, print the summary."
+    from ragcun.data.files import home_path
     from ragcun.models.encoder import GaussianEncoder
     from ragcun.retrieval.measure import compare_served
     from ragcun.training.learner import Interrupted
@@ -445,5 +454,7 @@ def run_training(
         return 128 + e.number
     if env_number("RANK", 0): return 0
     print(f"{result.sentence}\nmodel: {output/'model'}   report: {output/'report.json'}")
-    print(f"next:  ragcun evaluate --model_path {output/'best_model.pt'} --test_data …")
+    beside = home_path(args.train_data).parent/"test_eval.json"      # as prepare leaves it
+    print(f"next:  ragcun evaluate --model_path {quote(str(output/'best_model.pt'))} --test_data "
+          f"{quote(str(beside)) if beside.is_file() else '…'}")
     return 0

@@ -132,7 +132,7 @@ def run_judge(
         print("next:  the same command goes on where you stopped")
         if not found.questions: return 0
     print(f"next:  ragcun evaluate --index_dir {quote(args.index_dir)} --test_data {quote(args.output_dir)}")
-    print(f"       ragcun index --index_dir {quote(args.index_dir)} --documents … --questions {quote(args.output_dir)}")
+    print(f"       ragcun index --index_dir {quote(args.index_dir)} --questions {quote(args.output_dir)}")
     return 0
 
 def _to_the_end(judging: Any) -> bool:

@@ -37,13 +37,13 @@ from .files import (READERS, cell_fault, character_fault, file_format, home_path
 
 # %% auto #0
 __all__ = ['MAX_FILE', 'MAX_TABLE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'declared_encoding',
-           'decode_bytes', 'read_text', 'file_kind', 'Section', 'parse_html', 'parse_markdown', 'parse_rst',
-           'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'parse_asciidoc', 'parse_org',
-           'parse_captions', 'parse_table', 'parse_json_rows', 'parse_json_lines', 'parse_message', 'parse_epub',
-           'parse_slides', 'parse_odf', 'read_sections', 'Document', 'sentences', 'as_document', 'estimate_tokens',
-           'token_counter', 'passages', 'ReadOptions', 'FolderReading', 'section_documents', 'Listing', 'list_folder',
-           'read_folder', 'nothing_to_read', 'read_file', 'read_listed', 'row_document', 'row_documents',
-           'read_documents']
+           'decode_bytes', 'read_text', 'file_kind', 'Section', 'without_menus', 'parse_html', 'parse_markdown',
+           'parse_rst', 'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'parse_asciidoc',
+           'parse_org', 'parse_captions', 'parse_table', 'parse_json_rows', 'parse_json_lines', 'parse_message',
+           'parse_epub', 'parse_slides', 'parse_odf', 'read_sections', 'Document', 'sentences', 'as_document',
+           'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading', 'section_documents',
+           'Listing', 'list_folder', 'read_folder', 'nothing_to_read', 'read_file', 'read_listed', 'row_document',
+           'row_documents', 'read_documents']
 
 # %% ../../nbs/1_data/04_documents.ipynb #866f8e87
 MAX_FILE = 200_000_000    # bytes
@@ -236,6 +236,7 @@ class _Block:
     level: int = 0       # 0 is text, 1 to 6 a heading
     tight: bool = False  # one line of several that belong together
     cell: int = 0        # of a notebook
+    links: tuple[tuple[str, str], ...] = ()    # target and words of each, where it is nothing but links to pages
 
 def _joined(blocks: list[_Block]) -> str:
     "The text of blocks: a blank line between two, none between rows or items."
@@ -280,6 +281,8 @@ _BLOCKS = frozenset("address article aside blockquote body caption center col co
                     "legend li listing main menu nav ol optgroup option p plaintext pre search section summary table "
                     "tbody td tfoot th thead tr ul xmp text foreignobject".split())
 _MENUS = frozenset(("nav", "footer"))
+_MENU_ROLES = frozenset(("navigation", "contentinfo"))
+_MENU_NAMES = frozenset("nav navbar navigation menu sidebar sphinxsidebar breadcrumb breadcrumbs toc footer".split())
 _LINK_MARKS = frozenset(("", "¶", "#", "🔗", "⚓", "\u200b", "\uf0c1"))    # a heading's link to itself, as written
 _CONTENT = frozenset("article main section blockquote figure li td dd".split())    # a footer in one of these is its own
 _LINES = frozenset("li dt dd tr option summary legend".split())
@@ -287,7 +290,6 @@ _UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _LONG_HEADING = 300    # characters; a longer one is text after a tag that was not closed
 _LONG_CELL = 500       # characters; a table of longer ones is a frame around the page
-
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00030
 def _is_hidden(node: Any) -> bool:
@@ -329,6 +331,16 @@ def _is_power(before: str, raised: str) -> bool:
     return before.rstrip(" ")[-1:].isdigit() and re.fullmatch(r"\s*[-+−–]?\d[\d.,]*\s*", raised) is not None
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00006
+def _is_menu(node: Any, inside: int) -> bool:
+    "Navigation and footer of a page, by tag, role, or a name that its links bear out; a footer inside is its own."
+    found = node.attributes
+    if node.tag == "nav" or found.get("role") == "navigation": return True
+    if node.tag in _MENUS or found.get("role") in _MENU_ROLES: return not inside
+    names = f"{found.get('class') or ''} {found.get('id') or ''}".lower().split()
+    if node.tag == "body" or _MENU_NAMES.isdisjoint(names): return False
+    linked = sum(len(a.text().strip()) for a in node.css("a[href]"))
+    return linked > .7*len("".join(node.text().split()))
+
 def _walk(root: Any, menus: bool) -> Iterator[tuple[str, Any]]:
     "Everything visible below a node, in order: (`text`, node), (`open`, node), (`close`, node); no recursion."
     stack = [iter([root])]
@@ -343,7 +355,7 @@ def _walk(root: Any, menus: bool) -> Iterator[tuple[str, Any]]:
                 yield "close", opened.pop()
         elif node.is_text_node:
             yield "text", node
-        elif node.is_element_node and not _is_hidden(node) and (menus or inside or node.tag not in _MENUS):
+        elif node.is_element_node and not _is_hidden(node) and (menus or not _is_menu(node, inside)):
             inside += node.tag in _CONTENT
             yield "open", node
             opened.append(node)
@@ -354,12 +366,35 @@ def _tidy(text: str) -> str:
     lines = (_SPACE.sub(" ", line).strip(" ") for line in text.replace("\xad", "").split("\x0b"))
     return "\n".join(lines).strip("\n")
 
+# %% ../../nbs/1_data/04_documents.ipynb #d4f0lin1
+@dataclass
+class _Line:
+    "The block that is open."
+    held: list[str] = field(default_factory=list)               # its pieces
+    links: list[tuple[str, str]] = field(default_factory=list)  # target and words of its links
+    around: list[str] = field(default_factory=list)             # what stands outside of them
+    target: str | None = None                                   # of the link that is open
+
+    def read(self, text: str) -> None:
+        "Text as it comes, inside or outside of a link."
+        self.held.append(text)
+        if self.target is None:
+            self.around.append(text)
+        elif text.strip():
+            self.links.append((self.target, text.strip()))
+
+    def menu(self) -> tuple[tuple[str, str], ...]:
+        "The links of what ends here, if it is nothing but links to pages."
+        links, around = tuple(self.links), " ".join(self.around)
+        self.links.clear()
+        self.around.clear()
+        return links if links and _STEER.issuperset(_words(around)) and all(map(_is_page, links)) else ()
+
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00008
 @dataclass
-class _Table:
+class _Table(_Line):
     "The rows of the tables that are open, and the blocks that were finished."
     blocks: list[_Block] = field(default_factory=list)
-    held: list[str] = field(default_factory=list)               # pieces of the block that is open
     row: list[str] | None = None                                # cells of the row that is open
     spans: list[dict[int, int]] = field(default_factory=list)   # of each open table: column → rows it still covers
 
@@ -400,8 +435,9 @@ class _Table:
         cells = self.row or []
         self.row = None
         self.skip_covered(cells)
+        links = tuple(x for x in self.menu() if _STEER.issuperset(_words(x[1])))   # other rows may be a list of things
         if any(cells):
-            self.blocks.append(_Block(" | ".join(cells), tight=True))
+            self.blocks.append(_Block(" | ".join(cells), tight=True, links=links))
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00009
 @dataclass
@@ -418,13 +454,15 @@ class _Page(_Table):
             return
         text = "".join(self.held)
         text = text.strip("\n") if self.plain else _tidy(text)
+        links = self.menu()
         if text.strip():
-            self.blocks.append(_Block(text, tight=bool(self.lines) and not self.plain))
+            self.blocks.append(_Block(text, tight=bool(self.lines) and not self.plain, links=links))
         self.held.clear()
 
     def close_heading(self) -> None:
         "A heading as a block; one without end is text."
         text = self.take()
+        self.menu()
         if text:
             self.blocks.append(_Block(text, self.heading if len(text) <= _LONG_HEADING else 0))
         self.heading = 0
@@ -450,6 +488,8 @@ def _open(page: _Page, node: Any) -> None:
         page.open_cell(page.row, node)
     elif _is_inline(tag):
         page.held.append("/" * _is_below_line(node))
+        if tag == "a":
+            page.target = node.attributes.get("href")
     else:
         page.flush()
         if re.fullmatch("h[1-6]", tag) and page.row is None and not page.heading:
@@ -467,6 +507,8 @@ def _close(page: _Page, node: Any) -> None:
     if _stands_apart(node):
         page.held.append(" ")
     elif _is_inline(tag):
+        if tag == "a":
+            page.target = None
         return
     elif page.heading and tag == f"h{page.heading}":
         page.close_heading()
@@ -500,6 +542,66 @@ def _html_blocks(
     page.flush()
     return page.blocks
 
+# %% ../../nbs/1_data/04_documents.ipynb #d4f0htm1
+def _html_blocks(
+    text: str,             # HTML, broken or not
+    menus: bool = False,   # keep the page's own navigation and footer
+) -> list[_Block]:          # in reading order
+    "Every visible text of a page once, in order, as headings and blocks."
+    from selectolax.lexbor import LexborHTMLParser
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    root = LexborHTMLParser(text).body if text.strip() else None
+    if root is None: return []
+    page = _Page()
+    for event, node in _walk(root, menus):
+        if event == "open":
+            _open(page, node)
+        elif event == "close":
+            _close(page, node)
+        else:
+            page.read(node.text_content if page.plain else _SPACE.sub(" ", node.text_content))
+    page.flush()
+    return page.blocks
+
+# %% ../../nbs/1_data/04_documents.ipynb #navmenu2
+_STEER = frozenset("previous prev next back forward home start up top index contents content toc menu navigation of "
+                   "table page chapter section to skip main the on this in zurück weiter vor nach oben startseite "
+                   "inhalt seite précédent suivant accueil sommaire anterior siguiente inicio".split())
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", text.lower())
+
+def _is_page(link: tuple[str, str]) -> bool:
+    "Whether a link leads to a page or a place of the same site, or is named as such links are."
+    target, words = link
+    place = target.split("?")[0].split("#")[0]
+    ending = place.rpartition("/")[2].rpartition(".")
+    here = not re.match(r"[a-z][a-z0-9+.-]*:|//", target, re.I) and (
+        not ending[1] or ending[2].lower() in ("html", "htm", "xhtml", "md", "rst", "php", "ipynb", "asp", "aspx", ""))
+    return here or (bool(found := _words(words)) and _STEER.issuperset(found))
+
+def _is_way(block: _Block, run: int, first: bool) -> bool:
+    "Whether a line of links is there to move about; `run` is how many links stand in it and the lines beside it."
+    if all(_STEER.issuperset(_words(words)) for _, words in block.links): return True
+    if len(block.links) > 1 and "\n" not in block.text and len(block.text) < _LONG_HEADING: return True
+    return run > 1 and (first or block.links[0][0].startswith("#"))
+
+def without_menus(
+    blocks: list[_Block],   # of a page, in order
+) -> list[_Block]:          # all of them where nothing else would be left
+    "A page without lines of links that lead about the site, and without the headings that stand over them alone."
+    out: list[_Block] = []
+    first = True            # no text yet, and no heading below the title
+    for is_menu, group in itertools.groupby(blocks, key=lambda b: bool(b.links)):
+        run = list(group)
+        links = sum(len(b.links) for b in run)
+        kept = [b for b in run if not (is_menu and _is_way(b, links, first))]
+        while out and not kept and out[-1].level != 1 and _STEER.issuperset(_words(out[-1].text)):
+            out.pop()       # "Contents"
+        first = first and all(b.level == 1 for b in kept)
+        out += kept
+    return out if any(not b.level for b in out) else blocks
+
 # %% ../../nbs/1_data/04_documents.ipynb #e32837f3
 _VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
 _XML = re.compile(r"\s*(?:<\?xml|<!doctype[^>]*xhtml|<html[^>]*\sxmlns)", re.I)
@@ -523,7 +625,7 @@ def parse_html(
 ) -> list[Section]: # by heading, in order
     "Sections of a web page: all that a reader sees, but for the page's own navigation and footer."
     text = _from_xml(text)
-    blocks = _html_blocks(text) or _html_blocks(text, menus=True)
+    blocks = without_menus(_html_blocks(text)) or _html_blocks(text, menus=True)
     title = _page_title(text)
     first = next((b.text for b in blocks if b.level == 1), "")
     if title and not (first and _is_said(first, title)):
@@ -668,7 +770,7 @@ def _markdown_blocks(
         last = token.children[-1] if token.children else None
         if last is not None:
             last.content = re.sub(r"\s*\{[#.:][^{}]*\}\s*$", "", last.content)
-    return _html_blocks(md.renderer.render(tokens, md.options, env), menus=True)
+    return without_menus(_html_blocks(md.renderer.render(tokens, md.options, env), menus=True))
 
 def parse_markdown(
     text: str,   # Markdown, with or without front matter
@@ -2035,6 +2137,7 @@ def row_document(
 
 def row_documents(
     path: Path | str,   # .json .jsonl .csv .tsv .parquet, packed or not
+    text_column: str = "text",   # what the file calls the text
 ) -> list[tuple[Document, Any]]: # each document and the row it was made from
     "The documents of a file of rows; odd rows are left out, counted and named, unless all are odd."
     name = shown_name(path)
@@ -2044,6 +2147,8 @@ def row_documents(
     for number, row in iter_rows(path, faults.append):
         where = f"{name}, row {number}"
         try:
+            if text_column != "text" and isinstance(row, dict) and text_column in row:
+                row = {k: v for k, v in row.items() if k != text_column} | {"text": row[text_column]}
             document = row_document(row, where)
             if is_table and (fault := cell_fault(document.text)):
                 raise UserError(f"text {fault}", where, "Mend it.")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -20,7 +21,7 @@ from .files import (RowError, cell_fault, character_fault, file_format, home_pat
 
 # %% auto #0
 __all__ = ['NEGATIVE', 'Pair', 'row_to_pair', 'check_pair', 'PairSet', 'pair_to_row', 'pairs_to_retrieval', 'retrieval_to_pairs',
-           'load_retrieval', 'iter_numbered', 'iter_pairs', 'load_pairs', 'save_pairs']
+           'load_retrieval', 'column_advice', 'iter_numbered', 'iter_pairs', 'load_pairs', 'save_pairs']
 
 # %% ../../nbs/1_data/03_pairs.ipynb #56d4aca5
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,30 @@ def load_retrieval(
         if isinstance(data, dict) and "relevance" in data: return load_single(path, data)
     return pairs_to_retrieval(load_pairs(path, split_name))
 
+# %% ../../nbs/1_data/03_pairs.ipynb #colname1
+_ASKING = re.compile("quest|query|prompt|anchor|frage", re.I)
+_ANSWERING = re.compile("answ|positive|passage|reply|response|document|text|content|antwort", re.I)
+
+def _renamed(row: Any, columns: Mapping[str, str]) -> Any:
+    "A row under the names of a pair; `RowError` where a column is not there."
+    if not isinstance(row, dict): return row
+    missing = [c for c in columns.values() if c not in row]
+    if missing:
+        raise RowError(f"has no {' and no '.join(missing)}; its columns are {', '.join(map(str, row))}"[:300])
+    rest = {k: v for k, v in row.items() if k not in columns.values()}
+    return rest | {name: row[c] for name, c in columns.items()}
+
+def column_advice(
+    row: Any,     # of a file whose columns have other names
+    file: str,    # its path
+) -> str: # what to do
+    "The line to type where columns are not called query and positive."
+    names = [str(k) for k in row] if isinstance(row, dict) else []
+    asking, answering = (next((shlex.quote(n) for n in names if rule.search(n)), "NAME")
+                         for rule in (_ASKING, _ANSWERING))
+    return (f"Rename the columns to query, positive and negative, or say which they are: ragcun prepare --input "
+            f"{shlex.quote(file)} --query_column {asking} --positive_column {answering} --output_dir data/mine")
+
 # %% ../../nbs/1_data/03_pairs.ipynb #ca5c0c20
 def _rows_of(path: Path | str, split_name: str) -> Iterator[tuple[int, Any]]:
     "Rows of a file, of a BEIR split, or the relevant pairs of the single evaluation file."
@@ -229,6 +254,7 @@ def iter_numbered(
     source: Path | str | Iterable[Any],   # file, BEIR folder, or rows in memory
     split_name: str = "train",            # of a BEIR folder
     on_fault: Callable[[int, str], None] | None = None,   # called with (row number, fault) instead of stopping
+    columns: Mapping[str, str] | None = None,             # what the file calls `query` and `positive`
 ) -> Iterator[tuple[int, Pair]]:          # row number, pair
     "Checked pairs with their row numbers, one at a time."
     is_path = isinstance(source, (str, Path))
@@ -237,10 +263,13 @@ def iter_numbered(
         try:
             if isinstance(row, Pair):
                 check_pair(row)
-            pair = row if isinstance(row, Pair) else row_to_pair(row)
+            pair = row if isinstance(row, Pair) else row_to_pair(_renamed(row, columns) if columns else row)
         except RowError as e:
             if on_fault is None:
-                raise UserError(str(e), f"{source if is_path else 'pairs'}, row {number}", _advice(str(e))) from e
+                advice = column_advice(row, str(source) if is_path else "FILE")
+                wrong_names = "its fields are" in str(e)
+                raise UserError(str(e), f"{source if is_path else 'pairs'}, row {number}",
+                                advice if wrong_names else "Mend or remove this row.") from e
             on_fault(number, str(e))
         else:
             yield number, pair
@@ -251,10 +280,6 @@ def iter_pairs(
 ) -> Iterator[Pair]: # in the order of the source
     "Checked pairs, one at a time."
     return (pair for _, pair in iter_numbered(source, split_name))
-
-def _advice(fault: str) -> str:
-    wrong_names = "its fields are" in fault
-    return "Rename the columns to query, positive and negative." if wrong_names else "Mend or remove this row."
 
 # %% ../../nbs/1_data/03_pairs.ipynb #ca5c0c20-1
 def load_pairs(

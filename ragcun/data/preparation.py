@@ -26,7 +26,8 @@ from .collections import RetrievalData, save_retrieval
 from .documents import Document, ReadOptions, read_documents, read_folder, token_counter
 from .files import READERS, file_format, home_path, iter_rows, normalise_text, text_id
 from .generation import check_strategy, generate_pairs
-from .pairs import Pair, PairSet, iter_numbered, pair_to_row, pairs_to_retrieval, save_pairs
+from .pairs import (Pair, PairSet, column_advice, iter_numbered, pair_to_row, pairs_to_retrieval,
+                                save_pairs)
 from .quality import DataReport, Tally, make_report, plot_lengths, table
 from .splitting import (NEAR_LIMIT, SIDES, SplitPlan, check_ratios, first_rows, near_links, near_memory,
                                    number_keys, plan_split)
@@ -202,6 +203,8 @@ class PrepareConfig:
     input_dir: str | None = None         # folder of documents
     csv_file: str | None = None          # CSV of query and positive, or of text
     input: str | None = None             # file of pairs or BEIR folder
+    query_column: str = ""               # what a file of pairs calls the question, if not query
+    positive_column: str = ""            # what it calls the answer or passage, if not positive
     python_packages: str | Sequence[str] | None = None    # import names; `stdlib`
     generate_pairs: bool = False         # make pairs from documents
     strategy: str = "auto"               # of `generate_pairs`
@@ -341,7 +344,9 @@ class _Faults:
 
     def __call__(self, number: int, fault: str) -> None:
         if "its fields are" in fault and number <= 2:
-            raise UserError(fault, f"{self.where}, row {number}", "Rename the columns to query, positive and negative.")
+            raise UserError(fault, f"{self.where}, row {number}", column_advice(_first_row(self.where), self.where))
+        if "its columns are" in fault and number <= 2:
+            raise UserError(fault, f"{self.where}, row {number}", "Check --query_column and --positive_column.")
         if self.stop:
             raise UserError(fault, f"{self.where}, row {number}", "Mend or remove this row, or add --on_fault drop.")
         reason = re.sub(r"\d[\d,.]*", "N", fault)[:100]
@@ -349,7 +354,9 @@ class _Faults:
 
 def _usable(source: Source, config: PrepareConfig, faults: _Faults | None) -> Iterator[Pair]:
     "The usable rows of a source, in order: the same in both readings."
-    for number, p in iter_numbered(source.rows(), config.split_name, faults or (lambda number, fault: None)):
+    names = {"query": config.query_column or "query", "positive": config.positive_column or "positive"}
+    columns = names if config.query_column or config.positive_column else None
+    for number, p in iter_numbered(source.rows(), config.split_name, faults or (lambda number, fault: None), columns):
         if not _is_equal(p.query, p.positive):
             yield p
         elif faults:

@@ -129,8 +129,12 @@ def make_notes(
     if deep:
         notes.append(f"{deep} queries have more than {max(ks)} relevant documents, the depth of the ranking.")
     if base is not None and n > 1:
+        apart = int((model["ndcg@10"] != base["ndcg@10"]).sum())
         gap = detectable(float(np.std(model["ndcg@10"] - base["ndcg@10"], ddof=1)), n)
-        if gap > 0:
+        if 0 < apart < 6:
+            notes.append(f"Model and base differ on {apart} of {n} queries: too few to tell which is better; "
+                         "no test can with fewer than 6.")
+        elif gap > 0:
             notes.append(f"With {n} queries, a true difference of {gap:.3f} NDCG@10 is found with 80 % chance; "
                          "smaller ones usually are not.")
         else:

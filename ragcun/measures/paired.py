@@ -13,7 +13,7 @@ import numpy as np
 from ..core import UserError
 
 # %% auto #0
-__all__ = ['Difference', 'p_words', 'paired_tests', 'paired_test']
+__all__ = ['FEW', 'Difference', 'p_words', 'paired_tests', 'paired_test']
 
 # %% ../../nbs/0_foundations/03_paired.ipynb #0b7dc53a
 @dataclass(frozen=True)
@@ -55,6 +55,18 @@ def p_words(
 
 
 # %% ../../nbs/0_foundations/03_paired.ipynb #56d4aca5
+FEW = 30   # queries; the interval of fewer is widened
+
+def _widened(d: np.ndarray, ends: np.ndarray, p: np.ndarray) -> np.ndarray:
+    "Ends [2, m] of an interval from few queries: by Student's t, and with 0 inside where the test does not exclude it."
+    from scipy.special import ndtri, stdtrit
+    n, mean = len(d), d.mean(0)
+    if n > 1:
+        ends = mean + (ends - mean) * stdtrit(n - 1, .975) / ndtri(.975) * np.sqrt(n / (n - 1))
+    low, high = ends
+    open_ = p > .05
+    return np.stack([np.where(open_, np.minimum(low, 0), low), np.where(open_, np.maximum(high, 0), high)])
+
 def paired_tests(
     a: Mapping[str, np.ndarray],    # metric → per-query values of the one system
     b: Mapping[str, np.ndarray],    # the same metrics of the other, same queries in the same order
@@ -69,10 +81,11 @@ def paired_tests(
     if np.isnan(d).any():
         raise UserError("per-query scores hold NaN", "paired_test", "Compute them again")
     rng = np.random.default_rng(seed)
-    low, high = np.quantile(_boot_means(d, rng, draws), (.025, .975), axis=0)
+    ends = np.quantile(_boot_means(d, rng, draws), (.025, .975), axis=0)
     sums = np.concatenate(list(_sign_sums(d, rng, draws)))
     exact = int(len(d) > 13)
     p = ((np.abs(sums) >= np.abs(d.sum(0)) - 1e-9).sum(0) + exact) / (len(sums) + exact)
+    low, high = ends if len(d) >= FEW else _widened(d, ends, p)
     columns = zip(d.mean(0).tolist(), low.tolist(), high.tolist(), p.tolist(), strict=True)
     return {name: Difference(*row, n=len(d)) for name, row in zip(names, columns, strict=True)}
 

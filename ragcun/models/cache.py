@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ..core import UserError, cache_dir, env_number, logger, sha256_text, write_json
+from ..core import DETAIL, UserError, cache_dir, env_number, logger, sha256_text, write_json
 from .base import Cacheable, Ticker, hash_base, is_routed
 
-
 # %% auto #0
-__all__ = ['KEY_BYTES', 'text_key', 'FeatureFiles', 'FeatureCache', 'cache_for', 'cached_features', 'work_blocks',
+__all__ = ['KEY_BYTES', 'SAID', 'text_key', 'FeatureFiles', 'FeatureCache', 'cache_for', 'cached_features', 'work_blocks',
            'drop_features', 'kept_features', 'limit_bytes']
 
 # %% ../../nbs/2_models/04_cache.ipynb #10911deb
@@ -128,6 +127,8 @@ def cache_for(
         write_json(cache.folder/"base.json", {"base": model.base_id, "settings": settings})
     return cache
 
+SAID = 1000   # texts; encoding fewer takes seconds, and is told to the log file only
+
 def cached_features(
     model: Cacheable, # Its base encodes
     texts: Sequence[str], # Texts to encode
@@ -138,7 +139,8 @@ def cached_features(
     todo = cache.missing(texts)
     rest = " (the rest is cached)" if len(todo) < len(set(texts)) else ""
     if todo:
-        logger.info("encoding %d of %d %s texts%s", len(todo), len(set(texts)), side, rest)
+        logger.info("encoding %d of %d %s texts%s", len(todo), len(set(texts)), side, rest,
+                    extra=DETAIL if len(todo) < SAID else None)
     if 4*cache.dim*(len(cache) + len(todo)) > limit_bytes(): # a corpus that the cache cannot hold
         return model.compute_features(texts, side)
     with Ticker(f"{side} texts", len(todo)) as said:

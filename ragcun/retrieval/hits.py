@@ -25,10 +25,10 @@ from .null import posterior
 from .words import UNSPACED, WORD, Question, Tokenizer, WordCounts
 
 # %% auto #0
-__all__ = ['BLUE', 'ORANGE', 'SHOWN', 'EXCERPT', 'Hit', 'JudgedHits', 'share_in_words', 'e_value_in_words', 'verdict_in_words',
-           'matched_words', 'context_of', 'source_of', 'hits_html', 'in_plain_words', 'SearchResult', 'excerpt',
-           'hits_text', 'number_metadata', 'Batch', 'Found', 'Store', 'dump_metadata', 'Entry', 'checked_id',
-           'as_entry', 'iter_entries', 'in_blocks']
+__all__ = ['DOUBTFUL', 'BLUE', 'ORANGE', 'SHOWN', 'EXCERPT', 'Hit', 'JudgedHits', 'share_in_words', 'e_value_in_words',
+           'verdict_in_words', 'matched_words', 'context_of', 'source_of', 'hits_html', 'in_plain_words',
+           'SearchResult', 'excerpt', 'hits_text', 'number_metadata', 'Batch', 'Found', 'Store', 'dump_metadata',
+           'Entry', 'checked_id', 'as_entry', 'iter_entries', 'in_blocks']
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62840281
 @dataclass(frozen=True)
@@ -117,6 +117,8 @@ def e_value_in_words(
     return f"in {share_in_words(value)} questions an unrelated document would score as high"
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #plain0010
+DOUBTFUL = 2.   # E-value up to which the first hit may be right all the same, where nobody has calibrated
+
 def verdict_in_words(
     result: JudgedHits, # of one question
 ) -> str: # a sentence without a full stop
@@ -129,6 +131,8 @@ def verdict_in_words(
     best = min((h.e_value for h in result), default=np.inf)
     if result.value is None and (best > .1 if result.answered else best <= .3):
         head = "perhaps an answer"              # nobody has measured what a question without an answer finds here
+    elif result.value is None and not result.answered:
+        head = "not sure whether the first hit answers this" if best <= DOUBTFUL else "probably no answer here"
     return f"{head}: {e_value_in_words(best)}" if np.isfinite(best) else head
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #plain0013

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
 
 # %% auto #0
-__all__ = ['BACKGROUND', 'MADE', 'LONG', 'IndexState', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexEdits',
-           'IndexQuestions', 'IndexNull', 'IndexWhitening', 'has_export', 'open_model', 'export_index', 'keep_export',
-           'OpenedIndex', 'DocumentIndex']
+__all__ = ['BACKGROUND', 'MADE', 'LONG', 'ALIKE', 'IndexState', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexEdits',
+           'unlike', 'IndexQuestions', 'IndexNull', 'IndexWhitening', 'has_export', 'open_model', 'export_index',
+           'keep_export', 'OpenedIndex', 'DocumentIndex']
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47
 BACKGROUND = 3000  # documents in the background sample
@@ -281,6 +281,23 @@ class IndexEdits(IndexFolder):
         return Batch([d.id for d in block], [d.text for d in block], [d.metadata for d in block],
                      (z * self._gain).astype(np.float32), words)
 
+# %% ../../nbs/7_retrieval/10_index.ipynb #unlike01
+ALIKE = .95   # words in common, of all words of two texts
+
+def unlike(
+    texts: Sequence[str],   # or their words joined by spaces
+) -> list[int]:             # places, in order
+    "The first of all texts that are alike but for numbers."
+    kept: list[int] = []
+    seen: list[set[str]] = []
+    for i, text in enumerate(texts):
+        words = {w for w in text.split() if w.isalpha()}
+        near = (s for s in seen if ALIKE*len(words) <= len(s) <= len(words)/ALIKE)   # others have less in common
+        if len(words) > 2 and any(len(words & s) >= ALIKE*len(words | s) for s in near): continue
+        kept.append(i)
+        seen.append(words)
+    return kept
+
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0010
 class IndexQuestions(IndexEdits):
     "Questions: what they ask of the words, and those that are made from the documents."
@@ -295,9 +312,10 @@ class IndexQuestions(IndexEdits):
         return fit_joint_null(background, self.weights, z, self.asked(pairs.queries), own)
 
     def _made_questions(self, sample: Batch) -> Any:
-        "Sentences and crops of documents, as questions."
+        "Sentences and crops of documents, as questions; of documents that are alike, such as parts of a log, of one."
         from ragcun.data.documents import Document
         from ragcun.data.generation import generate_pairs
+        sample = sample.take(unlike(sample.words or sample.texts))
         texts = [Document(t, document_id=i) for i, t in zip(sample.ids, sample.texts, strict=True) if not text_fault(t)]
         return generate_pairs(texts, "mix", seed=0)
 

@@ -47,7 +47,9 @@ class SearchReport:
         queries = len(self.per_query["search"])
         head = (f"{queries:,} questions, {self.documents:,} documents\n"
                 f"{'':8}{'ndcg@10':>12}{'recall@100':>12}{'mrr@10':>12}")
-        return "\n".join([head, *rows, *gains])
+        few = [] if queries >= 30 else [f"- {queries} questions show only large differences: judge thirty or more "
+                                        "(ragcun judge)"]
+        return "\n".join([head, *rows, *gains, *few])
 
     def as_dict(self) -> dict[str, Any]: # as JSON holds it
         "The contract of `ragcun evaluate --index_dir`."

@@ -22,7 +22,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from ..core import UserError, logger, progress, set_seed, write_json
+from ..core import DETAIL, UserError, logger, progress, set_seed, write_json
 from ..data.collections import RetrievalData
 from ..data.pairs import Pair, PairSet, pairs_to_retrieval
 from ..data.splitting import split_pairs
@@ -572,17 +572,22 @@ class EpochEnd(EpochSetup):
             self.best_state = self.trained_state()
         before = next((r for r in reversed(self.rows) if r["kind"] == "epoch"), None)
         self.log({"kind": "epoch", "step": at.step, "epoch": at.epoch, **row})
-        describe_epoch(row, at.epoch, self.config.epochs or 0, before)
+        describe_epoch(row, at.epoch, self.config.epochs or 0, before, at.best if self.brief() else None)
         self._say(better)
         self.checkpoint(f"epoch_{at.epoch}")
         return row
+
+    def brief(self) -> bool: # Whether an epoch is one of many, and a line is enough
+        "From the third of more than five on."
+        return self.at.epoch > 2 and (self.config.epochs or 0) > 5
 
     def _say(self, better: bool) -> None:
         if self.stepper.skipped:
             logger.warning("fp16: %d steps so far were skipped because gradients overflowed; bf16 does not overflow",
                            self.stepper.skipped)
         if better:
-            logger.info("best model so far: NDCG@10 %.4f in epoch %d", self.at.best, self.at.epoch)
+            logger.info("best model so far: NDCG@10 %.4f in epoch %d", self.at.best, self.at.epoch,
+                        extra=DETAIL if self.brief() else None)
 
 # %% ../../nbs/4_training/06_learner.ipynb #learnv33
 class Interrupted(Exception):
@@ -727,7 +732,7 @@ class ResumableLearner(RestoredLearner):
         with suppress(FileNotFoundError), open(self.output_dir/"metrics.jsonl", "rb") as f:
             os.fsync(f.fileno())
         path = save_checkpoint(self.output_dir, name, state)
-        logger.info("checkpoint saved: %s", path.name)
+        logger.info("checkpoint saved: %s", path.name, extra=DETAIL if self.brief() else None)
         prune_checkpoints(self.output_dir, self.config.keep_last)
         return path
 
@@ -784,7 +789,8 @@ class Learner(ResumableLearner):
                 self.run_epoch()
                 left = (self.config.epochs or 1) - self.at.epoch
                 if not self.done():
-                    logger.info("about %.0f s for up to %d more epochs", (time.perf_counter() - started)*left, left)
+                    logger.info("about %.0f s for up to %d more epochs", (time.perf_counter() - started)*left, left,
+                                extra=DETAIL if self.brief() else None)
         self.journal.draw(last=True)
         return self.use_best()
 

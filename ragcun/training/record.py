@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core import (UserError, atomic_write, in_notebook, iter_jsonl, logger, read_json, sha256_file,
+from ..core import (DETAIL, UserError, atomic_write, in_notebook, iter_jsonl, logger, read_json, sha256_file,
                          write_json)
 from ..figures import PALETTE, dress, figure_png, headless, log_axis, new_axes
 from ..models.saving import load_pt
@@ -421,19 +421,26 @@ def describe_epoch(
     epoch: int, # From 1
     epochs: int, # Of the run
     before: dict[str, float] | None = None, # The row of the epoch before: what was said of it is not said again
+    best: float | None = None, # NDCG@10 so far; given, one line stands for the blocks, which go to the log file
 ) -> None:
     "Training and validation blocks in the log, and a word on what is outside of expectation."
-    logger.info("---- epoch %d of %d ----", epoch, epochs)
+    extra = None if best is None else DETAIL
+    if best is not None:
+        logger.info("epoch %d of %d: loss %.3f, validation %.3f; NDCG@10 %.4f, best %.4f", epoch, epochs,
+                    row["train_loss"], row["val_loss"], row.get("val_ndcg@10", float("nan")), best)
+    logger.info("---- epoch %d of %d ----", epoch, epochs, extra=extra)
     for name in ("train", "val"):
         of = {k.removeprefix(f"{name}_"): v for k, v in row.items() if k.startswith(f"{name}_")}
         parts = {"total": of["loss"], **{k: of[k] for k in ("contrastive", "isotropy", "regularization", "cosine")}}
         words = "  ".join(f"{k} {v:.4f}" for k, v in parts.items() if v or k != "cosine")
         logger.info("%-10s %s  positive distance mean %.3f  embedding std %.3f",
-                    "training" if name == "train" else "validation", words, of["pos_dist"], of["embedding_std"])
+                    "training" if name == "train" else "validation", words, of["pos_dist"], of["embedding_std"],
+                    extra=extra)
     quality = (row.get(f"val_{k}", float("nan")) for k in ("ndcg@10", "recall@10", "participation_ratio"))
-    logger.info("validation NDCG@10 %.4f  Recall@10 %.4f  participation ratio %.3f", *quality)
+    logger.info("validation NDCG@10 %.4f  Recall@10 %.4f  participation ratio %.3f", *quality, extra=extra)
     if "train_ndcg@10" in row:
-        logger.info("%-10s NDCG@10 %.4f (a sample of the training questions)", "training", row["train_ndcg@10"])
+        logger.info("%-10s NDCG@10 %.4f (a sample of the training questions)", "training", row["train_ndcg@10"],
+                    extra=extra)
     said = unexpected(before) if before else {}
     for kind, warning in unexpected(row).items():
         if kind not in said:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from ..core import logger, pick_precision, set_seed, write_json
+from ..core import DETAIL, logger, pick_precision, set_seed, write_json
 from ..data.collections import RetrievalData
 from ..data.pairs import PairSet
 from ..measures.isotropy import participation_ratio
@@ -244,9 +244,10 @@ def sentence(
     if kept != "base":
         gain = table[kept]["against_base"]
         chance = " The interval holds 0: these queries alone do not tell the two apart." * (gain["low"] <= 0)
-        return (f"Kept: {kept}. NDCG@10 {table[kept]['ndcg@10']:.3f} against {table['base']['ndcg@10']:.3f} of the "
-                f"base, {_words(gain)}, on {queries} validation queries.{chance}{_how_little(table, queries)}"
-                + (f" {_opening(answers)}" if answers else ""))
+        first = f"{_opening(answers)} By its vectors alone: " if answers else ""
+        return (f"Kept: {kept}. {first}NDCG@10 {table[kept]['ndcg@10']:.3f} against "
+                f"{table['base']['ndcg@10']:.3f} of the base, {_words(gain)}, on {queries} validation "
+                f"queries.{chance}{_how_little(table, queries)}")
     others = {n: c["against_base"] for n, c in table.items() if n != "base"}
     name = max(others, key=lambda n: others[n]["mean"])
     return (f"Kept the base: no model was ahead of it by more than chance allows on {queries} validation queries "
@@ -373,7 +374,7 @@ def fit(
         "seconds": time.perf_counter() - started}, learner.rows if learner else [])
     if output_dir and not Processes().rank:
         save_result(result, Path(output_dir))
-    logger.info(result.sentence)
+    logger.info(result.sentence, extra=DETAIL)
     return result
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69-1

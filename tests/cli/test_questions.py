@@ -59,6 +59,23 @@ def test_too_few_questions_leave_the_limit_alone(index_dir, tmp_path, capsys):
     assert read_manifest(index_dir).answer_limit == before != 0
 
 
+def test_an_index_is_calibrated_without_its_documents(index_dir, tmp_path, capsys):
+    before = read_manifest(index_dir)
+    assert main(["index", "--index_dir", str(index_dir), "--questions", str(judged(tmp_path/"judged", 80)), "--device",
+                 "cpu"]) == 0
+    assert "5% are expected" in capsys.readouterr().out and read_manifest(index_dir).answer_limit != before.answer_limit
+    assert main(["index", "--index_dir", str(index_dir)]) == 2 and "--documents is missing" in capsys.readouterr().err
+
+
+def test_a_rate_that_cannot_be_had_leaves_an_index_that_answers(base, tmp_path, capsys):
+    write_json(tmp_path/"few.json", [{"question": t, "answer": f"{t} alpha beta gamma. A second."} for t in TOPICS[:4]])
+    said = ["index", "--documents", str(tmp_path/"few.json"), "--index_dir", str(tmp_path/"idx"), "--base_model",
+            str(base), "--device", "cpu", "--alpha", ".05"]
+    assert main(said) == 2 and "--text_column NAME" in capsys.readouterr().err
+    assert main([*said, "--text_column", "answer"]) == 0
+    assert "too few for a limit" in capsys.readouterr().out and read_manifest(tmp_path/"idx").answer_limit == 1
+
+
 def test_a_search_says_that_its_index_is_not_finished(base, tmp_path, capsys):
     rng = np.random.default_rng(1)
     (tmp_path/"docs").mkdir()

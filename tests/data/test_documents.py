@@ -106,6 +106,36 @@ def test_the_sign_beside_a_heading_is_no_part_of_it():
     assert heads(parse_html(page)) == ["Install", "On Linux", "Set up more"]
 
 
+MENU = "<p><a href='a.html'>Home</a> | <a href='b.html'>Pay</a></p>"
+LIST = "<ul><li><a href='a.html'>Home</a><li><a href='b.html'>Pay</a></ul>"
+
+
+@pytest.mark.parametrize(("page", "text"), [
+    (f"{MENU}<h1>T</h1><p>x</p>{MENU}", "x"),
+    (f"{LIST}<p>x</p>", "x"),
+    (f"<h1>T</h1>{LIST}<h2>A</h2><p>x</p>", "\n\nx"),                            # before any text
+    (f"<p>x</p>{LIST}".replace("Home", "Leave"), "x\n\nLeave\nPay"),   # after it: what the page is about
+    ("<p>Previous: <a href='a.html'>Welcome</a> Next: <a href='b.html'>Pay</a></p><p>x</p>", "x"),
+    ("<p>x</p><h2>Contents</h2><ul><li><a href='#a'>A</a><li><a href='#b'>B</a></ul><h2>A</h2><p>y</p>", "x\n\ny"),
+    ("<p>x</p><p><a href='a.html'>Pay</a> and <a href='b.html'>leave</a></p>", "x\n\nPay and leave"),
+    ("<p>x</p><p><a href='a.pdf'>Form A</a> <a href='b.pdf'>Form B</a></p>", "x\n\nForm A Form B"),
+    ("<p>x</p><p><a href='https://a.org/b'>A</a> <a href='https://c.org/d'>B</a></p>", "x\n\nA B"),
+    ("<p>x</p><table><tr><td><a href='a.html'>open()</a><td><a href='b.html'>close()</a></table>",
+     "x\n\nopen() | close()"),
+    ("<div role=navigation>menu</div><div class='sidebar'><a href='a.html'>Pay</a></div><p>x</p>", "x"),
+    ("<div class=sidebar>A note of its own.</div><p>x</p>", "A note of its own.\n\nx"),
+    (MENU, "Home | Pay"),                                                         # nothing else: kept
+])
+def test_menus_in_lists_and_lines_are_left_out(page, text):
+    assert "\n\n".join(texts(parse_html(page))) == text
+
+
+def test_a_menu_in_markdown_is_left_out():
+    page = ("# Pay\n\n- [Home](index.md)\n- [Leave](leave.md)\n\n## Salary\n\nOn the 25th.\n\n"
+            "[Previous: Home](i.md) · [Next: Pay](p.md)")
+    assert "\n\n".join(texts(parse_markdown(page))).strip() == "On the 25th."
+
+
 def test_html_headings():
     page = (
         "<title>T</title><h1>Pump</h1>intro<h2>Valve <em>A</em></h2><p>blue</p><h3>Seal</h3>red<h2>Empty</h2>"

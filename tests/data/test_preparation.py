@@ -176,6 +176,18 @@ def test_wrong_columns_stop(tmp_path):
         prepare(PrepareConfig(csv_file=str(tmp_path/"a.csv"), output=str(tmp_path/"t.json")))
 
 
+def test_columns_by_other_names(tmp_path):
+    (tmp_path/"a.csv").write_text("Question,Answer\nx?,y\nz?,w\n")
+    with pytest.raises(UserError, match="--query_column Question --positive_column Answer"):
+        prepare(PrepareConfig(input=str(tmp_path/"a.csv"), output=str(tmp_path/"t.json")))
+    named = PrepareConfig(input=str(tmp_path/"a.csv"), output=str(tmp_path/"t.json"), query_column="Question",
+                          positive_column="Answer")
+    prepare(named)
+    assert load_pairs(tmp_path/"t.json").pairs == [Pair("x?", "y"), Pair("z?", "w")]
+    with pytest.raises(UserError, match="has no Reply.*Check --query_column"):
+        prepare(PrepareConfig(input=named.input, output=named.output, query_column="Question", positive_column="Reply"))
+
+
 def test_csv_of_documents(tmp_path):
     save = [{"text": line} for line in (RAW/"tech_docs.txt").read_text().splitlines()]
     (tmp_path/"a.jsonl").write_text("".join(json.dumps(r) + "\n" for r in save))

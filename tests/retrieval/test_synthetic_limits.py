@@ -123,3 +123,10 @@ def test_an_index_of_an_earlier_version_has_none(tmp_path):
     old = GaussianRetriever(index.model, tmp_path/"index")
     assert old.alpha == 0 and old.answer_limit == index.answer_limit and old.search(docs["d1"]).chance is None
     assert np.isnan(EmpiricalNull.load(path).chance(-3.))
+
+
+def test_a_log_asks_once():
+    from ragcun.retrieval.index import unlike
+    log = [f"2024 worker-{i} request {i*7} finished in {i} ms with status 200" for i in range(50)]
+    other = [f"{w} has words of its own such as {w}ness" for w in ("ice", "salt", "wood")]
+    assert unlike([*log, *other]) == [0, 50, 51, 52] and unlike(["one two", "one two"]) == [0, 1]
