@@ -488,8 +488,7 @@ def _open(page: _Page, node: Any) -> None:
         page.open_cell(page.row, node)
     elif _is_inline(tag):
         page.held.append("/" * _is_below_line(node))
-        if tag == "a":
-            page.target = node.attributes.get("href")
+        page.target = node.attributes.get("href") if tag == "a" else page.target
     else:
         page.flush()
         if re.fullmatch("h[1-6]", tag) and page.row is None and not page.heading:
@@ -520,27 +519,6 @@ def _close(page: _Page, node: Any) -> None:
     page.lines -= tag in _LINES
     if tag == "table" and page.spans:
         page.spans.pop()
-
-# %% ../../nbs/1_data/04_documents.ipynb #real0009
-def _html_blocks(
-    text: str,             # HTML, broken or not
-    menus: bool = False,   # keep the page's own navigation and footer
-) -> list[_Block]:          # in reading order
-    "Every visible text of a page once, in order, as headings and blocks."
-    from selectolax.lexbor import LexborHTMLParser
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    root = LexborHTMLParser(text).body if text.strip() else None
-    if root is None: return []
-    page = _Page()
-    for event, node in _walk(root, menus):
-        if event == "open":
-            _open(page, node)
-        elif event == "close":
-            _close(page, node)
-        else:
-            page.held.append(node.text_content if page.plain else _SPACE.sub(" ", node.text_content))
-    page.flush()
-    return page.blocks
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f0htm1
 def _html_blocks(
