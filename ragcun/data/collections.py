@@ -118,13 +118,18 @@ def read_qrels(
     lines = ((number, line) for number, line in iter_lines(path) if line.strip())
     for i, (number, line) in enumerate(lines):
         cells = line.split("\t") if "\t" in line else line.split()
-        if i == 0 and not _is_grade(cells[-1]) and _HEADER.search(cells[0]): continue
+        if i == 0 and not _is_grade(cells[-1]) and _HEADER.search(cells[0]):
+            continue
+        if i == 0 and not _is_grade(cells[-1]) and _DOCUMENT.search(cells[0]):
+            raise UserError("the column of documents stands first", f"{shown_name(path)}, row {number}",
+                            "Write: query id, tab, document id, tab, whole number.")
         if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
             raise UserError("not a judgement", f"{shown_name(path)}, row {number}",
                             "Write: query id, tab, document id, tab, whole number.")
         yield number, cells[0], cells[-2], int(float(cells[-1]))
 
-_HEADER = re.compile(r"quer|topic|qid|\bid\b", re.I)    # in the first column's name
+_DOCUMENT = re.compile(r"corpus|doc|passage|pid", re.I)
+_HEADER = re.compile(r"^(?!.*(corpus|doc|passage)).*(quer|topic|qid|\bid\b)", re.I)    # the first column's name
 
 def _is_grade(cell: str) -> bool:
     return re.fullmatch(r"\s*-?\d{1,6}(\.0)?\s*", cell) is not None
@@ -201,6 +206,11 @@ def _say_unknown(ids: list[str], kind: str, what: str, path: Path) -> None:
                            ", ".join(ids[:3]) + ", …" * (len(ids) > 3))
 
 # %% ../../nbs/1_data/02_collections.ipynb #fbe066a5
+def _single_text(row: dict) -> Any:
+    "The text of an object, after its title where it has one."
+    text, title = row.get("text"), title_of(row)
+    return f"{title} {text}".strip() if title and isinstance(text, str) else text
+
 def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, str]:
     "A list of texts (or of objects with a text) as id → text."
     if not isinstance(values, list):
@@ -209,7 +219,7 @@ def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, s
     if not isinstance(ids, list) or len(ids) != len(values) or len(set(map(str, ids))) != len(ids):
         raise UserError(f"the ids of {kind} do not fit: {len(values)} texts need as many different ids", str(path),
                         "Mend or remove the ids.")
-    texts: list[Any] = [v.get("text") if isinstance(v, dict) else v for v in values]
+    texts = [_single_text(v) if isinstance(v, dict) else v for v in values]
     faults = {i: fault for i, text in enumerate(texts) if (fault := text_fault(text))}
     first = next((f"{kind} {i} {fault}" for i, fault in faults.items()), "")
     if len(faults) == len(texts) and texts:

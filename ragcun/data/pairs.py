@@ -5,6 +5,8 @@
 # %% ../../nbs/1_data/03_pairs.ipynb #imports0
 from __future__ import annotations
 
+import ast
+import contextlib
 import hashlib
 import json
 import re
@@ -43,8 +45,18 @@ def _negatives(row: dict) -> tuple[str, ...]:
     for key, value in row.items():
         if not isinstance(key, str) or not NEGATIVE.fullmatch(key): continue
         if value is None or value == "": continue
+        value = _listed(value)
         found += value if isinstance(value, (list, tuple)) else [value]
     return tuple(found)
+
+def _listed(value: Any) -> Any:
+    "The texts of a list that stands in one cell of a table, as spreadsheets and pandas write it; else the value."
+    listed = isinstance(value, str) and re.fullmatch(r"""\s*\[\s*["'].*["']\s*,?\s*\]\s*""", value, re.S)
+    if not listed or re.search(r"""["']\s+["']""", value): return value     # an array of numpy has no commas
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        found = ast.literal_eval(value.strip())
+        if isinstance(found, list) and all(isinstance(text, str) for text in found): return found
+    return value
 
 def _optional_id(row: dict, key: str) -> str:
     "An id as text; numbers are taken, null is none."

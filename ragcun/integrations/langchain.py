@@ -60,6 +60,12 @@ class _Metadata(dict):  # type: ignore[type-arg]
     def __getattr__(self, name: str) -> Any:
         raise UserError(f"a filter sees a document's metadata, not its {name}", "filter", "Use d.metadata['name']")
 
+def _known(options: dict[str, Any], *names: str) -> None:
+    "An option that is not known would narrow nothing, in silence."
+    for name in options:
+        if name not in names:
+            raise UserError(f"there is no option {name!r}", "search", f"Use {' or '.join(names)}")
+
 def _filter(wanted: Any) -> Any:
     return (lambda m: wanted(_Metadata(m))) if callable(wanted) else wanted
 
@@ -70,9 +76,12 @@ def _document(hit: Hit, **more: Any) -> Document:
 def _named(texts: Sequence[str], metadatas: Sequence[dict[str, Any]] | None, ids: Sequence[str | None] | None,
            ) -> list[dict[str, Any]]:
     "What the index adds; the later of two documents with one id counts."
+    for what, listed in (("metadatas", metadatas), ("ids", ids)):
+        if listed and len(listed) != len(texts):
+            raise UserError(f"{len(texts)} texts and {len(listed)} {what}", "add_texts", "Give one for each text")
     rows = zip(texts, metadatas or [{}] * len(texts), ids or [None] * len(texts), strict=True)
     def name(text: str, metadata: dict[str, Any], given: str | None) -> str:
-        if given is not None: return given
+        if given is not None: return str(given) if type(given) is int else given
         return sha256_text(f"{dump_metadata(metadata)}\0{text}")[:16] if metadata else as_entry(text).id
     return [{"id": name(t, m or {}, i), "text": t, "metadata": m or {}} for t, m, i in rows]
 
@@ -141,6 +150,7 @@ class _StoreSearch(_StoreEdits):
         **options: Any, # filter, max_e_value
     ) -> list[tuple[Document, Hit]]: # best first
         "Documents with their hits, which know evidence, p-value and E-value."
+        _known(options, "filter", "max_e_value")
         if not len(self.index): return []
         found = self.index.search(query, k, options.get("max_e_value"), _filter(options.get("filter")))
         return [(_document(h), h) for h in found]
@@ -189,6 +199,7 @@ class GaussianVectorStore(_StoreSearch):
         **options: Any,         # filter
     ) -> list[Document]: # best first
         "Documents for a vector, by meaning alone."
+        _known(options, "filter")
         return [_document(h) for h in self._by_vector(embedding, k, options.get("filter"))]
 
     def max_marginal_relevance_search(self,
@@ -210,6 +221,7 @@ class GaussianVectorStore(_StoreSearch):
         **options: Any,          # filter
     ) -> list[Document]: # in the order chosen
         "The same for a vector, by meaning alone."
+        _known(options, "filter")
         return self._diverse(self._by_vector(embedding, max(k, fetch_k), options.get("filter")), k, lambda_mult)
 
 # %% ../../nbs/8_integrations/02_langchain.ipynb #89feb75b
@@ -218,8 +230,11 @@ class GaussianLangChainRetriever(BaseRetriever):
     index: Any                      # GaussianRetriever
     k: int = 5                      # documents at most
     max_e_value: float | None = 1.  # drop hits above it; None keeps all
+    filter: Any = None              # of metadata, or a function
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun | None = None,
-                                k: int | None = None, **_: Any) -> list[Document]:
-        found = self.index.search(query, self.k if k is None else k, self.max_e_value)
+                                k: int | None = None, **options: Any) -> list[Document]:
+        _known(options, "filter", "max_e_value")
+        most = options.get("max_e_value", self.max_e_value)
+        found = self.index.search(query, self.k if k is None else k, most, _filter(options.get("filter", self.filter)))
         return [_document(h, **number_metadata(h)) for h in found]

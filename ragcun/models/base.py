@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import logging
 import math
 import re
@@ -19,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['DEFAULT_BASE', 'OFFLINE_SHA256', 'FP16_OVERFLOWS', 'QUERY_NAMES', 'DOCUMENT_NAMES', 'RETRIEVE', 'INSTRUCT',
-           'FAMILIES', 'KINDS', 'find_base', 'BaseOptions', 'load_base', 'is_routed', 'load_folder', 'with_modules',
-           'quiet', 'set_prompts', 'family_prompts', 'warn_of_prompts', 'set_token_limit', 'token_limit',
-           'check_precision', 'check_side', 'check_texts', 'token_batches', 'encode_features', 'tokenise',
-           'token_counts', 'feature_dim', 'Ticker', 'BaseTokens', 'base_tokens', 'folder_tokens', 'describe_base',
-           'Cacheable', 'Encoder', 'hash_state', 'hash_base']
+           'FAMILIES', 'KINDS', 'POSITIONS', 'find_base', 'BaseOptions', 'load_base', 'is_routed', 'load_folder',
+           'with_modules', 'quiet', 'set_prompts', 'family_prompts', 'warn_of_prompts', 'set_token_limit',
+           'token_limit', 'mend_tokenizers', 'check_precision', 'check_side', 'check_texts', 'token_batches',
+           'encode_features', 'tokenise', 'token_counts', 'feature_dim', 'Ticker', 'BaseTokens', 'base_tokens',
+           'folder_tokens', 'describe_base', 'Cacheable', 'Encoder', 'hash_state', 'hash_base']
 
 # %% ../../nbs/2_models/02_base.ipynb #62840281
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -113,6 +113,7 @@ def load_base(
     if modules != list(model):
         model = with_modules(model, modules)
     set_prompts(model, options)
+    mend_tokenizers(model, base_id)
     if options.max_seq_length is not None:
         set_token_limit(model, options.max_seq_length)
     warn_of_prompts(model, path, base_id, options)
@@ -355,12 +356,41 @@ def token_limit(
     held: bool = True, # The limit that is set; False: the positions that it has
 ) -> int | None: # Tokens of a text; None where nothing is cut
     "How many tokens of a text a base reads."
-    config = getattr(getattr(model[0], "auto_model", None), "config", None)
-    most = getattr(config, "max_position_embeddings", None)
-    if most and getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        most -= 2  # the first two positions are not for tokens
+    most = _most_tokens(getattr(getattr(model[0], "auto_model", None), "config", None))
     limit = model.max_seq_length if held else most
-    return int(limit) if limit and limit < 10**6 else int(most) if most else None
+    return int(limit) if limit and limit < 10**6 else most
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0006-1
+POSITIONS = {  # kinds with a table of positions, and how many of its first rows are not for tokens
+    **dict.fromkeys(("bert", "distilbert", "electra", "albert", "mobilebert", "ernie", "convbert"), 0),
+    **dict.fromkeys(("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"), 2)}
+
+def _most_tokens(config: Any) -> int | None:
+    "How many tokens a transformer can read, by its configuration."
+    most = getattr(config, "max_position_embeddings", None)
+    return int(most) - POSITIONS.get(getattr(config, "model_type", ""), 0) if most else None
+
+def mend_tokenizers(
+    model: SentenceTransformer, # Changed in place
+    base_id: str, # What it was asked for as
+) -> None:
+    "No more tokens than there are positions, and something to pad a batch with."
+    from sentence_transformers.sentence_transformer.modules import Transformer
+    for part in (m for m in model.modules() if isinstance(m, Transformer)):
+        tokenizer, config = part.tokenizer, part.auto_model.config
+        if tokenizer is None: continue
+        most = _most_tokens(config) if config.model_type in POSITIONS else None
+        stated = part.max_seq_length
+        if most and (not stated or stated > most):
+            part.max_seq_length = most
+            if stated and stated < 10**6:
+                logger.info("%s states %d tokens and has positions for %d, which are read", base_id, stated, most)
+        if tokenizer.pad_token is None:
+            known = [tokenizer.eos_token, tokenizer.sep_token, tokenizer.unk_token]
+            if not any(known):
+                raise UserError("the tokenizer of this base has no token to pad a batch with", base_id,
+                                "Name a pad_token in its tokenizer_config.json.")
+            tokenizer.pad_token = next(filter(None, known))
 
 
 # %% ../../nbs/2_models/02_base.ipynb #b6149bb9
@@ -602,12 +632,15 @@ def _open_tokenizer(folder: Path, options: BaseOptions) -> Any:
 
 def _held_limit(*folders: Path) -> int | None:
     "The limit that the files of a base name: the first of the usual places."
-    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length"),
-                      ("config.json", "max_position_embeddings")):
-        for folder in folders:
-            value = json.loads((folder/name).read_text(encoding="utf-8")).get(key) if (folder/name).is_file() else None
-            if value and value < 10**6: return int(value)
-    return None
+    def held(name: str) -> list[dict[str, Any]]:
+        return [read_json(folder/name) for folder in folders if (folder/name).is_file()]
+    config = next(iter(held("config.json")), {})
+    config.setdefault("max_position_embeddings", config.get("n_positions"))
+    most = _most_tokens(SimpleNamespace(**config))
+    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+        value = next((v for found in held(name) if (v := found.get(key)) and v < 10**6), None)
+        if value: return min(int(value), most or int(value)) if config.get("model_type") in POSITIONS else int(value)
+    return most
 
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0011-1

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ..core import DETAIL, UserError, cache_dir, env_number, logger, sha256_text, write_json
-from .base import Cacheable, Ticker, hash_base, is_routed
+from ..core import DETAIL, UserError, cache_dir, env_number, logger, read_json, sha256_text, write_json
+from .base import Cacheable, Ticker, encode_features, hash_base, is_routed
 
 # %% auto #0
-__all__ = ['KEY_BYTES', 'SAID', 'text_key', 'FeatureFiles', 'FeatureCache', 'cache_for', 'cached_features', 'work_blocks',
-           'drop_features', 'kept_features', 'limit_bytes']
+__all__ = ['KEY_BYTES', 'PROBE', 'SAID', 'text_key', 'FeatureFiles', 'FeatureCache', 'probe_features', 'alike', 'cache_for',
+           'cached_features', 'work_blocks', 'drop_features', 'kept_features', 'limit_bytes']
 
 # %% ../../nbs/2_models/04_cache.ipynb #10911deb
 KEY_BYTES = 16
@@ -112,6 +112,31 @@ def _append(path: Path, data: bytes) -> None:
         os.fsync(f.fileno())
 
 # %% ../../nbs/2_models/04_cache.ipynb #225b1602
+PROBE = "Café 3 of Łódź sells HEAT-pumps, and don't ask how: 水."  # case, accents, digits, signs, another script
+
+def probe_features(
+    model: Cacheable, # Its base decides
+    side: str, # "query" or "document"
+) -> list[float]: # The first 32 coordinates, always in float32
+    "What a base makes of one fixed text: weights alone do not say how it pools and tokenises."
+    h = encode_features(model.base, [PROBE], model.prompts[side], "no", model.normalise, None, side)[0, :32]
+    return [round(float(v), 6) for v in h]
+
+def alike(
+    a: list[float], # A probe
+    b: list[float], # Another one
+) -> bool: # False: not the same base
+    "Whether two probes differ by no more than machines do."
+    tolerance = .01*float(np.abs(b).max(initial=1e-6))
+    return len(a) == len(b) and np.allclose(a, b, rtol=0, atol=tolerance, equal_nan=True)
+
+def _probe_in(folder: Path) -> list[float] | None:
+    "What a cache folder was made with; None for a new one, and for those of earlier versions."
+    with contextlib.suppress(UserError):
+        return read_json(folder/"base.json").get("probe")
+    return None
+
+# %% ../../nbs/2_models/04_cache.ipynb #225b1602-a
 def cache_for(
     model: Cacheable, # Its base decides
     side: str, # "query" or "document"
@@ -120,11 +145,17 @@ def cache_for(
     way = f"{side} " if is_routed(model.base) else ""
     settings = f"{model.prompts[side]!r} {model.normalise} {model.base.max_seq_length} {model.precision} {way}"
     key = sha256_text(settings + hash_base(model.base))[:24]
-    _make_room(cache_dir()/"features", keep=key)
-    cache = FeatureCache(cache_dir()/"features"/key, model.head.in_features)
+    place = cache_dir()/"features"
+    probe = probe_features(model, side)
+    held = _probe_in(place/key)
+    if held is not None and not alike(held, probe):     # the same weights, pooled or tokenised in another way
+        key = sha256_text(f"{key} {np.round(probe, 2).tolist()}")[:24]
+        held = _probe_in(place/key)
+    _make_room(place, keep=key)
+    cache = FeatureCache(place/key, model.head.in_features)
     os.utime(cache.folder)
-    if not (cache.folder/"base.json").exists():
-        write_json(cache.folder/"base.json", {"base": model.base_id, "settings": settings})
+    if held is None:
+        write_json(cache.folder/"base.json", {"base": model.base_id, "settings": settings, "probe": probe})
     return cache
 
 SAID = 1000   # texts; encoding fewer takes seconds, and is told to the log file only
@@ -149,6 +180,7 @@ def cached_features(
             said.add(len(block))
     return cache.get(texts)
 
+# %% ../../nbs/2_models/04_cache.ipynb #225b1602-b
 def work_blocks(
     base: Any, # The base encoder
     texts: Sequence[str], # Texts to encode

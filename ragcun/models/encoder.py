@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% auto #0
-__all__ = ['identity_head', 'EncoderParts', 'FeatureEncoder', 'HeadEncoder', 'SidedEncoder', 'ChangeableEncoder',
+__all__ = ['DOT_RHO', 'identity_head', 'EncoderParts', 'FeatureEncoder', 'HeadEncoder', 'SidedEncoder', 'ChangeableEncoder',
            'GaussianEncoder', 'open_original']
 
 # %% ../../nbs/2_models/03_encoder.ipynb #62840281
@@ -35,17 +35,20 @@ def _linear(weight: np.ndarray, bias: np.ndarray, device: torch.device) -> torch
         layer.bias.copy_(torch.as_tensor(np.asarray(bias, np.float32)))
     return layer
 
+DOT_RHO = 0.02  # of a base that compares by dot product
+
 def identity_head(
     d: int, # Coordinates of z
     d_base: int, # Coordinates of the feature
     device: str = "cpu", # Where to put them
+    rho: float = 0.5, # Of every coordinate
 ) -> tuple[torch.nn.Linear, torch.Tensor]: # (head, ρ)
-    "The head of an encoder that has not been fitted: √d_base·h, ρ = ½."
+    "The head of an encoder that has not been fitted: √d_base·h."
     head = torch.nn.Linear(d_base, d, device=device)
     with torch.no_grad():
         head.weight.copy_(torch.eye(d, d_base)*d_base**0.5)
         head.bias.zero_()
-    return head, torch.full((d,), 0.5, device=device)
+    return head, torch.full((d,), rho, device=device)
 
 # %% ../../nbs/2_models/03_encoder.ipynb #fbe066a5
 class EncoderParts(torch.nn.Module):
@@ -325,13 +328,13 @@ class GaussianEncoder(ChangeableEncoder):
         device = pick_device(device)
         options = BaseOptions(query_prompt, document_prompt, max_seq_length, trust_remote_code)
         base, normalise, base_id = load_base(base_model, device, options)
-        precision = check_precision(base, pick_precision(precision, device))
         d_base = feature_dim(base)
         d = min(output_dim or d_base, d_base)
         if output_dim and output_dim > d_base:
             logger.info("output_dim %d is above the base's %d features, "
                         "where no embedding can be isotropic: %d is used", output_dim, d_base, d)
-        model = cls(base, *identity_head(d, d_base, device), normalise, base_id, precision)
+        start = identity_head(d, d_base, device, 0.5 if normalise else DOT_RHO)
+        model = cls(base, *start, normalise, base_id, check_precision(base, pick_precision(precision, device)))
         model.base_source = str(Path(base_id).resolve()) if Path(base_id).is_dir() else None
         return model
 

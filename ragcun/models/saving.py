@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from ..core import UserError, atomic_write, pick_device, pick_precision, read_json, write_json
 from .base import (BaseOptions, Encoder, check_precision, hash_state, load_folder, quiet, set_prompts,
                                 token_limit, with_modules)
+from .cache import alike, probe_features
 from .evidence import Calibration, inverse_deviation
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def _save_head(model: Encoder, folder: Path, place: Path) -> None:
         "base_path": _relative(model.base_source, place), "base_changed": model.base_changed,
         "weights": "float32",
         "base_hash": hash_state(model.base.state_dict()), "output_dim": model.output_dim,
+        "probe": {side: probe_features(model, side) for side in ("query", "document")},
         "base_dim": model.head.in_features, "normalise": model.normalise, "prompts": model.prompts,
         "residual": model.residual is not None, "rho": model.rho_numpy.round(6), "a": model.calibration.a,
         "tau": model.calibration.tau, "fingerprint": model.fingerprint, "extra": model.extra, "versions": _versions()})
@@ -205,6 +207,7 @@ def _load_checked(build: Callable[..., E], path: Path, place: Path, options: Bas
     precision = check_precision(base, pick_precision(precision, device))
     model = build(base, head, rho, info["normalise"], info["base_id"], precision)
     _load_head(model, path, info)
+    _check_probe(model, info.get("probe") or {}, path)
     _check_router(model, router, path)
     if residual is not None:
         _check_residual(model, residual, path)
@@ -290,6 +293,18 @@ def _check_router(model: Encoder, router: torch.nn.Module, path: Path) -> None:
         if dense.shape != expected.shape or not np.allclose(dense, expected, rtol=1e-5, atol=1e-5):
             raise UserError(f"the {route} layer does not agree with ragcun.safetensors", str(path),
                             "Files of two models were mixed.")
+
+def _check_probe(model: Encoder, known: dict[str, list[float]], path: Path) -> None:
+    "Weights may be as they were while pooling, tokenizer or a library is not."
+    for side, features in known.items():
+        try:
+            found = probe_features(model, side)
+        except Exception as e:
+            raise UserError(f"this model cannot encode a text: {type(e).__name__}: {str(e)[:120]}", str(path),
+                            "A file of it is damaged. Use another copy.") from e
+        if not alike(features, found):
+            raise UserError(f"this model makes other vectors of a {side} than when it was saved", str(path),
+                            "Its pooling, tokenizer or configuration was changed. Use another copy, or save again.")
 
 def _check_residual(model: Encoder, layer: torch.nn.Module, path: Path) -> None:
     mine = model.residual.state_dict()

@@ -5,9 +5,11 @@
 # %% ../../nbs/2_models/09_whitening.ipynb #imports0
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -132,5 +134,5 @@ def load_whitening(
         single = {"kappa": float(found["kappa"]), "constant": float(found["constant"]),
                   "documents": int(found["documents"])}
         return Whitening(**{**found, **single})
-    except (OSError, KeyError, ValueError, EOFError) as e:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as e:
         raise UserError("the whitened coordinates cannot be read", str(path), "Whiten the index again") from e

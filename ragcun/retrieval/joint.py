@@ -5,11 +5,13 @@
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0002
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -241,7 +243,7 @@ def load_joint_null(
             background = Background(a["z"], a["rho"], _as_words(a["words"]) if size else [])
             return JointNull(background, JointWeights(*a["weights"].tolist()), TailMap(a["y"], a["logp"], scale, shape),
                              a["made"], int(questions))
-    except (OSError, KeyError, ValueError, TypeError, EOFError) as e:
+    except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as e:
         raise UserError("the null of the joint evidence cannot be read", str(path), "Index the documents again") from e
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0015

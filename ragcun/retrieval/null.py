@@ -5,10 +5,12 @@
 # %% ../../nbs/7_retrieval/01_null.ipynb #imports0
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -276,7 +278,7 @@ class EmpiricalNull:
                 law = GaussianNull(a["rho"], a["centre"], a["axes"], a["variances"])
                 made = a["made"] if "made" in a.files else np.zeros(0)     # an index of an earlier version has none
                 return cls(law, TailMap(a["y"], a["logp"], scale, shape), int(documents), int(questions), made)
-        except (OSError, KeyError, ValueError, EOFError) as e:
+        except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as e:
             raise UserError("the null parameters cannot be read", str(path), "Fit them again") from e
 
 # %% ../../nbs/7_retrieval/01_null.ipynb #562ae44c-2

@@ -333,7 +333,23 @@ def writer_lock(
         return
     with open(f"{folder}/.{name}.lock", "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
+        with _damage_named(str(folder)) if name == "writer" else contextlib.nullcontext():
+            yield
+
+@contextlib.contextmanager
+def _damage_named(folder: str) -> Iterator[None]:
+    "A table whose files are gone or damaged, or a disk that is full, in one line."
+    try:
         yield
+    except (RuntimeError, ValueError) as e:
+        if isinstance(e, UserError): raise
+        text = str(e)
+        if full := re.search(r"No space left|File too large|quota exceeded", text, re.I):
+            raise UserError(f"the disk is full ({full[0]}): what was being written is not in the index", folder,
+                            "Free some space, then repeat it") from e
+        first = (text.splitlines() or [""])[0][:160]
+        raise UserError(f"the table of documents cannot be read or written: {first}", folder,
+                        "Restore the folder or index again") from e
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013
 def _table_place(folder: Path | RemotePath) -> str:
@@ -345,6 +361,8 @@ def _table_place(folder: Path | RemotePath) -> str:
     with contextlib.suppress(FileExistsError):
         link.symlink_to(name)
     return str(link)
+
+
 
 class _LanceFolder:
     "A folder with a table, opened again by its name where the object is pickled or copied."
@@ -370,7 +388,8 @@ class _LanceFolder:
                                    storage_options=options)
 
     def _plainly(self) -> Any:
-        return plain_errors(str(self.folder)) if isinstance(self.folder, RemotePath) else contextlib.nullcontext()
+        remote = isinstance(self.folder, RemotePath)
+        return plain_errors(str(self.folder)) if remote else _damage_named(str(self.folder))
 
     def _open(self, db: Any) -> Any:
         try:
@@ -455,11 +474,13 @@ class LanceArrow(LanceTable):
         row: int, # a last row of before
     ) -> int: # documents
         "How many documents have come since."
-        return self.table.count_rows(f"row > {int(row)}")
+        with self._plainly():
+            return self.table.count_rows(f"row > {int(row)}")
 
     def _read(self, columns: list[str], where: str | None = None) -> Any:
         query = self.table.search().select(columns)
-        return (query.where(where) if where else query).to_batches(65536 if columns == ["row"] else 8192)
+        with self._plainly():
+            yield from (query.where(where) if where else query).to_batches(65536 if columns == ["row"] else 8192)
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0009
 class LanceRows(LanceArrow):
@@ -496,7 +517,8 @@ class LanceRows(LanceArrow):
     ) -> Batch: # in the order asked for
         "Some documents with their vectors."
         if not ids: return Batch([], [], [], np.zeros((0, self.dim), np.float32), [] if self.has_words else None)
-        got = self._batch(self.table.search().where(_id_filter(ids)).select(self.columns).to_arrow())
+        with self._plainly():
+            got = self._batch(self.table.search().where(_id_filter(ids)).select(self.columns).to_arrow())
         place = {name: i for i, name in enumerate(got.ids)}
         return got.take([place[i] for i in ids if i in place])
 
@@ -511,14 +533,16 @@ class LanceSamples(LanceRows):
         here = len(self)        # asked once: another thread may write in between
         keep = np.sort(np.random.default_rng(seed).choice(here, min(n, here), replace=False))
         if not len(keep): return self.get([])
-        return self._batch(self.table.take_offsets(keep.tolist()).to_arrow())
+        with self._plainly():
+            return self._batch(self.table.take_offsets(keep.tolist()).to_arrow())
 
     def blocks(self,
         size: int = 4096, # documents a block, at most
     ) -> Iterator[Batch]: # of at most `size` documents
         "All documents, in order of arrival within a block."
-        for rows in self.table.search().select(self.columns).to_batches(size):
-            yield self._batch(rows)
+        with self._plainly():
+            for rows in self.table.search().select(self.columns).to_batches(size):
+                yield self._batch(rows)
 
     def select(self,
         where: Filter, # of metadata
@@ -771,7 +795,7 @@ class _LanceWordSearch(_LanceFound):
         if "words" not in self._indexes(): return self._by_postings(asked, k, sql)
         try:
             return self._by_full_text(asked, k, sql)
-        except (RuntimeError, OSError):  # its files are gone or damaged: the words in the table are whole
+        except (RuntimeError, OSError, ValueError):  # its files are gone or damaged: the words in the table are whole
             if not self._slow:
                 logger.warning("the full-text index of %s cannot be read: words are read from the table, which is "
                                "slower; index into a new folder to have it again", self.folder.name)

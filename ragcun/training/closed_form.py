@@ -19,7 +19,7 @@ from ..measures.isotropy import participation_ratio
 from ..measures.paired import Difference, paired_test, paired_tests
 from ..measures.ranking import counted_ndcg
 from ..models.cache import cached_features
-from ..models.encoder import GaussianEncoder
+from ..models.encoder import DOT_RHO, GaussianEncoder
 from ..models.evidence import Calibration, document_vector, evidence_at_zero, query_vector
 from .selection import beyond_chance, clearly_better, cross_fitted, fold_ids, halves
 
@@ -106,6 +106,12 @@ class Moments(PairSums):
         "Mean of both sides, their average covariance about it, and half the second moment of the difference."
         mean = self.total.sum(0)/(2*self.n)
         return mean, self.within.sum(0)/(2*self.n) - np.outer(mean, mean), self.apart/(2*self.n)
+
+    @property
+    def unit(self) -> bool: # False only for a base that compares by dot product
+        "Whether features have length 1, a few empty ones aside."
+        length2 = np.trace(self.within, axis1=1, axis2=2)/self.n
+        return bool((abs(length2 - 1) < .05).all())
 
     @cached_property
     def covariances(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # C_qq, C_xx, C_qx, [d, d] each
@@ -224,7 +230,7 @@ def solve_head(
     m = float(values.mean())
     dim = min(dim or d_base, d_base)
     if s >= 1 and dim == d_base:
-        return Head(np.eye(d_base)/m**.5, np.zeros(d_base), np.full(d_base, .5), 1.)
+        return Head(np.eye(d_base)/m**.5, np.zeros(d_base), np.full(d_base, .5 if moments.unit else DOT_RHO), 1.)
     s = min(s, .98)  # a reduced base keeps the directions that the pairs agree in
     w = 1/np.sqrt((1 - s)*values + s*m)
     away, P = np.linalg.eigh(((1 - s)*M + s*m/2*np.eye(d_base))*w[:, None]*w)

@@ -57,8 +57,12 @@ def set_aside(
     seed: int, # Of the choice
 ) -> tuple[PairSet, RetrievalData, str]: # (training pairs, validation data, where it came from)
     "Validation data: as given, or a document-disjoint tenth of the pairs ranked among the documents of all."
-    if isinstance(val, PairSet): return pairs, pairs_to_retrieval(val), "given"
-    if val is not None: return pairs, val, "given"
+    given = pairs_to_retrieval(val) if isinstance(val, PairSet) else val
+    if given is not None:
+        if len(given.corpus) < 3:
+            raise UserError(f"validation data with {len(given.corpus)} documents ranks nothing", given.name or "val",
+                            "Give more of it, or leave --val_data out.")
+        return pairs, given, "given"
     if len(pairs) < 40:
         raise UserError(f"{len(pairs)} pairs are too few to set some aside", pairs.name,
                         "Give --val_data, or more pairs.")

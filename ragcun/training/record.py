@@ -436,8 +436,10 @@ def describe_epoch(
         logger.info("%-10s %s  positive distance mean %.3f  embedding std %.3f",
                     "training" if name == "train" else "validation", words, of["pos_dist"], of["embedding_std"],
                     extra=extra)
-    quality = (row.get(f"val_{k}", float("nan")) for k in ("ndcg@10", "recall@10", "participation_ratio"))
-    logger.info("validation NDCG@10 %.4f  Recall@10 %.4f  participation ratio %.3f", *quality, extra=extra)
+    ndcg, recall, ratio = (row.get(f"val_{k}", float("nan")) for k in ("ndcg@10", "recall@10", "participation_ratio"))
+    few = ratio is None or ratio != ratio   # three documents have none
+    logger.info("validation NDCG@10 %.4f  Recall@10 %.4f  participation ratio %s", ndcg, recall,
+                "–" if few else f"{ratio:.3f}", extra=extra)
     if "train_ndcg@10" in row:
         logger.info("%-10s NDCG@10 %.4f (a sample of the training questions)", "training", row["train_ndcg@10"],
                     extra=extra)

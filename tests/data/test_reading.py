@@ -127,6 +127,15 @@ def test_csv_cells(tmp_path):
     refused(tmp_path/"b.csv", "Rename the columns", "row 2")
 
 
+@pytest.mark.parametrize("cell, found", [
+    ('["no, not", "never"]', ("no, not", "never")), ("['no']", ("no",)), ("['no' 'never']", ("['no' 'never']",)),
+    ("[1] says no", ("[1] says no",)), ("['no", ("['no",))])
+def test_a_list_in_a_cell(tmp_path, cell, found):
+    with open(tmp_path/"p.csv", "w", newline="") as f:
+        csv.writer(f).writerows([["query", "positive", "negative"], ["a", "b", cell]])
+    assert load_pairs(tmp_path/"p.csv")[0].negatives == found
+
+
 def test_byte_order_mark(tmp_path):
     for name, text in (("a.jsonl", json.dumps(GOOD)), ("a.json", json.dumps([GOOD])),
                        ("a.csv", "query,positive\nWhat is a byte?,Eight bits.\n")):
@@ -193,6 +202,13 @@ def test_beir_trec_qrels(beir):
     assert load_retrieval(beir).qrels == {"q1": {"d1": 1}}
 
 
+def test_beir_columns_the_other_way_round(beir):
+    path = next(beir.glob("qrels/*.tsv"))
+    path.write_text("corpus-id\tquery-id\tscore\n1\t1\t1\n")
+    with pytest.raises(UserError, match="column of documents stands first.*row 1"):
+        load_retrieval(beir, path.stem)
+
+
 def test_beir_faults(beir):
     refused(beir, "no split train", "test")
     qrels = beir/"qrels"/"test.tsv"
@@ -256,6 +272,13 @@ def test_one_odd_text_is_not_the_end_of_a_single_file(tmp_path, caplog):
     assert "corpus 1 is empty" in caplog.text and "queries 1 is null" in caplog.text
     save_retrieval(data, tmp_path/"again.json")
     assert load_retrieval(tmp_path/"again.json").qrels == data.qrels
+
+
+def test_a_title_belongs_to_the_text_of_a_single_file(tmp_path):
+    path = tmp_path/"e.json"
+    path.write_text(json.dumps({"corpus": [{"title": "Salt", "text": "keeps."}, "plain"], "queries": ["a"],
+                                "relevance": [[0]]}))
+    assert list(load_retrieval(path).corpus.values()) == ["Salt keeps.", "plain"]
 
 
 @slow_files

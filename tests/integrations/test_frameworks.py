@@ -38,6 +38,19 @@ def test_langchain_store(index):
         type(store).from_texts(["a"], None)
 
 
+def test_langchain_options_count_or_are_refused(index):
+    pytest.importorskip("langchain_core", reason="extra langchain-core is not installed")
+    r = langchain_retriever(index, top_k=3, max_e_value=None)
+    assert [d.metadata["n"] for d in r.invoke("alpha9 beta9", filter={"n": 4})] == [4]
+    assert len(r.invoke("alpha9 beta9")) > len(r.invoke("alpha9 beta9", max_e_value=1e-9))
+    store = langchain_store(index)
+    for ask in (r.invoke, store.similarity_search, store.max_marginal_relevance_search):
+        with pytest.raises(UserError, match="no option 'filters'"):
+            ask("alpha9 beta9", filters={"n": 4})
+    with pytest.raises(UserError, match="2 texts and 1 ids"):
+        store.add_texts(["one text", "two texts"], ids=["a"])
+
+
 def test_langchain_retriever_and_embeddings_in_their_own_store(index):
     core = pytest.importorskip("langchain_core", reason="extra langchain-core is not installed")
     assert core

@@ -125,6 +125,21 @@ def test_a_corpus_that_the_cache_cannot_hold_is_computed(model, monkeypatch):
     assert not len(cache_for(model, "document"))
 
 
+def test_the_same_weights_pooled_in_another_way_share_no_features(model, tmp_path):
+    mean = cached_features(model, TEXTS[:3])
+    pooling = next((tmp_path/"base").glob("*Pooling"))/"config.json"
+    pooling.write_text(pooling.read_text().replace('"mean"', '"cls"'))
+    other = GaussianEncoder.from_base(str(tmp_path/"base"), device="cpu", precision="no")
+    found = cached_features(other, TEXTS[:3])
+    np.testing.assert_array_equal(found, other.compute_features(TEXTS[:3]))
+    assert np.abs(found - mean).max() > .01
+    assert not cache_for(model, "document").missing(TEXTS[:3]) and not cache_for(other, "document").missing(TEXTS[:3])
+    note = cache_for(model, "document").folder/"base.json"
+    note.write_text('{"base": "of an earlier version"}')         # knows no probe, and is taken over
+    np.testing.assert_array_equal(cached_features(model, TEXTS[:3]), mean)
+    assert "probe" in note.read_text()
+
+
 def test_a_row_that_another_process_added_is_seen(tmp_path):
     one, two = (FeatureCache(tmp_path, 2) for _ in range(2))
     one.add(["a"], np.ones((1, 2), np.float32))

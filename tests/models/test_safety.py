@@ -140,6 +140,17 @@ def test_damaged_model_files_are_refused(tmp_path, model, place, name, damage):
     refused(lambda: GaussianEncoder.load(tmp_path/"m", "cpu"))
 
 
+@pytest.mark.parametrize("name, old, new", [("1_Pooling/config.json", '"mean"', '"cls"'),
+                                            ("tokenizer.json", '"lowercase": true', '"lowercase": false')])
+def test_the_same_weights_used_in_another_way_are_refused(tmp_path, model, place, name, old, new):
+    shutil.copytree(place/"model", tmp_path/"m")
+    path = tmp_path/"m"/name
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    refused(lambda: GaussianEncoder.load(tmp_path/"m", "cpu"), "other vectors")
+
+
 def test_files_of_two_models_are_not_mixed(tmp_path, model, place):
     other = GaussianEncoder.from_base(str(place/"small"/"base"), 8, "cpu", "no")
     other.save(tmp_path/"other")

@@ -19,6 +19,7 @@ from ragcun.models import base as bases
 from ragcun.models.base import BaseOptions, base_tokens, load_base, token_limit
 from ragcun.models.encoder import GaussianEncoder
 from ragcun.retrieval.retriever import GaussianRetriever
+from ragcun.training.closed_form import fit_closed_form
 from ragcun.training.config import TrainConfig
 from ragcun.training.run import fit
 from small import _tokenizer, processed, same
@@ -413,6 +414,43 @@ def test_a_checkpoint_without_a_pooler_is_the_same_base_each_time(tmp_path):
     remove(folder, lambda k: "pooler" in k)
     one, two = (GaussianEncoder.from_base(str(folder), device="cpu", precision="no") for _ in range(2))
     assert one.fingerprint == two.fingerprint
+
+
+def test_a_base_that_compares_by_dot_product_is_followed(tmp_path, pairs, monkeypatch):
+    monkeypatch.setitem(ZOO, "dot", lambda f: ([static(f)], {"similarity_fn_name": "dot"}))
+    folder = str(made(tmp_path, "dot"))
+    model = GaussianEncoder.from_base(folder, device="cpu", precision="no")
+    plain = SentenceTransformer(folder, device="cpu")
+    queries, documents = [p.query for p in pairs], list(dict.fromkeys(p.positive for p in pairs))
+    dot = plain.similarity(plain.encode_query(queries), plain.encode_document(documents)).numpy()
+    length = np.linalg.norm(plain.encode_document(documents), axis=1)
+    assert length.max() > 1.2*length.min()
+    def agreement(found):
+        return np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(found, dot, strict=True)])
+    assert agreement(model.evidence(queries, documents)) > .999
+    head, rho = np.eye(WIDTH), np.full(WIDTH, .5)       # what a base that compares by cosine starts with
+    assert agreement(model.clone_head().set_head(head, np.zeros(WIDTH), rho).evidence(queries, documents)) < .99
+    kept = fit_closed_form(model, pairs, shrinkages=(1.,))
+    assert kept.rho_numpy.max() < .03 and agreement(kept.evidence(queries, documents)) > .999
+
+
+@pytest.mark.parametrize("kind", ["Roberta", "Bert"])
+def test_no_more_tokens_than_positions_and_something_to_pad_with(kind, tmp_path, monkeypatch):
+    monkeypatch.setitem(ZOO, kind, family(kind))
+    folder = made(tmp_path, kind)
+    for path in folder.rglob("sentence_bert_config.json"):
+        path.write_text(json.dumps(read_json(path) | {"max_seq_length": None if kind == "Roberta" else 512}))
+    path = folder/"tokenizer_config.json"
+    config = {k: v for k, v in read_json(path).items() if k not in ("pad_token", "model_max_length")}
+    path.write_text(json.dumps(config | ({"model_max_length": 512} if kind == "Bert" else {})))
+    model = GaussianEncoder.from_base(str(folder), device="cpu", precision="no")
+    room = 66 if kind == "Bert" else 64
+    assert token_limit(model.base) == room and base_tokens(str(folder)).limit == room - 2
+    long = "star light water "*60
+    one = model.features([long])[0]
+    np.testing.assert_allclose(model.features(["star", long])[1], one, atol=2e-5)
+    saved = SentenceTransformer(str(model.save(tmp_path/"kept")), device="cpu")
+    np.testing.assert_allclose(saved.encode_document([long, "star"])[0], model.encode_document([long])[0], atol=1e-3)
 
 
 def test_refused_in_one_line(tmp_path):

@@ -212,6 +212,50 @@ def test_wrong_model_version_and_folder_are_refused(tmp_path):
         GaussianRetriever(TinyEncoder(), tmp_path/"stuff")
 
 
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut"])
+def test_a_damaged_table_is_one_line_whatever_is_asked(tmp_path, damage):
+    GaussianRetriever(TinyEncoder(), tmp_path/"i").add(texts(30))
+    data = next((tmp_path/"i"/"documents.lance"/"data").iterdir())
+    kept = data.read_bytes()
+    data.unlink() if damage == "gone" else data.write_bytes(kept[:len(kept)//2 if damage == "cut" else 0])
+    for use in (lambda index: index.search("ice sea"), lambda index: index.search("ice", words=0),
+                lambda index: index.search("ice", filter={"n": 1}), lambda index: index.add(["a new text"]),
+                lambda index: index.delete(["d1"]), lambda index: index.store.get(["d1"])):
+        with pytest.raises(UserError, match="table of documents cannot be read"):
+            use(GaussianRetriever(TinyEncoder(), tmp_path/"i"))
+
+
+def test_damaged_nulls_are_made_again(tmp_path):
+    index = GaussianRetriever(TinyEncoder(), tmp_path/"i")
+    index.add(texts(60))
+    before = index.search("ice sea heart").to_json()
+    for path in (tmp_path/"i").glob("*.npz"):
+        raw = path.read_bytes()
+        for damaged in (raw[:len(raw)//2], raw[:200] + bytes([raw[200] ^ 4]) + raw[201:]):
+            path.write_bytes(damaged)
+            assert GaussianRetriever(TinyEncoder(), tmp_path/"i").search("ice sea heart").to_json() == before
+            path.write_bytes(raw)
+
+
+FULL = """
+import resource, signal, sys
+from tiny_encoder import TinyEncoder
+from ragcun.retrieval.retriever import GaussianRetriever
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+GaussianRetriever(TinyEncoder(), sys.argv[1]).add([f"star {i} " * 90 for i in range(200)])
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_the_index_stays(tmp_path):
+    GaussianRetriever(TinyEncoder(), tmp_path/"i").add(texts(30))
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]))
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path/"i")], env=env, capture_output=True, text=True)
+    assert "UserError: the disk is full" in done.stderr, done.stderr[-500:]
+    assert len(GaussianRetriever(TinyEncoder(), tmp_path/"i").search("ice sea", top_k=3)) == 3
+
+
 def test_nan_from_the_model_is_refused_and_nothing_is_stored():
     class Broken(TinyEncoder):
         def embed(self, texts, side="document"):

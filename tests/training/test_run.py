@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ragcun.core import UserError
-from ragcun.data.pairs import load_pairs, pairs_to_retrieval
+from ragcun.data.pairs import PairSet, load_pairs, pairs_to_retrieval
 from ragcun.losses.total import LossParts
 from ragcun.measures.paired import Difference
 from ragcun.measures.ranking import evaluate_vectors
@@ -136,6 +136,17 @@ def test_pairs_that_all_hang_together_cannot_be_set_aside_and_that_is_said(model
         fit(model, one_question, None, TrainConfig(closed_form=True))
     with pytest.raises(UserError, match="none can be held out"):
         fit_closed_form(model, one_question)
+
+
+def test_a_validation_document_or_three(model, pairs, caplog):
+    config = TrainConfig(freeze_base=True, epochs=1, mixed_precision="no")
+    with pytest.raises(UserError, match="1 documents ranks nothing"):
+        fit(model, pairs[:40], pairs[40:41], config)
+    documents = list(dict.fromkeys(pairs[40:].documents))[:3]
+    three = [next(p for p in pairs[40:] if p.positive == d) for d in documents]
+    with caplog.at_level("INFO", "ragcun"):
+        assert fit(model, pairs[:40], PairSet(three), config).report["validation"]["documents"] == 3
+    assert "participation ratio –" in caplog.text and " nan" not in caplog.text
 
 
 def test_no_more_parameters_are_trained_than_there_are(model, pairs, val, caplog):
