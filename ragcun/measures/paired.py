@@ -13,7 +13,7 @@ import numpy as np
 from ..core import UserError
 
 # %% auto #0
-__all__ = ['FEW', 'Difference', 'p_words', 'paired_tests', 'paired_test']
+__all__ = ['FEW_QUERIES', 'Difference', 'p_words', 'paired_tests', 'paired_test']
 
 # %% ../../nbs/0_foundations/03_paired.ipynb #0b7dc53a
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def p_words(
 
 
 # %% ../../nbs/0_foundations/03_paired.ipynb #56d4aca5
-FEW = 30   # queries; the interval of fewer is widened
+FEW_QUERIES = 30   # queries; the interval of fewer is widened
 
 def _widened(d: np.ndarray, ends: np.ndarray, p: np.ndarray) -> np.ndarray:
     "Ends [2, m] of an interval from few queries: by Student's t, and with 0 inside where the test does not exclude it."
@@ -85,7 +85,7 @@ def paired_tests(
     sums = np.concatenate(list(_sign_sums(d, rng, draws)))
     exact = int(len(d) > 13)
     p = ((np.abs(sums) >= np.abs(d.sum(0)) - 1e-9).sum(0) + exact) / (len(sums) + exact)
-    low, high = ends if len(d) >= FEW else _widened(d, ends, p)
+    low, high = ends if len(d) >= FEW_QUERIES else _widened(d, ends, p)
     columns = zip(d.mean(0).tolist(), low.tolist(), high.tolist(), p.tolist(), strict=True)
     return {name: Difference(*row, n=len(d)) for name, row in zip(names, columns, strict=True)}
 
