@@ -5,22 +5,24 @@
     make bench BENCH="quality null" # some
 
 Each writes its file in data/results/, which the results notebooks read; run those again afterwards (`make sync`
-after executing them). What this version has measured here is not measured again, so that a run that was stopped goes
-on where it was, and the long ones inside, too; what the files held before is replaced. BENCH="--again …" repeats
-everything. When all are done, their seconds are written to data/results/bench.json. Collections are read from
-RAGCUN_SHARED_DATA (default ../shared/data). Peers that need other versions of libraries get an environment of their
-own below the cache folder.
+after executing them). What has been measured here is not measured again until its script or a module behind it
+changes, so that a run that was stopped goes on where it was, and the long ones inside, too; what the files held
+before is replaced. BENCH="--again …" repeats everything. When all are done, their seconds are written to
+data/results/bench.json. `python benchmarks/sources.py` lists which records are older than the code that they
+measure. Collections are read from RAGCUN_SHARED_DATA (default ../shared/data). Peers that need other versions of
+libraries get an environment of their own below the cache folder.
 """
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import sources
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHES = {
@@ -61,7 +63,10 @@ BENCHES = {
               "none", "--output", "data/results/index_graph.json"],
     "million": ["benchmarks/bench_million.py"],
     "serve": ["benchmarks/bench_serve.py", "--collection", "medquad"],
-    "capacity": ["benchmarks/bench_capacity.py", "squad-small"],
+    "capacity": ["benchmarks/bench_capacity.py", "squad-small", "--pairs", "3000", "--queries", "500", "--documents",
+                 "6000"],
+    "capacity_medquad": ["benchmarks/bench_capacity.py", "medquad", "--pairs", "1500", "--queries", "400",
+                         "--documents", "4000"],
     "share": ["benchmarks/bench_evaluate.py", "share", "--output", "data/results/evaluate_share.json"],
     "collections": ["benchmarks/bench_evaluate.py", "collections", "--sets", "med,cranfield,cacm,nfcorpus-pre",
                     "--output", "data/results/evaluate_collections.json"],
@@ -106,11 +111,10 @@ def note(path: Path, name: str, entry: dict) -> None:
     os.replace(path.with_suffix(".tmp"), path)
 
 
-def sources() -> str:
-    "What decides the numbers: the tree of package and benchmarks at this commit, and whether it was edited since."
-    trees = git("rev-parse", "HEAD:ragcun", "HEAD:benchmarks").split()
-    edited = git("diff", "HEAD", "--", "ragcun", "benchmarks")
-    return "-".join(t[:10] for t in trees) + (f"-{hashlib.sha256(edited.encode()).hexdigest()[:10]}" if edited else "")
+def version_of(command: list[str]) -> str:
+    "What decides the numbers: the code of the script, of its helpers and of the modules of ragcun behind them."
+    script, package = sources.halves(command[:1])
+    return f"{sources.together(script)}-{sources.together(package)}"
 
 
 def git(*args: str) -> str:
@@ -119,15 +123,15 @@ def git(*args: str) -> str:
 
 
 def perform(name: str, command: list[str], done: Path, again: bool) -> bool:
-    """Run one benchmark unless it is done; whether all is well. Begun by this version, it goes on; else it begins
+    """Run one benchmark unless it is done; whether all is well. Begun by this code, it goes on; else it begins
     anew, whatever its file holds."""
-    entry = {"command": command, "sources": sources()}
-    started = time.perf_counter()
+    entry = {"command": command, "sources": version_of(command)}
+    begun, started = time.time(), time.perf_counter()
     before = journal(done).get(name, {})
     if again or any(before.get(k) != v for k, v in entry.items()):
         before = {}
     if "seconds" in before:
-        print(f"── {name}: done by this version (--again repeats it)", flush=True)
+        print(f"── {name}: done by this code (--again repeats it)", flush=True)
         return True
     print(f"── {name}: python {' '.join(command)}", flush=True)
     entry["begun"] = before.get("begun", time.time())
@@ -140,6 +144,8 @@ def perform(name: str, command: list[str], done: Path, again: bool) -> bool:
         spent = round(before.get("spent", 0) + time.perf_counter() - started)
         note(done, name, entry | {"seconds" if good else "spent": spent})
         print(f"   {spent} s", flush=True)
+    if good:
+        sources.stamp([p.name for p in sources.records() if p.stat().st_mtime > begun])
     return good
 
 
@@ -150,9 +156,10 @@ def written(name: str, begun: float) -> bool:
 
 
 def record(done: Path) -> None:
-    "Once all are done by one version: the seconds of each, for the page that tells how long this takes."
+    "Once all are done by the code as it is: the seconds of each, for the page that tells how long this takes."
     entries = [journal(done).get(name, {}) for name in BENCHES]
-    if any("seconds" not in e for e in entries) or len({e["sources"] for e in entries}) > 1: return
+    if any("seconds" not in e or e["sources"] != version_of(BENCHES[n]) for n, e in zip(BENCHES, entries, strict=True)):
+        return
     seconds = {name: e["seconds"] for name, e in zip(BENCHES, entries, strict=True)}
     result = {"command": "make bench", "machine": f"{os.cpu_count()} cores",
               "commit": git("rev-parse", "--short", "HEAD").strip(), "minutes": round(sum(seconds.values())/60, 1),
