@@ -18,6 +18,11 @@ sys.exit(Path(sys.argv[1] + ".fails").exists())
 """
 
 
+def forget(module):
+    "What was read of the files is read again."
+    module.sources.code_of.cache_clear(), module.sources.imported.cache_clear()
+
+
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT/"benchmarks")
@@ -26,6 +31,7 @@ def bench(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     (tmp_path/"work.py").write_text(WORK)
     monkeypatch.setattr(module, "ROOT", tmp_path)
+    forget(module)
     monkeypatch.setattr(module.sources, "ROOT", tmp_path)
     monkeypatch.setattr(module.sources, "RESULTS", tmp_path/"data"/"results")
     monkeypatch.setattr(module, "RESUMING", {"long": "table"})
@@ -73,13 +79,13 @@ def test_other_code_begins_anew(bench, tmp_path, monkeypatch):
     (tmp_path/"data"/"results"/"bench.json").unlink()
     with open(tmp_path/"work.py", "a") as f:
         f.write("# a remark changes nothing\n")
-    bench.sources.code_of.cache_clear(), bench.sources.imported.cache_clear()
+    forget(bench)
     monkeypatch.setattr("sys.argv", ["run.py", "long"])
     assert bench.main() == 0 and calls(tmp_path, "long") == [["--again"]]
     (tmp_path/"data"/"results"/"bench.json").unlink()
     with open(tmp_path/"work.py", "a") as f:
         f.write("done = True\n")
-    bench.sources.code_of.cache_clear(), bench.sources.imported.cache_clear()
+    forget(bench)
     assert bench.main() == 0 and calls(tmp_path, "long") == [["--again"], ["--again"]]
     assert not (tmp_path/"data"/"results"/"bench.json").exists()  # the short one is of the code before
 
@@ -94,6 +100,7 @@ def test_records_are_what_their_scripts_gave(bench, monkeypatch):
     monkeypatch.undo()
     monkeypatch.syspath_prepend(ROOT/"benchmarks")
     import sources
+    sources.imported.cache_clear()
     assert sources.wrong() == []
     read = {r.name for page in (ROOT/"nbs").rglob("*.ipynb") for r in sources.records() if r.name in page.read_text()}
     assert len(read) > 25
