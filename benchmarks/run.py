@@ -117,11 +117,6 @@ def version_of(command: list[str]) -> str:
     return f"{sources.together(script)}-{sources.together(package)}"
 
 
-def git(*args: str) -> str:
-    "What git prints."
-    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True).stdout
-
-
 def perform(name: str, command: list[str], done: Path, again: bool) -> bool:
     """Run one benchmark unless it is done; whether all is well. Begun by this code, it goes on; else it begins
     anew, whatever its file holds."""
@@ -162,7 +157,7 @@ def record(done: Path) -> None:
         return
     seconds = {name: e["seconds"] for name, e in zip(BENCHES, entries, strict=True)}
     result = {"command": "make bench", "machine": f"{os.cpu_count()} cores",
-              "commit": git("rev-parse", "--short", "HEAD").strip(), "minutes": round(sum(seconds.values())/60, 1),
+              "commit": sources.git("rev-parse", "--short", "HEAD"), "minutes": round(sum(seconds.values())/60, 1),
               "seconds": seconds}
     (ROOT/"data/results/bench.json").write_text(json.dumps(result, indent=1) + "\n")
     print(f"all {len(seconds)} benchmarks: {result['minutes']:.0f} minutes")

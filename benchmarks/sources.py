@@ -2,7 +2,7 @@
 
     python benchmarks/sources.py                 # which results are older than the code that they measure
     python benchmarks/sources.py --stamp NAME …  # these files of data/results/ were just recorded
-    python benchmarks/sources.py --accept WHY NAME …  # recorded earlier; the script has changed, but measures the same
+    python benchmarks/sources.py --accept WHY NAME …  # recorded by an earlier script; why that is kept
 
 A benchmark depends on its script, on the helpers beside it and on the modules of ragcun that these import, directly
 or by another. What counts is the code: its syntax tree without documentation strings and imports, so that words may
@@ -105,16 +105,23 @@ def closure(script: str, read: Reader = at_present) -> list[str]:
     return sorted(seen)
 
 
+def plain(node: object) -> object:
+    """A syntax tree as lists, without documentation strings, imports and what is empty: other versions of Python name
+    other empty fields."""
+    if isinstance(node, list):
+        return [plain(n) for n in node if not isinstance(n, (ast.Import, ast.ImportFrom)) and not (
+            isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and isinstance(n.value.value, str))]
+    if not isinstance(node, ast.AST): return ascii(node)
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty pieces to some
+        node.values = [v for v in node.values if not (isinstance(v, ast.Constant) and v.value == "")]
+    fields = [(name, plain(value)) for name, value in ast.iter_fields(node) if value not in (None, [])]
+    return [type(node).__name__, *sorted((f for f in fields if f[0] not in ("kind", "ctx")), key=lambda f: f[0])]
+
+
 @cache
 def code_of(text: str) -> str:
-    "Hash of the syntax tree without documentation strings and imports: a name that moves changes nothing."
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [n for n in body if not isinstance(n, (ast.Import, ast.ImportFrom)) and not (
-                isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and isinstance(n.value.value, str))]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+    "Hash of the code of a text: neither its words count nor where its names come from."
+    return hashlib.sha256(json.dumps(plain(ast.parse(text))).encode()).hexdigest()[:12]
 
 
 def digests(paths: list[str], read: Reader = at_present) -> dict[str, str]:

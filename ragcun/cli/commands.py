@@ -391,6 +391,7 @@ def _calibrate_alone(args: argparse.Namespace) -> None:
     "Set the limit of an answer from questions made from the documents; one that cannot be had changes nothing."
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
+    before = index.alpha, index.answer_limit
     rates = (args.alpha, *(a for a in (.1, .15, .2) if a > args.alpha))
     alpha = next((a for a in rates if _quietly(partial(index.calibrate, alpha=a))), 0.)
     made = len(index.joint.made) if index.joint else len(index.null.made) if index.null else 0
@@ -399,9 +400,10 @@ def _calibrate_alone(args: argparse.Namespace) -> None:
               f"from, {alpha:.0%} of them get an answer"
               + (f"; so few cannot vouch for {args.alpha:.0%}" if alpha > args.alpha else ""))
         return
-    index.alpha, index.answer_limit = 0., 1.
+    index.alpha, index.answer_limit = before
     index._write_manifest()
-    print(f"{made} questions made from the documents are too few for a limit of an answer; ten of your own do better: "
+    print(f"{made} questions made from the documents are too few for a limit of an answer, which stays as it was; "
+          "ten of your own do better: "
           f"ragcun judge --index_dir {quote(args.index_dir)} --questions my_questions.txt")
 
 def _quietly(work: Callable[[], Any]) -> Any:

@@ -8,6 +8,7 @@ from small import WORDS, small_base
 from ragcun.cli.commands import main
 from ragcun.core import write_json
 from ragcun.retrieval.folders import RECORD
+from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.retrieval.stores import read_manifest
 
 TOPICS = [f"topic{i:03d}" for i in range(120)]
@@ -74,6 +75,11 @@ def test_a_rate_that_cannot_be_had_leaves_an_index_that_answers(base, tmp_path, 
     assert main(said) == 2 and "--text_column NAME" in capsys.readouterr().err
     assert main([*said, "--text_column", "answer"]) == 0
     assert "too few for a limit" in capsys.readouterr().out and read_manifest(tmp_path/"idx").answer_limit == 1
+    index = GaussianRetriever.open(tmp_path/"idx", device="cpu")
+    index.alpha, index.answer_limit = .1, .3                  # a limit from elsewhere is not lost by trying
+    index._write_manifest()
+    assert main(["index", "--index_dir", str(tmp_path/"idx"), "--alpha", ".05", "--device", "cpu"]) == 0
+    assert "stays as it was" in capsys.readouterr().out and read_manifest(tmp_path/"idx").answer_limit == .3
 
 
 def test_a_search_says_that_its_index_is_not_finished(base, tmp_path, capsys):
