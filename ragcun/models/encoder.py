@@ -17,6 +17,7 @@ import torch
 from ..core import UserError, logger, pick_device, pick_precision
 from .base import (DEFAULT_BASE, BaseOptions, check_precision, check_side, check_texts, encode_features,
                                 feature_dim, hash_state, load_base, set_token_limit, token_limit)
+from .compiling import compiled_base
 from .evidence import Calibration, document_vector, evidence, information, query_vector
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class FeatureEncoder(EncoderParts):
         "Features, always computed."
         prompt = self.prompts[check_side(side)]
         return encode_features(self.base, check_texts(texts), prompt, self.precision, self.normalise, batch_tokens,
-                               side)
+                               side, compiled_base)
 
 # %% ../../nbs/2_models/03_encoder.ipynb #enchead1
 class HeadEncoder(FeatureEncoder):
