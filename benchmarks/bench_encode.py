@@ -336,7 +336,10 @@ def single(args, data, folder, starters):
     return turns(args, asked(data, args.documents//2), folder, starters, single=True)
 
 
-BUSY = "import torch; torch.set_num_threads(2); a = torch.randn(1500, 1500)\nwhile True: a @ a"
+BUSY = """import os, torch
+torch.set_num_threads(2)
+a, parent = torch.randn(1500, 1500), os.getppid()
+while os.getppid() == parent: a @ a"""
 
 
 def busy(args, data, folder, starters):

@@ -40,6 +40,7 @@ def at_present(path: str) -> str | None:
     return file.read_text("utf-8") if file.is_file() else None
 
 
+@cache
 def at_commit(commit: str) -> Reader:
     "A reader of the files of a commit, each read once."
     @cache
@@ -343,7 +344,8 @@ def some(names: list[str]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stamp", nargs="+", default=[], metavar="NAME", help="files of data/results/")
-    parser.add_argument("--accept", nargs="+", default=[], metavar=("WHY", "NAME"), help="a reason and files; all that are of other code")
+    parser.add_argument("--accept", nargs="+", default=[], metavar=("WHY", "NAME"),
+                        help="a reason, and files: those given, or all that other code recorded")
     args = parser.parse_args()
     if args.stamp or args.accept:
         of_other_code = [line.split(":")[0] for line in wrong() if ": recorded by other code" in line]

@@ -118,7 +118,7 @@ class CompiledBase:
         return out
 
 # %% ../../nbs/2_models/10_compiling.ipynb #comp0012
-BIG = 4e11             # operations of a call from which compiling pays, a second or two of PyTorch
+BIG = 2e11             # operations of a call from which compiling pays, half a second or more of PyTorch
 SIZES = (4e6, 1e9)     # weights that work on every token: for fewer it does not matter, for more memory does
 TRIED = (list(EXAMPLE), ["alone"], ["a text of many words "*20, "", "Łódź 水 7"])
 
