@@ -92,7 +92,8 @@ class Module:
         self.methods: dict[str, dict[str, ast.stmt]] = {}
         self.runs: list[ast.stmt] = []
         for statement in tree.body:
-            if isinstance(statement, (ast.Import, ast.ImportFrom)) or "__name__" in used(statement): continue
+            if isinstance(statement, (ast.Import, ast.ImportFrom)): continue
+            if isinstance(statement, ast.If) and "__name__" in used(statement.test): continue  # run as a program
             if isinstance(statement, ast.ClassDef): self.methods[statement.name] = methods_of(statement)
             for name in bound(statement):
                 self.defines.setdefault(name, []).append(statement)

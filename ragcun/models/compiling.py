@@ -98,7 +98,7 @@ class CompiledBase:
         self.names = [n for n, v in inputs.items() if isinstance(v, torch.Tensor) and v.shape == shape]
         core = importlib.import_module("openvino").Core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise NotImplementedError("OpenVINO has no bfloat16 for this processor")
+            raise RuntimeError("OpenVINO has no bfloat16 for this processor")
         options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": torch.get_num_threads(),
                    "ENABLE_CPU_PINNING": False}  # two programs would share one core, pinned
         self.graph = core.compile_model(to_graph(base, self.names), "CPU", options)

@@ -22,6 +22,7 @@ from ragcun.training.run import fit
 from small import _tokenizer, processed, same
 from zoo import TEXTS, WIDTH, ZOO, body, dense, family, made, static, usual
 
+
 @pytest.fixture(scope="module")
 def pairs():
     return load_pairs(processed("train.json"))[:60]
