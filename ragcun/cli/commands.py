@@ -467,7 +467,8 @@ def run_search(
     from ragcun.retrieval.stores import read_manifest
     read_manifest(args.index_dir)
     from ragcun.retrieval.retriever import GaussianRetriever
-    index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args))
+    index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args),
+                                   once=len(questions) < 20)
     found = index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words, merge=args.merge)
     width = min(get_terminal_size((100, 24)).columns, 120)
     shown = [json.dumps(r.to_json(), ensure_ascii=not speaks_unicode()) if args.json
@@ -771,7 +772,7 @@ COMMANDS: dict[str, tuple[str, Callable, Callable]] = {
 
 # %% ../../nbs/9_cli/07_commands.ipynb #a2018980
 START = """ragcun COMMAND --help shows the flags of a command. Start with a folder of yours
-(web pages, PDF, Word, Markdown, notebooks):
+(web pages, PDF, Word, Excel, Markdown, notebooks):
   ragcun index  --documents my_docs/ --index_dir my_index
   ragcun search --index_dir my_index "my question"
 or with the whole path on what is on this machine:

@@ -20,11 +20,13 @@ import posixpath
 import re
 import tomllib
 import unicodedata
+import warnings
 import zipfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,10 +42,10 @@ __all__ = ['MAX_FILE', 'MAX_TABLE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'A
            'decode_bytes', 'read_text', 'file_kind', 'Section', 'without_menus', 'parse_html', 'parse_markdown',
            'parse_rst', 'parse_text', 'parse_notebook', 'mend_lines', 'parse_pdf', 'parse_docx', 'parse_asciidoc',
            'parse_org', 'parse_captions', 'parse_table', 'parse_json_rows', 'parse_json_lines', 'parse_message',
-           'parse_epub', 'parse_slides', 'parse_odf', 'read_sections', 'Document', 'sentences', 'as_document',
-           'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading', 'section_documents',
-           'Listing', 'list_folder', 'read_folder', 'nothing_to_read', 'read_file', 'read_listed', 'row_document',
-           'row_documents', 'read_documents']
+           'parse_epub', 'parse_slides', 'parse_odf', 'parse_workbook', 'parse_rtf', 'read_sections', 'Document',
+           'sentences', 'as_document', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
+           'section_documents', 'Listing', 'list_folder', 'read_folder', 'nothing_to_read', 'read_file', 'read_listed',
+           'row_document', 'row_documents', 'read_documents']
 
 # %% ../../nbs/1_data/04_documents.ipynb #866f8e87
 MAX_FILE = 200_000_000    # bytes
@@ -936,7 +938,9 @@ def _need(module: str, kind: str) -> Any:
         return importlib.import_module(module)
     except ImportError as e:
         raise UserError(f"{kind} files need a parser that is not installed", "",
-                        "Type: pip install pypdf python-docx") from e
+                        "Type: pip install pypdf python-docx openpyxl striprtf") from e
+
+_OLE = b"\xd0\xcf\x11\xe0"    # how old or protected files of Office begin
 
 _NOT_A_TITLE = re.compile(r"(microsoft \w+ - .*|untitled.*|.?(anonymous|unspecified|unknown).?|"
                           r"(document|presentation|book|slide|unnamed|title)[ _-]?\d*|"
@@ -1333,7 +1337,7 @@ def parse_docx(
 ) -> list[Section]: # by heading, in order
     "Sections by the heading styles of a Word file; headers and footers once, at the end."
     docx = _need("docx", "Word")
-    if raw.startswith(b"\xd0\xcf\x11\xe0"):
+    if raw.startswith(_OLE):
         raise UserError("protected by a password, or in the format of Word 97", "", "Save it again as .docx.")
     try:
         document = docx.Document(io.BytesIO(_transitional(raw)))
@@ -1639,6 +1643,74 @@ def parse_odf(
     root = _xml(_part_of(archive, "content.xml", "OpenDocument"))
     return _group(b for body in root.iter() if _local(body) == "body" for b in _odf_blocks(body))
 
+# %% ../../nbs/1_data/04_documents.ipynb #sheets02
+_ANY_SHEET = re.compile(r"(sheet|tabelle|feuil|hoja|foglio|blad|ark|planilha|лист|arkusz|工作表)\s?\d*", re.I)
+
+def _shown(cell: Any) -> str:
+    "A cell of a workbook as a sheet shows it."
+    value, shape = cell.value, str(getattr(cell, "number_format", None) or "")
+    if value is None or getattr(cell, "data_type", "") == "e": return ""
+    if isinstance(value, bool): return str(value).upper()
+    if isinstance(value, int | float):
+        return f"{100*value:.12g}%" if shape.rstrip().endswith("%") else f"{value:.15g}"
+    if isinstance(value, datetime):
+        return str(value.date() if value.time() == time() else value.replace(microsecond=0))
+    return str(value) if isinstance(value, date | time) else _cell(str(value))
+
+def _sheet_lines(sheet: Any) -> list[str]:
+    "The rows of a sheet that say something, without the columns that say nothing."
+    rows: list[list[str]] = []
+    size = 0
+    for cells in sheet.iter_rows():
+        row = [_shown(cell) for cell in cells]
+        if not any(row): continue
+        size += sum(map(len, row))
+        if size > MAX_TABLE:
+            raise UserError(f"a table of more than {MAX_TABLE // 10**6} MB", "",
+                            "Save the sheet as .csv and index it by itself: --documents FILE.")
+        rows.append(row)
+    used = sorted({i for row in rows for i, cell in enumerate(row) if cell})
+    return [" | ".join(row[i] if i < len(row) else "" for i in used).rstrip(" |") for row in rows]
+
+def parse_workbook(
+    raw: bytes,       # an .xlsx or .xlsm file
+    where: str = "",  # its name, not used
+) -> list[Section]: # one for each sheet that says something
+    "The visible sheets of a workbook: a line a row, the names of the columns first."
+    openpyxl = _need("openpyxl", "Excel")
+    if raw.startswith(_OLE):
+        raise UserError("protected by a password, or in the format of Excel 97", "", "Save it again as .xlsx.")
+    _archive(raw, "Excel")
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
+            sheets = [s for s in book.worksheets if s.sheet_state == "visible"]
+            for sheet in sheets:
+                sheet.reset_dimensions()    # some programs write them wrong
+            found = [(s.title, _sheet_lines(s)) for s in sheets]
+    except UserError:
+        raise
+    except Exception as e:
+        raise UserError(f"not a readable Excel file: {type(e).__name__} {e}"[:160], "", "Save it as .xlsx.") from e
+    return [Section("" if _ANY_SHEET.fullmatch(title) else title, "\n".join(lines), 2)
+            for title, lines in found if lines]
+
+# %% ../../nbs/1_data/04_documents.ipynb #sheets03
+def parse_rtf(
+    raw: bytes,       # an .rtf file
+    where: str = "",  # its name, not used
+) -> list[Section]: # one
+    "The text of an RTF file."
+    rtf = _need("striprtf.striprtf", "RTF")
+    if not raw.lstrip().startswith(b"{\\rtf"):
+        raise UserError("not an RTF file", "", "Save it again as .rtf.")
+    try:
+        text = rtf.rtf_to_text(raw.decode("latin-1"), errors="replace")
+    except Exception as e:
+        raise UserError(f"not a readable RTF file: {type(e).__name__} {e}"[:160], "", "Save it again as .rtf.") from e
+    apart = re.sub(r"\n(?=[^|\n]*(?:\n|$))", "\n\n", text.replace("\xa0", " "))    # rows of a table stay together
+    return parse_text(apart)
+
 # %% ../../nbs/1_data/04_documents.ipynb #71de64ca
 TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".txt": parse_text, ".md": parse_markdown, ".markdown": parse_markdown, ".rst": parse_rst,
@@ -1649,13 +1721,14 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
     ".pdf": parse_pdf, ".docx": parse_docx, ".eml": parse_message, ".epub": parse_epub, ".pptx": parse_slides,
-    ".odt": parse_odf, ".odp": parse_odf, ".ods": parse_odf}
+    ".odt": parse_odf, ".odp": parse_odf, ".ods": parse_odf, ".xlsx": parse_workbook, ".xlsm": parse_workbook,
+    ".rtf": parse_rtf}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
 
 def read_sections(
     path: Path | str,          # a file of a known kind, may be packed (.gz)
     encoding: str = "auto",    # of text files
-) -> tuple[list[Section], str]:    # sections, encoding (empty for PDF and Word)
+) -> tuple[list[Section], str]:    # sections, encoding (empty for binary formats)
     "The sections of one file."
     kind = file_kind(path)
     if kind in BINARY_PARSERS: return BINARY_PARSERS[kind](_whole_file(path), shown_name(path)), ""

@@ -60,7 +60,7 @@ def describe_files(
 # %% ../../nbs/2_models/07_runtime.ipynb #23828ca7
 def open_graph(
     path: Path, # An .onnx file
-    packed: bool = False, # Keep a second copy of the weights as the kernels like them
+    packed: bool = True, # Bring the weights into the shape the kernels like: opens later, answers sooner
 ) -> Any: # onnxruntime.InferenceSession
     "A graph, ready to run on the CPU."
     import onnxruntime as ort
@@ -111,6 +111,7 @@ class ExportedParts:
     "An export that has been opened: its graphs, its tokenizers and what export.json says."
     def __init__(self,
         folder: str | Path, # Of the export
+        packed: bool = True, # Whether it will be asked often: opens in more time and memory, answers in less time
     ):
         from tokenizers import Tokenizer
         self.folder = Path(folder)
@@ -125,7 +126,7 @@ class ExportedParts:
         self.calibration = Calibration(info["a"], info["tau"])
         self._sides = info["sides"]
         graphs = {s["graph"] for s in self._sides.values()}
-        self._graphs = {name: open_graph(self.folder/name, self.precision == "int8") for name in graphs}
+        self._graphs = {name: open_graph(self.folder/name, packed or self.precision == "int8") for name in graphs}
         tokenizers = {s["tokenizer"] for s in self._sides.values()}
         self._tokenizers = {name: Tokenizer.from_file(str(self.folder/name)) for name in tokenizers}
 
@@ -199,9 +200,10 @@ class ExportedEncoder(ExportedTexts):
     @classmethod
     def load(cls,
         folder: str | Path, # Of an export
+        packed: bool = True, # Whether it will be asked often: opens in more time and memory, answers in less time
     ) -> ExportedEncoder: # Ready to embed
         "Open an export; its files are compared with their hashes."
-        return cls(folder)
+        return cls(folder, packed)
 
     def encode_query(self,
         texts: Sequence[str], # Questions

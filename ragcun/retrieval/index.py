@@ -479,13 +479,14 @@ def open_model(
     fingerprint: str, # Of the model, as the manifest has it
     device: str = "auto", # Where it runs
     runtime: str = "auto", # "onnx", "torch" or "auto"
+    once: bool = False, # Whether a question is asked and no more: an export opens sooner and answers later
 ) -> Any: # ExportedEncoder or GaussianEncoder
     "The model of an index: its export where that will do, else torch."
     export = place/EXPORTED
     if pick_runtime(runtime, device, (export/DESCRIPTION).exists()) == "onnx":
         with fetched(export/DESCRIPTION) as file:
             key = sha256_file(file)
-        return ExportedEncoder.load(local_copy(export, key))
+        return ExportedEncoder.load(local_copy(export, key), packed=not once)
     from ragcun.models.encoder import GaussianEncoder
     return GaussianEncoder.load(local_copy(place, fingerprint), device=device)
 
@@ -525,11 +526,12 @@ class OpenedIndex(_IndexCopies):
         model: GaussianEncoder | None = None,  # must be the one it was made with; the copy in the folder by default
         device: str = "auto",                  # where the folder's model runs
         runtime: str = "auto",                 # what runs it: "onnx" (its export), "torch", or what `pick_runtime` says
+        once: bool = False,                    # whether a question is asked and no more: opens sooner, answers later
     ) -> Self: # of the class that was asked
         "Open an index folder; nothing else is needed."
         manifest = read_manifest(index_dir)
         if model is not None: return cls(model, index_dir)
-        index = cls(open_model(as_place(index_dir)/"model", manifest.fingerprint, device, runtime), index_dir)
+        index = cls(open_model(as_place(index_dir)/"model", manifest.fingerprint, device, runtime, once), index_dir)
         index._runs = (device, runtime)
         return index
 

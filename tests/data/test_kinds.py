@@ -1,15 +1,17 @@
 """Kinds of files that people have in their folders, and what must not be lost of them."""
+import datetime
 import io
 import os
 import re
 import zipfile
 
+import openpyxl
 import pytest
 
 from ragcun import UserError
 from ragcun.data.documents import (
     decode_bytes, estimate_tokens, list_folder, parse_asciidoc, parse_docx, parse_html, parse_markdown, parse_odf,
-    parse_org, parse_pdf, parse_rst, parse_slides, passages, read_file, read_folder,
+    parse_org, parse_pdf, parse_rst, parse_slides, parse_workbook, passages, read_file, read_folder,
 )
 
 
@@ -133,6 +135,20 @@ def test_every_passage_of_a_table_has_the_names_of_its_columns():
 # kinds
 
 
+def workbook(change=lambda book: None, **sheets):
+    "An Excel file of sheets, each a list of rows."
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        book.create_sheet(name)
+        for row in rows:
+            book[name].append(row)
+    change(book)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
 FILES = {
     "a.csv": ("name;bar\nP7;\"8,5\"\n".encode("utf-16"), "name | bar\nP7 | 8,5"),
     "b.tsv": (b"A\tB\n1, 2\t3\n", "A | B\n1, 2 | 3"),
@@ -149,9 +165,13 @@ FILES = {
     "j.odt": (archive({"content.xml": "<d><body><p>One<note>two</note></p><table><table-row><table-cell><p>a</p>"
                        "</table-cell><table-cell><p>b</p></table-cell></table-row></table></body></d>"}),
               "One two\n\na | b"),
+    "k.xlsx": (workbook(Sheet1=[["name", "bar"], ["P7", 8.5]]), "name | bar\nP7 | 8.5"),
+    "l.rtf": (b"\n{\\rtf1\\ansi\\ansicpg1252 Gr\\'fc\\'dfe.\\par {\\b Oil} it.}", "Grüße.\n\nOil it."),
 }
 NOT_READ = {"bad.json": b"{", "cfg.json": b'{"a": 1}', "bad.odt": b"PK\x03\x04",
             "broken.odt": archive({"content.xml": "<a><b>"}), "none.pptx": archive({"a": "b"}),
+            "bad.xlsx": b"PK\x03\x04", "none.xlsx": archive({"a": "b"}), "old.xlsx": b"\xd0\xcf\x11\xe0 of Excel 97",
+            "text.rtf": b"no RTF", "empty.rtf": b"{\\rtf1}", "empty.xlsx": workbook(Sheet1=[]),
             "none.epub": archive({"META-INF/container.xml": "<a/>"}), "x.eml": b"\x00\x01", "e.csv": b"\n"}
 
 
@@ -162,6 +182,32 @@ def test_kinds_of_files(tmp_path):
     found = read_folder(tmp_path)
     assert {d.source: d.text for d in found.documents} == {n: text for n, (_, text) in FILES.items()}
     assert {n for n, _ in found.skipped} == set(NOT_READ) and found.unread == {"(no ending)": 2}
+
+
+def test_a_workbook_says_what_its_sheets_show():
+    def change(book):
+        sheet = book["Prices"]
+        sheet["C3"].number_format = sheet["C4"].number_format = "0.0%"
+        book["Notes"].sheet_state = "hidden"
+    day, moment = datetime.datetime(2024, 5, 1), datetime.datetime(2024, 5, 1, 9, 30)
+    raw = workbook(change, Prices=[
+        [None, None, None, None], [None, "part", "rebate", "since"], [None, "pump\nP7", .05, day], [None, "valve", 1, moment],
+        [None, True, 3.0, datetime.time(7)], [None, .1 + .2, "=B2&B3", "#N/A"]], Notes=[["not shown"]], Empty=[], Two=[["x"]])
+    first, second = parse_workbook(raw)
+    assert (first.heading, second.heading, second.text) == ("Prices", "Two", "x")
+    assert first.text.split("\n") == [
+        "part | rebate | since", "pump P7 | 5% | 2024-05-01", "valve | 100% | 2024-05-01 09:30:00", "TRUE | 3 | 07:00:00", "0.3"]
+    rows = [["part", "bar"], *([f"P{i}", i] for i in range(200))]
+    narrow = io.BytesIO()     # a program that writes the size of its sheet wrong
+    with zipfile.ZipFile(io.BytesIO(workbook(Tabelle1=rows))) as old, zipfile.ZipFile(narrow, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, re.sub(rb'<dimension ref="[^"]*"', b'<dimension ref="A1"', old.read(name)))
+    (found,) = parse_workbook(narrow.getvalue())
+    assert found.heading == "" and found.text.endswith("P199 | 199") and found.text.count("\n") == 200
+    with pytest.raises(UserError, match="a table of more than 2 MB"):
+        parse_workbook(workbook(Sheet1=[["x" * 30_000]] * 80))
+    with pytest.raises(UserError, match="protected by a password"):
+        parse_workbook(b"\xd0\xcf\x11\xe0")
 
 
 def test_slides_in_their_order():

@@ -1,5 +1,6 @@
 """Exported models: every family of base gives torch's vectors without torch, a search gives torch's answer, and what
 cannot be exported is said in one line."""
+import io
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from ragcun.core import UserError, read_json, write_json  # noqa: E402
 from ragcun.models import exporting  # noqa: E402
 from ragcun.models.encoder import GaussianEncoder  # noqa: E402
 from ragcun.models.exporting import export_model  # noqa: E402
-from ragcun.models.runtime import ExportedEncoder, pick_runtime  # noqa: E402
+from ragcun.models.runtime import ExportedEncoder, open_graph, pick_runtime  # noqa: E402
 from ragcun.retrieval.index import has_export, keep_export  # noqa: E402
 from ragcun.retrieval.retriever import GaussianRetriever  # noqa: E402
 from small import ROOT, processed, small_base  # noqa: E402
@@ -108,6 +109,20 @@ def test_search_imports_nothing_of_torch(index, absent):
     assert (code, imported) == (0, "")
     there = GaussianRetriever.open(index, runtime="onnx").search(QUESTIONS[0]).to_json()
     assert near(json.loads(said), json.loads(json.dumps(there)))
+
+
+def test_a_program_that_stays_has_its_weights_packed(index, monkeypatch):
+    seen = []
+    monkeypatch.setattr("ragcun.models.runtime.open_graph",
+                        lambda path, packed=True, real=open_graph: (seen.append(packed), real(path, packed))[1])
+    stays = GaussianRetriever.open(index, runtime="onnx")
+    asked = GaussianRetriever.open(index, runtime="onnx", once=True)
+    assert seen == [True, False]
+    assert near(*([r.to_json() for r in i.search(QUESTIONS)] for i in (stays, asked)))
+    questions = "\n".join(f"what is {i}?" for i in range(20))
+    for typed, packed in (("one question", False), (questions, True)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        assert main(["search", "--index_dir", str(index), "--runtime", "onnx", "--json"]) == 0 and seen[-1] is packed
 
 
 def test_an_index_opened_without_torch_takes_documents_and_is_saved(index, texts, tmp_path):
