@@ -72,11 +72,13 @@ def declared_encoding(
 ) -> str:         # the name of a Python codec; empty when the page declares none that Python knows
     "The character set that a page declares, widened as browsers do (a page in ISO 8859-1 is read as Windows-1252)."
     found = _DECLARED.search(_COMMENT.sub(b"", raw[:4096]))
-    if not found: return ""
+    return _codec((found[1] or found[2]).decode("ascii", "replace").lower()) if found else ""
+
+def _codec(label: str) -> str:
+    "The Python codec of a declared character set, widened as browsers do; empty when there is none."
     try:
-        label = (found[1] or found[2]).decode("ascii").lower()
         name = codecs.lookup(_LABELS.get(label, re.sub(r"^x-(?=cp\d)", "", label))).name
-    except (LookupError, UnicodeDecodeError):
+    except (LookupError, ValueError):
         return ""
     return _WIDER.get(name, name)
 
@@ -1437,11 +1439,14 @@ def parse_table(
     first, _, rest = text.strip("\n").partition("\n")
     mark = re.fullmatch(r"sep=([,;\t|])\s*", first, re.I)
     delimiter = mark[1] if mark else max(",;\t|", key=re.sub(r'"[^"]*"', "", first).count)
+    limit = csv.field_size_limit(MAX_TABLE)
     rows = csv.reader(io.StringIO(rest if mark else text, newline=""), delimiter=delimiter)
     try:
         lines = [" | ".join(map(_cell, row)).rstrip() for row in rows if any(cell.strip() for cell in row)]
     except csv.Error as e:
         raise UserError(f"broken CSV: {e}", "", "Mend or remove it.") from e
+    finally:
+        csv.field_size_limit(limit)
     return [Section("", "\n".join(lines))] if lines else []
 
 # %% ../../nbs/1_data/04_documents.ipynb #real0005
@@ -1462,9 +1467,13 @@ def parse_json_rows(
         data = json.loads(text)
     except (ValueError, RecursionError):
         return parse_json_lines(text)
-    if isinstance(data, dict):
-        data = next((v for v in data.values() if isinstance(v, list) and v and isinstance(v[0], dict)), [])
-    return _row_section(data if isinstance(data, list) else [])
+    return _row_section(_rows_within(data) if isinstance(data, dict) else data if isinstance(data, list) else [])
+
+def _rows_within(data: dict[str, Any]) -> list[Any]:
+    "All rows of an object that holds lists of them, and what it says beside these."
+    lists = {k: v for k, v in data.items() if isinstance(v, list) and any(isinstance(row, dict) for row in v)}
+    said = {k: v for k, v in data.items() if k not in lists and isinstance(v, str) and len(v.split()) > 1}
+    return [*[said] * bool(said), *itertools.chain(*lists.values())] if lists else []
 
 def _row_section(rows: list[Any]) -> list[Section]:
     "A paragraph for each row that says something."
@@ -1492,26 +1501,59 @@ def parse_json_lines(
     return _row_section(made)
 
 # %% ../../nbs/1_data/04_documents.ipynb #kinds006
+def _part_text(part: Any, where: str) -> str:
+    "One text of a message, in the character set that it declares unless its bytes are in another; HTML as plain text."
+    raw = part.get_payload(decode=True) or b""
+    is_page = part.get_content_subtype() == "html"
+    declared = _codec(part.get_content_charset() or "") or (declared_encoding(raw) if is_page else "")
+    text = _decoded(raw, declared) if declared not in ("", "cp1252") else None
+    if text is None or "\x00" in text:
+        text = decode_bytes(raw, where, "auto", declared)[0]
+    return _joined(_html_blocks(text, menus=True)) if is_page else text.replace("\r\n", "\n").strip()
+
+def _message_texts(part: Any, where: str) -> list[str]:
+    "All that a message says, in order, forwarded messages too; of alternatives one."
+    if part.get_content_type() == "message/rfc822":
+        return ["\n\n".join(_message_lines(inner, where)) for inner in part.get_payload() if inner.keys()]
+    if part.is_multipart():
+        found = [texts for p in part.get_payload() if any(texts := _message_texts(p, where))]
+        return _fullest(found) if part.get_content_subtype() == "alternative" else [t for texts in found for t in texts]
+    is_text = part.get_content_type() in ("text/plain", "text/html") and not part.is_attachment()
+    return [text] if is_text and (text := _part_text(part, where)) else []
+
+def _fullest(found: list[list[str]]) -> list[str]:
+    "The first alternative, mostly plain text; a later one where the first only says that there is one."
+    sizes = [len(_words(" ".join(texts))) for texts in found]
+    return next((texts for texts, n in zip(found, sizes, strict=True) if 4 * n >= max(sizes)), [])
+
+def _message_lines(message: Any, where: str) -> list[str]:
+    "The subject, the other lines of the head, and the texts."
+    head = [f"{name}: {message[name]}" for name in ("From", "To", "Cc", "Date") if message[name]]
+    return [part for part in (str(message["Subject"] or ""), "\n".join(head), *_message_texts(message, where)) if part]
+
+def _with_readable_head(raw: bytes, where: str) -> bytes:
+    "A message whose head is UTF-8, as old programs did not write it."
+    end = re.search(rb"\r?\n\r?\n|\Z", raw)
+    head = raw[:end.start()] if end else raw
+    return raw if head.isascii() else decode_bytes(head, where)[0].encode() + raw[len(head):]
+
 def parse_message(
     raw: bytes,       # an .eml file
-    where: str = "",  # its name, not used
+    where: str = "",  # its name, for messages
 ) -> list[Section]: # one
-    "The subject, who wrote to whom and when, the text, and the names of what is attached."
-    message: Any = email.message_from_bytes(raw.lstrip(b"\xef\xbb\xbf\r\n"), policy=email.policy.default)
+    "The subject, who wrote to whom and when, the texts, and the names of what is attached."
+    raw = _with_readable_head(raw.lstrip(b"\xef\xbb\xbf\r\n"), where)
+    message: Any = email.message_from_bytes(raw, policy=email.policy.default)
     if not message.keys():
         raise UserError("not a message", "", "Save it again as .eml.")
-    head = [f"{name}: {message[name]}" for name in ("From", "To", "Cc", "Date") if message[name]]
-    body = message.get_body(("plain", "html"))
-    try:
-        text = body.get_content() if body is not None else ""
-    except (LookupError, UnicodeError):
-        text = decode_bytes(body.get_payload(decode=True), where)[0]
-    if body is not None and body.get_content_subtype() == "html":
-        text = _joined(_html_blocks(text, menus=True))
-    held = [f"attached: {part.get_filename()}" for part in message.iter_attachments() if part.get_filename()]
-    parts = ("\n".join(head), text.replace("\r\n", "\n").strip(), "\n".join(held))
-    return [Section(str(message["Subject"] or ""), "\n\n".join(part for part in parts if part), 1)]
+    subject = str(message["Subject"] or "")
+    names = dict.fromkeys(part.get_filename() for part in message.walk())
+    held = "\n".join(f"attached: {name}" for name in names if name)
+    lines = _message_lines(message, where)[bool(subject):]
+    return [Section(subject, "\n\n".join([*lines, *[held] * bool(held)]), 1)]
 
+
+# %% ../../nbs/1_data/04_documents.ipynb #kinds06b
 def _archive(raw: bytes, kind: str) -> zipfile.ZipFile:
     "An archive whose parts are not larger than a file may be."
     try:

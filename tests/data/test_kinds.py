@@ -10,8 +10,9 @@ import pytest
 
 from ragcun import UserError
 from ragcun.data.documents import (
-    decode_bytes, estimate_tokens, list_folder, parse_asciidoc, parse_docx, parse_html, parse_markdown, parse_odf,
-    parse_org, parse_pdf, parse_rst, parse_slides, parse_workbook, passages, read_file, read_folder,
+    decode_bytes, estimate_tokens, list_folder, parse_asciidoc, parse_docx, parse_html, parse_json_rows,
+    parse_markdown, parse_message, parse_odf, parse_org, parse_pdf, parse_rst, parse_slides, parse_table,
+    parse_workbook, passages, read_file, read_folder,
 )
 
 
@@ -269,3 +270,58 @@ def test_scanned_pages_are_named(monkeypatch, caplog):
     assert "1 of 2 pages of a.pdf are only pictures" in caplog.text
     with pytest.raises(UserError, match="only pictures of pages"):
         module._page_texts([Page("", True)], "a.pdf")
+
+
+# messages
+
+
+def mail(body, head="Content-Type: text/plain", encoding="utf-8", parse=True):
+    raw = f"From: a@b.c\nSubject: x\nMIME-Version: 1.0\n{head}\n\n{body}".encode(encoding)
+    return parse_message(raw)[0].text.removeprefix("From: a@b.c").strip() if parse else raw
+
+
+GREETING = "Schöne Grüße aus Köln, der Preis ist 40 €."
+
+
+@pytest.mark.parametrize("head, encoding", [
+    ("X-No: type", "utf-8"), ("Content-Type: text/plain", "utf-8"), ("Content-Type: text/plain; charset=us-ascii", "utf-8"),
+    ("Content-Type: text/plain; charset=utf-8", "cp1252"), ("Content-Type: text/plain; charset=us-ascii", "cp1252"),
+    ("Content-Type: text/plain; charset=iso-8859-1", "cp1252"), ("Content-Type: text/plain; charset=x-unknown", "utf-8")])
+def test_a_message_is_read_as_it_is_written_whatever_it_declares(head, encoding):
+    assert mail(GREETING, head, encoding) == GREETING
+
+
+def test_the_character_set_of_a_message_is_read_as_wide_as_it_is_used():
+    assert mail("朱镕基 联通", "Content-Type: text/plain; charset=gb2312", "gbk") == "朱镕基 联通"
+    assert mail("<p>Größe</p>", "Content-Type: text/html", "utf-8") == "Größe"
+    assert parse_message("Subject: Schöne Größe für alle\nFrom: Jürgen <a@b.c>\n\nx".encode("cp1252"))[0].heading \
+        == "Schöne Größe für alle"
+
+
+def multi(kind, *parts):
+    return "".join(f"--B\n{p}\n" for p in parts) + "--B--\n", f'Content-Type: multipart/{kind}; boundary="B"'
+
+
+PLAIN, PAGE = "Content-Type: text/plain\n\n{}", "Content-Type: text/html\n\n<p>{}</p>"
+
+
+def test_every_text_of_a_message_is_read_once():
+    long = "The pump takes eight bar and no more, says the manual of the year."
+    for said in ("", "See HTML."):
+        assert mail(*multi("alternative", PLAIN.format(said), PAGE.format(long))) == long
+    assert mail(*multi("alternative", PLAIN.format(long), PAGE.format(f"{long} More."))) == long
+    assert mail(*multi("mixed", PLAIN.format("One."), PAGE.format("Two."), PLAIN.format("Three."))) == "One.\n\nTwo.\n\nThree."
+    forwarded = "Content-Type: message/rfc822\n\n" + mail(long, parse=False).decode().replace("x\n", "inner\n", 1)
+    assert mail(*multi("mixed", PLAIN.format("See below."), forwarded)) == f"See below.\n\ninner\n\nFrom: a@b.c\n\n{long}"
+    file = 'Content-Type: text/plain\nContent-Disposition: attachment; filename="a.txt"\n\nhidden'
+    assert mail(*multi("mixed", PLAIN.format("One."), file)) == "One.\n\nattached: a.txt"
+
+
+def test_every_list_of_a_json_object_is_read():
+    found = parse_json_rows('{"title": "Questions of users", "v": "1.0", "faq": [{"q": "Why oil?"}], "words": [{"t": "valve"}]}')
+    assert found[0].text == "title: Questions of users\n\nq: Why oil?\n\nt: valve"
+
+
+def test_a_long_cell_of_a_table_is_read():
+    long = "word " * 40_000
+    assert parse_table(f"id,text\n1,{long}\n2,last\n")[0].text.endswith("2 | last")
