@@ -29,6 +29,7 @@ from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, 
 from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, env_number, logger, setup_logging
+from ..data.files import check_apart
 
 # %% auto #0
 __all__ = ['COMMANDS', 'START', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search',
@@ -358,6 +359,9 @@ def _calibrate(args: argparse.Namespace, data: Any) -> None:
     "Set the limit of an answer from questions with known documents."
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
+    if importlib.util.find_spec("torch"):
+        from ragcun.retrieval.measure import check_judged
+        check_judged(index, data, args.questions)
     there = index.store.ids()
     known = {q: [d for d, grade in data.qrels[q].items() if grade > 0 and d in there] for q in data.qrels}
     known = {q: ids for q, ids in known.items() if ids}
@@ -622,12 +626,15 @@ def _evaluate(args: argparse.Namespace) -> int:
     need(args, "index_dir" if args.index_dir else "model_path", "test_data")
     if args.index_dir:
         from ragcun.retrieval.stores import read_manifest
+        _check_index_alone(args)
         read_manifest(args.index_dir)
     else:
         check_model(args.model_path)
-    data = load_retrieval(args.test_data, split_of(args.test_data, args.split_name, "test"))
-    for path in (args.output_file, args.run_file, args.per_query_file):
+    outputs = {name: getattr(args, name) for name in ("output_file", "run_file", "per_query_file")}
+    for path in outputs.values():
         check_output(path)
+    check_apart(outputs, args.test_data)
+    data = load_retrieval(args.test_data, split_of(args.test_data, args.split_name, "test"))
     setup_logging()
     if args.index_dir: return _evaluate_index(args, data)
     from ragcun.evaluation.evaluation_report import evaluate
@@ -642,15 +649,25 @@ def _evaluate(args: argparse.Namespace) -> int:
     print(f"next:  ragcun index --model_path {quote(args.model_path)} --documents my_docs/ --index_dir my_index")
     return 0
 
+# %% ../../nbs/9_cli/07_commands.ipynb #evalidx1
+def _check_index_alone(args: argparse.Namespace) -> None:
+    "Refuse what has no effect where an index is measured."
+    for name in ("model_path", "base_model", "run_file", "ignore_identical_ids"):
+        if getattr(args, name):
+            raise UserError(f"{name} has no effect where an index is measured", f"--{name}",
+                            "Leave it out, or measure a model: --model_path without --index_dir.")
+
 def _evaluate_index(args: argparse.Namespace, data: Any) -> int:
     "What `search` on this index really returns, beside base, vectors, BM25 and fused ranks."
     from ragcun.retrieval.measure import evaluate_index
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device, runtime="torch")
     index.model.cached = True
-    report = evaluate_index(index, data)
+    report = evaluate_index(index, data, args.base)
     if args.output_file:
         report.save(args.output_file)
+    if args.per_query_file:
+        report.save_per_query(args.per_query_file)
     print(report)
     return 0
 

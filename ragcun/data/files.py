@@ -14,7 +14,7 @@ import os
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from ..core import UserError, atomic_write
 __all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'OddRow', 'GZIP_FAULTS', 'GZIP_MARK', 'UNCLOSED', 'READERS', 'normalise_text',
            'text_id', 'exact_id', 'word_tokens', 'RowError', 'text_fault', 'cell_fault', 'character_fault',
            'shown_name', 'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines', 'stream_lines',
-           'parse_json', 'iter_json_lines', 'read_whole_json', 'file_format', 'iter_rows', 'write_text', 'write_rows']
+           'parse_json', 'iter_json_lines', 'read_whole_json', 'file_format', 'iter_rows', 'write_text', 'write_rows',
+           'check_apart']
 
 # %% ../../nbs/1_data/01_files.ipynb #0b7dc53a
 MAX_TEXT = 1_000_000     # characters in one text; more is a mistake in the file, not a document
@@ -479,3 +480,26 @@ def write_rows(
         write_text(path, _csv_text(rows, "\t" if kind == ".tsv" else ","))
     else:
         write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+
+# %% ../../nbs/1_data/01_files.ipynb #apart002
+def check_apart(
+    outputs: Mapping[str, Path | str | None],   # flag → the file that will be written; None: it is not asked for
+    source: Path | str | None = None,           # the file or BEIR folder that is read
+) -> None: # raises UserError
+    "Refuse to write over what is read, or one result over another."
+    taken = {os.path.realpath(path): "is read by this command" for path in _files_read(source)}
+    for name, path in outputs.items():
+        if not path: continue
+        place = os.path.realpath(path)
+        if place in taken:
+            raise UserError(f"{shown_name(path)} {taken[place]}", f"--{name}", "Choose another name.")
+        taken[place] = f"is written by --{name}"
+
+def _files_read(source: Path | str | None) -> list[Path]:
+    "The files that are read of a source: itself, or those of a BEIR folder."
+    if not source: return []
+    place = home_path(source)
+    if place.parent.name == "qrels": return _files_read(place.parent.parent)
+    if not place.is_dir(): return [place]
+    return [*place.glob("corpus.jsonl*"), *place.glob("queries.jsonl*"), *place.glob("qrels/*.tsv")]
+

@@ -24,7 +24,7 @@ import numpy as np
 from ..core import UserError, logger, progress, write_json
 from .collections import RetrievalData, save_retrieval
 from .documents import Document, ReadOptions, read_documents, read_folder, token_counter
-from .files import READERS, file_format, home_path, iter_rows, normalise_text, text_id
+from .files import READERS, check_apart, file_format, home_path, iter_rows, normalise_text, text_id
 from .generation import check_strategy, generate_pairs
 from .pairs import (Pair, PairSet, column_advice, iter_numbered, pair_to_row, pairs_to_retrieval,
                                 save_pairs)
@@ -256,7 +256,20 @@ def check_config(
         raise UserError(f"unknown --on_fault {config.on_fault}", "prepare", "Use drop or stop.")
     if config.negatives not in ("", "bm25", "random"):
         raise UserError(f"unknown --negatives {config.negatives}", "prepare", "Use bm25 or random.")
-    return given[0], *_outputs(config)
+    _check_numbers(config)
+    output, folder = _outputs(config)
+    others = ("prepare_report.json", *(f"val{_suffix(output)}", "test_eval.json") * bool(config.split))
+    names = {"output": output, **{f"output_dir, {name}": folder/name for name in others}}
+    check_apart(names, value if given[0] in ("documents", "csv_file", "input") else None)
+    return given[0], output, folder
+
+def _check_numbers(config: PrepareConfig) -> None:
+    "Refuse numbers that mean nothing."
+    least = {"seed": 0, "max_tokens": 1, "overlap": 0, "token_limit": 1, "distractors": -1, "num_negatives": 1}
+    for name, smallest in least.items():
+        value = getattr(config, name)
+        if value is not None and value < smallest:
+            raise UserError(f"{name} {value} is below {smallest}", f"--{name}", f"Use {smallest} or more.")
 
 def _outputs(config: PrepareConfig) -> tuple[Path, Path]:
     "The training file and the folder of the others."

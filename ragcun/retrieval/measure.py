@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UserError, write_json
+from ..core import UserError, logger, write_json, write_jsonl
 from ..data.collections import RetrievalData
+from ..data.files import word_tokens
+from ..evaluation.evaluation_report import per_query_rows
 from ..measures.paired import Difference, p_words, paired_test, paired_tests
 from ..measures.ranking import PerQuery, ranking_metrics
 from ..models.cache import kept_features
@@ -25,8 +27,8 @@ from .words import reciprocal_rank_fusion
 from ..training.learner import limit_corpus
 
 # %% auto #0
-__all__ = ['DEPTH', 'ASKED', 'AMONG', 'FITTING', 'SearchReport', 'answer_lists', 'base_list', 'evaluate_index', 'ServedGain',
-           'compare_served']
+__all__ = ['DEPTH', 'ASKED', 'AMONG', 'FITTING', 'SearchReport', 'answer_lists', 'check_judged', 'base_list', 'evaluate_index',
+           'ServedGain', 'compare_served']
 
 # %% ../../nbs/7_retrieval/12_measure.ipynb #meas0005
 DEPTH = 100  # hits of each question
@@ -64,6 +66,12 @@ class SearchReport:
         "Write the report."
         write_json(path, self.as_dict())
 
+    def save_per_query(self,
+        path: str | Path, # of the JSONL file
+    ) -> None:
+        "Write a JSON line for each question: its id, and each metric of the search and of the base."
+        write_jsonl(path, per_query_rows(self.per_query["search"], self.per_query.get("base")))
+
 def answer_lists(
     index: GaussianRetriever, # what is asked
     queries: list[str],       # questions
@@ -83,6 +91,36 @@ def answer_lists(
     fused = [reciprocal_rank_fusion(pair) for pair in pairs]
     out["rrf"] = [sorted(scores, key=scores.__getitem__, reverse=True)[:depth] for scores in fused]
     return out
+
+# %% ../../nbs/7_retrieval/12_measure.ipynb #meas006b
+def check_judged(
+    index: GaussianRetriever,  # that will be asked
+    data: RetrievalData,       # judged questions
+    where: str = "evaluate",   # what asks, for messages
+) -> None: # `UserError` where the index holds none of the documents that answer
+    "Name the judged documents that the index lacks, and those that it holds with another text."
+    ids = list(dict.fromkeys(d for grades in data.qrels.values() for d, grade in grades.items() if grade > 0))
+    held: dict[str, str] = {}
+    for i in range(0, len(ids), 1024):
+        held |= index.store.texts(ids[i:i + 1024])
+    other = [d for d, text in held.items() if not _alike(text, data.corpus.get(d, ""))]
+    hint = "Index the corpus that the questions were judged on, with its ids."
+    if ids and not held:
+        raise UserError("none of the documents that answer these questions is in the index", where, hint)
+    if ids and len(other) == len(held):
+        raise UserError(f"the documents that answer these questions are other texts in the index, {other[0]!r} the "
+                        "first of them", where, f"Were the files cut otherwise? {hint}")
+    gone = [d for d in ids if d not in held]
+    for names, what in ((gone, "are not in the index and count as missed"), (other, "are another text in the index")):
+        if names:
+            logger.warning("%d of %d documents that answer these questions %s: %s", len(names), len(ids), what,
+                           ", ".join(names[:3]) + ", …" * (len(names) > 3))
+
+def _alike(a: str, b: str) -> bool:
+    "Whether one text has most words of the other, which may lack a title or a sentence."
+    one, two = set(word_tokens(a)), set(word_tokens(b))
+    return 2 * len(one & two) >= min(len(one), len(two))
+
 
 # %% ../../nbs/7_retrieval/12_measure.ipynb #meas0006
 def base_list(
@@ -109,6 +147,7 @@ def evaluate_index(
     "Metrics of what `search` returns, beside the lists that it is made of."
     if not len(index):
         raise UserError("the index is empty", "evaluate", "Add documents first")
+    check_judged(index, data)
     started = time.perf_counter()
     names = list(data.qrels)
     texts = [data.queries[q] for q in names]

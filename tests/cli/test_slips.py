@@ -1,0 +1,107 @@
+"""Slips of the pen on the command line: a result that would be written over an input, a flag without effect, an index
+that holds other documents than those that were judged."""
+import json
+
+import pytest
+from small import WORDS, processed, small_base
+
+from ragcun.cli.commands import main
+
+WORD = [w for w in WORDS if len(w) > 3]
+TEXTS = [f"{a} {b} {i}" for i, (a, b) in enumerate(zip(WORD, WORD[::-1], strict=True))]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    "A model, an index of texts, and judgements of it."
+    folder = tmp_path_factory.mktemp("slips")
+    base = small_base(folder/"base")
+    assert main(["train", "--train_data", processed("train.json"), "--val_data", processed("val.json"), "--base_model",
+                 str(base), "--closed_form", "--device", "cpu", "--output_dir", str(folder/"m")]) == 0
+    (folder/"docs.json").write_text(json.dumps([{"id": f"d{i}", "text": t} for i, t in enumerate(TEXTS)]))
+    assert main(["index", "--documents", str(folder/"docs.json"), "--index_dir", str(folder/"idx"),
+                 "--model_path", str(folder/"m"/"model"), "--device", "cpu"]) == 0
+    return folder
+
+
+def judged(path, ids, texts=TEXTS):
+    path.write_text(json.dumps({"corpus": texts, "corpus_ids": ids, "queries": texts[:9],
+                                "relevance": [[i] for i in range(9)]}))
+    return str(path)
+
+
+def said(capsys, *argv):
+    capsys.readouterr()
+    code = main([*map(str, argv), "--device", "cpu"] if argv[0] != "prepare" else list(map(str, argv)))
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    return code, err
+
+
+@pytest.mark.parametrize("flag", ["output_file", "run_file", "per_query_file"])
+def test_a_result_never_replaces_the_test_data(made, tmp_path, capsys, flag):
+    data = judged(tmp_path/"t.json", [f"d{i}" for i in range(len(TEXTS))])
+    before = (tmp_path/"t.json").read_bytes()
+    (tmp_path/"link.json").symlink_to(tmp_path/"t.json")
+    for name in (data, f"{tmp_path}/x/../t.json", f"{tmp_path}/link.json"):
+        code, err = said(capsys, "evaluate", "--model_path", made/"m"/"model", "--test_data", data, f"--{flag}", name)
+        assert code == 2 and f"--{flag}" in err
+    assert (tmp_path/"t.json").read_bytes() == before
+
+
+def test_one_result_never_replaces_another(made, tmp_path, capsys):
+    data = judged(tmp_path/"t.json", [f"d{i}" for i in range(len(TEXTS))])
+    code, err = said(capsys, "evaluate", "--model_path", made/"m"/"model", "--test_data", data,
+                     "--output_file", tmp_path/"o", "--run_file", tmp_path/"o")
+    assert code == 2 and "--run_file" in err and not (tmp_path/"o").exists()
+
+
+@pytest.mark.parametrize("argv", [["--output", "train.json"], ["--output", "o.json", "--output_dir", "d"],
+                                  ["--output", "val.json"]])
+def test_prepare_never_replaces_what_it_reads(tmp_path, capsys, monkeypatch, argv):
+    monkeypatch.chdir(tmp_path)
+    rows = json.dumps([{"query": f"what is {t}?", "positive": f"It is {t}, all of it."} for t in TEXTS])
+    (tmp_path/"d").mkdir()
+    for name in ("train.json", "d/val.json"):
+        (tmp_path/name).write_text(rows)
+    source = "d/val.json" if "d" in argv else "train.json"
+    code, err = said(capsys, "prepare", "--input", source, "--split", ".6", ".2", ".2", *argv)
+    assert code == 2 and ("read by this command" in err or "written by --output" in err)
+    assert (tmp_path/"train.json").read_text() == (tmp_path/"d"/"val.json").read_text() == rows
+    assert sorted(p.name for p in tmp_path.rglob("*.json")) == ["train.json", "val.json"]
+    assert said(capsys, "prepare", "--input", "train.json", "--output", "val.json")[0] == 0      # without a split
+
+
+@pytest.mark.parametrize("name, value", [("seed", "-1"), ("max_tokens", "0"), ("overlap", "-5"), ("token_limit", "-1"),
+                                         ("distractors", "-2")])
+def test_prepare_refuses_numbers_that_mean_nothing(tmp_path, capsys, name, value):
+    code, err = said(capsys, "prepare", "--input", processed("train.json"), "--output_dir", tmp_path/"o", f"--{name}",
+                     value, "--negatives", "random")
+    assert code == 2 and f"--{name}" in err and not (tmp_path/"o").exists()
+
+
+@pytest.mark.parametrize("flags", [["--run_file", "r.trec"], ["--ignore_identical_ids"], ["--model_path", "m"],
+                                   ["--base_model", "b"]])
+def test_what_has_no_effect_on_an_index_is_refused(made, tmp_path, capsys, flags):
+    data = judged(tmp_path/"t.json", [f"d{i}" for i in range(len(TEXTS))])
+    code, err = said(capsys, "evaluate", "--index_dir", made/"idx", "--test_data", data, *flags)
+    assert code == 2 and "no effect" in err and flags[0] in err
+
+
+def test_an_index_is_measured_without_its_base_and_question_by_question(made, tmp_path, capsys):
+    data = judged(tmp_path/"t.json", [f"d{i}" for i in range(len(TEXTS))])
+    assert said(capsys, "evaluate", "--index_dir", made/"idx", "--test_data", data, "--no-base", "--output_file",
+                tmp_path/"o.json", "--per_query_file", tmp_path/"q.jsonl")[0] == 0
+    assert "base" not in json.loads((tmp_path/"o.json").read_text())
+    assert len((tmp_path/"q.jsonl").read_text().splitlines()) == 9
+
+
+def test_an_index_of_other_documents_is_not_measured_as_a_bad_search(made, tmp_path, capsys):
+    for ids, texts, what in ((range(len(TEXTS)), TEXTS, "none of the documents"),
+                             ([f"d{i}" for i in range(len(TEXTS))], [f"qqq{i}" for i in range(len(TEXTS))], "'d0'")):
+        data = judged(tmp_path/"t.json", list(ids), texts)
+        code, err = said(capsys, "evaluate", "--index_dir", made/"idx", "--test_data", data)
+        assert code == 2 and what in err
+    some = judged(tmp_path/"t.json", [f"{'x' * (i < 2)}d{i}" for i in range(len(TEXTS))])
+    code, err = said(capsys, "evaluate", "--index_dir", made/"idx", "--test_data", some)
+    assert code == 0 and "2 of 9 documents that answer these questions are not in the index" in err
