@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..core import UserError, logger
-from .files import (RowError, iter_json_lines, iter_lines, read_whole_json, shown_name, text_fault,
-                               write_text)
+from .files import (RowError, iter_json_lines, iter_lines, plain_value, read_whole_json, shown_name,
+                               text_fault, write_text)
 
 # %% auto #0
 __all__ = ['KNOWN_KEYS', 'DEV', 'RetrievalData', 'iter_corpus', 'title_of', 'read_qrels', 'find_split', 'beir_place', 'load_beir',
@@ -42,34 +43,53 @@ def _beir_file(folder: Path, name: str) -> Path:
                     "Give a file of pairs, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
 
 def _beir_rows(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
-    "id, row and place of each line; every id once, a line that is there twice once."
+    "id, row and place of each line; every id once, a line that is there twice once; lines that are no rows are named."
     seen: dict[str, int] = {}
-    for number, row in iter_json_lines(path):
+    odd: list[UserError] = []
+    for number, row in iter_json_lines(path, odd.append):
         where = f"{shown_name(path)}, row {number}"
-        key = _beir_id(row, where)
+        try:
+            key = _beir_id(row, where)
+        except UserError as e:
+            odd.append(e)
+            continue
         mark = hash(repr(row))
         if key not in seen:
             yield key, row, where
         elif seen[key] != mark:
             raise UserError(f"the id {key} is used twice", where, "Give every text its own id.")
         seen[key] = mark
+    if odd and len(odd) > len(seen):
+        raise odd[0]
+    _say_faults([f"{e.where.rpartition(', ')[2]}: {e.what}" for e in odd], "rows", path, "are left out")
 
+def _say_faults(faults: list[str], what: str, path: Path, how: str) -> None:
+    "Count faults and name the first three."
+    if faults:
+        logger.warning("%d %s of %s cannot be used and %s: %s%s", len(faults), what, shown_name(path), how,
+                       "; ".join(faults[:3]), "; …" if len(faults) > 3 else "")
+
+# %% ../../nbs/1_data/02_collections.ipynb #beirtxt1
 def _beir_texts(path: Path, keep: set[str] | None = None) -> Iterator[tuple[str, str, dict[str, Any]]]:
     "id, text and row of a corpus or query file, all or those in `keep`; an odd text is empty, counted and named."
     faults: list[str] = []
-    usable = 0
+    usable = number = 0
     for key, row, where in _beir_rows(path):
         if keep is not None and key not in keep: continue
         text, fault = _beir_text(row)
+        if not text and path.name.startswith("queries"):
+            fault = fault or "text is empty"
         usable += bool(text)
+        number += 1
         if "its keys are" in fault and not usable:
             raise UserError(fault, where, "Rename the key to text.")
         if fault:
             faults.append(f"{where.rpartition(', ')[2]}: {fault}")
         yield key, text, row
-    if faults:
-        logger.warning("%d texts of %s cannot be used and count as empty: %s%s", len(faults), shown_name(path),
-                       "; ".join(faults[:3]), "; …" if len(faults) > 3 else "")
+    if number and not usable:
+        raise UserError(f"none of {number} rows has a text" + f"; {faults[0]}" * bool(faults), shown_name(path),
+                        'Write {"_id": …, "text": …}.')
+    _say_faults(faults, "texts", path, "count as empty")
 
 def iter_corpus(
     folder: Path | str,   # a BEIR folder
@@ -80,7 +100,7 @@ def iter_corpus(
 # %% ../../nbs/1_data/02_collections.ipynb #c2f00001
 def _beir_id(row: Any, where: str) -> str:
     "The id of a row as text; a whole number is taken."
-    key = row.get("_id") if isinstance(row, dict) else None
+    key = plain_value(row.get("_id")) if isinstance(row, dict) else None
     if isinstance(key, bool) or not isinstance(key, (str, int)):
         keys = f"; its keys are {_keys(row)}" if isinstance(row, dict) else ""
         raise UserError(f"no _id{keys}" if key is None else f"_id is not an id but {type(key).__name__}", where,
@@ -118,11 +138,8 @@ def read_qrels(
     lines = ((number, line) for number, line in iter_lines(path) if line.strip())
     for i, (number, line) in enumerate(lines):
         cells = line.split("\t") if "\t" in line else line.split()
-        if i == 0 and not _is_grade(cells[-1]) and _HEADER.search(cells[0]):
+        if i == 0 and not _is_grade(cells[-1]) and _is_header(cells, f"{shown_name(path)}, row {number}"):
             continue
-        if i == 0 and not _is_grade(cells[-1]) and _DOCUMENT.search(cells[0]):
-            raise UserError("the column of documents stands first", f"{shown_name(path)}, row {number}",
-                            "Write: query id, tab, document id, tab, whole number.")
         if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
             raise UserError("not a judgement", f"{shown_name(path)}, row {number}",
                             "Write: query id, tab, document id, tab, whole number.")
@@ -130,6 +147,15 @@ def read_qrels(
 
 _DOCUMENT = re.compile(r"corpus|doc|passage|pid", re.I)
 _HEADER = re.compile(r"^(?!.*(corpus|doc|passage)).*(quer|topic|qid|\bid\b)", re.I)    # the first column's name
+
+def _is_header(cells: list[str], where: str) -> bool:
+    "Whether a first line names the columns; an error where the documents are not before the grade."
+    wrong = next((place for place, cell in (("first", cells[0]), ("last", cells[-1])) if _DOCUMENT.search(cell)), "")
+    named = _HEADER.search(cells[0]) is not None
+    if wrong and (named or wrong == "first"):
+        raise UserError(f"the column of documents stands {wrong}", where,
+                        "Write: query id, tab, document id, tab, whole number.")
+    return named
 
 def _is_grade(cell: str) -> bool:
     return re.fullmatch(r"\s*-?\d{1,6}(\.0)?\s*", cell) is not None
@@ -180,11 +206,10 @@ def load_beir(
     known = {q: grades for q, grades in qrels.items() if q in found}
     if not known or not any(d in corpus for grades in known.values() for d in grades):
         what = "query" if not known else "document"
-        name = next(iter(qrels)) if not known else next(iter(judged))
+        name = _beside(next(iter(qrels)), found) if not known else _beside(next(iter(_named(known))), corpus)
         raise UserError(f"no judged {what} is known, {name} for example", str(path), "Give the texts of this split.")
-    named = dict.fromkeys(d for grades in known.values() for d in grades)
-    _say_unknown([q for q in qrels if q not in found], "queries", "left out", path)
-    _say_unknown([d for d in named if d not in corpus], "documents", "counted as not found", path)
+    _say_unknown(list(qrels), found, "queries", "left out", path)
+    _say_unknown(_named(known), corpus, "documents", "counted as not found", path)
     return RetrievalData(corpus, {q: found[q] for q in known}, known, f"{folder.resolve().name}/{path.stem}")
 
 def read_judgements(
@@ -199,11 +224,24 @@ def read_judgements(
         raise UserError("no judgements", str(path), "Each row needs: query id, tab, document id, tab, grade.")
     return qrels
 
-def _say_unknown(ids: list[str], kind: str, what: str, path: Path) -> None:
+def _named(qrels: dict[str, dict[str, int]]) -> list[str]:
+    "The judged documents, each once, in order."
+    return list(dict.fromkeys(d for grades in qrels.values() for d in grades))
+
+def _say_unknown(ids: list[str], texts: dict[str, str], kind: str, what: str, path: Path) -> None:
     "Count and name judged ids that have no text."
+    ids = [i for i in ids if i not in texts]
     if ids:
         logger.warning("%d judged %s of %s have no text and are %s: %s", len(ids), kind, shown_name(path), what,
-                           ", ".join(ids[:3]) + ", …" * (len(ids) > 3))
+                       ", ".join(_beside(i, texts) for i in ids[:3]) + ", …" * (len(ids) > 3))
+
+def _beside(name: str, texts: dict[str, str]) -> str:
+    "An unknown id, with the known one that looks like it: other spaces, case, leading zeros, or marks written apart."
+    def bare(i: str) -> str:
+        return unicodedata.normalize("NFKC", i).strip(" \"'").casefold().lstrip("0")
+    alike = next((i for i in texts if bare(i) == bare(name)), None)
+    shown = repr(name) if alike is not None or name != name.strip() else name
+    return shown if alike is None else f"{shown} (the texts have {alike!r})"
 
 # %% ../../nbs/1_data/02_collections.ipynb #fbe066a5
 def _single_text(row: dict) -> Any:

@@ -34,8 +34,8 @@ from urllib.parse import unquote
 
 from ..core import UserError, logger, progress
 from .collections import title_of
-from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, read_bytes,
-                               shown_name, text_fault)
+from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, plain_value,
+                               read_bytes, shown_name, text_fault)
 
 # %% auto #0
 __all__ = ['MAX_FILE', 'MAX_TABLE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'declared_encoding',
@@ -2221,7 +2221,7 @@ def row_document(
     fault = text_fault(row["text"])
     if fault:
         raise UserError(f"text {fault}", where, "Mend or remove this row.")
-    name = next((row[k] for k in ("id", "_id") if row.get(k) is not None), "")
+    name = next((n for k in ("id", "_id") if (n := plain_value(row.get(k))) is not None), "")
     if isinstance(name, (bool, list, dict)):
         raise UserError(f"the id is {name!r}"[:80], where, "Give a string or a number, or no id.")
     if fault := character_fault(str(name)):

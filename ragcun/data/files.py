@@ -22,10 +22,10 @@ from ..core import UserError, atomic_write
 
 # %% auto #0
 __all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'OddRow', 'GZIP_FAULTS', 'GZIP_MARK', 'UNCLOSED', 'READERS', 'normalise_text',
-           'text_id', 'exact_id', 'word_tokens', 'RowError', 'text_fault', 'cell_fault', 'character_fault',
-           'shown_name', 'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines', 'stream_lines',
-           'parse_json', 'iter_json_lines', 'read_whole_json', 'file_format', 'iter_rows', 'write_text', 'write_rows',
-           'check_apart']
+           'text_id', 'exact_id', 'word_tokens', 'RowError', 'plain_value', 'text_fault', 'cell_fault',
+           'character_fault', 'shown_name', 'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines',
+           'stream_lines', 'parse_json', 'iter_json_lines', 'read_whole_json', 'file_format', 'iter_rows', 'write_text',
+           'write_rows', 'check_apart']
 
 # %% ../../nbs/1_data/01_files.ipynb #0b7dc53a
 MAX_TEXT = 1_000_000     # characters in one text; more is a mistake in the file, not a document
@@ -85,6 +85,13 @@ EMPTY_CELLS = frozenset(("nan", "NaN", "None", "<NA>", "NaT"))
 
 class RowError(ValueError):
     "What is wrong with one row; the reader adds the file and the number."
+
+def plain_value(
+    value: Any,   # of a row
+) -> Any:         # the same; None for NaN
+    "A value as it was before a table with empty cells made it a decimal: 3 for 3.0, none for NaN."
+    if not isinstance(value, float): return value
+    return None if value != value else int(value) if value.is_integer() else value
 
 def text_fault(
     text: Any,   # a value read from a file
@@ -196,10 +203,11 @@ def iter_lines(
     odd: OddRow | None = None,   # is told of a line that is too long, which is left out then; None: it is an error
 ) -> Iterator[tuple[int, str]]:  # line number from 1, text
     "Lines of a file in UTF-8, or in UTF-16 that begins with its mark, in bounded memory."
+    strange = _Strange(path, odd)
+    number = 0
     try:
         with open_bytes(path) as f:
             lines = _recoded(f)
-            number = 0
             while raw := lines.readline(max_line + 1):
                 number += 1
                 if len(raw) > max_line:
@@ -208,12 +216,14 @@ def iter_lines(
                     while raw and not raw.endswith(b"\n"):
                         raw = lines.readline(max_line + 1)
                     continue
-                line = _decode(raw, path, number)
-                yield number, line if keep_ends else line.rstrip("\r\n")
+                line = strange.decode(raw, number)
+                if line is not None:
+                    yield number, line if keep_ends else line.rstrip("\r\n")
     except GZIP_FAULTS as e:
         raise broken_gzip(path, e) from e
     except UnicodeError as e:
         raise UserError(f"broken UTF-16: {e}", shown_name(path), "Save it as UTF-8.") from e
+    strange.check(number)
 
 # %% ../../nbs/1_data/01_files.ipynb #a1f00011
 class _Utf16:
@@ -236,6 +246,28 @@ def _decode(raw: bytes, path: Path | str, number: int) -> str:
         raise UserError(f"not UTF-8: byte 0x{raw[e.start]:02x} at position {e.start} of the row",
                         f"{shown_name(path)}, row {number}",
                         f"Convert it: iconv -f windows-1252 -t utf-8 {shown_name(path)}") from e
+
+class _Strange:
+    "Lines that are not UTF-8: one in twenty at most is odd, more are a file in another encoding."
+    def __init__(self, path: Path | str, odd: OddRow | None):
+        self.path, self.odd = path, odd
+        self.faults: list[UserError] = []
+
+    def decode(self, raw: bytes, number: int) -> str | None:
+        "The text of a line; nothing where it is left out."
+        try:
+            return _decode(raw, self.path, number)
+        except UserError as e:
+            self.faults.append(e)
+            if number >= 100:
+                self.check(number)
+            _leave_out(self.odd, e)
+        return None
+
+    def check(self, number: int) -> None:
+        "Raise where too many of so many lines were strange."
+        if 20 * len(self.faults) > number:
+            raise self.faults[0]
 
 # %% ../../nbs/1_data/01_files.ipynb #a1f00008
 def stream_lines(
@@ -337,19 +369,26 @@ def _is_unclosed(lines: list[str], delimiter: str) -> bool:
 # %% ../../nbs/1_data/01_files.ipynb #a1f00005
 class _Lines:
     "The lines of a file, and those read since `held` was emptied."
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, odd: OddRow | None):
         self.path = path
+        self.odd = odd
         self.held: list[str] = []
+        self.torn = False    # a line inside the record that is open was left out
+
+    def leave_out(self, fault: UserError) -> None:
+        "Tell of a line that is left out."
+        self.torn = bool(self.held)
+        _leave_out(self.odd, fault)
 
     def __iter__(self) -> Iterator[str]:
-        for _, line in iter_lines(self.path, keep_ends=True):
+        for _, line in iter_lines(self.path, keep_ends=True, odd=self.leave_out):
             for piece in re.findall(r"[^\r]*\r?\n|[^\r]*\r|[^\r]+", line):     # a lone \r ends a line on old machines
                 self.held.append(piece)
                 yield piece
 
-def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_records(path: Path, delimiter: str, odd: OddRow | None) -> Iterator[tuple[int, list[str]]]:
     "Line number and cells of each record; a quote that is never closed is an error, not one long cell."
-    lines = _Lines(path)
+    lines = _Lines(path, odd)
     reader = csv.reader(lines, delimiter=delimiter)
     start = 1
     last: list[str] = []
@@ -358,10 +397,11 @@ def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         for cells in reader:
             if waiting:
                 yield waiting
-            waiting = (start, cells)
+            waiting = None if lines.torn else (start, cells)
             start = reader.line_num + 1
             last = list(lines.held)
             lines.held.clear()
+            lines.torn = False
     except csv.Error as e:
         fault = UNCLOSED if "field limit" in str(e) else f"broken CSV: {e}"
         raise UserError(fault, f"{shown_name(path)}, line {start}", "Mend this line.") from e
@@ -375,7 +415,7 @@ def _iter_csv(path: Path, odd: OddRow | None = None) -> Iterator[tuple[int, Any]
     "A CSV or TSV file with a header."
     limit = csv.field_size_limit(MAX_LINE)
     try:
-        records = enumerate(_csv_records(path, _separator(path)), 1)
+        records = enumerate(_csv_records(path, _separator(path), odd), 1)
         first, (_, names) = next(records, (1, (1, [])))
         if _SEPARATOR.fullmatch("".join(names)) or (len(names) == 2 and [names[0].lower(), names[1]] == ["sep=", ""]):
             first, (_, names) = next(records, (first, (1, [])))

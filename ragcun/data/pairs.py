@@ -18,8 +18,8 @@ from typing import Any, overload
 
 from ..core import UserError, logger
 from .collections import RetrievalData, beir_place, load_beir, load_single
-from .files import (RowError, cell_fault, character_fault, file_format, home_path, iter_rows,
-                               normalise_text, read_whole_json, text_id, write_rows)
+from .files import (OddRow, RowError, cell_fault, character_fault, file_format, home_path, iter_rows,
+                               normalise_text, plain_value, read_whole_json, text_id, write_rows)
 
 # %% auto #0
 __all__ = ['NEGATIVE', 'Pair', 'row_to_pair', 'check_pair', 'PairSet', 'pair_to_row', 'pairs_to_retrieval', 'retrieval_to_pairs',
@@ -44,7 +44,7 @@ def _negatives(row: dict) -> tuple[str, ...]:
     found: list[str] = []
     for key, value in row.items():
         if not isinstance(key, str) or not NEGATIVE.fullmatch(key): continue
-        if value is None or value == "": continue
+        if plain_value(value) is None or value == "": continue
         value = _listed(value)
         found += value if isinstance(value, (list, tuple)) else [value]
     return tuple(found)
@@ -60,7 +60,7 @@ def _listed(value: Any) -> Any:
 
 def _optional_id(row: dict, key: str) -> str:
     "An id as text; numbers are taken, null is none."
-    value = row.get(key)
+    value = plain_value(row.get(key))
     if value is None: return ""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise RowError(f"{key} is not an id but {type(value).__name__}")
@@ -242,7 +242,7 @@ def column_advice(
             f"{shlex.quote(file)} --query_column {asking} --positive_column {answering} --output_dir data/mine")
 
 # %% ../../nbs/1_data/03_pairs.ipynb #ca5c0c20
-def _rows_of(path: Path | str, split_name: str) -> Iterator[tuple[int, Any]]:
+def _rows_of(path: Path | str, split_name: str, odd: OddRow | None = None) -> Iterator[tuple[int, Any]]:
     "Rows of a file, of a BEIR split, or the relevant pairs of the single evaluation file."
     path = home_path(path)
     if place := beir_place(path, split_name):
@@ -250,7 +250,7 @@ def _rows_of(path: Path | str, split_name: str) -> Iterator[tuple[int, Any]]:
     elif path.is_file() and file_format(path) == ".json":
         yield from _rows_of_json(path)
     else:
-        yield from iter_rows(path)
+        yield from iter_rows(path, odd)
 
 def _rows_of_json(path: Path) -> Iterator[tuple[int, Any]]:
     "A list of rows, or the single evaluation file."
@@ -262,6 +262,8 @@ def _rows_of_json(path: Path) -> Iterator[tuple[int, Any]]:
                         'Write [{"query": …, "positive": …}, …].')
     yield from enumerate(data, 1)
 
+_ROW = re.compile(r", row (\d+)")
+
 def iter_numbered(
     source: Path | str | Iterable[Any],   # file, BEIR folder, or rows in memory
     split_name: str = "train",            # of a BEIR folder
@@ -270,7 +272,8 @@ def iter_numbered(
 ) -> Iterator[tuple[int, Pair]]:          # row number, pair
     "Checked pairs with their row numbers, one at a time."
     is_path = isinstance(source, (str, Path))
-    rows = _rows_of(source, split_name) if isinstance(source, (str, Path)) else enumerate(source, 1)
+    odd = (lambda e: on_fault(int(_ROW.findall(e.where)[-1]), e.what)) if on_fault else None
+    rows = _rows_of(source, split_name, odd) if isinstance(source, (str, Path)) else enumerate(source, 1)
     for number, row in rows:
         try:
             if isinstance(row, Pair):

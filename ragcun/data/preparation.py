@@ -362,7 +362,7 @@ class _Faults:
             raise UserError(fault, f"{self.where}, row {number}", "Check --query_column and --positive_column.")
         if self.stop:
             raise UserError(fault, f"{self.where}, row {number}", "Mend or remove this row, or add --on_fault drop.")
-        reason = re.sub(r"\d[\d,.]*", "N", fault)[:100]
+        reason = re.sub(r"(?<![\w-])\d[\d,.]*(?!\w)", "N", fault)[:100]
         self.rows.setdefault(reason, []).append(number)
 
 def _usable(source: Source, config: PrepareConfig, faults: _Faults | None) -> Iterator[Pair]:

@@ -1,0 +1,120 @@
+"""One odd row among many is left out, counted and named; many of them are another encoding, and an error."""
+import json
+import logging
+
+import pytest
+
+from ragcun import UserError, load_pairs
+from ragcun.data.collections import load_beir, read_qrels
+from ragcun.data.documents import read_documents
+from ragcun.data.preparation import PrepareConfig, prepare
+
+ROWS = [{"query": f"what is thing {i}", "positive": f"thing {i} is made of part {i * 7}"} for i in range(60)]
+FRENCH = "café".encode("cp1252")
+
+
+def lines(path, *rows):
+    path.write_bytes(b"".join((r if isinstance(r, bytes) else json.dumps(r).encode()) + b"\n" for r in rows))
+    return path
+
+
+def cells(*rows):
+    return b"".join(f"{i},{t}\n".encode() if isinstance(t, str) else b"%d,%s\n" % (i, t) for i, t in rows)
+
+
+@pytest.mark.parametrize("bad, what", [(b'{"query": "x", "positive": "' + FRENCH + b'"}', "not UTF-8"),
+                                       (b'{"query": "x", "pos', "broken JSON")])
+def test_a_broken_row_among_pairs_is_dropped_and_named(tmp_path, bad, what):
+    source = lines(tmp_path/"p.jsonl", *ROWS, bad, {"query": "last one", "positive": "is here as well"})
+    report = prepare(PrepareConfig(input=str(source), output=str(tmp_path/"o"/"train.json")))
+    assert (report.read, report.kept) == (62, 61)
+    assert [rows for reason, rows in report.examples.items() if what in reason] == [[61]]
+    assert json.loads((tmp_path/"o"/"train.json").read_text())[-1]["query"] == "last one"
+    with pytest.raises(UserError, match=f"{what}.*row 61"):
+        prepare(PrepareConfig(input=str(source), output=str(tmp_path/"q"/"train.json"), on_fault="stop"))
+    with pytest.raises(UserError, match=f"{what}.*row 61"):
+        load_pairs(source)
+    assert not (tmp_path/"q"/"train.json").exists()
+
+
+def test_a_broken_row_of_documents_is_left_out_and_named(tmp_path, caplog):
+    texts = [f"document {i} of the pump" for i in range(40)]
+    source = lines(tmp_path/"d.jsonl", *({"text": t} for t in texts), b'{"text": "' + FRENCH + b'"}', {"text": "last"})
+    assert [d.text for d in read_documents(source)] == [*texts, "last"]
+    assert "1 of 42 documents" in caplog.text and "row 41: not UTF-8: byte 0xe9" in caplog.text
+
+
+def test_a_broken_line_of_a_table_takes_its_whole_record(tmp_path, caplog):
+    table = b"id,text\n" + cells(*((i, f"document {i}") for i in range(40)))
+    torn = b'50,"first line\n' + FRENCH + b'\nthird line"\n'
+    (tmp_path/"d.csv").write_bytes(table + cells((49, FRENCH)) + torn + b'51,"two\nlines"\n')
+    found = read_documents(tmp_path/"d.csv")
+    assert [d.document_id for d in found[-2:]] == ["39", "51"] and found[-1].text == "two\nlines"
+    assert "2 of 43 documents" in caplog.text
+
+
+def test_another_encoding_is_an_error_and_loses_no_rows(tmp_path):
+    for number in (4, 300):
+        rows = [b'{"text": "' + FRENCH + b'"}' if i % 4 == 3 else b'{"text": "plain %d"}' % i for i in range(number)]
+        with pytest.raises(UserError, match="not UTF-8.*row 4.*iconv"):
+            read_documents(lines(tmp_path/"d.jsonl", *rows))
+    (tmp_path/"d.csv").write_bytes("text\nGrüße\nplain\n".encode("cp1252"))
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_documents(tmp_path/"d.csv")
+
+
+def test_ids_that_a_table_with_empty_cells_made_decimals(tmp_path):
+    nan = float("nan")
+    rows = [r | {"query_id": float(i), "document_id": nan, "negative": nan} for i, r in enumerate(ROWS)]
+    pairs = load_pairs(rows)
+    assert [p.query_id for p in pairs][:2] == ["0", "1"] and {p.document_id for p in pairs} == {""}
+    assert {p.negatives for p in pairs} == {()}
+    source = lines(tmp_path/"d.jsonl", {"id": 3.0, "text": "a"}, {"id": nan, "text": "b"}, {"id": nan, "text": "c"})
+    assert [d.document_id for d in read_documents(source)] == ["3", "", ""]
+
+
+# BEIR folders
+
+
+def beir(folder, qrels="query-id\tcorpus-id\tscore\nq0\td0\t1\nq1\td1\t1\n", corpus=(), queries=()):
+    (folder/"qrels").mkdir(parents=True, exist_ok=True)
+    lines(folder/"corpus.jsonl", *({"_id": f"d{i}", "text": f"thing {i}"} for i in range(40)), *corpus)
+    lines(folder/"queries.jsonl", *queries or ({"_id": f"q{i}", "text": f"what is {i}"} for i in range(5)))
+    (folder/"qrels"/"test.tsv").write_text(qrels)
+    return folder
+
+
+def test_a_broken_row_of_a_corpus_is_left_out_and_named(tmp_path, caplog):
+    odd = (b'{"_id": "x", "te', b'{"_id": "y", "text": "' + FRENCH + b'"}', {"text": "no id"})
+    assert len(load_beir(beir(tmp_path, corpus=odd)).corpus) == 40
+    assert "3 rows of" in caplog.text and all(f"row {i}: " in caplog.text for i in (41, 42, 43))
+    lines(tmp_path/"corpus.jsonl", {"id": "d0", "text": "a"}, {"id": "d1", "text": "b"})
+    with pytest.raises(UserError, match="no _id; its keys are id, text.*row 1"):
+        load_beir(tmp_path)
+
+
+@pytest.mark.parametrize("text", [None, "", ["what"]])
+def test_questions_without_a_text_are_not_measured(tmp_path, caplog, text):
+    rows = [{"_id": "q0", "text": text}, {"_id": "q1", "text": text}]
+    with pytest.raises(UserError, match="none of 2 rows has a text"):
+        load_beir(beir(tmp_path, queries=rows))
+    assert load_beir(beir(tmp_path, queries=[rows[0], {"_id": "q1", "text": "what is 1"}])).queries["q0"] == ""
+    assert "1 texts of" in caplog.text and "row 1: text is" in caplog.text
+
+
+@pytest.mark.parametrize("header", ["query-id\tscore\tcorpus-id", "qid\trelevance\tdocid"])
+def test_a_header_whose_documents_stand_last_is_refused(tmp_path, header):
+    (tmp_path/"q.tsv").write_text(f"{header}\n1\t1\t7\n2\t1\t8\n")      # ids that are numbers look like grades
+    with pytest.raises(UserError, match="stands last"):
+        list(read_qrels(tmp_path/"q.tsv"))
+
+
+@pytest.mark.parametrize("known, judged", [("d1", "d1 "), ("Doc-A", "doc-a"), ("7", "007"), ("caf\u00e9", "cafe\u0301")])
+def test_an_unknown_id_is_named_with_the_one_that_looks_like_it(tmp_path, caplog, known, judged):
+    caplog.set_level(logging.WARNING)
+    corpus = [{"_id": known, "text": "the one"}] if known != "d1" else []
+    head = "query-id\tcorpus-id\tscore\n"
+    load_beir(beir(tmp_path, f"{head}q0\td0\t1\nq1\t{judged}\t1\n", corpus))
+    assert f"{judged!r} (the texts have {known!r})" in caplog.text
+    with pytest.raises(UserError, match="the texts have"):
+        load_beir(beir(tmp_path, f"{head}q1\t{judged}\t1\n", corpus))
