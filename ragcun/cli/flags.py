@@ -23,7 +23,7 @@ from ..core import UserError, env_number, logger, setup_logging, write_json
 __all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'add_fields', 'add_flag', 'Parser', 'read_config',
            'need', 'check_model', 'check_output', 'split_of', 'model_flags', 'trust_flag', 'base_flags', 'base_options',
            'named_tokens', 'model_tokens', 'TokensWhenNeeded', 'read_corpus', 'load', 'runtime_flag', 'runtime_of',
-           'validation_data', 'join_processes', 'check_free_model', 'prepare_output', 'run_training']
+           'validation_data', 'say_seen', 'join_processes', 'check_free_model', 'prepare_output', 'run_training']
 
 # %% ../../nbs/9_cli/01_flags.ipynb #01a41f0c
 def soften_streams() -> None:
@@ -382,6 +382,21 @@ def validation_data(
         return load_retrieval(args.val_data, "dev")
     return load_retrieval(args.train_data, "dev") if find_split(args.train_data, "dev") else None
 
+def say_seen(
+    pairs: Any, # PairSet that is trained on
+    val: Any, # RetrievalData that decides what is kept, or None
+) -> None:
+    "Warn of validation questions whose answer is trained on: they praise whatever learnt it by heart."
+    if val is None: return
+    from ragcun.data.files import normalise_text
+    known = {(normalise_text(p.query), normalise_text(p.positive)) for p in pairs}
+    seen = sum(any((normalise_text(val.queries[q]), normalise_text(val.corpus[d])) in known
+                   for d, grade in grades.items() if grade > 0 and d in val.corpus) for q, grades in val.qrels.items())
+    if seen:
+        logger.warning("%d of %d validation questions are training pairs, too: what they say of the model is too good, "
+                       "and the base may be ahead on new questions. Take them out of one of the two files, or leave "
+                       "--val_data out", seen, len(val.qrels))
+
 def _no_dev(folder: str) -> UserError:
     known = sorted(p.name for p in Path(folder).glob("qrels/*.tsv"))
     if not known:
@@ -445,6 +460,7 @@ def run_training(
     from ragcun.retrieval.measure import compare_served
     from ragcun.training.learner import Interrupted
     from ragcun.training.run import fit
+    say_seen(pairs, val)
     model = GaussianEncoder.from_base(args.base_model, None, device, config.mixed_precision, **base_options(args))
     logger.info("base model %s loaded; precision %s", model.base_id, model.precision)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import logging
 import math
 import re
@@ -180,6 +181,7 @@ def load_folder(
         except Exception as e:
             raise _not_loaded(path, e) from e
     _check_missing(path, report)
+    _check_parts(path, model)
     model.float()  # type: ignore[no-untyped-call]
     if use_attention(model):
         use_packed(model)
@@ -225,6 +227,31 @@ def _check_missing(path: str | Path, report: list[str]) -> None:
     if needed:
         raise UserError(f"the checkpoint lacks {len(needed)} of the model's weights, the first of them {needed[0]}",
                         str(path), "They would be random. Use a complete copy.")
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0022
+_SOME_WORDS = "a b the water 7 да вода και 水 の 한 ماء מים पानी น้ำ"    # who knows none of these knows nothing
+
+def _check_parts(path: str | Path, model: SentenceTransformer) -> None:
+    "Refuse a model without a tokenizer, which transformers replaces by an empty one, or with another's pooling."
+    for part in model.modules():
+        if callable(getattr(part, "tokenizer", None)) and hasattr(part.tokenizer, "all_special_ids"):
+            _check_tokenizer(path, part.tokenizer)
+    modules: list[Any] = list(model)
+    for before, pooling in itertools.pairwise(modules):
+        if type(pooling).__name__ != "Pooling" or not hasattr(before, "get_embedding_dimension"): continue
+        given, stated = before.get_embedding_dimension(), pooling.embedding_dimension
+        if given and given != stated:
+            raise UserError(f"its pooling states {stated} numbers a token, the transformer gives {given}", str(path),
+                            "Check that its files belong together.")
+
+def _check_tokenizer(path: str | Path, tokenizer: Any) -> None:
+    "Every text would be a row of unknown words, and still get a vector."
+    with _tokenising:
+        found = tokenizer(_SOME_WORDS, add_special_tokens=False)["input_ids"]
+    if set(found) <= set(tokenizer.all_special_ids):
+        raise UserError("the tokenizer of this model knows no word", str(path),
+                        "Its files are missing: check that the folder is complete.")
+
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0003
 def _trusts(folder: Path, asked: bool) -> bool:
@@ -474,7 +501,11 @@ def encode_features(
     return out if len(unique) == len(texts) else out[[row[t] for t in texts]]
 
 def _features_of(run: Any, inputs: dict[str, Any], normalise: bool) -> np.ndarray:
-    h = run(inputs)["sentence_embedding"].float()
+    try:
+        h = run(inputs)["sentence_embedding"].float()
+    except IndexError as e:     # a table of vectors that ends before the tokenizer's last word
+        raise UserError("a word of the tokenizer has no vector in this base", "encode",
+                        "Check that tokenizer and weights belong together, or resize the base's embeddings.") from e
     return (torch.nn.functional.normalize(h, dim=1) if normalise else h).cpu().numpy()
 
 def _autocast(device_type: str, precision: str) -> Any:
@@ -637,10 +668,12 @@ def _open_tokenizer(folder: Path, options: BaseOptions) -> Any:
     from transformers import AutoTokenizer
     with quiet():
         try:
-            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True,
-                                                 trust_remote_code=_trusts(folder, options.trust_remote_code))
+            usual = AutoTokenizer.from_pretrained(str(folder), local_files_only=True,
+                                                  trust_remote_code=_trusts(folder, options.trust_remote_code))
         except Exception as e:
             raise _not_loaded(folder, e) from None
+    _check_tokenizer(folder, usual)
+    return usual
 
 def _held_limit(*folders: Path) -> int | None:
     "The limit that the files of a base name: the first of the usual places."

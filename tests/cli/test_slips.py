@@ -105,3 +105,15 @@ def test_an_index_of_other_documents_is_not_measured_as_a_bad_search(made, tmp_p
     some = judged(tmp_path/"t.json", [f"{'x' * (i < 2)}d{i}" for i in range(len(TEXTS))])
     code, err = said(capsys, "evaluate", "--index_dir", made/"idx", "--test_data", some)
     assert code == 0 and "2 of 9 documents that answer these questions are not in the index" in err
+
+
+def test_validation_questions_that_are_trained_on_are_counted(made, tmp_path, capsys):
+    rows = [{"query": f"{ask} {t}?", "positive": f"It is {t}, {ask} it."} for ask in ("what", "how") for t in TEXTS]
+    (tmp_path/"t.json").write_text(json.dumps(rows))
+    seen = [{"query": r["query"].upper(), "positive": r["positive"]} for r in rows[:5]]
+    (tmp_path/"v.json").write_text(json.dumps(seen + [r | {"query": f"other {i}"} for i, r in enumerate(rows[:7])]))
+    for val, word in (("v.json", "5 of 12 validation questions are training pairs"), (None, "")):
+        code, err = said(capsys, "train", "--train_data", tmp_path/"t.json", "--base_model", made/"base"/"base",
+                         "--closed_form", "--output_dir", tmp_path/"o",
+                         *(["--val_data", tmp_path/val] if val else []))
+        assert code == 0 and word in err and ("are training pairs" in err) == bool(word)

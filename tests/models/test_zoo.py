@@ -13,7 +13,7 @@ from ragcun.data.collections import RetrievalData
 from ragcun.data.pairs import load_pairs
 from ragcun.evaluation.evaluation_report import evaluate
 from ragcun.models import base as bases
-from ragcun.models.base import BaseOptions, base_tokens, load_base, token_limit
+from ragcun.models.base import BaseOptions, base_tokens, encode_features, load_base, token_limit
 from ragcun.models.encoder import GaussianEncoder
 from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.training.closed_form import fit_closed_form
@@ -370,6 +370,35 @@ def test_refused_in_one_line(tmp_path):
     refused("lacks .* weights", folder)
     refused("reads 66 tokens at most", made(tmp_path/"long", "Bert"), max_seq_length=100)
     refused("no limit of tokens", made(tmp_path/"static", "static"), max_seq_length=100)
+    folder = made(tmp_path/"pooled", "Bert")
+    pooling = next(folder.glob("*Pooling"))/"config.json"
+    pooling.write_text(pooling.read_text().replace(str(WIDTH), "999"))
+    refused("states 999 numbers a token, the transformer gives 32", folder)
+
+
+def test_a_base_without_its_tokenizer_is_refused(tmp_path):
+    folder = made(tmp_path/"mute", "Bert")
+    for place in folder.rglob("tokenizer*"):
+        place.unlink()
+    refused("knows no word", folder)        # every word would be the unknown one, and nothing would say so
+    with pytest.raises(UserError, match="knows no word"):
+        base_tokens(folder)
+
+
+def test_a_word_without_a_vector_is_one_line(tmp_path):
+    folder = made(tmp_path/"short", "Bert")
+    from safetensors.torch import load_file, save_file
+    place = next(folder.rglob("model.safetensors"))
+    weights = load_file(place)
+    name = next(k for k in weights if "word_embeddings" in k)
+    weights[name] = weights[name][:150].clone()
+    save_file(weights, place, metadata={"format": "pt"})
+    config = next(p for p in folder.rglob("config.json") if "vocab_size" in p.read_text())
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"vocab_size": 150}))
+    base, *_ = load_base(str(folder))       # words that are not used do no harm
+    assert np.isfinite(encode_features(base, ["a b"])).all()
+    with pytest.raises(UserError, match="has no vector in this base"):
+        encode_features(base, ["water energy"])
 
 
 CODE = """
