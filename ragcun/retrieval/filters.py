@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..core import UserError
 
 # %% auto #0
-__all__ = ['COMPARISONS', 'MEMBERSHIP', 'OPERATORS', 'MISSING', 'Filter', 'as_filter']
+__all__ = ['COMPARISONS', 'MEMBERSHIP', 'OPERATORS', 'MISSING', 'DEPTH', 'SQL_DEPTH', 'SQL_WIDTH', 'Filter', 'as_filter']
 
 # %% ../../nbs/7_retrieval/03_filters.ipynb #filt0005
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -31,6 +31,17 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, bool) or isinstance(b, bool): return a is b
     return bool(a == b)
 
+class _Listed:
+    "Values of `$in`: thousands of them, such as the documents that somebody may see, are one look-up."
+    def __init__(self, values: Any):
+        self.plain = {(isinstance(v, bool), v) for v in values if isinstance(v, Hashable)}
+        self.nested = [v for v in values if not isinstance(v, Hashable)]
+
+    def holds(self, value: Any) -> bool:
+        "Whether a value is among them."
+        if not isinstance(value, Hashable): return any(_equal(value, w) for w in self.nested)
+        return (isinstance(value, bool), value) in self.plain
+
 def _compare(name: str, a: Any, b: Any) -> bool:
     alike = (_is_number(a) and _is_number(b)) or (isinstance(a, str) and isinstance(b, str))
     return alike and COMPARISONS[name](a, b)
@@ -40,8 +51,8 @@ def _holds(operator: str, value: Any, wanted: Any) -> bool:
     if operator == "$exists": return (value is not MISSING) == wanted
     if operator == "$eq": return value is not MISSING and _equal(value, wanted)
     if operator == "$ne": return value is MISSING or not _equal(value, wanted)
-    if operator == "$in": return value is not MISSING and any(_equal(value, w) for w in wanted)
-    if operator == "$nin": return value is MISSING or not any(_equal(value, w) for w in wanted)
+    if operator == "$in": return value is not MISSING and wanted.holds(value)
+    if operator == "$nin": return value is MISSING or not wanted.holds(value)
     return _compare(operator, value, wanted)
 
 # %% ../../nbs/7_retrieval/03_filters.ipynb #filt0006
@@ -88,7 +99,7 @@ def _test(name: str, value: Any) -> Callable[[Mapping[str, Any]], bool]:
     if str(name).startswith("$"):
         _check(name, value, "filter")
         raise UserError(f"{name} stands where a field is wanted", "filter", "Write {'year': {'$gte': 2003}}")
-    conditions = _conditions(name, value)
+    conditions = [(o, _Listed(w) if o in MEMBERSHIP else w) for o, w in _conditions(name, value)]
     return lambda metadata: all(_holds(o, metadata.get(name, MISSING), w) for o, w in conditions)
 
 # %% ../../nbs/7_retrieval/03_filters.ipynb #filt0008
@@ -115,34 +126,50 @@ def _is(field: str, value: Any) -> str:
         return f"{field} = {_text(json.dumps(value, ensure_ascii=False))}"
     raise _NotInSql
 
+def _among(field: str, wanted: Any) -> str:
+    "SQL for equality with one of many plain values: a list, since the table reads a chain of OR by recursion."
+    numbers = [_number(w) for w in wanted if _is_number(w)]
+    texts = [_text(json.dumps(w, ensure_ascii=False)) for w in wanted if isinstance(w, (bool, str)) or w is None]
+    if len(numbers) + len(texts) < len(wanted): raise _NotInSql
+    lists = [(f"TRY_CAST({field} AS DOUBLE)", numbers), (field, texts)]
+    return " OR ".join(f"coalesce({f} IN ({', '.join(some)}), false)" for f, some in lists if some) or "false"
+
 def _clause(field: str, operator: str, wanted: Any) -> str:
     if operator == "$exists": return f"{field} IS {'NOT ' if wanted else ''}NULL"
     if operator == "$eq": return _is(field, wanted)
     if operator == "$ne": return f"({field} IS NULL OR NOT coalesce({_is(field, wanted)}, false))"
     if operator in MEMBERSHIP:
-        one = " OR ".join(f"coalesce({_is(field, w)}, false)" for w in wanted) or "false"
+        one = _among(field, wanted)
         return f"({one})" if operator == "$in" else f"({field} IS NULL OR NOT ({one}))"
     if isinstance(wanted, str): raise _NotInSql
     sign = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}[operator]
     return f"TRY_CAST({field} AS DOUBLE) {sign} {_number(wanted)}"
 
-def _sql(wanted: Mapping[str, Any]) -> str:
+DEPTH = 50         # levels of a filter
+SQL_DEPTH = 6      # levels, and conditions side by side, that the table's own parser takes
+SQL_WIDTH = 1000
+
+def _sql(wanted: Mapping[str, Any], depth: int = SQL_DEPTH) -> str:
     "A filter that was checked already, as SQL over the column `metadata`."
+    if not depth: raise _NotInSql
     found = []
     for name, value in wanted.items():
         if name in ("$and", "$or"):
-            found.append("(" + f" {name[1:].upper()} ".join(f"({_sql(w)})" for w in value) + ")")
+            found.append("(" + f" {name[1:].upper()} ".join(f"({_sql(w, depth - 1)})" for w in value) + ")")
         elif name == "$not":
-            found.append(f"NOT coalesce({_sql(value)}, false)")
+            found.append(f"NOT coalesce({_sql(value, depth - 1)}, false)")
         else:
             found += [_clause(_field(name), o, w) for o, w in _conditions(name, value)]
+    if sum(f.count(" OR ") + f.count(" AND ") + 1 for f in found) > SQL_WIDTH: raise _NotInSql
     return " AND ".join(f"({f})" for f in found) or "true"
 
 # %% ../../nbs/7_retrieval/03_filters.ipynb #filt0009
-def _as_stored(value: Any) -> Any:
+def _as_stored(value: Any, depth: int = DEPTH) -> Any:
     "A filter's names and values as metadata are kept, in JSON: names are texts, a tuple is a list."
-    if isinstance(value, Mapping): return {_name(k): _as_stored(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)): return [_as_stored(v) for v in value]
+    if not depth:
+        raise UserError(f"the filter has more than {DEPTH} levels", "filter", "Write it flatter")
+    if isinstance(value, Mapping): return {_name(k): _as_stored(v, depth - 1) for k, v in value.items()}
+    if isinstance(value, (list, tuple)): return [_as_stored(v, depth - 1) for v in value]
     return value.item() if hasattr(value, "dtype") and hasattr(value, "item") and not value.shape else value
 
 def _name(name: Any) -> str:

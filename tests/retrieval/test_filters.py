@@ -58,3 +58,30 @@ def test_the_usual_ones_are_pushed_down():
         assert as_filter(wanted).sql
     years = [{"year": 2001}, {"year": 2003}, {"year": "2004"}, {}]
     assert [as_filter({"year": {"$gte": 2003}}).passes(m) for m in years] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("wanted", [
+    {"n": {"$in": [*range(100_000), "x", None]}}, {"n": {"$nin": list(range(5, 100_000))}},
+    {"$or": [{"n": i} for i in range(3000)]}, {"$and": [{"$not": {"$not": {"$or": [{"$not": {"n": 2}}]}}}] * 3}])
+def test_long_and_nested_filters_end_nothing(tmp_path, wanted):
+    "A chain of conditions is recursion to the table's parser: 100,000 of them ended the process."
+    b = Batch(["a", "b"], ["a", "b"], [{"n": 2}, {"n": 3}], np.ones((2, 4), np.float32), ["", ""])
+    found = []
+    for store in (MemoryStore(4), LanceStore(tmp_path, 4)):
+        store.add(b)
+        found.append([f.id for f in store.search(np.zeros((1, 4), np.float32), 9, where=as_filter(wanted))[0]])
+    assert found[0] == found[1] == (["b"] if "$and" in wanted else ["a", "b"])
+
+
+@pytest.mark.parametrize("levels", [10, 20, 40, 5000])
+def test_a_filter_of_many_levels_is_answered_or_refused(tmp_path, levels):
+    store = LanceStore(tmp_path, 4)
+    store.add(Batch(["a"], ["a"], [{"n": 2}], np.ones((1, 4), np.float32), [""]))
+    wanted = {"n": 2}
+    for _ in range(levels):
+        wanted = {"$not": wanted}
+    if levels > 50:
+        with pytest.raises(UserError, match="levels"):
+            as_filter(wanted)
+    else:
+        assert store.select(as_filter(wanted)) == ["a"]
