@@ -331,7 +331,12 @@ def writer_lock(
     except ImportError:
         yield
         return
-    with open(f"{folder}/.{name}.lock", "w") as f:
+    try:
+        lock = open(f"{folder}/.{name}.lock", "w")
+    except OSError as e:
+        raise _gone(str(folder)) or UserError(f"this index folder cannot be written: {e.strerror}", str(folder),
+                                              "Give yourself the right to write there, or copy it") from None
+    with lock as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         with _damage_named(str(folder)) if name == "writer" else contextlib.nullcontext():
             yield
@@ -347,9 +352,13 @@ def _damage_named(folder: str) -> Iterator[None]:
         if full := re.search(r"No space left|File too large|quota exceeded", text, re.I):
             raise UserError(f"the disk is full ({full[0]}): what was being written is not in the index", folder,
                             "Free some space, then repeat it") from e
-        first = (text.splitlines() or [""])[0][:160]
-        raise UserError(f"the table of documents cannot be read or written: {first}", folder,
-                        "Restore the folder or index again") from e
+        raise _gone(folder) or UserError(
+            f"the table of documents cannot be read or written: {(text.splitlines() or [''])[0][:160]}", folder,
+            "Restore the folder or index again") from e
+
+def _gone(folder: str) -> UserError | None:
+    "What to say where an index was, and is no more."
+    return None if Path(folder).is_dir() else UserError("this index folder is gone", folder, "Open it where it is now")
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013
 def _table_place(folder: Path | RemotePath) -> str:
@@ -362,16 +371,31 @@ def _table_place(folder: Path | RemotePath) -> str:
         link.symlink_to(name)
     return str(link)
 
-
-
+# %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013-1
 class _LanceFolder:
     "A folder with a table, opened again by its name where the object is pickled or copied."
     folder: Path | RemotePath
     dim: int   # d
-    table: Any
+    _table: Any = None
+    _process = 0   # that opened it
+
+    @property
+    def table(self) -> Any: # of LanceDB
+        "The table; a forked process opens its own, since an answer to the connection it got never comes."
+        if self._table is not None and self._process != os.getpid():
+            self._counting = threading.RLock()
+            self.table = self._open(self._connect())
+        return self._table
+
+    @table.setter
+    def table(self,
+        opened: Any, # of LanceDB
+    ) -> None:
+        self._table = opened
+        self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("table", "_counting", "_listed")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_table", "_counting", "_listed")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -429,6 +453,11 @@ class LanceTable(_LanceFolder):
         self.has_words = "words" in self.table.schema.names  # a table of version 0.1.0 has none
         self.columns = [*COLUMNS, "words"] if self.has_words else COLUMNS
 
+    def _version(self) -> int:
+        "Of the table; it grows with every write."
+        with self._plainly():
+            return self.table.version
+
     def _schema(self) -> Any:
         import pyarrow as pa
         name = pa.field("id", pa.string())
@@ -443,7 +472,7 @@ class LanceArrow(LanceTable):
     def _arrow(self, batch: Batch) -> Any:
         import pyarrow as pa
         # a row is never given twice, whatever was deleted: the version of the table only grows
-        start = max(self._given, self._known_last() + 1, (self.table.version - 1) << 20)
+        start = max(self._given, self._known_last() + 1, (self._version() - 1) << 20)
         self._given = start + len(batch)
         v = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(batch.v, np.float32).ravel()), self.dim)
         metadata = [dump_metadata(m) for m in batch.metadata]
@@ -455,7 +484,7 @@ class LanceArrow(LanceTable):
     def last_row(self) -> int: # -1 while there are none
         "The row of the newest document: grows with each one that comes, whatever goes."
         import pyarrow.compute as pc
-        version = self.table.version
+        version = self._version()
         if self._last[0] != version:
             row = max((pc.max(b["row"]).as_py() for b in self._read(["row"]) if b.num_rows), default=-1)
             self._last = (version, row)
@@ -486,11 +515,12 @@ class LanceArrow(LanceTable):
 class LanceRows(LanceArrow):
     "Documents read from the table."
     def __len__(self) -> int:
-        return self.table.count_rows()
+        with self._plainly():
+            return self.table.count_rows()
 
     def ids(self) -> set[str]: # all ids
         "Ids of all documents, read again when the table has changed."
-        version = self.table.version
+        version = self._version()
         if self._known[0] != version:
             self._known = (version, {i for b in self._read(["id"]) for i in b["id"].to_pylist()})
         return self._known[1]
@@ -571,7 +601,7 @@ class LanceEdits(LanceSamples):
                 batch = batch.take([i for i, name in enumerate(batch.ids) if name not in repeated])
             if not len(batch): return
             self._insert(self._arrow(batch))
-            version = self.table.version
+            version = self._version()
             if version == self._known[0] + 1:   # nobody else has written: no need to read all ids again
                 known.update(batch.ids)
                 self._known = (version, known)
@@ -622,7 +652,7 @@ class LanceIndexes(LanceEdits):
 
     def _indexes(self, fresh: bool = False) -> dict[str, Any]: # column → index
         "The table's own indexes, read again when the table has changed."
-        version = self.table.version
+        version = self._version()
         if fresh or self._listed[0] != version:
             self._listed = (version, {i.columns[0]: i for i in self.table.list_indices()})
         return self._listed[1]
@@ -637,7 +667,7 @@ class LanceCounts(LanceIndexes):
         "What the corpus knows of each word, read again when the table has changed."
         if not self.has_words: return None
         with self._counting:
-            version = self.table.version
+            version = self._version()
             if version != self._checked:
                 self._counted = self._count()
                 self._checked = version
@@ -690,7 +720,7 @@ class LanceKept(LanceCounts):
         gone = list(self._tokens(_id_filter(ids))) if counts is not None and ids else []
         yield
         with self._counting:
-            if counts is None or self.table.version != version + 1: return  # another process has written, too
+            if counts is None or self._version() != version + 1: return  # another process has written, too
             counts.add(gone, -1).add(w.split() for w in words)
             self._counted = (self.last_row(), len(self), counts)
             self._checked = version + 1
@@ -759,7 +789,7 @@ class _LanceFound(LanceWords):
 
     def _by_postings(self, asked: Question, k: int, sql: str | None) -> list[Found]:
         "Without a full-text index: read the words once for each version of the table."
-        version = self.table.version
+        version = self._version()
         if self._postings is None or self._postings[0] != version:
             rows = [(i, w) for b in self._read(["id", "words"])
                     for i, w in zip(b["id"].to_pylist(), b["words"].to_pylist(), strict=True)]

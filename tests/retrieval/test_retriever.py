@@ -225,6 +225,18 @@ def test_a_damaged_table_is_one_line_whatever_is_asked(tmp_path, damage):
             use(GaussianRetriever(TinyEncoder(), tmp_path/"i"))
 
 
+@pytest.mark.parametrize("gone", ["folder", "table"])
+def test_an_index_that_goes_while_it_is_open_is_one_line(tmp_path, gone):
+    index = GaussianRetriever(TinyEncoder(), tmp_path/"i")
+    index.add(texts(30))
+    (tmp_path/"i" if gone == "folder" else tmp_path/"i"/"documents.lance").rename(tmp_path/"away")
+    for use in (lambda: index.search("ice"), lambda: index.add(["a new text"]), lambda: index.update(["a new text"]),
+                lambda: index.delete(["d1"]), lambda: len(index), index.sources, lambda: index.save(tmp_path/"copy")):
+        with pytest.raises(UserError, match="index folder is gone" if gone == "folder" else "table of documents"):
+            use()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "copy") == ["away"] + ["i"]*(gone == "table")
+
+
 def test_damaged_nulls_are_made_again(tmp_path):
     index = GaussianRetriever(TinyEncoder(), tmp_path/"i")
     index.add(texts(60))

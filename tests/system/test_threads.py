@@ -2,7 +2,10 @@
 import copy
 import os
 import pickle
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,3 +57,29 @@ def test_a_store_on_disk_is_copied_by_its_folder(tmp_path, copied):
     other.delete(["a"])
     assert store.ids() == {"b"}
     assert other.word_counts().documents == 1
+
+
+FORK = """
+import multiprocessing, sys
+sys.path.insert(0, sys.argv[2])
+from ragcun.retrieval.retriever import GaussianRetriever
+from tiny_encoder import TinyEncoder
+index = GaussianRetriever(TinyEncoder(), sys.argv[1])
+index.add([f"alpha{i} beta{i} gamma{i}" for i in range(30)])
+def ask(answers):
+    answers.put(index.search("alpha7 beta7", top_k=1)[0].text)
+forked = multiprocessing.get_context("fork")
+answers = forked.Queue()
+child = forked.Process(target=ask, args=(answers,), daemon=True)
+index.search("alpha3")
+child.start()
+print(answers.get(timeout=20))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_searches_an_index_that_was_open(tmp_path):
+    "The connection that it is given never answers there: it opens its own."
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path/"i"),
+                           str(Path(__file__).parents[1])], capture_output=True, text=True, timeout=90)
+    assert done.stdout.strip() == "alpha7 beta7 gamma7", done.stderr[-500:]
