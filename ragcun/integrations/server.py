@@ -25,10 +25,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from ..core import UserError, logger, needs
-from ..data.files import text_fault
+from ..data.files import character_fault, text_fault
 from ..models.evidence import document_vector, query_vector
 from ..retrieval.explanation import explain_results, read_passage
 from ..retrieval.filters import as_filter
+from ..retrieval.hits import Entry, iter_entries
 from ..retrieval.retriever import GaussianRetriever
 
 with needs("serve"):
@@ -47,10 +48,10 @@ with needs("serve"):
 __all__ = ['OPEN', 'SECURITY', 'PAGE', 'DOCUMENT_ID', 'AROUND', 'LOOPBACK', 'SHORTEST_KEY', 'Limits', 'ServeOptions', 'Refusal',
            'error_body', 'json_response', 'SearchRequest', 'EmbeddingsRequest', 'NewDocument', 'DocumentsRequest',
            'HitBody', 'ResultBody', 'ResultsBody', 'DocumentBody', 'ErrorBody', 'check_question', 'check_filter', 'Job',
-           'Queue', 'BatchWorker', 'Worker', 'IndexService', 'host_name', 'key_number', 'Gate', 'Room', 'read_body',
-           'replay', 'Metrics', 'Guarded', 'refusal_response', 'Api', 'check_inputs', 'side_of', 'EmbeddingsApi',
-           'DocumentsApi', 'FullApi', 'make_app', 'PatientProtocol', 'listen', 'run_server', 'api_keys',
-           'serve_options']
+           'Queue', 'BatchWorker', 'Worker', 'IndexAnswers', 'IndexService', 'host_name', 'key_number', 'Gate', 'Room',
+           'read_body', 'replay', 'Metrics', 'Guarded', 'refusal_response', 'Api', 'check_inputs', 'side_of',
+           'EmbeddingsApi', 'DocumentsApi', 'FullApi', 'make_app', 'PatientProtocol', 'listen', 'run_server',
+           'api_keys', 'serve_options']
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0007
 @dataclass(frozen=True)
@@ -185,13 +186,14 @@ def check_question(
     text: Any,      # what was sent
     limit: int,     # characters
     where: str = "query", # its name, for the message
+    todo: str = "Ask a question in words.", # what to do about it
 ) -> str: # the question
-    "A question that can be asked, or a refusal."
+    "A question that can be asked, or another text that can be encoded; or a refusal."
     fault = text_fault(text)
     if fault:
-        raise Refusal(422, f"{where} {fault}. Ask a question in words.")
+        raise Refusal(422, f"{where} {fault}. {todo}")
     if len(text) > limit:
-        raise Refusal(422, f"{where} has {len(text):,} characters, more than {limit:,}. Ask a shorter question.")
+        raise Refusal(422, f"{where} has {len(text):,} characters, more than {limit:,}. Send a shorter one.")
     return text
 
 def check_filter(
@@ -205,17 +207,18 @@ def check_filter(
     as_filter(wanted)
     return wanted
 
-def _size(value: Any, depth: int) -> int:
+def _size(value: Any, depth: int, where: str = "the filter") -> int:
     "Number of values; refused where it is nested too deeply or holds what no document can hold."
     if depth < 0:
-        raise Refusal(422, "the filter is nested too deeply. Write it flatter.")
-    if isinstance(value, dict): return sum(1 + _size(v, depth - 1) + _size(k, 0) for k, v in value.items())
-    if isinstance(value, list): return sum(_size(v, depth - 1) for v in value)
+        raise Refusal(422, f"{where} is nested too deeply. Write it flatter.")
+    if isinstance(value, dict):
+        return sum(1 + _size(v, depth - 1, where) + _size(k, 0, where) for k, v in value.items())
+    if isinstance(value, list): return sum(_size(v, depth - 1, where) for v in value)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if number and not (math.isfinite(value) and abs(value) < 2**53):
-        raise Refusal(422, "the filter holds a number that no document can hold.")
+        raise Refusal(422, f"{where} holds a number beyond 2^53, which JSON readers do not keep. Send it as text.")
     if isinstance(value, str) and value and text_fault(value) and value.strip():
-        raise Refusal(422, f"a text of the filter {text_fault(value)}.")
+        raise Refusal(422, f"{where}: a text {text_fault(value)}. Leave that out.")
     return 1
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0015
@@ -227,6 +230,7 @@ class Job:
     done: asyncio.Future[Any]                # gets the result
     key: tuple[Any, ...] | None = None       # jobs with the same key are asked together; None: alone
     size: int = 1                            # questions
+    gone: Callable[[], Awaitable[bool]] | None = None   # tells whether nobody waits for the result any more
 
 class Queue:
     "A queue and the one thread that uses the index."
@@ -272,10 +276,11 @@ class BatchWorker(Queue):
         *args: Any,                     # its arguments
         key: tuple[Any, ...] | None = None,  # jobs with the same key are called together
         size: int = 1,                  # questions
+        gone: Callable[[], Awaitable[bool]] | None = None, # tells whether the caller has gone
     ) -> Any: # its result
         "Have something done; `Refusal` where there is no room or no time."
         with self._place(caller):
-            job = Job(run, args, asyncio.get_running_loop().create_future(), key, size)
+            job = Job(run, args, asyncio.get_running_loop().create_future(), key, size, gone)
             self._jobs.put_nowait(job)
             try:
                 return await asyncio.wait_for(job.done, self.limits.seconds)
@@ -315,15 +320,23 @@ class Worker(BatchWorker):
     "Works on the batches, one after the other."
     async def _work(self) -> None:
         while True:
-            jobs = [j for j in await self._gather() if not j.done.done()]
+            jobs = await self._gather()
             groups: dict[Any, list[Job]] = {}
             for job in jobs:
                 groups.setdefault(id(job) if job.key is None else (job.run, job.key), []).append(job)
             for group in groups.values():
                 await self._finish(group)
 
+    async def _awaited(self, job: Job) -> bool:
+        "Whether somebody waits for it: the time may be over, or the client gone."
+        if not job.done.done() and job.gone is not None and await job.gone() and not job.done.done():
+            job.done.set_exception(Refusal(400, "the client has gone."))
+        return not job.done.done()
+
     async def _finish(self, group: list[Job]) -> None:
         "Call, and hand the results out; an error of a batch is looked for one by one."
+        group = [j for j in group if await self._awaited(j)]
+        if not group: return
         loop = asyncio.get_running_loop()
         try:
             results = await loop.run_in_executor(self._thread, _call, group)
@@ -353,8 +366,8 @@ def _call(group: Sequence[Job]) -> list[Any]:
     return out
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0020
-class IndexService:
-    "The index as requests use it; all of it runs in the worker's thread."
+class IndexAnswers:
+    "The index as requests ask it; all of it runs in the worker's thread."
     def __init__(self,
         index: GaussianRetriever, # that is served
     ):
@@ -381,24 +394,26 @@ class IndexService:
         both = query_vector if side == "query" else document_vector
         return list(both(z, self.index.rho).astype(np.float32))
 
+# %% ../../nbs/8_integrations/05_server.ipynb #serv0020-1
+class IndexService(IndexAnswers):
+    "The index as requests read and change it."
     def document(self,
         name: str,   # id
         around: int, # neighbours before and after
     ) -> dict[str, Any] | None: # id, text, metadata, passages; None where there is none
         "A document and its neighbours."
-        try:
-            passages = read_passage(self.index, name, around)
-        except UserError:
-            return None
+        self.index.refresh()
+        if not len(self.index.store.get([name])): return None
+        passages = read_passage(self.index, name, around)
         own = next(p for p in passages if p["asked"])
         return {"id": own["id"], "text": own["text"], "metadata": own["metadata"], "passages": passages}
 
     def write(self,
-        documents: list[dict[str, Any]], # to add or replace
+        documents: list[Entry], # to add or replace
     ) -> dict[str, int]: # how many were written, how many there are
-        "Add documents; known ids are replaced."
+        "Add documents; known ids are replaced, and nothing else: a source may come in many requests."
         self.index.refresh()
-        return {"written": self.index.update(documents), "documents": len(self.index)}
+        return {"written": self.index.update(documents, sources=False), "documents": len(self.index)}
 
     def delete(self,
         names: list[str], # ids
@@ -645,8 +660,12 @@ class Api:
         *args: Any,               # its arguments
         **how: Any,               # as for `BatchWorker.ask`
     ) -> Any: # its result
-        "A job for the caller of this request."
-        return await self.worker.ask(request.state.caller, run, *args, **how)
+        "A job for the caller of this request; what is wrong with the index is the server's fault, not the caller's."
+        try:
+            return await self.worker.ask(request.state.caller, run, *args, gone=request.is_disconnected, **how)
+        except UserError as e:
+            logger.warning("%s", e)
+            raise Refusal(503, f"{e.what}. The log of the server says where.") from None
 
     async def search(self,
         request: Any,           # of Starlette
@@ -678,12 +697,15 @@ def check_inputs(
 ) -> list[str]: # texts
     "The texts of an embeddings request, or a refusal."
     texts = [given] if isinstance(given, str) else given
-    if isinstance(texts, list) and any(isinstance(t, (int, list)) for t in texts):
+    if isinstance(texts, list) and any(map(_are_tokens, texts)):
         raise Refusal(400, "input holds tokens, and this model has its own: send texts "
                       "(in LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False)).")
     if not isinstance(texts, list) or not 1 <= len(texts) <= limits.inputs:
         raise Refusal(422, f"input is a text or a list of 1 to {limits.inputs} texts.")
-    return [check_question(t, limits.text, f"input {i}") for i, t in enumerate(texts, 1)]
+    return [check_question(t, limits.text, f"input {i}", "Send a text.") for i, t in enumerate(texts, 1)]
+
+def _are_tokens(given: Any) -> bool:
+    return type(given) is int or isinstance(given, list) and all(type(t) is int for t in given)
 
 def side_of(
     model: str, # its name in a request
@@ -729,7 +751,7 @@ def _check_plain(metadata: dict[str, Any], limits: Limits, number: int) -> None:
     "Metadata as any JSON reader can take it."
     try:
         json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
-        _size(metadata, limits.depth)
+        _size(metadata, limits.depth, f"document {number}: its metadata")
     except (ValueError, UnicodeEncodeError):
         raise Refusal(422, f"document {number}: its metadata holds what JSON has not.") from None
 
@@ -760,12 +782,13 @@ class DocumentsApi(EmbeddingsApi):
         if len(wanted.documents) > limits.documents:
             raise Refusal(422, f"{len(wanted.documents)} documents: send at most {limits.documents} at a time.")
         for i, d in enumerate(wanted.documents, 1):
-            check_question(d.text, limits.text, f"document {i}: its text")
+            check_question(d.text, limits.text, f"document {i}: its text", "Give every document a text.")
             if d.id is not None:
-                check_question(d.id, limits.text, f"document {i}: its id")
+                check_question(d.id, limits.text, f"document {i}: its id", "Give another id, or none.")
             _check_plain(d.metadata, limits, i)
         rows = [d.model_dump(exclude_none=True) for d in wanted.documents]
-        return json_response(await self.ask(request, self.service.write, rows))
+        entries = list(iter_entries(rows, self.service.index.id_rule))   # what is wrong with them is said as 400
+        return json_response(await self.ask(request, self.service.write, entries))
 
     async def delete(self,
         request: Any,  # of Starlette
@@ -773,8 +796,9 @@ class DocumentsApi(EmbeddingsApi):
     ) -> Response:
         "DELETE /documents/{id}."
         self._writable()
-        done = await self.ask(request, self.service.delete, [name])
-        if not done["deleted"]:
+        known = name and not character_fault(name)       # no document has another id
+        done = await self.ask(request, self.service.delete, [name]) if known else {}
+        if not done.get("deleted"):
             raise Refusal(404, f"no document has the id {name[:80]!r}.")
         return json_response(done)
 
@@ -809,7 +833,7 @@ def _add_page(app: FastAPI) -> None:
         return page
     for path, (name, kind) in PAGE.items():
         content = (folder/name).read_bytes()
-        app.add_api_route(path, show(content, kind), include_in_schema=False)
+        app.add_api_route(path, show(content, kind), methods=["GET", "HEAD"], include_in_schema=False)
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0036
 DOCUMENT_ID = Annotated[str, Query(alias="id", min_length=1, max_length=4000, description="The id, whatever is in it")]
@@ -860,6 +884,7 @@ def _add_documents(app: FastAPI, api: FullApi) -> None:
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0036-2
 def _add_operation(app: FastAPI, api: FullApi) -> None:
+    @app.head("/healthz", include_in_schema=False)       # as programs that watch servers ask
     @app.get("/healthz")
     async def healthz() -> Response:
         "Whether the server is up."
@@ -876,9 +901,17 @@ def _add_operation(app: FastAPI, api: FullApi) -> None:
         return await api.metrics_text(request)
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0037
+_KINDS = ("str", "list[str]")   # of which a query may be
+_UNKNOWN = {400: "the body is no JSON that can be read. Send it in UTF-8, without long numbers, and not nested deeply.",
+            404: "there is nothing at {path}. See /openapi.json for what there is.",
+            405: "{method} is not answered at {path}. See /openapi.json for what is."}
+
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, e: HTTPException) -> Response:
+    async def refused(request: Request, e: HTTPException) -> Response:
+        if not isinstance(e, Refusal):
+            e.detail = _UNKNOWN.get(e.status_code, "{detail}").format(
+                detail=e.detail, method=request.method[:20], path=request.url.path[:80])
         return refusal_response(e)
 
     @app.exception_handler(RequestValidationError)
@@ -887,17 +920,17 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(UserError)
     async def wrong(_: Request, e: UserError) -> Response:
-        status = 503 if "another model" in str(e) or "no such index" in str(e) else 400
-        return json_response(error_body(status, str(e)), status)
+        return json_response(error_body(400, str(e)), 400)
 
     @app.exception_handler(Exception)
     async def failed(_: Request, e: Exception) -> Response:
         return json_response(error_body(500, "something went wrong in the server; its log says what."), 500)
 
 def _invalid(e: RequestValidationError) -> Response:
-    first = e.errors()[0]
+    first = max(e.errors(), key=lambda one: len(one["loc"]))     # where one of several kinds is wanted, the nearest
     broken = first["type"] == "json_invalid"
-    place = ".".join(str(p) for p in first["loc"][1:]) or "the body"
+    names = (f" {p + 1}" if isinstance(p, int) else f".{p}" for p in first["loc"][1:] if p not in _KINDS)
+    place = "".join(names).lstrip(".") or "the body"
     message = f"the body is no JSON: {first['ctx']['error']}." if broken else f"{place[:80]}: {first['msg']}."
     status = 400 if broken else 422
     return json_response(error_body(status, message), status)

@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Number
 from textwrap import wrap
 from typing import Any, Protocol, overload
 
@@ -395,6 +396,7 @@ class Store(Protocol):
 # %% ../../nbs/7_retrieval/02_hits.ipynb #74c8413d
 def dump_metadata(
     metadata: dict[str, Any], # of one document
+    where: str = "", # for the message
 ) -> str: # compact JSON with sorted keys
     "Metadata as text; `UserError` for values that JSON does not have."
     def plain(value: Any) -> Any:
@@ -406,8 +408,8 @@ def dump_metadata(
         text.encode()
         return text
     except (TypeError, ValueError, RecursionError) as e:
-        raise UserError(f"metadata cannot be written as JSON: {e}", ascii(metadata)[:80],
-                        "Use strings, numbers, lists and dicts") from None
+        raise UserError(f"metadata cannot be written as JSON: {e}", f"{where}: {ascii(metadata)[:80]}".lstrip(": "),
+                        "Use strings, finite numbers, lists and dicts; leave out what is missing") from None
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #b6149bb9
 @dataclass(frozen=True)
@@ -453,22 +455,30 @@ def as_entry(
         item = {"text": item}
     rest = {k: v for k, v in item.items() if k not in ("id", "_id", "text", "title", "metadata")}
     text = item.get("text")
-    title = item.get("title") or ""
     fault = text_fault(text)
     if fault:
         raise UserError(f"the text {fault}", where, "Give every document a text")
-    if title and not text.startswith(str(title)):  # a BEIR text holds its title already
+    title = _title(item.get("title"), where)
+    if title and not text.startswith(title):  # a BEIR text holds its title already
         text = f"{title} {text}"
     name = checked_id(item.get("id", item.get("_id")), where)
     metadata = item.get("metadata") or {}
     if not isinstance(metadata, Mapping):
         raise UserError(f"metadata is a {type(metadata).__name__}, not a dict", where, "Use names and values")
     metadata = {**metadata, **rest}
-    metadata = json.loads(dump_metadata(metadata))  # as a folder gives them back: a tuple is a list there
+    metadata = json.loads(dump_metadata(metadata, where))  # as a folder gives them back: a tuple is a list there
     name = _made_id(text, metadata, id_rule) if name is None else name
-    return Entry(name, text, metadata, str(title), "" if title else context_of(metadata))
+    return Entry(name, text, metadata, title, "" if title else context_of(metadata))
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #b6149bb9-1
+def _title(given: Any, where: str) -> str:
+    "A title as text; None and NaN, by which a table says that there is none, are no title."
+    if given is None or isinstance(given, float) and math.isnan(given): return ""
+    fault = character_fault(str(given)) if isinstance(given, (str, Number)) else f"is {ascii(given)[:40]}"
+    if fault:
+        raise UserError(f"the title {fault}", where, "Give a text, or no title")
+    return str(given) if given else ""
+
 def _made_id(text: str, metadata: Mapping[str, Any], id_rule: str) -> str:
     "An id for a document that has none: the same text from two sources keeps both, and case or a full stop counts."
     if id_rule == "text": return text_id(text)
@@ -485,6 +495,9 @@ def iter_entries(
         raise UserError("one document was given where a list is wanted", "add", "Write add([document])")
     if not isinstance(documents, Iterable):
         raise UserError(f"{type(documents).__name__} is no list of documents", "add", "Write add([document, …])")
+    if hasattr(documents, "columns"):   # it would be read as the names of its columns
+        raise UserError(f"a {type(documents).__name__} is no list of documents", "add",
+                        "Write add(table.to_dict('records')), or add(table['text'])")
     seen: dict[str, int] = {}
     for number, item in enumerate(documents.items() if isinstance(documents, Mapping) else documents, 1):
         d = as_entry(item, number, id_rule)

@@ -8,20 +8,20 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..core import UserError, atomic_write, logger, progress, sha256_file, sha256_text
+from ..core import UserError, atomic_write, logger, progress, read_json, sha256_file, sha256_text
 from ..data.files import text_fault
 from ..models.evidence import inverse_deviation
 from ..models.runtime import DESCRIPTION, EXPORTED, ExportedEncoder, pick_runtime
 from ..models.whitening import Whitening, load_whitening, save_whitening, whiten_on
 from .filters import Filter, as_filter
-from .hits import Batch, Entry, Store, in_blocks, iter_entries
+from .hits import Batch, Entry, Store, checked_id, in_blocks, iter_entries
 from ragcun.retrieval.joint import (
     FEW, Background, JointNull, JointWeights, fit_joint_null, load_joint_null, save_joint_null, weights_of,
 )
@@ -177,6 +177,7 @@ class _IndexPlace(IndexReading):
     def _open_folder(self, folder: Path | RemotePath) -> None:
         if not is_free(folder):
             self._check(read_manifest(folder))
+            self._check_probe(folder/"model"/"ragcun.json")
             self.store = LanceStore(folder, self.model.output_dim)
         else:
             folder.mkdir(parents=True, exist_ok=True)
@@ -186,6 +187,17 @@ class _IndexPlace(IndexReading):
         if self.weights is None:
             logger.info("%s was made by version 0.1.0: it searches by meaning alone; index again to add words",
                         folder.name)
+
+    def _check_probe(self, path: Path | RemotePath) -> None:
+        "The same weights may be pooled or tokenised in another way: what the two models make of one text is compared."
+        if not hasattr(self.model, "base") or not path.exists(): return
+        from ragcun.models.cache import alike, probe_features
+        with fetched(path) as file:
+            known = read_json(file).get("probe") or {}
+        if not all(alike(features, probe_features(self.model, side)) for side, features in known.items()):
+            raise UserError("the index was made with a model that pools or tokenises in another way",
+                            str(self.index_dir), "Open it with GaussianRetriever.open(folder), which uses the model "
+                            "inside, or index again")
 
     def _make_folder(self, folder: Path | RemotePath) -> None:
         "Make what is missing; another process may have made it while this one waited."
@@ -209,6 +221,9 @@ class IndexFolder(_IndexPlace):
         index_dir: str | Path | None = None,   # folder or address (s3://bucket/folder) to make or open; None: in memory
         store: Store | None = None,            # another store, such as `QuantizedStore`, instead of a folder
     ):
+        if not hasattr(model, "rho_numpy"):
+            raise UserError(f"a model is wanted, not {ascii(model)[:60]}", type(self).__name__,
+                            "Open a folder with GaussianRetriever.open(folder), or load a model: GaussianEncoder.load")
         self.model = model
         self.index_dir = as_place(index_dir) if index_dir else None
         if isinstance(self.index_dir, Path):
@@ -428,13 +443,20 @@ class _IndexUpdates(IndexWhitening):
     ) -> int: # documents removed
         "Remove every document of these sources."
         gone = self.store.select(_of_sources(sources)) if sources else []
-        return self.delete(gone) if gone else 0
+        return self._remove(gone) if gone else 0
 
     def delete(self,
-        ids: Sequence[str | int] | str | int, # one or more ids; a number is taken as `add` takes it
+        ids: Iterable[str | int] | str | int, # one or more ids; a number is taken as `add` takes it
     ) -> int: # how many there were
-        "Remove documents."
-        number = self.store.delete([str(i) for i in ([ids] if isinstance(ids, (str, int)) else ids)])
+        "Remove documents; `UserError` for what cannot be an id, such as None."
+        asked = ids if isinstance(ids, Iterable) and not isinstance(ids, (str, bytes)) else [ids]
+        names = [checked_id(i, "delete") for i in asked]
+        if None in names:
+            raise UserError("the id is None", "delete", "Give the ids of the documents to remove")
+        return self._remove([n for n in names if n is not None])
+
+    def _remove(self, names: list[str]) -> int:
+        number = self.store.delete(names)
         if number:
             self._changed()
         return number

@@ -57,7 +57,7 @@ def _best_log_p(hits: list[Hit]) -> float:
     "Natural log of the smallest p-value; 0 where nothing was found."
     return float(np.log(max(min((h.p_value for h in hits), default=1.), 1e-300)))
 
-def _check_request(top_k: int, max_e_value: float | None, words: float) -> None:
+def _check_request(top_k: int, max_e_value: float | None, words: float, diversity: float) -> None:
     if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
         raise UserError(f"top_k is {top_k!r}", "search", "Ask for one hit or more")
     if max_e_value is not None and not (isinstance(max_e_value, (int, float)) and max_e_value >= 0):
@@ -65,7 +65,16 @@ def _check_request(top_k: int, max_e_value: float | None, words: float) -> None:
     if not (isinstance(words, (int, float)) and 0 <= words < np.inf):
         raise UserError(f"words is {words!r}", "search",
                         "Give a number from 0 (meaning alone) on; 1 is the usual weight")
+    if not (isinstance(diversity, (int, float)) and 0 <= diversity <= 1):
+        raise UserError(f"diversity is {diversity!r}", "search", "Give a number from 0 (evidence alone) to 1")
 
+def _reranked(rerank: Callable[[str, list[Hit]], Sequence[Hit]], result: SearchResult) -> list[Hit]:
+    hits = rerank(result.query, result.hits)
+    if hits is None:
+        raise UserError("rerank gave no hits but None", "search", "Let the function return the hits, best first")
+    return list(hits)
+
+# %% ../../nbs/7_retrieval/11_retriever.ipynb #56d4aca5-1
 class QuestionEncoder(DocumentIndex):
     "From questions to what both sides propose."
     def encode_queries(self,
@@ -377,7 +386,7 @@ class QuestionFit(_WeightFit):
     ) -> float: # the new limit of `answered`, for answer values
         "Set the limit by split conformal prediction; real questions fit weights, null and no-answer rule as well."
         if queries is None: return self._calibrate_alone(alpha, unanswerable)
-        relevant = relevant or []
+        relevant = self._relevant_ids(queries, relevant or [])
         if len(queries) != len(relevant):
             raise UserError(f"{len(queries)} queries and {len(relevant)} lists of relevant ids", "calibrate",
                             "Give one list per query")
@@ -394,6 +403,17 @@ class QuestionFit(_WeightFit):
         if self.index_dir:
             self._write_manifest()
         return self.answer_limit
+
+    def _relevant_ids(self, queries: Sequence[str], relevant: Sequence[Any]) -> list[list[str]]:
+        "Ids as `add` takes them; refused where none is in the index, since everything would be learned from no answer."
+        if isinstance(queries, str) or any(isinstance(r, (str, int)) for r in relevant):
+            raise UserError("one id is given where a list of ids is wanted", "calibrate",
+                            "Give a list of questions, and for each a list of the ids that answer it")
+        named = [[str(i) for i in (() if r is None else r)] for r in relevant]
+        known = self.store.texts(sorted({i for r in named for i in r}))
+        if any(named) and not known:
+            raise UserError("the index holds none of the relevant documents", "calibrate", "Give ids of this index")
+        return named
 
     def _halves(self, relevant: Sequence[Sequence[str]], whole: bool) -> tuple[list[int], list[int]]:
         "Two halves of the questions, shuffled; questions about one document stay together."
@@ -462,10 +482,11 @@ class GaussianRetriever(QuestionFit):
         merge: str | None = None,                  # only the best hit of each value of this metadata, such as source
     ) -> Any: # a SearchResult, or a list of them
         "The documents with the most evidence, and whether they amount to an answer."
-        if isinstance(query, str) or not isinstance(query, Iterable):
+        if isinstance(query, (str, bytes)) or not isinstance(query, Iterable):
             return self.search([query], top_k, max_e_value, filter, rerank, exact, words, diversity,
                                merge)[0]
-        _check_request(top_k, max_e_value, words)
+        _check_request(top_k, max_e_value, words, diversity)
+        query = list(query)
         self.refresh()
         z = self.encode_queries(query)
         k = max(top_k, self._needed(max_e_value), 50 if diversity else 1, SIDE if merge else 1)
@@ -476,7 +497,7 @@ class GaussianRetriever(QuestionFit):
         if diversity:
             results = [replace(r, hits=self._diverse(r.hits, top_k, diversity)) for r in results]
         short = [replace(r, hits=r.hits[:top_k]) for r in results]
-        return [replace(r, hits=list(rerank(r.query, r.hits))) for r in short] if rerank else short
+        return [replace(r, hits=_reranked(rerank, r)) for r in short] if rerank else short
 
     def _diverse(self, hits: list[Hit], k: int, weight: float) -> list[Hit]:
         if not hits: return hits

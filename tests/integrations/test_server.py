@@ -22,6 +22,7 @@ from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
 
 KEY = "0123456789abcdef-for-tests"
+JSON = {"content-type": "application/json"}
 QUESTION = "alpha7 beta7 gamma7"
 
 
@@ -102,7 +103,7 @@ def test_an_empty_index_answers_that_there_is_nothing():
     ({"query": ["x"] * 60, "top_k": 50}, 422, "hits in all"), ({"query": "x", "topk": 5}, 422, "topk"),
     ({"query": "x", "filter": {"$and": 1}}, 400, "list of filters"), ({"query": "x", "words": -1}, 422, "words"),
     ({"query": "x", "filter": {"a": 10**20}}, 422, "number"), ({"query": "x", "max_e_value": -1}, 422, "max_e_value"),
-    ({"query": "x", "filter": {"a": [[[[[[[[[[1]]]]]]]]]]}}, 422, "nested"),
+    ({"query": "x", "filter": {"a": [[[[[[[[[[1]]]]]]]]]]}}, 422, "nested"), ({"query": ["x", 3]}, 422, "query 2: "),
 ])
 def test_bad_searches_are_refused_with_a_reason(client, body, status, part):
     got = ask(client, **body)
@@ -116,6 +117,9 @@ def test_bodies_of_other_kinds_are_refused(client):
     kind = {"content-type": "application/json"}
     assert post(b"{", **kind) == 400 and post(b"\xff", **kind) in (400, 422) and post(b"", **kind) == 422
     assert post(b"[" * 100_000, **kind) in (400, 422)
+    for unread in (b'{"query": "\xff"}', b'{"query": "x", "top_k": ' + b"9" * 5000 + b"}"):
+        got = client.post("/search", content=unread, headers=kind)
+        assert got.status_code == 400 and "no JSON that can be read" in got.json()["error"]["message"]
     assert post(b" " * 2_000_001, **kind) == 413
     assert post(b"{}", **kind, **{"content-encoding": "gzip"}) == 415
     assert post(iter([b" " * 1_000_000] * 3), **kind) == 413          # no length announced
@@ -124,7 +128,11 @@ def test_bodies_of_other_kinds_are_refused(client):
 def test_unknown_places_and_methods(client):
     assert client.get("/nowhere").status_code == 404 and client.get("/search").status_code == 405
     assert client.get("/../../etc/passwd").status_code == 404 and client.get("/page.js/..%2f..%2fx").status_code == 404
-    assert client.get("/nowhere").json()["error"]["code"] == 404
+    assert client.get("/nowhere").json()["error"] == {
+        "message": "there is nothing at /nowhere. See /openapi.json for what there is.", "code": 404,
+        "type": "invalid_request_error"}
+    for path in ("/", "/healthz", "/page.js"):                  # as programs that watch servers ask
+        assert (client.head(path).status_code, client.head(path).content) == (200, b"")
     assert client.post("/documents", json={"documents": [{"text": "x"}]}).status_code == 403
     assert client.delete("/documents/d%2F1").status_code == 403
 
@@ -183,6 +191,26 @@ def test_an_answer_that_takes_too_long_is_504_and_the_next_job_runs():
         await worker.stop()
         return late.value.status_code, again
     assert asyncio.run(scenario()) == (504, 7)
+
+
+def test_a_job_whose_client_has_gone_is_not_done():
+    done = []
+
+    async def scenario():
+        gone = [False]
+        async def has_gone():
+            return gone[0]
+        worker = Worker(Limits())
+        worker.start()
+        first = asyncio.create_task(worker.ask("me", time.sleep, .2))
+        await asyncio.sleep(.05)
+        rest = [asyncio.create_task(worker.ask("me", done.append, i, gone=has_gone if i else None)) for i in range(3)]
+        await asyncio.sleep(0)
+        gone[0] = True
+        results = await asyncio.gather(first, *rest, return_exceptions=True)
+        await worker.stop()
+        return [type(r).__name__ for r in results], worker.pending
+    assert asyncio.run(scenario()) == (["NoneType", "NoneType", "Refusal", "Refusal"], 0) and done == [0]
 
 
 def test_one_bad_question_of_a_batch_fails_alone():
@@ -289,6 +317,42 @@ def test_writes_are_checked():
         assert c.get("/about").json()["documents"] == 200
 
 
+def test_the_passages_of_a_source_may_come_in_several_requests():
+    with TestClient(make_app(make_index(), ServeOptions(allow_writes=True))) as c:
+        for part in "ab":
+            new = [{"id": f"{part}{i}", "text": f"new {part}{i}", "metadata": {"source": "long.pdf"}} for i in range(3)]
+            assert c.post("/documents", json={"documents": new}).json()["written"] == 3
+        assert c.get("/about").json()["documents"] == 206 and c.get("/documents/a0").status_code == 200
+
+
+@pytest.mark.parametrize("document, part", [
+    ({"text": ""}, "document 1: its text is empty. Give every document a text."),
+    ({"text": "x", "metadata": {"a": 10**30}}, "document 1: its metadata holds a number"),
+    ({"text": "x", "metadata": {"a": "b\0"}}, "document 1: its metadata: a text holds a NUL"),
+    ({"text": "x", "title": "\ud800"}, "the title holds half of a surrogate pair"),
+    ({}, "documents 1.text: Field required")])
+def test_a_refused_document_is_told_as_one(document, part):
+    with TestClient(make_app(make_index(), ServeOptions(allow_writes=True)), raise_server_exceptions=False) as c:
+        got = c.post("/documents", content=json.dumps({"documents": [document]}), headers=JSON)
+        assert got.status_code in (400, 422) and part in got.json()["error"]["message"], got.text
+
+
+def test_an_index_that_is_gone_or_damaged_is_the_servers_fault(tmp_path):
+    with TestClient(make_app(make_index(tmp_path/"i"), ServeOptions(allow_writes=True))) as c:
+        def statuses():
+            new = {"documents": [{"text": "x"}]}
+            return [r.status_code for r in (ask(c, query=QUESTION), c.get("/about"), c.get("/documents/d%2F7"),
+                                            c.post("/documents", json=new), c.get("/healthz"))]
+        assert statuses() == [200] * 5
+        for name in ("", "manifest.json", "documents.lance"):
+            (tmp_path/"i"/name).rename(tmp_path/"away")
+            got = statuses()
+            assert got[-1] == 200 and {got[0], got[3]} == {503} and not {400, 404, 500} & set(got), (name, got)
+            assert str(tmp_path) not in ask(c, query=QUESTION).text     # where it lies is the log's to say
+            (tmp_path/"away").rename(tmp_path/"i"/name)
+        assert statuses() == [200] * 5
+
+
 def test_changes_by_another_process_are_seen(tmp_path):
     served = make_index(tmp_path / "index")
     with TestClient(make_app(served)) as c:
@@ -323,6 +387,7 @@ def test_embeddings_of_both_sides_sort_as_the_index_does(client, index):
     ({"model": "ragcun-query", "input": [1, 2]}, 400, "tokens"),
     ({"model": "ragcun-query", "input": [[1, 2]]}, 400, "check_embedding_ctx_length"),
     ({"model": "ragcun-query", "input": []}, 422, "input"),
+    ({"model": "ragcun-query", "input": [["x"]]}, 422, "input 1 is not text but list"),
     ({"model": "ragcun-query", "input": ["x", ""]}, 422, "input 2"),
     ({"model": "ragcun-query", "input": {"a": 1}}, 422, "input"), ({"model": "ragcun-query"}, 422, "input"),
     ({"model": "ragcun-query", "input": "x", "dimensions": 25}, 400, "24 dimensions"),

@@ -416,3 +416,61 @@ def test_refresh_takes_over_what_another_process_calibrated(tmp_path):
     reader.refresh()
     assert (reader.answer_limit == writer.answer_limit and reader.rule == writer.rule
             and reader.null.questions == writer.null.questions)
+
+
+def test_questions_come_in_any_form():
+    index = GaussianRetriever(TinyEncoder())
+    index.add(texts(30))
+    want = [r.to_json() for r in index.search(["ice sea", "tree rock"])]
+    for asked in (iter(["ice sea", "tree rock"]), np.array(["ice sea", "tree rock"]), ("ice sea", "tree rock")):
+        assert [r.to_json() for r in index.search(asked)] == want
+
+
+@pytest.mark.parametrize("use, part", [
+    (lambda i: i.search("ice", diversity=2), "diversity is 2"), (lambda i: i.search("ice", diversity="x"), "diversity"),
+    (lambda i: i.search("ice", diversity=float("nan")), "diversity is nan"),
+    (lambda i: i.search("ice", rerank=lambda q, hits: hits.sort(key=id)), "rerank gave no hits"),
+    (lambda i: i.search(b"ice"), "the query is not text but bytes"),
+    (lambda i: i.calibrate(["ice sea"], ["d1"]), "a list of ids is wanted"),
+    (lambda i: i.calibrate(["ice", "sea"], [["no"], ["such"]]), "none of the relevant documents"),
+    (lambda i: i.delete(None), "the id is None"), (lambda i: i.delete([None]), "the id is None"),
+    (lambda i: i.delete(["\ud800"]), "half of a surrogate pair"), (lambda i: i.delete([1.5]), "the id is 1.5"),
+    (lambda i: i.add([{"text": "a", "title": "\ud800"}]), "the title holds half of a surrogate pair at character 0"),
+    (lambda i: i.add([{"text": "a", "title": ["b"]}]), "the title is ['b'] (document 1)"),
+    (lambda i: i.add(["a", {"text": "b", "when": {1}}]), "(document 2: {'when': {1}})"),
+    (lambda i: GaussianRetriever("some/folder"), "a model is wanted, not 'some/folder'"),
+    (lambda i: GaussianRetriever(None), "a model is wanted, not None"),
+])
+def test_misuse_is_one_line_and_changes_nothing(tmp_path, use, part):
+    index = GaussianRetriever(TinyEncoder(), tmp_path/"i")
+    index.add([{"id": f"d{i}", "text": t} for i, t in enumerate(texts(20))])
+    with pytest.raises(UserError) as e:
+        use(index)
+    assert part in str(e.value) and "\n" not in str(e.value) and len(index) == 20
+
+
+def test_rows_of_a_table_with_gaps_are_documents_and_the_table_itself_is_refused():
+    pandas = pytest.importorskip("pandas")
+    index = GaussianRetriever(TinyEncoder())
+    rows = pandas.DataFrame({"id": [1, 2], "text": ["ice sea", "tree rock"], "title": ["Water", None]})
+    with pytest.raises(UserError, match="a DataFrame is no list of documents"):
+        index.add(rows)
+    assert index.add(rows.to_dict("records")) == 2
+    assert index.store.get(["1", "2"]).texts == ["Water ice sea", "tree rock"]
+    assert index.delete(np.int64(1)) == 1 and index.delete(n for n in ["2"]) == 1
+
+
+def test_the_same_weights_under_another_pooling_are_refused(tmp_path):
+    from small import small_base
+    from ragcun.models.encoder import GaussianEncoder
+    base = small_base(tmp_path)
+    GaussianRetriever(GaussianEncoder.from_base(base, None, "cpu", "no"), tmp_path/"i").add(texts(20))
+    pooling = next(base.glob("*Pooling"))/"config.json"
+    same = GaussianEncoder.from_base(base, None, "cpu", "no")
+    pooling.write_text(pooling.read_text().replace('"mean"', '"cls"'))
+    other = GaussianEncoder.from_base(base, None, "cpu", "no")
+    assert len(GaussianRetriever.open(tmp_path/"i", same)) == 20
+    assert other.fingerprint == same.fingerprint
+    for opened in (lambda: GaussianRetriever.open(tmp_path/"i", other), lambda: GaussianRetriever(other, tmp_path/"i")):
+        with pytest.raises(UserError, match="pools or tokenises in another way"):
+            opened()
