@@ -665,7 +665,7 @@ class Api:
             return await self.worker.ask(request.state.caller, run, *args, gone=request.is_disconnected, **how)
         except UserError as e:
             logger.warning("%s", e)
-            raise Refusal(503, f"{e.what}. The log of the server says where.") from None
+            raise Refusal(503, "the index cannot be used now. The log of the server says why.") from None
 
     async def search(self,
         request: Any,           # of Starlette
