@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.util
 import json
 import os
@@ -869,9 +870,15 @@ def main(
     except UnicodeEncodeError:
         return _say("an argument holds characters that are not text. Write it in UTF-8", 2)
     except (OSError, MemoryError) as e:
-        return _say(f"{type(e).__name__}: {_os_reason(e)}", 2)
+        return _say(_os_reason(e), 2)
 
 def _os_reason(e: BaseException) -> str:
+    if isinstance(e, OSError) and e.errno == errno.ENOSPC:
+        return ("no space is left on a disk: where the results go, or where the cache is (RAGCUN_CACHE). Free some and "
+                "repeat the command; what was there before is as it was")
+    return f"{type(e).__name__}: {_reason_of(e)}"
+
+def _reason_of(e: BaseException) -> str:
     if isinstance(e, OSError) and e.strerror:
         return f"{e.strerror}{f' ({e.filename})' if e.filename else ''}"
     return str(e) or "out of memory. Use a smaller --batch_size or fewer documents at a time"

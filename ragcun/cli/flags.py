@@ -338,9 +338,10 @@ def _row_documents(path: Path, text_column: str) -> list[dict[str, Any]]:
 def _metadata(row: dict[str, Any]) -> dict[str, Any]:
     "What is known of a document besides its id and text, as JSON can hold it."
     own = row.get("metadata")
-    rest = {k: v for k, v in row.items()
-            if k not in ("id", "_id", "text", "metadata") and v not in (None, "") and v == v}
-    return json.loads(json.dumps((own if isinstance(own, dict) else {}) | rest, default=str))
+    named = ("id", "_id", "text", "metadata") if isinstance(own, dict) else ("id", "_id", "text")
+    rest = {k: v for k, v in row.items() if k not in named and v not in (None, "") and v == v}
+    known = (own if isinstance(own, dict) else {}) | rest
+    return json.loads(json.dumps(known, default=str), parse_constant=lambda name: None)    # NaN is no JSON
 
 # %% ../../nbs/9_cli/01_flags.ipynb #725b97b81-2
 def load(

@@ -386,6 +386,13 @@ class _Lines:
                 self.held.append(piece)
                 yield piece
 
+def _literal_rows(lines: list[str], delimiter: str, width: int) -> list[list[str]]:
+    """The rows of a record of a tab-separated file where each of its lines has a cell for every column: its quotes are
+    inches or speech, as in files that were written without quoting, and hold no line end."""
+    if delimiter != "\t" or width < 2: return []
+    rows = [line.rstrip("\r\n").split("\t") for line in lines]
+    return rows if all(len(row) == width for row in rows) else []
+
 def _csv_records(path: Path, delimiter: str, odd: OddRow | None) -> Iterator[tuple[int, list[str]]]:
     "Line number and cells of each record; a quote that is never closed is an error, not one long cell."
     lines = _Lines(path, odd)
@@ -393,13 +400,19 @@ def _csv_records(path: Path, delimiter: str, odd: OddRow | None) -> Iterator[tup
     start = 1
     last: list[str] = []
     waiting: tuple[int, list[str]] | None = None    # the record before is passed on when the next one has come
+    width = 0
+    literal = False
     try:
         for cells in reader:
             if waiting:
                 yield waiting
-            waiting = None if lines.torn else (start, cells)
-            start = reader.line_num + 1
+            width = width or len(cells)
             last = list(lines.held)
+            waiting = None if lines.torn else (start, cells)
+            if (len(last) > 1 or literal) and (rows := _literal_rows(last, delimiter, width)):
+                yield from enumerate(rows, start)
+                waiting, last, literal = None, [], True
+            start = reader.line_num + 1
             lines.held.clear()
             lines.torn = False
     except csv.Error as e:

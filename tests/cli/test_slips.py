@@ -117,3 +117,11 @@ def test_validation_questions_that_are_trained_on_are_counted(made, tmp_path, ca
                          "--closed_form", "--output_dir", tmp_path/"o",
                          *(["--val_data", tmp_path/val] if val else []))
         assert code == 0 and word in err and ("are training pairs" in err) == bool(word)
+
+
+def test_a_full_disk_says_what_to_do(tmp_path, capsys, monkeypatch):
+    def full(*a):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr("ragcun.data.preparation.prepare", full)
+    code, err = said(capsys, "prepare", "--input", processed("train.json"), "--output_dir", tmp_path/"o")
+    assert code == 2 and "no space is left" in err and "Free some" in err and len(err.splitlines()) == 1

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from ragcun import UserError, load_pairs
+from ragcun.cli.flags import read_corpus
 from ragcun.data.collections import load_beir, read_qrels
 from ragcun.data.documents import read_documents
 from ragcun.data.preparation import PrepareConfig, prepare
@@ -118,3 +119,23 @@ def test_an_unknown_id_is_named_with_the_one_that_looks_like_it(tmp_path, caplog
     assert f"{judged!r} (the texts have {known!r})" in caplog.text
     with pytest.raises(UserError, match="the texts have"):
         load_beir(beir(tmp_path, f"{head}q1\t{judged}\t1\n", corpus))
+
+
+def test_quotes_of_a_table_written_without_quoting_take_no_rows_with_them(tmp_path):
+    rows = [("1", 'the 5" pipe'), ("2", '"Stop, he said'), ("3", "not quoted"), ("4", '"Go, she said'), ("5", "last"),
+            ("6", '"One quote more')]
+    (tmp_path/"d.tsv").write_text("id\ttext\n" + "".join(f"{i}\t{t}\n" for i, t in rows))
+    assert [(d.document_id, d.text) for d in read_documents(tmp_path/"d.tsv")] == rows
+    (tmp_path/"e.tsv").write_text('id\ttext\n1\t"two\nlines"\n2\t"a ""word"""\n')      # quoted as it should be
+    assert [d.text for d in read_documents(tmp_path/"e.tsv")] == ["two\nlines", 'a "word"']
+    (tmp_path/"f.tsv").write_text('id\ttext\n1\ta\n2\t"never\nclosed\n')
+    with pytest.raises(UserError, match="never closed"):
+        read_documents(tmp_path/"f.tsv")
+
+
+def test_what_json_cannot_hold_of_a_row_ends_nothing(tmp_path):
+    rows = [{"text": "a", "price": float("inf"), "size": float("nan"), "vector": [1., float("nan")]},
+            {"text": "b", "metadata": {"price": float("nan"), "year": 3}}, {"text": "c", "metadata": "from the shelf"}]
+    found = read_corpus(str(lines(tmp_path/"d.jsonl", *rows)))
+    assert [d["metadata"] for d in found] == [{"price": None, "vector": [1., None]}, {"price": None, "year": 3},
+                                              {"metadata": "from the shelf"}]
