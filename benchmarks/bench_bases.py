@@ -75,10 +75,9 @@ def distilled(folder: Path, width: int = 256) -> Path:
     return folder
 
 
-def open_base(name: str, e5: str | None) -> GaussianEncoder | None:
+def open_base(name: str, e5: str | None) -> GaussianEncoder:
     "A base with its cache; e5 in half precision where this machine computes in it, since it has the most to do."
     if name == "e5":
-        if not e5: return None
         model = GaussianEncoder.from_base(e5, device="cpu", precision="auto")
     else:
         path = None if name == "minilm" else distilled(cache_dir()/"bases"/"static-minilm")
@@ -189,11 +188,14 @@ def main() -> None:
     path = Path(args.output)
     found = read_json(path) if path.exists() else {"bases": {}}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
+    bases = [key for key in args.bases if key != "e5" or args.e5]
+    if args.again and not args.curve:
+        for old in (found["bases"][key] for key in bases if key in found["bases"]):
+            old["rows"] = {name: row for name, row in old["rows"].items() if name not in args.names}
     found |= {"command": "python benchmarks/bench_bases.py --e5 FOLDER", "commit": commit.strip(),
               "machine": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}; shared with other work"}
-    for key in args.bases:
+    for key in bases:
         model = open_base(key, args.e5)
-        if model is None: continue
         mine = found["bases"].setdefault(key, {"name": BASES[key], "precision": model.precision,
                                                "dimension": model.output_dim, "tokens": token_limit(model.base),
                                                "texts_a_second": speed(model), "rows": {}})
@@ -201,8 +203,6 @@ def main() -> None:
             mine["curve"] = curve(model)
             write_json(path, found)
         for name in [] if args.curve else args.names:
-            if args.again:
-                mine["rows"].pop(name, None)
             row = mine["rows"].setdefault(name, {})
             measure(name, model, row, lambda: write_json(path, found))
             print(key, name, json.dumps({k: v.get("ndcg@10", v.get("lists")) for k, v in row.items()}), flush=True)

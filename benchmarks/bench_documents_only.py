@@ -331,7 +331,7 @@ def main() -> None:
     parser.add_argument("--product", action="store_true", help="what the command does, gate included")
     parser.add_argument("--limits", action="store_true", help="false answers at a limit from synthetic questions")
     parser.add_argument("--cached", action="store_true", help="only what needs no text encoded but the collection's")
-    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--again", action="store_true", help="also what is recorded")
     args = parser.parse_args()
     setup_logging()
     work = Path(args.work)
@@ -339,16 +339,19 @@ def main() -> None:
     model, fast = (GaussianEncoder.from_base(device="cpu", precision=p) for p in ("no", "bf16"))
     model.cached = fast.cached = True
     path = Path(args.output)
-    found = json.loads(path.read_text()) if path.exists() and not args.again else {"collections": {}}
-    for name in args.names or COLLECTIONS:
-        part_of = "product" if args.product else "limits" if args.limits else "collections"
-        if name in found.setdefault(part_of, {}): continue
+    found = json.loads(path.read_text()) if path.exists() else {}
+    part_of = "product" if args.product else "limits" if args.limits else "collections"
+    had = found.setdefault(part_of, {})
+    if args.again:
+        found[part_of] = {name: row for name, row in had.items() if name not in args.names}
+    for name in args.names:
+        if name in found[part_of]: continue
         if args.product or args.limits:
             found[part_of][name] = (product if args.product else limits)(name, model)
             path.write_text(json.dumps(found, indent=1) + "\n")
             continue
         base, _, part = name.partition("/")
-        found["collections"][name] = measure(World(base, model, fast, part), work, args.cached)
+        found[part_of][name] = measure(World(base, model, fast, part), work, args.cached)
         path.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -78,7 +78,8 @@ BENCHES = {
 }
 RESUMING = {"encoding": "encoding", "training": "training_speed", "growth": "growth", "quality": "quality",
             "full": "full", "peers": "peers", "bases": "bases",
-            "lists": "answer_lists",
+            "lists": "answer_lists", "bases_curve": "bases", "documents_only": "documents_only",
+            "documents_only_limits": "documents_only", "documents_only_product": "documents_only",
             # they go on inside, too, from what is in this file
             "ablation_head": "ablation", "ablation_full": "ablation", "ablation_mix": "ablation",
             "ablation_moments": "ablation"}

@@ -54,6 +54,17 @@ def test_done_is_left_alone_and_recorded(bench, tmp_path):
     assert recorded["parts"]["long"].keys() == {"seconds", "sources", "machine", "commit"}
 
 
+def test_what_goes_on_inside_begins_anew_for_other_code(monkeypatch):
+    "A script that leaves out what its file holds would else be recorded as done in the seconds of looking."
+    monkeypatch.syspath_prepend(ROOT/"benchmarks")
+    spec = importlib.util.spec_from_file_location("bench_runner", ROOT/"benchmarks"/"run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    scripts = {name: (ROOT/command[0]).read_text() for name, command in module.BENCHES.items()}
+    assert {n for n, text in scripts.items() if '"--again"' in text} == module.RESUMING.keys()
+    assert all((ROOT/"data"/"results"/f"{file}.json").exists() for file in module.RESUMING.values())
+
+
 def test_what_was_stopped_goes_on(bench, tmp_path, capsys):
     (tmp_path/"long.json.fails").touch()
     assert bench.main() == 1 and "failed: long" in capsys.readouterr().err
