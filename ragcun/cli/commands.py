@@ -11,7 +11,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
@@ -464,21 +464,19 @@ def run_search(
     if not 0 <= args.words < float("inf"):
         raise UserError(f"words {args.words} is no weight", "--words", "Use 1, more or less; 0 for meaning alone.")
     wanted = _filter_of(args.filter)
-    from ragcun.data.files import stream_lines
-    questions = [decode_words(" ".join(args.question))] if args.question else stream_lines(sys.stdin)
-    if not any(q.strip() for q in questions):
+    blocks = _questions(args)
+    questions: list[str] | None = next(blocks, [])
+    if not questions:
         raise UserError("no question", "search", 'Type: ragcun search --index_dir DIR "your question"')
-    from ragcun.retrieval.hits import hits_text
-    from ragcun.retrieval.stores import read_manifest
-    read_manifest(args.index_dir)
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args),
                                    once=len(questions) < 20)
-    found = index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words, merge=args.merge)
-    width = min(get_terminal_size((100, 24)).columns, 120)
-    shown = [json.dumps(r.to_json(), ensure_ascii=not speaks_unicode()) if args.json
-             else hits_text(r, index.tokenizer, width) for r in found]
-    print(("\n" if args.json else "\n\n").join(shown))
+    between = ""
+    while questions:
+        found = index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words, merge=args.merge)
+        print(between + _shown(found, index, args.json), flush=True)
+        between = "" if args.json else "\n"
+        questions = next(blocks, None)
     if not args.json and (files := _files_so_far(args.index_dir)):
         print(f"this index is not finished: it holds {_files(range(files))} so far. The ragcun index command that made "
               "it goes on where it was", file=sys.stderr)
@@ -489,6 +487,24 @@ def run_search(
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #sofar001
+def _questions(args: argparse.Namespace) -> Iterator[list[str]]:
+    "Questions as they come; the index is looked for before anybody types one."
+    asked = decode_words(" ".join(args.question))
+    if args.question and not asked.strip(): return
+    from ragcun.data.files import stream_blocks
+    from ragcun.retrieval.stores import read_manifest
+    read_manifest(args.index_dir)
+    if not args.question and sys.stdin and sys.stdin.isatty():
+        print("type a question and Enter; Ctrl+D ends", file=sys.stderr)
+    yield from [[asked]] if args.question else stream_blocks(sys.stdin)
+
+def _shown(found: Sequence[Any], index: Any, as_json: bool) -> str:
+    "Answers as they are printed."
+    from ragcun.retrieval.hits import hits_text
+    if as_json: return "\n".join(json.dumps(r.to_json(), ensure_ascii=not speaks_unicode()) for r in found)
+    width = min(get_terminal_size((100, 24)).columns, 120)
+    return "\n\n".join(hits_text(r, index.tokenizer, width) for r in found)
+
 def _give_memory_back() -> None:
     "Have the C library return what is freed at once, where it can be told: 20 MB less at the peak of a search."
     import ctypes

@@ -24,8 +24,8 @@ from ..core import UserError, atomic_write
 __all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'OddRow', 'GZIP_FAULTS', 'GZIP_MARK', 'UNCLOSED', 'READERS', 'normalise_text',
            'text_id', 'exact_id', 'word_tokens', 'RowError', 'plain_value', 'text_fault', 'cell_fault',
            'character_fault', 'shown_name', 'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines',
-           'stream_lines', 'parse_json', 'iter_json_lines', 'read_whole_json', 'file_format', 'iter_rows', 'write_text',
-           'write_rows', 'check_apart']
+           'stream_lines', 'stream_blocks', 'parse_json', 'iter_json_lines', 'read_whole_json', 'file_format',
+           'iter_rows', 'write_text', 'write_rows', 'check_apart']
 
 # %% ../../nbs/1_data/01_files.ipynb #0b7dc53a
 MAX_TEXT = 1_000_000     # characters in one text; more is a mistake in the file, not a document
@@ -275,20 +275,39 @@ def stream_lines(
     name: str = "standard input",      # for messages
 ) -> list[str]:                        # in order, without white space around them
     "The lines of a stream that say something; a byte order mark is skipped."
-    if stream is None: return []
-    raw = stream.buffer.read() if hasattr(stream, "buffer") else stream.read().encode("utf-8", "surrogatepass")
-    lines = []
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        try:
-            text = line.decode("utf-8").strip()
-        except UnicodeDecodeError as e:
-            raise UserError(f"not UTF-8: byte 0x{line[e.start]:02x}", f"{name}, row {number}",
-                            "Convert it to UTF-8.") from e
-        if fault := character_fault(text):
-            raise UserError(f"the line {fault}", f"{name}, row {number}", "Mend this line.")
-        if text:
-            lines.append(text)
-    return lines
+    return [text for block in stream_blocks(stream, name) for text in block]
+
+def stream_blocks(
+    stream: Any,                       # standard input or another open text stream; None: it is closed
+    name: str = "standard input",      # for messages
+) -> Iterator[list[str]]:              # never empty
+    "The same as they come: hundreds of a file at a time, one where somebody types or a program waits for its answer."
+    if stream is None: return
+    raw = getattr(stream, "buffer", None) or io.BytesIO(stream.read().encode("utf-8", "surrogatepass"))
+    held: list[bytes] = []             # of a line whose end has not come
+    number = 0
+    ended = False
+    while not ended:
+        part = raw.read1(1 << 16)
+        ended = not part
+        whole, end, rest = part.rpartition(b"\n")
+        if end or ended:
+            rows = b"".join([*held, whole, end]).splitlines()
+            held = []
+            if block := [text for i, row in enumerate(rows, number + 1) if (text := _stream_line(row, i, name))]:
+                yield block
+            number += len(rows)
+        held.append(rest)
+
+def _stream_line(row: bytes, number: int, name: str) -> str:
+    try:
+        text = (row.removeprefix(b"\xef\xbb\xbf") if number == 1 else row).decode("utf-8").strip()
+    except UnicodeDecodeError as e:
+        raise UserError(f"not UTF-8: byte 0x{row[e.start]:02x}", f"{name}, row {number}",
+                        "Convert it to UTF-8.") from e
+    if fault := character_fault(text):
+        raise UserError(f"the line {fault}", f"{name}, row {number}", "Mend this line.")
+    return text
 
 # %% ../../nbs/1_data/01_files.ipynb #922cbdc2
 def parse_json(

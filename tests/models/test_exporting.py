@@ -1,10 +1,13 @@
 """Exported models: every family of base gives torch's vectors without torch, a search gives torch's answer, and what
 cannot be exported is said in one line."""
+import copy
 import io
 import json
 import os
+import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +122,7 @@ def test_a_program_that_stays_has_its_weights_packed(index, monkeypatch):
     asked = GaussianRetriever.open(index, runtime="onnx", once=True)
     assert seen == [True, False]
     assert near(*([r.to_json() for r in i.search(QUESTIONS)] for i in (stays, asked)))
-    questions = "\n".join(f"what is {i}?" for i in range(20))
+    questions = "".join(f"what is {i}?\n" for i in range(20))
     for typed, packed in (("one question", False), (questions, True)):
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
         assert main(["search", "--index_dir", str(index), "--runtime", "onnx", "--json"]) == 0 and seen[-1] is packed
@@ -134,6 +137,34 @@ def test_an_index_opened_without_torch_takes_documents_and_is_saved(index, texts
     assert light.search("quokka").hits[0].id == "new"
     light.delete("new")
     assert len(GaussianRetriever.open(tmp_path/"two", runtime="torch")) == len(texts)      # the whole model is there
+
+
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+def test_an_index_opened_without_torch_is_copied_by_its_folder(index, copied):
+    "As a pool of processes or a framework does."
+    opened = GaussianRetriever.open(index, runtime="onnx")
+    other = copied(opened)
+    assert isinstance(other.model, ExportedEncoder) and other.model is not opened.model
+    assert other.search(QUESTIONS[0], top_k=2).to_json() == opened.search(QUESTIONS[0], top_k=2).to_json()
+    with pytest.raises(UserError, match="Use encode_query, encode_document"):
+        other.model.encode(QUESTIONS)
+
+
+def test_a_question_is_answered_before_the_next_is_sent(index):
+    asked = subprocess.Popen([sys.executable, "-m", "ragcun.cli.commands", "search", "--json", "--index_dir", index],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+                             env={**os.environ, "RAGCUN_RUNTIME": "onnx"})
+    clock = threading.Timer(60, asked.kill)
+    clock.start()
+    try:
+        for question in QUESTIONS:
+            asked.stdin.write(question + "\n")
+            assert json.loads(asked.stdout.readline())["query"] == question
+        asked.stdin.close()
+        assert asked.wait(30) == 0
+    finally:
+        clock.cancel()
+        asked.kill()
 
 
 def test_one_line_where_it_cannot_be(index, fitted, tmp_path, capsys):

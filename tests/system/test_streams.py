@@ -1,11 +1,13 @@
 "Standard streams and settings of machines as they are."
 import io
+import os
 import sys
 
 import pytest
 
 from ragcun.cli.commands import main
 from ragcun.core import UserError, env_number, progress
+from ragcun.data.files import stream_blocks, stream_lines
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
@@ -28,6 +30,24 @@ def test_settings_that_are_no_numbers_are_one_line(monkeypatch):
     monkeypatch.setenv("RAGCUN_CACHE_GB", "lots")
     with pytest.raises(UserError, match="'lots' is no number .RAGCUN_CACHE_GB."):
         env_number("RAGCUN_CACHE_GB", 10.)
+
+
+def test_lines_come_when_they_are_sent_and_are_cut_where_they_end():
+    ours, theirs = os.pipe()
+    with open(ours) as stream:
+        blocks = stream_blocks(stream)
+        for sent, want in ((b"\xef\xbb\xbfone\n", ["one"]), (b"\n\r\ntwo\r\nthr", ["two"]),
+                           (b"ee\nfour\n", ["three", "four"])):
+            os.write(theirs, sent)
+            assert next(blocks) == want         # a reader that waits for the end of the stream would never return
+        os.write(theirs, b"the last\xff")
+        os.close(theirs)
+        with pytest.raises(UserError, match="byte 0xff .standard input, row 7"):
+            next(blocks)
+    want = [f"question {i}" for i in range(9000)]
+    for end in ("\n", "\r", "\r\n"):
+        text = "".join(q + end for q in want)
+        assert stream_lines(io.TextIOWrapper(io.BytesIO(text.encode()))) == stream_lines(io.StringIO(text)) == want
 
 
 def test_a_short_piece_of_work_shows_no_bar(monkeypatch):
