@@ -54,8 +54,14 @@ class GaussianLlamaEmbedding(BaseEmbedding):
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._model.encode_document([text])[0].tolist()
 
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return await asyncio.to_thread(self._get_text_embedding, text)
+
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         return self._model.encode_document(texts).tolist() if texts else []
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return await asyncio.to_thread(self._get_text_embeddings, texts)
 
 # %% ../../nbs/8_integrations/03_llama_index.ipynb #2a817b72
 class GaussianLlamaRetriever(BaseRetriever):

@@ -11,6 +11,7 @@ import contextlib
 import hmac
 import json
 import math
+import re
 import signal
 import socket
 import time
@@ -1071,6 +1072,15 @@ def api_keys(
                         'Make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"')
     return keys
 
+def _origin(given: str) -> str:
+    "An origin as browsers send it: no slash at its end, no usual port, lower case; `UserError` for what none sends."
+    found = given.lower().removesuffix("/")
+    for scheme, port in (("https://", ":443"), ("http://", ":80")):
+        found = found.removesuffix(port) if found.startswith(scheme) else found
+    if found in ("*", "null") or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@*,\s]+", found): return found
+    raise UserError(f"{given!r} is no origin of web pages", "--cors_origins",
+                    "Write scheme and name, such as https://example.org or http://localhost:3000; * lets all ask")
+
 def serve_options(
     host: str,                            # where the server listens
     api_key_file: str | None = None,      # file of keys
@@ -1083,4 +1093,4 @@ def serve_options(
     if not local and not keys:
         raise UserError(f"{host} can be reached from other machines, and no key is set", "--host",
                         "Give --api_key_file FILE, or leave --host out")
-    return ServeOptions(allow_writes, keys, LOOPBACK if local else (), tuple(o.lower() for o in cors_origins))
+    return ServeOptions(allow_writes, keys, LOOPBACK if local else (), tuple(map(_origin, cors_origins)))

@@ -115,6 +115,7 @@ class ExportedParts:
     ):
         from tokenizers import Tokenizer
         self.folder = Path(folder)
+        self.packed = packed
         info = read_export(self.folder)
         self.info = info
         self.precision = str(info["precision"])
@@ -129,6 +130,9 @@ class ExportedParts:
         self._graphs = {name: open_graph(self.folder/name, packed or self.precision == "int8") for name in graphs}
         tokenizers = {s["tokenizer"] for s in self._sides.values()}
         self._tokenizers = {name: Tokenizer.from_file(str(self.folder/name)) for name in tokenizers}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.folder.absolute(), self.packed)   # a copy opens the files itself
 
     @property
     def information(self) -> np.ndarray: # [d] nats
@@ -204,6 +208,14 @@ class ExportedEncoder(ExportedTexts):
     ) -> ExportedEncoder: # Ready to embed
         "Open an export; its files are compared with their hashes."
         return cls(folder, packed)
+
+    def encode(self,
+        *args: Any, # What another library would encode
+        **kwargs: Any, # And how
+    ) -> np.ndarray: # Never returns
+        "Refused, as `GaussianEncoder.encode` is: one vector for both sides would rank wrongly in silence."
+        raise UserError("`encode` does not say which side a text is on", "ExportedEncoder",
+                        "Use encode_query, encode_document, or embed for z.")
 
     def encode_query(self,
         texts: Sequence[str], # Questions

@@ -373,9 +373,10 @@ class _Clock:
         self.spoke = now
         rate = self.passages/max(now - self.started, 1e-3)
         total = (self.passages + waiting)*self.size/max(self.done, 1)
+        total = max(self.passages + waiting, round(total, -1 if total < 1000 else -2))
         if self.number < self.files or waiting:
             logger.info("%s of about %s passages, %.0f a second, about %s left", f"{self.passages:,}",
-                        f"{round(total, -1 if total < 1000 else -2):,.0f}", rate, _spell((total - self.passages)/rate))
+                        f"{total:,.0f}", rate, _spell((total - self.passages)/rate))
 
 def _spell(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds/60:.0f} minutes"

@@ -1,6 +1,8 @@
 """The adapters against the real packages."""
+import asyncio
 import importlib
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -73,6 +75,20 @@ def test_llama_index(index):
     assert np.allclose(e.get_query_embedding("alpha1"), index.model.encode_query(["alpha1"])[0], atol=1e-5)
     assert np.allclose(e.get_text_embedding_batch(["alpha1", "beta2"]),
                        index.model.encode_document(["alpha1", "beta2"]), atol=1e-5)
+
+
+def test_llama_index_embeds_beside_the_event_loop_and_together(index):
+    pytest.importorskip("llama_index.core", reason="extra llama-index-core is not installed")
+    seen = []
+    class Model:
+        def encode_document(self, texts):
+            seen.append((len(texts), threading.current_thread() is threading.main_thread()))
+            return index.model.encode_document(texts)
+    e = llama_index_embedding(Model())
+    want = [f"alpha{i}" for i in range(5)]
+    got = asyncio.run(e.aget_text_embedding_batch(want))
+    assert np.allclose(got, index.model.encode_document(want), atol=1e-5) and seen == [(5, False)]
+    assert np.allclose(asyncio.run(e.aget_text_embedding("alpha1")), got[1], atol=1e-5) and seen[1:] == [(1, False)]
 
 
 @pytest.fixture

@@ -261,6 +261,15 @@ def test_other_names_and_other_pages_are_refused(index):
         assert c.get("/about", headers={"Origin": "https://other.example"}).status_code == 403
 
 
+def test_origins_are_those_that_browsers_send():
+    for typed, want in (("https://Friend.example/", "https://friend.example"), ("http://a:80", "http://a"), ("*", "*"),
+                        ("https://a:443/", "https://a"), ("http://a:443", "http://a:443"), ("http://[::1]:3000",) * 2):
+        assert serve_options("localhost", cors_origins=[typed]).cors_origins == (want,)
+    for typed in ("friend.example", "https://friend.example/app", "https://*.friend.example", "https://a,http://b", ""):
+        with pytest.raises(UserError, match="is no origin of web pages .--cors_origins"):
+            serve_options("localhost", cors_origins=["https://a", typed])
+
+
 def test_open_addresses_need_keys(tmp_path):
     with pytest.raises(UserError, match="no key is set"):
         serve_options("0.0.0.0")

@@ -337,3 +337,13 @@ def test_a_kill_between_the_two_renames_is_mended(tmp_path, monkeypatch):
     assert (place/"said").read_text() == "old"
     folders.exchange_index(place, beside)
     assert (place/"said").read_text() == "new" and sorted(p.name for p in tmp_path.iterdir()) == ["idx"]
+
+
+def test_a_few_passages_are_not_about_none(caplog):
+    clock = folders._Clock(100, 3)
+    clock.read(100)
+    with caplog.at_level("INFO"):
+        clock.wrote(2, 1)
+        clock.spoke = -1e9
+        clock.wrote(4321, 5)
+    assert "2 of about 3 passages" in caplog.text and "4,323 of about 4,328" in caplog.text
