@@ -145,6 +145,7 @@ def compare_folder(
     "Which files are new, changed, as they were, and gone; all are changed where they are to be cut in another way."
     listing = list_folder(folder)
     known, whole = read_record(index_dir)
+    known |= _unrecorded(index_dir)
     plan = FolderPlan(listing, {}, whole=whole or is_free(index_dir), before=known, mark=folder_mark(folder))
     for name, path in listing.files.items():
         state = known.get(name)
@@ -162,6 +163,13 @@ def compare_folder(
     plan.gone = [n for n in known if n not in listing.files and not f"{n}/".startswith(closed)]
     plan.own = [n for n in plan.gone if known[n].folder == plan.mark]
     return plan
+
+def _unrecorded(index_dir: Path) -> dict[str, FileState]:
+    "Files whose passages an index without a record holds: it was made in Python, or before there were records."
+    if is_free(index_dir) or (index_dir/RECORD).exists(): return {}
+    store = LanceStore(index_dir, read_manifest(index_dir).dim)
+    held = Counter(str(m["source"]) for b in store.blocks() for m in b.metadata if m.get("source"))
+    return {name: FileState(-1, 0, "", number) for name, number in held.items()}
 
 def _same(path: Path, state: FileState) -> FileState | None:
     "The state of a file that is as it was, with its time as it is now; nothing of one that has changed."
@@ -208,7 +216,7 @@ def _check_changed(plan: FolderPlan, index_dir: Path, update: bool, options: Rea
     store = LanceStore(index_dir, read_manifest(index_dir).dim)
     recorded = (index_dir/RECORD).exists()
     if not recorded:
-        plan.changed, plan.new = plan.new, []
+        plan.changed, plan.new = plan.todo, []
     elif not plan.whole:
         begun = {m["source"] for b in store.blocks() for m in b.metadata if m.get("source")}
         again = [n for n in plan.new if n in begun]

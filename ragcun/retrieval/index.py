@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -439,16 +439,19 @@ class _IndexUpdates(IndexWhitening):
         return {str(m["source"]) for b in self.store.blocks() for m in b.metadata if m.get("source")}
 
     def prune(self,
-        sources: Sequence[str], # sources that are gone
+        sources: Sequence[str], # one or more sources that are gone
     ) -> int: # documents removed
         "Remove every document of these sources."
-        gone = self.store.select(_of_sources(sources)) if sources else []
+        names = [sources] if isinstance(sources, str) else sources
+        gone = self.store.select(_of_sources(names)) if names else []
         return self._remove(gone) if gone else 0
 
     def delete(self,
         ids: Iterable[str | int] | str | int, # one or more ids; a number is taken as `add` takes it
     ) -> int: # how many there were
         "Remove documents; `UserError` for what cannot be an id, such as None."
+        if isinstance(ids, Mapping):
+            raise UserError("ids are wanted, not a filter", "delete", "For those of a file, use prune(['notes.md'])")
         asked = ids if isinstance(ids, Iterable) and not isinstance(ids, (str, bytes)) else [ids]
         names = [checked_id(i, "delete") for i in asked]
         if None in names:

@@ -170,6 +170,20 @@ def test_an_update_removes_what_was_deleted_from_this_folder_and_from_no_other(t
     assert update(tmp_path/"c", tmp_path/"idx", prune=True)[2] == {"2.md", "3.md"}
 
 
+def test_files_that_are_gone_from_an_index_made_in_python_are_named_and_pruned(tmp_path):
+    docs, idx = written(tmp_path/"docs", "1.md", "2.md"), tmp_path/"idx"
+    found = documents.read_folder(docs).documents
+    GaussianRetriever(TinyEncoder(), idx).add(
+        [{"id": d.document_id, "text": d.text, "metadata": d.metadata} for d in found])
+    (docs/"1.md").unlink()
+    written(docs, "3.md")
+    plan, _, there = update(docs, idx)
+    assert (plan.gone, plan.drop, there) == (["1.md"], [], {"1.md", "2.md", "3.md"})
+    assert plan_folder(docs, idx).gone == ["1.md"]                                           # nor forgotten
+    plan, report, there = update(docs, idx, prune=True)
+    assert (there, plan.removed, report.kept) == ({"2.md", "3.md"}, 1, 2)
+
+
 def test_a_file_of_another_folder_is_not_replaced_in_silence(tmp_path, caplog):
     a, b = written(tmp_path/"a", "README.md"), tmp_path/"b"
     b.mkdir()

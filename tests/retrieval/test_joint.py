@@ -105,6 +105,7 @@ def test_a_source_is_replaced_as_a_whole(tmp_path, disk):
                    if m["source"] == "a'b.md")
     assert texts == ["part 1 of it", "part 7 of it"] and len(index) == 7 and index.sources() == {"a'b.md", "b.md"}
     assert index.prune(["b.md", "none"]) == 5 and index.sources() == {"a'b.md"}
+    assert index.prune("a'b.md") and not index.sources()
 
 
 @pytest.mark.parametrize("disk", [False, True])

@@ -434,6 +434,7 @@ def test_questions_come_in_any_form():
     (lambda i: i.calibrate(["ice sea"], ["d1"]), "a list of ids is wanted"),
     (lambda i: i.calibrate(["ice", "sea"], [["no"], ["such"]]), "none of the relevant documents"),
     (lambda i: i.delete(None), "the id is None"), (lambda i: i.delete([None]), "the id is None"),
+    (lambda i: i.delete({"source": "a.md"}), "ids are wanted, not a filter"),
     (lambda i: i.delete(["\ud800"]), "half of a surrogate pair"), (lambda i: i.delete([1.5]), "the id is 1.5"),
     (lambda i: i.add([{"text": "a", "title": "\ud800"}]), "the title holds half of a surrogate pair at character 0"),
     (lambda i: i.add([{"text": "a", "title": ["b"]}]), "the title is ['b'] (document 1)"),
