@@ -14,7 +14,7 @@ from typing import Any
 from ..core import UserError
 
 # %% auto #0
-__all__ = ['COMPARISONS', 'MEMBERSHIP', 'OPERATORS', 'MISSING', 'DEPTH', 'SQL_DEPTH', 'SQL_WIDTH', 'Filter', 'as_filter']
+__all__ = ['COMPARISONS', 'MEMBERSHIP', 'OPERATORS', 'MISSING', 'FILTER_DEPTH', 'SQL_DEPTH', 'SQL_WIDTH', 'Filter', 'as_filter']
 
 # %% ../../nbs/7_retrieval/03_filters.ipynb #filt0005
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -145,7 +145,7 @@ def _clause(field: str, operator: str, wanted: Any) -> str:
     sign = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}[operator]
     return f"TRY_CAST({field} AS DOUBLE) {sign} {_number(wanted)}"
 
-DEPTH = 50         # levels of a filter
+FILTER_DEPTH = 50  # levels of a filter
 SQL_DEPTH = 6      # levels, and conditions side by side, that the table's own parser takes
 SQL_WIDTH = 1000
 
@@ -164,10 +164,10 @@ def _sql(wanted: Mapping[str, Any], depth: int = SQL_DEPTH) -> str:
     return " AND ".join(f"({f})" for f in found) or "true"
 
 # %% ../../nbs/7_retrieval/03_filters.ipynb #filt0009
-def _as_stored(value: Any, depth: int = DEPTH) -> Any:
+def _as_stored(value: Any, depth: int = FILTER_DEPTH) -> Any:
     "A filter's names and values as metadata are kept, in JSON: names are texts, a tuple is a list."
     if not depth:
-        raise UserError(f"the filter has more than {DEPTH} levels", "filter", "Write it flatter")
+        raise UserError(f"the filter has more than {FILTER_DEPTH} levels", "filter", "Write it flatter")
     if isinstance(value, Mapping): return {_name(k): _as_stored(v, depth - 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)): return [_as_stored(v, depth - 1) for v in value]
     return value.item() if hasattr(value, "dtype") and hasattr(value, "item") and not value.shape else value
