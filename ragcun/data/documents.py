@@ -238,15 +238,15 @@ class _Block:
     "A paragraph, a row, a list item, a piece of code, or a heading."
     text: str            # without blank lines around it
     level: int = 0       # 0 is text, 1 to 6 a heading
-    tight: bool = False  # one line of several that belong together
+    tight: Any = False   # one line of several that belong together: of a list (True), or of one table (which)
     cell: int = 0        # of a notebook
     links: tuple[tuple[str, str], ...] = ()    # target and words of each, where it is nothing but links to pages
 
 def _joined(blocks: list[_Block]) -> str:
-    "The text of blocks: a blank line between two, none between rows or items."
+    "The text of blocks: a blank line between two, none between items or the rows of one table."
     out = blocks[0].text if blocks else ""
     for before, block in itertools.pairwise(blocks):
-        out += ("\n" if before.tight and block.tight else "\n\n") + block.text
+        out += ("\n" if before.tight is block.tight and block.tight is not False else "\n\n") + block.text
     return out.strip("\n")
 
 def _group(blocks: Iterable[_Block]) -> list[Section]:
@@ -289,7 +289,7 @@ _MENU_ROLES = frozenset(("navigation", "contentinfo"))
 _MENU_NAMES = frozenset("nav navbar navigation menu sidebar sphinxsidebar breadcrumb breadcrumbs toc footer".split())
 _LINK_MARKS = frozenset(("", "¶", "#", "🔗", "⚓", "\u200b", "\uf0c1"))    # a heading's link to itself, as written
 _CONTENT = frozenset("article main section blockquote figure li td dd".split())    # a footer in one of these is its own
-_LINES = frozenset("li dt dd tr option summary legend".split())
+_LINES = frozenset("li dt dd tr summary legend".split())
 _UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _LONG_HEADING = 300    # characters; a longer one is text after a tag that was not closed
@@ -441,7 +441,7 @@ class _Table(_Line):
         self.skip_covered(cells)
         links = tuple(x for x in self.menu() if _STEER.issuperset(_words(x[1])))   # other rows may be a list of things
         if any(cells):
-            self.blocks.append(_Block(" | ".join(cells), tight=True, links=links))
+            self.blocks.append(_Block(" | ".join(cells), tight=self.spans[-1] if self.spans else True, links=links))
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00009
 @dataclass
@@ -1249,7 +1249,7 @@ class _Word(_WordText):
             texts = [" ".join(" ".join(b.text for b in held).split()) for c, held in cells]
             texts[:0] = [""] * before
             if any(texts):
-                yield _Block(" | ".join(texts), tight=True)
+                yield _Block(" | ".join(texts), tight=table)
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f0001a
 def _style_levels(styles: Any) -> dict[str, int]:
@@ -1659,7 +1659,7 @@ def _odf_text(element: Any) -> str:
         out += child.tail or ""
     return out
 
-def _odf_blocks(element: Any, tight: bool = False) -> Iterator[_Block]:
+def _odf_blocks(element: Any, tight: Any = False) -> Iterator[_Block]:
     "Headings, paragraphs, items and rows of an OpenDocument text."
     for child in element:
         name = _local(child)
@@ -1672,9 +1672,9 @@ def _odf_blocks(element: Any, tight: bool = False) -> Iterator[_Block]:
             cells = [(" ".join(b.text for b in _odf_blocks(c)), int(_attribute(c, "number-columns-repeated") or 1))
                      for c in held]
             row = " | ".join(" ".join(text.split()) for text, times in cells for _ in range(min(times, 99)))
-            yield from [_Block(row.rstrip(" |"), tight=True)] if row.strip(" |") else []
+            yield from [_Block(row.rstrip(" |"), tight=tight)] if row.strip(" |") else []
         elif name not in _ODF_GONE:
-            yield from _odf_blocks(child, tight or name == "list")
+            yield from _odf_blocks(child, child if name == "table" else tight or name == "list")
 
 def parse_odf(
     raw: bytes,       # an .odt, .odp or .ods file
@@ -1883,17 +1883,21 @@ def _sentences(text: str) -> Iterator[_Piece]:
             yield _gap("\n\n" if gap and not i else before), sentence
 
 def _table_head(paragraph: str) -> str:
-    "The names of the columns, where every line is a row of a table and the first one holds names; else empty."
-    first, *rows = paragraph.split("\n")
-    names = [name.strip() for name in first.split(" | ")]
-    is_table = bool(rows) and len(names) > 1 and all(" | " in row for row in rows)
-    return first if is_table and sum(map(bool, names)) > 1 and not any(n[:1].isdigit() for n in names) else ""
+    "The names of the columns, where most lines after them are rows of a table; three may stand above; else empty."
+    lines = paragraph.split("\n")
+    first = next((i for i, line in enumerate(lines[:4]) if " | " in line), len(lines) - 1)
+    rows = lines[first + 1:]
+    names = [name.strip() for name in lines[first].split(" | ")]
+    is_table = 2*sum(" | " in row for row in rows) > len(rows)      # others have one cell: a group, an empty column
+    is_value = any(n[:1].isdigit() and not re.fullmatch(r"(?:19|20)\d\d", n) for n in names)
+    return lines[first] if is_table and sum(map(bool, names)) > 1 and not is_value else ""
 
 # %% ../../nbs/1_data/04_documents.ipynb #real0006
 def _heads(text: str) -> dict[str, str]:
     "Row of a table → the names of its columns."
-    paragraphs = (p for _, p in _split(text.strip(), r"\s*\n[ \t]*\n\s*(?=\S)|\s*\n(?=\n)"))
-    return {row: head for p in paragraphs if (head := _table_head(p)) for row in p.split("\n")[1:]}
+    paragraphs = [p for _, p in _split(text.strip(), r"\s*\n[ \t]*\n\s*(?=\S)|\s*\n(?=\n)")]
+    return {row: head for p in paragraphs if (head := _table_head(p))
+            for row in p.partition(f"{head}\n")[2].split("\n")}
 
 def _gap(space: str) -> str:
     "White space between two pieces: line ends and the indentation after them stay, other runs are one space."

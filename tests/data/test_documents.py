@@ -381,7 +381,7 @@ def test_docx_values():
     assert parse_docx(held.getvalue()) == [
         Section("Manual", "", 1),
         Section("Setup", "", 1),
-        Section("Valve", " | Basic | Pro\nP7 | 40 | 40\nboth | 1\n | 2", 2, ("Setup",)),
+        Section("Valve", " | Basic | Pro\nP7 | 40 | 40\n\nboth | 1\n | 2", 2, ("Setup",)),
         Section("", "ACME"),
     ]
     with pytest.raises(UserError, match="not a readable Word file"):

@@ -133,6 +133,51 @@ def test_every_passage_of_a_table_has_the_names_of_its_columns():
     assert sum(p.count("7 | 49") for p in passages(numbers, 40, 0)) == 1
 
 
+def names_of(sections, row, budget=60):
+    "What the passage of a row begins with."
+    return {p.split("\n")[0] for s in sections for p in passages(s.text, budget, 10) if row in p}
+
+
+def test_names_of_columns_whatever_stands_beside_them():
+    def grid(first, second, n=30):
+        return [[first, second], *([f"{first} {i}", f"{second} {i}"] for i in range(n))]
+    def cells(rows):
+        return "<table>" + "".join(f"<tr><td>{a}<td>{b}" for a, b in rows) + "</table>"
+    page = (f"<ul><li>one<li>two</ul>{cells(grid('Name', 'Port'))}{cells(grid('Person', 'Phone'))}"
+            f"<table><tr><td><h2>Old</h2><p>Frame</p>{cells(grid('Old', 'New'))}</table>")
+    for name, row in (("Name | Port", "Port 25"), ("Person | Phone", "Phone 25"), ("Old | New", "New 25")):
+        assert names_of(parse_html(page), row) == {name}
+    docx = pytest.importorskip("docx")
+    made, out = docx.Document(), io.BytesIO()
+    made.add_paragraph("one", style="List Bullet")
+    for first, second in (("Name", "Port"), ("Person", "Phone")):
+        table = made.add_table(31, 2)
+        for cell, text in zip(table._cells, sum(grid(first, second), []), strict=True):
+            cell.text = text
+    made.save(out)
+    assert names_of(parse_docx(out.getvalue()), "Phone 25") == {"Person | Phone"}
+    odt = "".join("<table>" + "".join("<table-row>" + "".join(f"<table-cell><p>{c}</p></table-cell>" for c in row)
+                                      + "</table-row>" for row in grid(*names)) + "</table>"
+                  for names in (("Name", "Port"), ("Person", "Phone")))
+    assert names_of(parse_odf(archive({"content.xml": f"<d><body>{odt}</body></d>"})), "Phone 25") == {"Person | Phone"}
+
+
+def test_names_of_columns_below_a_title_and_among_rows_of_one_cell():
+    rows = [["Prices of 2024"], ["All in EUR."], ["Region", 2023, 2024]]
+    for i in range(30):
+        rows += [[f"Group {i}"]] * (i % 10 == 0) + [[f"Region {i}", i, i + 1]]
+    assert names_of(parse_workbook(workbook(Prices=rows)), "Region 25") == {"Region | 2023 | 2024"}
+    answers = "".join(f"Question {i}?;{'' if i == 3 else f'Answer {i}.'}\n" for i in range(30))
+    assert names_of(parse_table(f"question;answer\n{answers}"), "Answer 25.") == {"question | answer"}
+    prose = "Either a | b holds here.\n" + "\n".join(f"Line {i} of a text without a table." for i in range(30))
+    assert sum(p.count("Either a | b") for p in passages(prose, 60, 10)) == 1
+
+
+def test_paragraphs_stay_apart_after_a_choice():
+    text = parse_html("<p>a<select><option>1<option>2</select></p><p>One.</p><p>Two.</p>")[0].text
+    assert text == "a 1 2\n\nOne.\n\nTwo."
+
+
 # kinds
 
 
