@@ -98,6 +98,7 @@ def text_fault(
 ) -> str:        # what is wrong with it, empty when nothing is
     "Why a value cannot be used as a text."
     if text is None: return "is null"
+    if isinstance(text, list | tuple | dict): return f"is not text but {type(text).__name__}: give each text a row"
     if not isinstance(text, str): return f"is not text but {type(text).__name__} {str(text)[:40]}"
     if not text.strip(): return "is empty"
     if len(text) > MAX_TEXT: return f"has {len(text):,} characters, more than {MAX_TEXT:,}"

@@ -36,6 +36,14 @@ class Pair:
     document_id: str = ""             # id of the positive; empty: made from the text
     strategy: str = ""                # how the pair was made
 
+# %% ../../nbs/1_data/03_pairs.ipynb #judged01
+_JUDGED = frozenset(("score", "label", "relevance", "grade"))
+
+def _judged_wrong(row: dict) -> str:
+    "The column by which a row is no answer: 0 or false, or -1 beside 1; empty where there is none."
+    return next((k for k, value in row.items() if str(k).lower() in _JUDGED
+                 and str(plain_value(value)).strip().lower() in ("0", "0.0", "-1", "-1.0", "false")), "")
+
 # %% ../../nbs/1_data/03_pairs.ipynb #28a4ef79
 NEGATIVE = re.compile(r"negatives?(_\d+)?")
 
@@ -78,6 +86,8 @@ def row_to_pair(
     missing = [k for k in ("query", "positive") if k not in row]
     if missing:
         raise RowError(f"has no {' and no '.join(missing)}; its fields are {', '.join(map(str, row)) or 'none'}"[:300])
+    if column := _judged_wrong(row):
+        raise RowError(f"is no answer by its column {column}, which says {row[column]}")
     ids = _optional_id(row, "query_id"), _optional_id(row, "document_id"), _optional_id(row, "strategy")
     pair = Pair(row["query"], row["positive"], _negatives(row), *ids)
     check_pair(pair)
@@ -263,6 +273,10 @@ def _rows_of_json(path: Path) -> Iterator[tuple[int, Any]]:
     yield from enumerate(data, 1)
 
 _ROW = re.compile(r", row (\d+)")
+_MEND = "Mend or remove this row."
+
+def _leave_out(source: Any) -> str:
+    return f" Or leave out all such rows: ragcun prepare --input {shlex.quote(str(source))} --output_dir data/mine"
 
 def iter_numbered(
     source: Path | str | Iterable[Any],   # file, BEIR folder, or rows in memory
@@ -284,7 +298,7 @@ def iter_numbered(
                 advice = column_advice(row, str(source) if is_path else "FILE")
                 wrong_names = "its fields are" in str(e)
                 raise UserError(str(e), f"{source if is_path else 'pairs'}, row {number}",
-                                advice if wrong_names else "Mend or remove this row.") from e
+                                advice if wrong_names else _MEND + _leave_out(source) * is_path) from e
             on_fault(number, str(e))
         else:
             yield number, pair

@@ -412,8 +412,8 @@ def scan_source(
         ids["document"] += _id_bytes(p.document_id)
     if not tally.rows:
         raise UserError("no usable pairs", where,
-                        "; ".join(f"{len(r)} rows: {f}" for f, r in faults.rows.items())
-                        or "Give rows with query and positive.")
+                        "; ".join(f"{len(r)} rows: {f}" for f, r in list(faults.rows.items())[:3])
+                        + "; …" * (len(faults.rows) > 3) or "Give rows with query and positive.")
     queries, documents = tally.keys
     for kind, keys in (("query", queries), ("document", documents)):
         _check_same_ids(ids[kind], keys, kind, where)

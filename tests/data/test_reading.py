@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from small import WORDS
+
+from ragcun.cli.commands import main
 from ragcun.core import UserError
 from ragcun.data.collections import RetrievalData, save_retrieval
 from ragcun.data.negatives import mine_bm25
@@ -49,6 +52,24 @@ def test_null(tmp_path):
 
 def test_number(tmp_path):
     refused(jsonl(tmp_path/"a.jsonl", {"query": 3, "positive": "x"}), "query is not text but int", "row 1")
+
+
+@pytest.mark.parametrize("column, value", [("score", 0), ("label", False), ("Relevance", "0"), ("grade", -1.0)])
+def test_a_row_that_is_judged_to_be_no_answer_is_no_pair(tmp_path, column, value):
+    path = jsonl(tmp_path/"a.jsonl", GOOD | {column: 1}, {"query": "x", "positive": "y", column: value})
+    refused(path, f"is no answer by its column {column}", "row 2")
+    with pytest.raises(UserError, match="leave out all such rows: ragcun prepare --input"):
+        load_pairs(path)
+    assert main(["prepare", "--input", str(path), "--output_dir", str(tmp_path/"o")]) == 0
+    assert len(load_pairs(tmp_path/"o"/"train.json")) == 1
+    assert len(load_pairs([GOOD | {column: .5}, GOOD | {"rank": 0}])) == 2
+
+
+def test_a_list_of_answers_is_said_in_a_line_without_the_answers(tmp_path, capsys):
+    path = jsonl(tmp_path/"a.jsonl", *({"query": w, "positive": [w, f"{w} and more"]} for w in WORDS[:40]))
+    assert main(["prepare", "--input", str(path), "--output_dir", str(tmp_path/"o")]) == 2
+    said = capsys.readouterr().err
+    assert "40 rows: positive is not text but list: give each text a row" in said and len(said) < 300
 
 
 def test_json_nan(tmp_path):
