@@ -299,6 +299,8 @@ def read_corpus(
                         f"Documents: {' '.join(sorted(READ))}; rows: {' '.join(READERS)}; or a folder.")
     else:
         documents = read_documents(place)
+        logger.info("%s: each of its %s lines is a document; for passages of a text, give the folder that it is in",
+                    path, f"{len(documents):,}")
     return [_with_id(d.document_id, {"text": d.text, "metadata": d.metadata}) for d in documents]
 
 def _with_id(name: str | None, row: dict[str, Any]) -> dict[str, Any]:

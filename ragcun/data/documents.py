@@ -1081,6 +1081,19 @@ def _over_the_page(text: str, after: str) -> str:
     end = re.match(r"[a-zß-öø-ÿ][^.!?]{0,300}[.!?](?=\s|$)", after)
     return f"{text}\n{end[0]}" if end and text and re.search(r"[\w,;–-]$", text) else text
 
+def _running(pages: list[str]) -> list[tuple[str, str, str]]:
+    "The lines at the top of each page that many pages have there, numbers aside, its text, and such lines at its end."
+    lines = [page.split("\n") for page in pages]
+    bare = [[re.sub(r"\d+", "0", line.strip()) for line in page] for page in lines]
+    often = Counter(line for page in bare for line in {*page[:3], *page[-3:]})
+    known = {line for line, n in often.items() if n >= max(3, len(pages) // 3)}
+    out = []
+    for page, names in zip(lines, bare, strict=True):
+        top = next((i for i, name in enumerate(names) if name not in known), len(page))
+        end = max((i for i, name in enumerate(names, 1) if name not in known), default=top)
+        out.append(("\n".join(page[:top]), "\n".join(page[top:end]), "\n".join(page[end:])))
+    return out
+
 def parse_pdf(
     raw: bytes,       # a PDF file
     where: str = "",  # its name, for messages
@@ -1089,8 +1102,10 @@ def parse_pdf(
     title, pages = _pdf_pages(raw, where)
     title = " ".join(_plain_letters(title).split())
     known = frozenset(w for p in pages for w in re.findall(r"[\w'’]+(?:-[\w'’]+)*(?!\w|-\n)", p.lower()))
-    texts = [mend_lines("\n".join(_close_up(line, known) for line in p.split("\n")), known).strip() for p in pages]
+    parts = _running(["\n".join(_close_up(line, known) for line in p.split("\n")).strip() for p in pages])
+    texts = [mend_lines(text, known).strip() for _, text, _ in parts]
     texts = [_over_the_page(*pair) for pair in itertools.pairwise([*_unbroken(texts, known), ""])]
+    texts = ["\n".join(filter(None, (top, text, end))) for (top, _, end), text in zip(parts, texts, strict=True)]
     out = [Section(title, "", 1)] if title and not _NOT_A_TITLE.fullmatch(title) else []
     return out + [Section("", text, page=i) for i, text in enumerate(texts, 1) if text]
 

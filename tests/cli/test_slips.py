@@ -6,6 +6,7 @@ import pytest
 from small import WORDS, processed, small_base
 
 from ragcun.cli.commands import main
+from ragcun.cli.flags import read_corpus
 
 WORD = [w for w in WORDS if len(w) > 3]
 TEXTS = [f"{a} {b} {i}" for i, (a, b) in enumerate(zip(WORD, WORD[::-1], strict=True))]
@@ -125,3 +126,11 @@ def test_a_full_disk_says_what_to_do(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("ragcun.data.preparation.prepare", full)
     code, err = said(capsys, "prepare", "--input", processed("train.json"), "--output_dir", tmp_path/"o")
     assert code == 2 and "no space is left" in err and "Free some" in err and len(err.splitlines()) == 1
+
+
+def test_a_text_given_alone_says_that_its_lines_are_documents(tmp_path, caplog):
+    caplog.set_level("INFO")
+    (tmp_path/"a.txt").write_text("A report that is\nwrapped at few\n\ncharacters.\n")
+    assert len(read_corpus(str(tmp_path/"a.txt"))) == 3 and "each of its 3 lines is a document" in caplog.text
+    caplog.clear()
+    assert len(read_corpus(str(tmp_path))) == 1 and "lines" not in caplog.text

@@ -119,6 +119,21 @@ def test_pdf(monkeypatch):
     assert texts[2] == pages[2] and texts[3] == "See ann-marie@x.org, http://x/a-b"
 
 
+def test_what_stands_on_every_page_parts_no_sentence(monkeypatch):
+    import ragcun.data.documents as module
+    said = ["The pump must cool for at least", "twelve hours. Then the centri-", "fugal part is opened.", "", "Well."]
+    for top, end in (("ACME manual P7\nRev. 3\n", "\nDoc. 4711\nPage {} of 5"), ("", "\n{}"), ("{}\n", "")):
+        pages = [top.format(i) + text + end.format(i) for i, text in enumerate(said, 1)]
+        monkeypatch.setattr(module, "_pdf_pages", lambda raw, where, pages=pages: ("", pages))
+        texts = [s.text for s in parse_pdf(b"")]
+        assert texts[0] == f"{top.format(1)}{said[0]}\ntwelve hours.{end.format(1)}"
+        assert texts[1] == f"{top.format(2)}twelve hours. Then the centrifugal\npart is opened.{end.format(2)}"
+        assert texts[4] == pages[4] and len(texts) == 5
+    pages = [f"{w} one two\nsame last line" for w in ("a", "b")]     # two pages say nothing of what is on every one
+    monkeypatch.setattr(module, "_pdf_pages", lambda raw, where: ("", pages))
+    assert [s.text for s in parse_pdf(b"")] == pages
+
+
 # tables and passages
 
 
