@@ -23,7 +23,7 @@ from typing import Any
 
 from .exporting import export_flags, run_export
 from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, base_options,
-                              check_model, check_output, decode_words, join_processes, load, model_flags,
+                              check_column, check_model, check_output, decode_words, join_processes, load, model_flags,
                               model_tokens, named_tokens, need, prepare_output, read_config, read_corpus,
                               run_training, runtime_flag, runtime_of, soften_streams, speaks_unicode,
                               split_of, trust_flag, validation_data)
@@ -121,6 +121,7 @@ def run_index(
     place = args.index_dir
     if args.anew:
         _work_beside(args)
+    check_column(args.documents, args.text_column)
     made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
     index, new = made
     number, dim = (len(index), index.model.output_dim) if index is not None else _size_of(args.index_dir)

@@ -22,8 +22,9 @@ from ..core import UserError, env_number, logger, setup_logging, write_json
 # %% auto #0
 __all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'add_fields', 'add_flag', 'Parser', 'read_config',
            'need', 'check_model', 'check_output', 'split_of', 'model_flags', 'trust_flag', 'base_flags', 'base_options',
-           'named_tokens', 'model_tokens', 'TokensWhenNeeded', 'read_corpus', 'load', 'runtime_flag', 'runtime_of',
-           'validation_data', 'say_seen', 'join_processes', 'check_free_model', 'prepare_output', 'run_training']
+           'named_tokens', 'model_tokens', 'TokensWhenNeeded', 'read_corpus', 'check_column', 'load', 'runtime_flag',
+           'runtime_of', 'validation_data', 'say_seen', 'join_processes', 'check_free_model', 'prepare_output',
+           'run_training']
 
 # %% ../../nbs/9_cli/01_flags.ipynb #01a41f0c
 def soften_streams() -> None:
@@ -288,6 +289,7 @@ def read_corpus(
     kind = file_kind(place)
     if not place.exists():
         raise UserError("no such file or folder", f"--documents {path}", "Check the path.")
+    check_column(place, text_column)
     if any((place/name).is_file() for name in ("corpus.jsonl", "corpus.jsonl.gz")): return _beir_documents(place)
     if place.is_file() and kind in READERS: return _row_documents(place, text_column)
     if place.is_dir():
@@ -302,6 +304,18 @@ def read_corpus(
         logger.info("%s: each of its %s lines is a document; for passages of a text, give the folder that it is in",
                     path, f"{len(documents):,}")
     return [_with_id(d.document_id, {"text": d.text, "metadata": d.metadata}) for d in documents]
+
+def check_column(
+    path: str | Path, # Documents
+    text_column: str, # what a file of rows calls the text
+) -> None:
+    "Refuse a name of a column for documents that have none."
+    from ragcun.data.documents import file_kind
+    from ragcun.data.files import READERS, home_path
+    place = home_path(path)
+    if text_column != "text" and place.exists() and not (place.is_file() and file_kind(place) in READERS):
+        raise UserError("a column is named, and only a file of rows has one", f"--text_column {text_column}",
+                        f"Leave it out, or give one of {' '.join(READERS)} with --documents.")
 
 def _with_id(name: str | None, row: dict[str, Any]) -> dict[str, Any]:
     "An id where one was given; the index makes one otherwise."

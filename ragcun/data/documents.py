@@ -2247,6 +2247,14 @@ def row_document(
         raise UserError(f"the id {fault}", where, "Mend or remove this row.")
     return Document(row["text"], title_of(row), "", str(name))
 
+def _with_text(row: Any, column: str, where: str) -> Any:
+    "A row whose text stands in another column."
+    if column == "text" or not isinstance(row, dict): return row
+    if column not in row:
+        raise UserError(f"no {column} in this row; its columns are {', '.join(map(str, row))}"[:150], where,
+                        "Name a column that is there.")
+    return {k: v for k, v in row.items() if k != column} | {"text": row[column]}
+
 def row_documents(
     path: Path | str,   # .json .jsonl .csv .tsv .parquet, packed or not
     text_column: str = "text",   # what the file calls the text
@@ -2259,8 +2267,7 @@ def row_documents(
     for number, row in iter_rows(path, faults.append):
         where = f"{name}, row {number}"
         try:
-            if text_column != "text" and isinstance(row, dict) and text_column in row:
-                row = {k: v for k, v in row.items() if k != text_column} | {"text": row[text_column]}
+            row = _with_text(row, text_column, where)
             document = row_document(row, where)
             if is_table and (fault := cell_fault(document.text)):
                 raise UserError(f"text {fault}", where, "Mend it.")

@@ -355,7 +355,7 @@ def _iter_json(path: Path, odd: OddRow | None = None) -> Iterator[tuple[int, Any
     data = read_whole_json(path)
     if not isinstance(data, list):
         raise UserError(f"the file holds a {type(data).__name__}, not a list of rows", shown_name(path),
-                        'Write [{"query": …, "positive": …}, …].')
+                        "Write a list: [{…}, {…}, …].")
     yield from enumerate(data, 1)
 
 def _separator(path: Path) -> str:

@@ -7,6 +7,7 @@ from small import WORDS, processed, small_base
 
 from ragcun.cli.commands import main
 from ragcun.cli.flags import read_corpus
+from ragcun.core import UserError
 
 WORD = [w for w in WORDS if len(w) > 3]
 TEXTS = [f"{a} {b} {i}" for i, (a, b) in enumerate(zip(WORD, WORD[::-1], strict=True))]
@@ -134,3 +135,21 @@ def test_a_text_given_alone_says_that_its_lines_are_documents(tmp_path, caplog):
     assert len(read_corpus(str(tmp_path/"a.txt"))) == 3 and "each of its 3 lines is a document" in caplog.text
     caplog.clear()
     assert len(read_corpus(str(tmp_path))) == 1 and "lines" not in caplog.text
+
+
+@pytest.mark.parametrize("source", [".", "a.md", "b.csv"])
+def test_a_column_that_is_not_there_is_refused(tmp_path, capsys, source):
+    (tmp_path/"a.md").write_text("Some text.")
+    (tmp_path/"b.csv").write_text("text,answer\nWhy?,So.\n")
+    code, err = said(capsys, "index", "--documents", tmp_path/source, "--text_column", "anwser",
+                     "--index_dir", tmp_path/"i")
+    assert code == 2 and "anwser" in err and not (tmp_path/"i").exists()
+    assert "its columns are text, answer" in err if source == "b.csv" else "--text_column anwser" in err
+    with pytest.raises(UserError, match="anwser"):
+        read_corpus(str(tmp_path/source), text_column="anwser")
+
+
+def test_documents_are_not_told_to_be_pairs(tmp_path, capsys):
+    (tmp_path/"a.json").write_text('{"rows": [{"text": "x"}]}')
+    code, err = said(capsys, "index", "--documents", tmp_path/"a.json", "--index_dir", tmp_path/"i")
+    assert code == 2 and "not a list of rows" in err and "query" not in err
