@@ -757,7 +757,7 @@ def _train(args: argparse.Namespace) -> int:
         raise UserError("no such checkpoint", f"--resume_from {config.resume_from}",
                         "Use --resume_from auto, or leave it out.")
     lead = env_number("RANK", 0) == 0
-    prepare_output(output, config, args, lead)
+    prepare_output(output, args, lead)
     logger.info("input validated: %d training pairs from %s, validation data %s", len(pairs), args.train_data,
                 args.val_data or ("dev split" if val else "set aside from them"))
     info = machine_info()

@@ -448,18 +448,14 @@ def check_free_model(
 
 def prepare_output(
     output: Path, # Folder of the run
-    config: Any, # TrainConfig
     args: argparse.Namespace, # All flags
     lead: bool, # Whether this process writes
 ) -> None:
-    "Make the folder, start the log, keep the configuration; a run that is not resumed starts afresh."
+    "Make the folder, start the log, keep the configuration."
     if not lead: return
     check_free_model(output/"model")
     output.mkdir(parents=True, exist_ok=True)
     setup_logging(output/"training.log")
-    if not config.resume_from:
-        for old in (output/"metrics.jsonl", *output.glob("checkpoint_*")):
-            old.unlink(missing_ok=True)
     write_json(output/"train_config.json", {k: v for k, v in vars(args).items() if k not in ("command", "run")})
     logger.info("config saved: %s", output/"train_config.json")
 

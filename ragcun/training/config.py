@@ -14,7 +14,8 @@ from ..losses.contrastive import CRITICS
 from ..losses.total import LossWeights
 
 # %% auto #0
-__all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'TrainConfig', 'check_training', 'resolve_defaults']
+__all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'UNUSED_WITHOUT_STEPS', 'UNUSED_FROZEN',
+           'TrainConfig', 'check_training', 'resolve_defaults']
 
 # %% ../../nbs/4_training/03_config.ipynb #62840281
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class TrainConfig:
     positives_per_query: int | None = None     # Pairs of a query in an epoch; 0: all; None: all, or 5 for a frozen base
     micro_batch_tokens: int | None = None # Padded tokens encoded at a time, at equal loss; None: as many as a batch has
     output_dim: int | None = None              # Coordinates of z; None keeps the base's dimension
-    learning_rate: float | None = None         # Rate of whatever has none of its own below
+    learning_rate: float | None = None         # Rate of the base, or of the head where the base is frozen
     base_learning_rate: float | None = None    # Rate of the base encoder; None: learning_rate, or 5e-5
-    projection_learning_rate: float | None = None # Rate of the head; None: 5e-4
+    projection_learning_rate: float | None = None # Rate of the head; None: 5e-4, for a frozen base learning_rate first
     freeze_base: bool = False                  # Train the head only, on cached features
     closed_form: bool = False                  # Only the closed form: no steps
     shrinkage: float | None = None             # s of the closed form, trust in the base; None: by held-out quality
@@ -88,10 +89,21 @@ def _check_idle(c: TrainConfig) -> None:
                         "Leave it out, or leave out --no-residual.")
     still = (c.freeze_base or c.closed_form, "where the base is not trained")
     for name, idle, where in (("line_search", *still), ("finish_head", *still),
-                              ("residual", c.closed_form or not c.freeze_base and not c.preset,
+                              ("residual", c.closed_form or not c.freeze_base and c.preset != "small",
                                "without --freeze_base")):
         if idle and not getattr(c, name):
             raise UserError(f"--no-{name} has no effect {where}", f"--no-{name}", "Leave it out.")
+
+def _check_frozen(c: TrainConfig) -> None:
+    "Refuse what asks for a trained base where the base is frozen."
+    if c.preset == "large":
+        raise UserError("preset large trains the base, and --freeze_base does not", "--preset",
+                        "Leave out one of the two.")
+    frozen_by = "--preset small" if c.preset == "small" else "--freeze_base"
+    for name in ("base_learning_rate", "gradient_checkpointing", "lora_rank"):
+        if getattr(c, name):
+            raise UserError(f"{name} has no effect on a frozen base", f"--{name}",
+                            f"Leave it out, or leave out {frozen_by}.")
 
 def _check_ranges(c: TrainConfig) -> None:
     if c.shrinkage is not None and not 0 < c.shrinkage <= 1:
@@ -119,10 +131,8 @@ def check_training(
     if unknown:
         raise UserError(f"unknown log {', '.join(sorted(unknown))}", "--report_to",
                         "Use tensorboard, jsonl or both.")
-    for name in ("base_learning_rate", "gradient_checkpointing", "lora_rank"):
-        if c.freeze_base and getattr(c, name):
-            raise UserError(f"{name} has no effect on a frozen base", f"--{name}",
-                            "Leave it out, or leave out --freeze_base.")
+    if c.freeze_base:
+        _check_frozen(c)
     _check_idle(c)
     for name in STEPS_ONLY if c.closed_form else ():
         if getattr(c, name):
@@ -143,22 +153,47 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {"freeze_base": True, "projection_learning_rate": 5e-4, "epochs": 10},
     "large": {"freeze_base": False, "base_learning_rate": 1e-5, "projection_learning_rate": 5e-4}}
 
+UNUSED_WITHOUT_STEPS = ("epochs", "batch_size", "positives_per_query", "micro_batch_tokens", "critic", "n_slices",
+                        "warmup_ratio", "weight_decay", "max_grad_norm", "patience", "keep_last", "resume_from",
+                        "report_to")
+UNUSED_FROZEN = ("micro_batch_tokens", "val_documents", "weight_decay")
+
+def _say_unused(config: TrainConfig, names: tuple[str, ...], why: str) -> None:
+    "Warn of what was given and changes nothing."
+    for name in names:
+        if getattr(config, name) != getattr(TrainConfig, name):
+            logger.warning("%s is not used: %s", name, why)
+
+def _say_idle(config: TrainConfig) -> None:
+    "Warn of what changes nothing in steps as they are taken."
+    if config.freeze_base:
+        _say_unused(config, UNUSED_FROZEN, "the base is frozen")
+    own = "projection_learning_rate" if config.freeze_base else "base_learning_rate"
+    if getattr(config, own) not in (None, config.learning_rate):
+        _say_unused(config, ("learning_rate",), f"{own} is given")
+
+def _with_preset(config: TrainConfig, name: str) -> TrainConfig:
+    "What a preset says and nobody else did; --learning_rate is a rate that was given, too."
+    chosen = {k: v for k, v in PRESETS[name].items() if getattr(config, k) == getattr(TrainConfig, k)
+              and not (config.learning_rate and k.endswith("learning_rate"))}
+    config = replace(config, **chosen)
+    logger.info("preset %s: %s", name, ", ".join(f"{k} {v}" for k, v in chosen.items()) or "everything was given")
+    return config
+
+# %% ../../nbs/4_training/03_config.ipynb #confres1
 def resolve_defaults(
     config: TrainConfig, # As given
     pairs: int, # Training pairs
 ) -> TrainConfig: # Without None where a number is needed
     "Fill in what was left open: a value that was given wins over the preset, the preset over the default."
+    if not config.resume_from:
+        _say_unused(config, ("allow_changes",), "no run is resumed")
     if config.closed_form:
-        for name in ("epochs", "batch_size"):
-            if getattr(config, name):
-                logger.warning("%s is not used: the closed form takes no steps", name)
+        _say_unused(config, UNUSED_WITHOUT_STEPS, "the closed form takes no steps")
         return config
     if config.preset:
-        default = TrainConfig()
-        name = config.preset
-        config = replace(config,
-                         **{k: v for k, v in PRESETS[name].items() if getattr(config, k) == getattr(default, k)})
-        logger.info("preset %s: %s", name, ", ".join(f"{k} {getattr(config, k)}" for k in PRESETS[name]))
+        config = _with_preset(config, config.preset)
+    _say_idle(config)
     chosen = _frozen_defaults(config, pairs) if config.freeze_base else _full_defaults(config)
     if config.batch_size == 1:
         logger.warning("a batch of one pair has no other documents to tell its own from: "

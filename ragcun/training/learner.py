@@ -37,7 +37,7 @@ from ..models.encoder import GaussianEncoder
 from ..models.evidence import document_vector, pos_dist, query_vector
 from .closed_form import HeldOut, encode_held_out, some_queries
 from .config import TrainConfig
-from .record import (Journal, describe_epoch, find_checkpoint, load_checkpoint, open_board,
+from .record import (Journal, describe_epoch, find_checkpoint, forget_run, load_checkpoint, open_board,
                                     prune_checkpoints, random_states, refuse_differences, remove_leftovers,
                                     save_checkpoint, set_random_states, truncate_log)
 from .selection import halves
@@ -741,9 +741,13 @@ class ResumableLearner(RestoredLearner):
         return path
 
     def resume(self) -> None:
-        "Go on from the checkpoint the configuration names."
-        if not self.config.resume_from or self.output_dir is None: return
+        "Go on from the checkpoint the configuration names; where it names none, nothing of an earlier run stays."
+        if self.output_dir is None: return
         lead = not self.processes.rank
+        if not self.config.resume_from:
+            if lead:
+                forget_run(self.output_dir)
+            return
         metrics = self.output_dir/"metrics.jsonl"
         path = find_checkpoint(self.output_dir, self.config.resume_from)
         self.processes.barrier()

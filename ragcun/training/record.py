@@ -28,7 +28,7 @@ from .step import Processes
 
 # %% auto #0
 __all__ = ['GAUSSIAN', 'CURVES', 'DRAWING', 'save_checkpoint', 'manifest', 'check_checkpoint', 'list_checkpoints',
-           'find_checkpoint', 'load_checkpoint', 'prune_checkpoints', 'remove_leftovers', 'random_states',
+           'find_checkpoint', 'load_checkpoint', 'prune_checkpoints', 'forget_run', 'remove_leftovers', 'random_states',
            'set_random_states', 'truncate_log', 'differences', 'refuse_differences', 'metric_rows', 'series', 'Curve',
            'plot_curve', 'plot_isotropy_curve', 'plot_positive_distance', 'plot_training', 'LivePlot', 'Journal',
            'open_board', 'describe_epoch', 'unexpected']
@@ -138,6 +138,18 @@ def prune_checkpoints(
         manifest(p).unlink(missing_ok=True)
         p.unlink()
     return [p.name for p in gone]
+
+# %% ../../nbs/4_training/05_record.ipynb #recforg1
+def forget_run(
+    folder: str | Path, # Output folder of a run that starts anew
+) -> None:
+    "Remove what an earlier run wrote as it went: newer checkpoints outlive older ones, and a curve has one run."
+    kind = r"checkpoint_(step|epoch)_\d+\.(pt|json)|metrics\.jsonl|curves\.png"
+    old = [p for p in sorted(Path(folder).glob("*")) if re.fullmatch(kind, p.name)]
+    for p in old:
+        p.unlink(missing_ok=True)
+    if any(p.suffix == ".pt" for p in old):
+        logger.info("checkpoints of an earlier run are removed: --resume_from auto would have gone on with it")
 
 def remove_leftovers(
     folder: str | Path, # Output folder of the run
@@ -322,7 +334,7 @@ def plot_positive_distance(
 ) -> Any:  # the axes
     "Distance of related pairs over training, with the √2 of unrelated ones."
     ax = plot_curve(rows, "distance", ax)
-    ax.set_ylim(0, 1.6)
+    ax.set_ylim(0, max(1.6, ax.dataLim.y1))      # a run that goes wrong is seen, too
     return ax
 
 
@@ -333,8 +345,7 @@ def plot_training(
     rows = metric_rows(rows)
     axes = new_axes(9, 4.8, rows=2, columns=3)
     for ax, name in zip(axes.flat, CURVES, strict=False):
-        plot_curve(rows, name, ax)
-    axes[1, 0].set_ylim(0, 1.6)
+        (plot_positive_distance(rows, ax) if name == "distance" else plot_curve(rows, name, ax))
     return axes
 
 # %% ../../nbs/4_training/05_record.ipynb #0b7dc53a1

@@ -246,6 +246,9 @@ def test_positive_distance_is_drawn_from_rows_or_from_the_file(tmp_path):
     assert line.get_ydata().tolist() == [1.3, 1.2, 1.1, 1.0] and unrelated.get_ydata()[0] == pytest.approx(np.sqrt(2))
     with headless():
         assert "not recorded" in plot_positive_distance([]).texts[0].get_text()
+        far = [{"kind": "step", "step": i, "pos_dist": 2. + i} for i in range(3)]     # inside the picture, too
+        for ax in (plot_positive_distance(far), plot_training(far)[1, 0]):
+            assert ax.get_ylim() == (0, 4)
 
 
 def test_the_ranking_of_training_questions_is_drawn_where_it_was_recorded():

@@ -23,7 +23,7 @@ from ragcun.training.closed_form import (Head, HeldOut, Moments, encode_held_out
                                          fit_calibration, fit_closed_form, solve_head)
 from ragcun.training.config import TrainConfig, resolve_defaults
 from ragcun.training.learner import Learner, Progress, loss_row
-from ragcun.training.record import describe_epoch
+from ragcun.training.record import describe_epoch, metric_rows
 from ragcun.training.run import (Candidate, FitResult, candidate_report, final_refit, fit, line_search, refit,
                                  start_candidates, trained_features, unit_spread, whiten, z_moments)
 from small import processed, small_base
@@ -147,6 +147,50 @@ def test_a_validation_document_or_three(model, pairs, caplog):
     with caplog.at_level("INFO", "ragcun"):
         assert fit(model, pairs[:40], PairSet(three), config).report["validation"]["documents"] == 3
     assert "participation ratio –" in caplog.text and " nan" not in caplog.text
+
+
+def test_a_run_that_starts_anew_leaves_nothing_of_an_earlier_one(model, pairs, val, tmp_path, caplog):
+    out = tmp_path/"run"
+    def checkpoints():
+        return [p.name for p in sorted(out.glob("checkpoint_*.pt"))]
+    def run(**more):
+        return fit(model, pairs, val, TrainConfig(freeze_base=True, mixed_precision="no", **more), out)
+    run(epochs=4)
+    assert checkpoints() == ["checkpoint_epoch_3.pt", "checkpoint_epoch_4.pt"]
+    (out/"checkpoint_of_mine.pt").write_text("mine")
+    with caplog.at_level("INFO", "ragcun"):
+        first = run(epochs=2, lambda_reg=2.)
+    assert caplog.text.count("checkpoints of an earlier run are removed") == 1
+    assert checkpoints() == ["checkpoint_epoch_1.pt", "checkpoint_epoch_2.pt", "checkpoint_of_mine.pt"]
+    assert [r["kind"] for r in metric_rows(out)] == [r["kind"] for r in first.rows]
+    again = run(epochs=2, lambda_reg=2., resume_from="auto")      # finds its own, not the longer run's
+    assert again.rows[:-1] == first.rows[:-1] and again.sentence == first.sentence
+    fit(model, pairs, val, TrainConfig(closed_form=True), out)
+    assert sorted(p.name for p in out.iterdir()) == ["best_model.pt", "checkpoint_of_mine.pt", "model",
+                                                      "report.json"]
+
+
+@pytest.mark.parametrize("given, said", [
+    (dict(closed_form=True, patience=3, resume_from="auto"), ["patience", "resume_from"]),
+    (dict(freeze_base=True, weight_decay=.3, allow_changes=True), ["allow_changes", "weight_decay"]),
+    (dict(learning_rate=1e-5, base_learning_rate=2e-5), ["learning_rate"]), (dict(micro_batch_tokens=64), []),
+    (dict(preset="small", learning_rate=1e-3, epochs=3), [])])
+def test_what_changes_nothing_is_said(given, said, caplog):
+    with caplog.at_level("WARNING", "ragcun"):
+        config = resolve_defaults(TrainConfig(**given), 100)
+        assert [m.split()[0] for m in caplog.messages] == said and all(" is not used: " in m for m in caplog.messages)
+        resolve_defaults(config, 100)
+    assert len(caplog.messages) == 2*len(said)
+
+
+def test_a_rate_that_was_given_wins_over_the_preset():
+    small, large = (resolve_defaults(TrainConfig(preset=p, learning_rate=3e-3), 100) for p in ("small", "large"))
+    assert (small.projection_learning_rate, large.base_learning_rate) == (3e-3, 3e-3)
+    for given, flag in ((dict(preset="large", freeze_base=True), "preset large trains the base"),
+                        (dict(preset="large", residual=False), "--no-residual has no effect"),
+                        (dict(preset="small", lora_rank=4), "leave out --preset small")):
+        with pytest.raises(UserError, match=flag):
+            resolve_defaults(TrainConfig(**given), 100)
 
 
 def test_no_more_parameters_are_trained_than_there_are(model, pairs, val, caplog):
