@@ -102,12 +102,14 @@ def _names(items: Sequence[str]) -> str:
     "a, b and c."
     return ", ".join(items[:-1]) + f" and {items[-1]}" if len(items) > 1 else "".join(items)
 
-def _certain(documents: int, ks: Sequence[int]) -> list[str]:
-    "Cut-offs that see the whole corpus."
+def _certain(documents: int, ks: Sequence[int], found: bool = True) -> list[str]:
+    "Cut-offs that see the whole corpus; `found`: every question has relevant documents, all of them in it."
     sure = [f"recall@{k}" for k in sorted(ks) if k >= documents]
     if not sure: return []
     corpus = f"The corpus has {documents} document{'s' * (documents > 1)}"
     verbs = ("is", "says") if len(sure) == 1 else ("are", "say")
+    if not found:
+        return [f"{corpus}: {_names(sure)} {verbs[1]} nothing of the ranking, which holds all of them."]
     return [f"{corpus}: {_names(sure)} {verbs[0]} 1 by construction and {verbs[1]} nothing."]
 
 def make_notes(
@@ -117,7 +119,7 @@ def make_notes(
     ks: Sequence[int],              # cut-offs
 ) -> list[str]:                     # sentences
     "What a reader of the numbers should know."
-    notes = _certain(len(data.corpus), ks)
+    notes = _certain(len(data.corpus), ks, bool(model[f"recall@{max(ks)}"].min() == 1))
     n = len(model)
     empty = int((model.relevant == 0).sum())
     if empty:

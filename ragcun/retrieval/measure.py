@@ -30,6 +30,15 @@ from ..training.learner import limit_corpus
 __all__ = ['DEPTH', 'ASKED', 'AMONG', 'FITTING', 'SearchReport', 'answer_lists', 'check_judged', 'base_list', 'evaluate_index',
            'ServedGain', 'compare_served']
 
+# %% ../../nbs/7_retrieval/12_measure.ipynb #meascau1
+def _cautions(search: PerQuery) -> list[str]:
+    "What a reader of the numbers should know."
+    n = len(search)
+    empty = int((search.relevant == 0).sum())
+    none = f"- {empty} of {n} questions have no relevant document; they count 0, as in trec_eval"
+    few = f"- {n} questions show only large differences: judge thirty or more (ragcun judge)"
+    return [none]*bool(empty) + [few]*(n < 30)
+
 # %% ../../nbs/7_retrieval/12_measure.ipynb #meas0005
 DEPTH = 100  # hits of each question
 
@@ -49,9 +58,7 @@ class SearchReport:
         queries = len(self.per_query["search"])
         head = (f"{queries:,} questions, {self.documents:,} documents\n"
                 f"{'':8}{'ndcg@10':>12}{'recall@100':>12}{'mrr@10':>12}")
-        few = [] if queries >= 30 else [f"- {queries} questions show only large differences: judge thirty or more "
-                                        "(ragcun judge)"]
-        return "\n".join([head, *rows, *gains, *few])
+        return "\n".join([head, *rows, *gains, *_cautions(self.per_query["search"])])
 
     def as_dict(self) -> dict[str, Any]: # as JSON holds it
         "The contract of `ragcun evaluate --index_dir`."

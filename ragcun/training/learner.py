@@ -62,6 +62,9 @@ def set_aside(
         if len(given.corpus) < 3:
             raise UserError(f"validation data with {len(given.corpus)} documents ranks nothing", given.name or "val",
                             "Give more of it, or leave --val_data out.")
+        if not any(grade > 0 and d in given.corpus for grades in given.qrels.values() for d, grade in grades.items()):
+            raise UserError("no validation question has a relevant document", given.name or "val",
+                            "Give judgements above 0 of documents that are there, or leave --val_data out.")
         return pairs, given, "given"
     if len(pairs) < 40:
         raise UserError(f"{len(pairs)} pairs are too few to set some aside", pairs.name,

@@ -96,6 +96,10 @@ def test_an_index_is_measured_without_its_base_and_question_by_question(made, tm
                 tmp_path/"o.json", "--per_query_file", tmp_path/"q.jsonl")[0] == 0
     assert "base" not in json.loads((tmp_path/"o.json").read_text())
     assert len((tmp_path/"q.jsonl").read_text().splitlines()) == 9
+    (tmp_path/"t.json").write_text(json.dumps(json.loads((tmp_path/"t.json").read_text())
+                                              | {"relevance": [[], [], *([i] for i in range(2, 9))]}))
+    assert main(["evaluate", "--index_dir", str(made/"idx"), "--test_data", data, "--device", "cpu"]) == 0
+    assert "2 of 9 questions have no relevant document; they count 0" in capsys.readouterr().out
 
 
 def test_an_index_of_other_documents_is_not_measured_as_a_bad_search(made, tmp_path, capsys):

@@ -244,6 +244,7 @@ def test_notes_say_what_the_numbers_hide(model, tiny):
     qrels.pop(list(qrels)[-1])
     notes = " ".join(evaluate(model, RetrievalData(tiny.corpus, tiny.queries, qrels)).notes)
     assert "1 of 9 queries have no relevant document" in notes and "1 queries have no judgements" in notes
+    assert "say nothing of the ranking, which holds all of them" in notes and "by construction" not in notes
 
 
 def test_notes_count_queries_deeper_than_the_ranking():

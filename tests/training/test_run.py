@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ragcun.core import UserError
+from ragcun.data.collections import RetrievalData
 from ragcun.data.pairs import PairSet, load_pairs, pairs_to_retrieval
 from ragcun.losses.total import LossParts
 from ragcun.measures.paired import Difference
@@ -142,6 +143,10 @@ def test_a_validation_document_or_three(model, pairs, caplog):
     config = TrainConfig(freeze_base=True, epochs=1, mixed_precision="no")
     with pytest.raises(UserError, match="1 documents ranks nothing"):
         fit(model, pairs[:40], pairs[40:41], config)
+    for grade, name in ((0, "a"), (1, "elsewhere")):      # judged, and nothing relevant that could be found
+        empty = RetrievalData({n: f"text {n}" for n in "abcd"}, {"q": "what"}, {"q": {"a": 0, name: grade}}, "empty")
+        with pytest.raises(UserError, match="no validation question has a relevant document"):
+            fit(model, pairs[:40], empty, config)
     documents = list(dict.fromkeys(pairs[40:].documents))[:3]
     three = [next(p for p in pairs[40:] if p.positive == d) for d in documents]
     with caplog.at_level("INFO", "ragcun"):
