@@ -149,7 +149,7 @@ def forget_run(
     for p in old:
         p.unlink(missing_ok=True)
     if any(p.suffix == ".pt" for p in old):
-        logger.info("checkpoints of an earlier run are removed: --resume_from auto would have gone on with it")
+        logger.info("checkpoints of an earlier run are removed (--resume_from auto goes on with a run)")
 
 def remove_leftovers(
     folder: str | Path, # Output folder of the run
