@@ -400,6 +400,7 @@ class _Table(_Line):
     "The rows of the tables that are open, and the blocks that were finished."
     blocks: list[_Block] = field(default_factory=list)
     row: list[str] | None = None                                # cells of the row that is open
+    wide: int = 0                                               # columns that its last cell covers besides its own
     spans: list[dict[int, int]] = field(default_factory=list)   # of each open table: column → rows it still covers
 
     def take(self) -> str:
@@ -416,12 +417,15 @@ class _Table(_Line):
             row.append("")
 
     def open_cell(self, row: list[str], node: Any) -> None:
-        "Begin a cell."
+        "Begin a cell; columns that the one before covers stay empty."
         self.end_cell()
+        row += [""]*self.wide
         self.skip_covered(row)
-        rows = node.attributes.get("rowspan") or ""
-        if self.spans and rows.isdecimal() and int(rows) > 1:
-            self.spans[-1][len(row)] = int(rows) - 1
+        rows, columns = (int(n) if n.isdecimal() else 1 for n in
+                         ((node.attributes.get(name) or "")[:4] for name in ("rowspan", "colspan")))
+        self.wide = min(max(columns, 1), 99) - 1
+        if self.spans and rows > 1:
+            self.spans[-1].update(dict.fromkeys(range(len(row), len(row) + self.wide + 1), rows - 1))
         row.append("")
 
     def end_cell(self) -> None:
@@ -437,8 +441,10 @@ class _Table(_Line):
         "A row as one line."
         self.end_cell()
         cells = self.row or []
-        self.row = None
-        self.skip_covered(cells)
+        end = [*cells, *[""]*self.wide]
+        self.skip_covered(end)
+        cells = end if len(end) > len(cells) + self.wide else cells
+        self.row, self.wide = None, 0
         links = tuple(x for x in self.menu() if _STEER.issuperset(_words(x[1])))   # other rows may be a list of things
         if any(cells):
             self.blocks.append(_Block(" | ".join(cells), tight=self.spans[-1] if self.spans else True, links=links))
@@ -735,6 +741,21 @@ def _markdown_tokens(text: str, env: dict[str, Any], tries: int = 20) -> list[An
     lines[start] = lines[start].replace("<", "\\<", 1)
     return _markdown_tokens("\n".join(lines), env, tries - 1)
 
+_WIKI = re.compile(r"!?\[\[(?!\s)([^\[\]|\n]+)(?:\|([^\[\]\n]+))?\]\]")
+_MODULE = re.compile(r"(?:import\s(?:[^;'\"]+\sfrom\s+)?(['\"])[^'\"\n]+\1;?\s*|export\s+[a-z]+\s+\w+\s*=.*)+",
+                     re.S)
+
+def _plain_line(token: Any, before: str) -> None:
+    "Words for what only some programs show as such: links of wikis, marks of headings, imports of MDX."
+    children = token.children or []
+    if before == "heading_open" and children:
+        children[-1].content = re.sub(r"\s*\{[#.:][^{}]*\}\s*$", "", children[-1].content)
+    elif before == "paragraph_open" and _MODULE.fullmatch(token.content):
+        children.clear()
+    for child in children:
+        if child.type == "text":
+            child.content = _WIKI.sub(lambda m: m[2] or m[1].replace("#", " ").strip(), child.content)
+
 def _markdown_blocks(
     text: str,   # Markdown without front matter
 ) -> list[_Block]: # in reading order
@@ -748,10 +769,8 @@ def _markdown_blocks(
         open_note = re.compile(rf"^( *)\[\^(?:{'|'.join(map(re.escape, notes))})\]:", re.M)
         env.clear()
         tokens = _markdown_tokens(open_note.sub(r"\n\1", text), env)
-    for token in (t for before, t in itertools.pairwise(tokens) if before.type == "heading_open"):
-        last = token.children[-1] if token.children else None
-        if last is not None:
-            last.content = re.sub(r"\s*\{[#.:][^{}]*\}\s*$", "", last.content)
+    for before, token in itertools.pairwise(tokens):
+        _plain_line(token, before.type)
     return without_menus(_html_blocks(md.renderer.render(tokens, md.options, env), menus=True))
 
 def parse_markdown(
@@ -1256,15 +1275,16 @@ class _Word(_WordText):
         for row in _parts(table, "tr"):
             if _value(row, "trPr", "del") is not None: continue
             cells = [(c, list(self.blocks(c))) for c in _parts(row, "tc")]
+            wide = [min(int(_value(c, "tcPr", "gridSpan") or 1), 99) - 1 for c, _ in cells]
             before = int(_value(row, "trPr", "gridBefore") or 0)
             framed = len(cells) + before == 1 or any(b.level for _, held in cells for b in held)
             if framed or any(_local(e) == "tbl" for c, _ in cells for e in c.iter()):
                 yield from (b for _, held in cells for b in held)
                 continue
             texts = [" ".join(" ".join(b.text for b in held).split()) for c, held in cells]
-            texts[:0] = [""] * before
             if any(texts):
-                yield _Block(" | ".join(texts), tight=table)
+                places = zip(texts, [before, *wide], strict=False)    # what the last one covers besides is not shown
+                yield _Block(" | ".join(cell for text, n in places for cell in (*[""]*n, text)), tight=table)
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f0001a
 def _style_levels(styles: Any) -> dict[str, int]:
@@ -1435,6 +1455,27 @@ def parse_captions(
                 said.append(line)
     return [Section("", "\n".join(said))] if said else []
 
+# %% ../../nbs/1_data/04_documents.ipynb #gaps0001
+_NUMBER = re.compile(r"[-+(]?[^\w\s]?\s?\d")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+
+def _begins_table(rows: list[list[str]]) -> bool:
+    "Whether rows begin with names of columns: no numbers but years, words above numbers; three titles may stand above."
+    first = next((i for i, row in enumerate(rows[:4]) if sum(map(bool, row)) > 1), 0)
+    names, *below = rows[first:]
+    if any(_NUMBER.match(name) and not _YEAR.fullmatch(name) for name in names): return False
+    columns = ([row[i] for row in below if row[i:i+1] > [""]] for i in range(len(names)))
+    return any(name and not _NUMBER.match(name) and column and all(map(_NUMBER.match, column))
+               for name, column in zip(names, columns, strict=True))
+
+def _tables_apart(rows: Iterable[list[str]]) -> list[list[str]]:
+    "Rows that say something, with an empty one before each further table: where names of columns stand below a gap."
+    out: list[list[str]] = []
+    for said, block in itertools.groupby(rows, any):
+        held = list(block) if said else []
+        out += [[]]*bool(out and held and _begins_table(held)) + held
+    return out
+
 # %% ../../nbs/1_data/04_documents.ipynb #kinds003
 MAX_TABLE = 2_000_000    # characters of a table that is read as a document
 
@@ -1457,7 +1498,7 @@ def parse_table(
     limit = csv.field_size_limit(MAX_TABLE)
     rows = csv.reader(io.StringIO(rest if mark else text, newline=""), delimiter=delimiter)
     try:
-        lines = [" | ".join(map(_cell, row)).rstrip() for row in rows if any(cell.strip() for cell in row)]
+        lines = [" | ".join(row).rstrip() for row in _tables_apart(list(map(_cell, row)) for row in rows)]
     except csv.Error as e:
         raise UserError(f"broken CSV: {e}", "", "Mend or remove it.") from e
     finally:
@@ -1612,7 +1653,7 @@ def _paragraphs(root: Any) -> Iterator[str]:
     "The paragraphs of a slide; a row of a table is one."
     for element in root:
         if _local(element) == "tr":
-            yield " | ".join(" ".join(_paragraphs(cell)) for cell in element)
+            yield " | ".join(" ".join(_paragraphs(cell)) for cell in element if _local(cell) == "tc")
         elif _local(element) == "p":
             pieces = (e for e in element.iter() if _local(e) in ("t", "br"))
             text = "".join("\n" if _local(e) == "br" else e.text or "" for e in pieces)
@@ -1620,24 +1661,35 @@ def _paragraphs(root: Any) -> Iterator[str]:
         elif _local(element) != "Fallback":
             yield from _paragraphs(element)
 
-def _slide(root: Any) -> tuple[str, list[str]]:
+def _shapes(root: Any) -> Iterator[Any]:
+    "What stands on a slide, in groups too; of a shape that is stored twice, the first form."
+    for element in root:
+        if _local(element) in ("sp", "graphicFrame", "pic"):
+            yield element
+        else:
+            yield from _shapes(_choice(element) if _local(element) == "AlternateContent" else element)
+
+def _slide(root: Any) -> tuple[str, list[_Block]]:
     "Title and lines of a slide; numbers and dates that stand on every slide are left out."
     title = ""
-    lines: list[str] = []
-    for shape in (e for e in root.iter() if _local(e) in ("sp", "graphicFrame")):
+    lines: list[_Block] = []
+    for shape in _shapes(root):
         kind = next((_attribute(e, "type") for e in shape.iter() if _local(e) == "ph"), "")
         if kind in ("sldNum", "dt", "ftr", "hdr", "sldImg"): continue
         if kind in ("title", "ctrTitle") and not title:
             title = " ".join(" ".join(_paragraphs(shape)).split())
         else:
-            lines += _paragraphs(shape)
+            said = [_described(e) for e in shape.iter() if _local(shape) == "pic" and _local(e) == "cNvPr"]
+            is_table = any(_local(e) == "tbl" for e in shape.iter())
+            lines += [_Block(s, tight=shape if is_table else True) for s in (*said, *_paragraphs(shape)) if s]
     return title, lines
 
+# %% ../../nbs/1_data/04_documents.ipynb #kinds07b
 def parse_slides(
     raw: bytes,       # a .pptx file
     where: str = "",  # its name, not used
 ) -> list[Section]: # one for each slide that has text, with its number
-    "Slides in their order, with what the speaker notes say."
+    "Slides in their order, with the words of their diagrams and charts and what the speaker notes say."
     archive = _archive(raw, "PowerPoint")
     def related(name: str) -> dict[str, str]:
         place, _, base = name.rpartition("/")
@@ -1651,11 +1703,36 @@ def parse_slides(
     for number, entry in enumerate(order, 1):
         name = next((parts[v] for k, v in entry.attrib.items() if k.startswith("{") and v in parts), "")
         title, lines = _slide(_xml(_part_of(archive, name, "PowerPoint")))
-        for notes in (n for n in related(name).values() if "notesSlide" in n and n in archive.namelist()):
-            lines += _slide(_xml(archive.read(notes)))[1]
+        for part in sorted(n for n in related(name).values() if n in archive.namelist()):    # notes after what is shown
+            if re.search(r"/diagrams/data|/charts/chart", part):
+                lines += _drawn(archive.read(part))
+            elif "notesSlide" in part:
+                lines += _slide(_xml(archive.read(part)))[1]
         if title or lines:
-            out.append(Section(title, "\n".join(lines) or title, 2, page=number))
+            out.append(Section(title, _joined(lines) or title, 2, page=number))
     return out
+
+# %% ../../nbs/1_data/04_documents.ipynb #sheets05
+_ANY_SHEET = re.compile(r"(sheet|tabelle|feuil|hoja|foglio|blad|ark|planilha|лист|arkusz|工作表)\s?\d*", re.I)
+
+def _sheet_lines(cells: Iterable[list[str]]) -> list[str]:
+    "The rows of a sheet that say something, without the columns that say nothing; a gap between two tables."
+    rows: list[list[str]] = []
+    size = 0
+    for row in cells:
+        size += sum(map(len, row))
+        if size > MAX_TABLE:
+            raise UserError(f"a table of more than {MAX_TABLE // 10**6} MB", "",
+                            "Save the sheet as .csv and index it by itself: --documents FILE.")
+        rows += [row]*(any(row) or any(rows[-1:]))    # one of many empty rows
+    used = sorted({i for row in rows for i, cell in enumerate(row) if cell})
+    return [" | ".join(row[i] if i < len(row) else "" for i in used).rstrip(" |") for row in _tables_apart(rows)]
+
+def _sheets(named: Iterable[tuple[str, Iterable[list[str]]]]) -> list[Section]:
+    "A section for each sheet that says something, with its name if somebody gave it one."
+    found = ((title, "\n".join(_sheet_lines(rows))) for title, rows in named)
+    return [Section("" if _ANY_SHEET.fullmatch(title) else title, text, 2) for title, text in found if text]
+
 
 # %% ../../nbs/1_data/04_documents.ipynb #kinds008
 _ODF_GONE = frozenset(("tracked-changes", "annotation-end", "forms", "sequence-decls"))
@@ -1674,6 +1751,12 @@ def _odf_text(element: Any) -> str:
         out += child.tail or ""
     return out
 
+def _odf_row(row: Any) -> list[str]:
+    "The cells of a row."
+    cells = ((" ".join(b.text for b in _odf_blocks(c)), int(_attribute(c, "number-columns-repeated") or 1))
+             for c in row if _local(c) in ("table-cell", "covered-table-cell"))
+    return [" ".join(text.split()) for text, times in cells for _ in range(min(times, 99))]
+
 def _odf_blocks(element: Any, tight: Any = False) -> Iterator[_Block]:
     "Headings, paragraphs, items and rows of an OpenDocument text."
     for child in element:
@@ -1683,26 +1766,31 @@ def _odf_blocks(element: Any, tight: Any = False) -> Iterator[_Block]:
             level = int(_attribute(child, "outline-level") or 1) if name == "h" else 0
             yield from [_Block(text, level if level < 7 else 0, tight and not level)] if text else []
         elif name == "table-row":
-            held = [c for c in child if _local(c) in ("table-cell", "covered-table-cell")]
-            cells = [(" ".join(b.text for b in _odf_blocks(c)), int(_attribute(c, "number-columns-repeated") or 1))
-                     for c in held]
-            row = " | ".join(" ".join(text.split()) for text, times in cells for _ in range(min(times, 99)))
-            yield from [_Block(row.rstrip(" |"), tight=tight)] if row.strip(" |") else []
+            line = " | ".join(_odf_row(child)).rstrip(" |")
+            yield from [_Block(line, tight=tight)] if line else []
         elif name not in _ODF_GONE:
             yield from _odf_blocks(child, child if name == "table" else tight or name == "list")
+
+def _odf_sheet(table: Any) -> Iterator[list[str]]:
+    "The rows of a sheet, and what is drawn on it."
+    for part in table.iter():
+        if _local(part) == "table-row":
+            yield _odf_row(part)
+        elif _local(part) == "shapes":
+            yield from ([b.text] for b in _odf_blocks(part))
 
 def parse_odf(
     raw: bytes,       # an .odt, .odp or .ods file
     where: str = "",  # its name, not used
-) -> list[Section]: # by heading, in order
+) -> list[Section]: # by heading or sheet, in order
     "Sections of an OpenDocument file."
     archive = _archive(raw, "OpenDocument")
     root = _xml(_part_of(archive, "content.xml", "OpenDocument"))
+    sheets = [e for e in root.iter() if _local(e) == "table" and _local(e.getparent()) == "spreadsheet"]
+    if sheets: return _sheets((_attribute(table, "name"), _odf_sheet(table)) for table in sheets)
     return _group(b for body in root.iter() if _local(body) == "body" for b in _odf_blocks(body))
 
 # %% ../../nbs/1_data/04_documents.ipynb #sheets02
-_ANY_SHEET = re.compile(r"(sheet|tabelle|feuil|hoja|foglio|blad|ark|planilha|лист|arkusz|工作表)\s?\d*", re.I)
-
 def _shown(cell: Any) -> str:
     "A cell of a workbook as a sheet shows it."
     value, shape = cell.value, str(getattr(cell, "number_format", None) or "")
@@ -1713,21 +1801,6 @@ def _shown(cell: Any) -> str:
     if isinstance(value, datetime):
         return str(value.date() if value.time() == time() else value.replace(microsecond=0))
     return str(value) if isinstance(value, date | time) else _cell(str(value))
-
-def _sheet_lines(sheet: Any) -> list[str]:
-    "The rows of a sheet that say something, without the columns that say nothing."
-    rows: list[list[str]] = []
-    size = 0
-    for cells in sheet.iter_rows():
-        row = [_shown(cell) for cell in cells]
-        if not any(row): continue
-        size += sum(map(len, row))
-        if size > MAX_TABLE:
-            raise UserError(f"a table of more than {MAX_TABLE // 10**6} MB", "",
-                            "Save the sheet as .csv and index it by itself: --documents FILE.")
-        rows.append(row)
-    used = sorted({i for row in rows for i, cell in enumerate(row) if cell})
-    return [" | ".join(row[i] if i < len(row) else "" for i in used).rstrip(" |") for row in rows]
 
 def parse_workbook(
     raw: bytes,       # an .xlsx or .xlsm file
@@ -1744,13 +1817,11 @@ def parse_workbook(
             sheets = [s for s in book.worksheets if s.sheet_state == "visible"]
             for sheet in sheets:
                 sheet.reset_dimensions()    # some programs write them wrong
-            found = [(s.title, _sheet_lines(s)) for s in sheets]
+            return _sheets((s.title, ([_shown(cell) for cell in row] for row in s.iter_rows())) for s in sheets)
     except UserError:
         raise
     except Exception as e:
         raise UserError(f"not a readable Excel file: {type(e).__name__} {e}"[:160], "", "Save it as .xlsx.") from e
-    return [Section("" if _ANY_SHEET.fullmatch(title) else title, "\n".join(lines), 2)
-            for title, lines in found if lines]
 
 # %% ../../nbs/1_data/04_documents.ipynb #sheets03
 def parse_rtf(

@@ -188,6 +188,76 @@ def test_names_of_columns_below_a_title_and_among_rows_of_one_cell():
     assert sum(p.count("Either a | b") for p in passages(prose, 60, 10)) == 1
 
 
+def test_values_stay_under_their_names_beside_cells_over_several_columns():
+    page = ("<table><tr><td colspan=4>Prices of all<tr><th rowspan=2>Region<th colspan=2>2023<th>2024<tr><th>Q1<th>Q2<th>Q1"
+            "<tr><td>South<td colspan=2>closed<td>8<tr><td colspan=2 rowspan=2>North<td>7<td>9<tr><td>5<td>6</table>")
+    assert parse_html(page)[0].text == ("Prices of all\nRegion | 2023 |  | 2024\n | Q1 | Q2 | Q1\nSouth | closed |  | 8\n"
+                                        "North |  | 7 | 9\n |  | 5 | 6")
+    docx = pytest.importorskip("docx")
+    made, out = docx.Document(), io.BytesIO()
+    table = made.add_table(2, 4)
+    for cell, text in zip(table._cells, ("Name", "Size", "", "Price", "P7", "3", "4", "9"), strict=True):
+        cell.text = text
+    table.cell(0, 1).merge(table.cell(0, 2)).text = "Size"
+    made.save(out)
+    assert parse_docx(out.getvalue())[0].text == "Name | Size |  | Price\nP7 | 3 | 4 | 9"
+
+
+TWO_TABLES = [["Part", "Price"], ["Bolt", 1.5], ["", ""], ["Nut", "free"], [], [],
+              ["Staff"], ["Person", "Phone", 2024], ["Ann", 12, 3], [], ["Bob", 34, 5]]
+
+
+def ods(*sheets):
+    "An OpenDocument file of sheets, each a name and rows."
+    def shown(row):
+        return "".join(f"<table-cell><p>{c}</p></table-cell>" for c in row)
+    body = "".join(f'<table name="{name}">' + "".join(f"<table-row>{shown(row)}</table-row>" for row in rows) + "</table>"
+                   for name, rows in sheets)
+    return archive({"content.xml": f"<d><body><spreadsheet>{body}</spreadsheet></body></d>"})
+
+
+def test_two_tables_on_one_sheet_have_names_of_their_own():
+    want = "Part | Price\nBolt | 1.5\nNut | free\n\nStaff\nPerson | Phone | 2024\nAnn | 12 | 3\nBob | 34 | 5"
+    lines = "".join(";".join(map(str, row)) + "\n" for row in TWO_TABLES)
+    for sections in (parse_workbook(workbook(Sheet1=TWO_TABLES)), parse_odf(ods(("Sheet1", TWO_TABLES))), parse_table(lines)):
+        assert [(s.heading, s.text) for s in sections] == [("", want)]
+
+
+def test_sheets_of_opendocument_have_their_names():
+    sheets = parse_odf(ods(("Prices", [["a", "b"], ["c", 1]]), ("None", []), ("Tabelle2", [["d", "e"]]), ("Staff", [["f"]])))
+    assert [(s.heading, s.text) for s in sheets] == [("Prices", "a | b\nc | 1"), ("", "d | e"), ("Staff", "f")]
+
+
+def test_all_that_a_slide_shows_once():
+    def shape(text):
+        return f"<sp><p><r><t>{text}</t></r></p></sp>"
+    def links(*targets):
+        return "<l>" + "".join(f'<l Id="r{i}" Target="{t}"/>' for i, t in enumerate(targets)) + "</l>"
+    table = "".join("<tr>" + "".join(f"<tc><p><t>{c}</t></p></tc>" for c in row) + "<extLst/></tr>"
+                    for row in (("Part", "Price"), ("Bolt", "3")))
+    slide = (f"<s>{shape('one')}<grpSp>{shape('two')}<grpSp>{shape('three')}</grpSp></grpSp><AlternateContent><Choice>"
+             f"{shape('x^2')}</Choice><Fallback>{shape('x2')}</Fallback></AlternateContent><graphicFrame><tbl>{table}</tbl>"
+             '</graphicFrame><pic><cNvPr descr="A red valve"/></pic></s>')
+    text = parse_slides(archive({
+        "ppt/presentation.xml": '<p xmlns:r="r"><sldId r:id="r0"/></p>', "ppt/_rels/presentation.xml.rels": links("s/1.xml"),
+        "ppt/s/1.xml": slide, "ppt/s/_rels/1.xml.rels": links("../charts/chart1.xml", "../diagrams/data1.xml", "../notesSlides/1"),
+        "ppt/charts/chart1.xml": "<c><p><t>Sales</t></p><strCache><v>May</v></strCache></c>",
+        "ppt/diagrams/data1.xml": "<d><p><t>Order it</t></p></d>", "ppt/notesSlides/1": f"<n>{shape('said')}</n>"}))[0].text
+    assert text == "one\ntwo\nthree\nx^2\n\nPart | Price\nBolt | 3\n\nA red valve\nSales\nMay\nOrder it\nsaid"
+
+
+@pytest.mark.parametrize("source, wanted", [
+    ("See [[Pump manual|the manual]], [[Valve]], [[Valve#Parts]], ![[a.png]].", "See the manual, Valve, Valve Parts, a.png."),
+    ("| a |\n|--|\n| [[x\\|y]] |", "a\ny"),
+    ("`[[x]]` and [[ -f x ]]", "[[x]] and [[ -f x ]]"),
+    ("import A from '@b/c';\nimport {\n  D\n} from \"e\"\n\nexport const f = {g: 1}\n\nText.", "Text."),
+    ("import your data from 'File'. Then go on.", "import your data from 'File'. Then go on."),
+    ("```js\nimport a from 'b'\n```", "import a from 'b'"),
+])
+def test_links_of_wikis_and_imports_of_mdx(source, wanted):
+    assert words(parse_markdown(source)).strip() == wanted
+
+
 def test_paragraphs_stay_apart_after_a_choice():
     text = parse_html("<p>a<select><option>1<option>2</select></p><p>One.</p><p>Two.</p>")[0].text
     assert text == "a 1 2\n\nOne.\n\nTwo."
