@@ -1639,10 +1639,14 @@ def parse_epub(
     pages = {_attribute(e, "id"): _attribute(e, "href") for e in package.iter() if _local(e) == "item"}
     title = next((" ".join((e.text or "").split()) for e in package.iter() if _local(e) == "title"), "")
     blocks = [_Block(title, 1)] * bool(title)
+    locks = [archive.read(n) for n in archive.namelist() if n == "META-INF/encryption.xml"]    # mostly of fonts alone
+    locked = {unquote(_attribute(e, "URI")) for lock in locks for e in _xml(lock).iter()}
     for item in (e for e in package.iter() if _local(e) == "itemref"):
         link = unquote(pages.get(_attribute(item, "idref"), ""))
         name = posixpath.normpath(posixpath.join(posixpath.dirname(root), link))
         if name not in archive.namelist(): continue
+        if name in locked:
+            raise UserError("protected against copies", "", "Use a copy of the book without protection.")
         page = archive.read(name)
         made = _html_blocks(_from_xml(decode_bytes(page, name, "auto", declared_encoding(page))[0]), menus=True)
         blocks += [replace(b, level=min(b.level + bool(title), 6)) if b.level else b for b in made]

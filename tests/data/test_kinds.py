@@ -10,8 +10,8 @@ import pytest
 
 from ragcun import UserError
 from ragcun.data.documents import (
-    decode_bytes, estimate_tokens, list_folder, parse_asciidoc, parse_docx, parse_html, parse_json_rows,
-    parse_markdown, parse_message, parse_odf, parse_org, parse_pdf, parse_rst, parse_slides, parse_table,
+    decode_bytes, estimate_tokens, list_folder, parse_asciidoc, parse_docx, parse_epub, parse_html,
+    parse_json_rows, parse_markdown, parse_message, parse_odf, parse_org, parse_pdf, parse_rst, parse_slides, parse_table,
     parse_workbook, passages, read_file, read_folder,
 )
 
@@ -256,6 +256,17 @@ def test_all_that_a_slide_shows_once():
 ])
 def test_links_of_wikis_and_imports_of_mdx(source, wanted):
     assert words(parse_markdown(source)).strip() == wanted
+
+
+def test_a_protected_book_is_not_told_to_be_in_another_encoding():
+    def book(locked):
+        return archive({
+            "META-INF/container.xml": '<c><rootfile full-path="o/b.opf"/></c>',
+            "META-INF/encryption.xml": f'<e><EncryptedData><CipherReference URI="{locked}"/></EncryptedData></e>',
+            "o/b.opf": '<p><item id="a" href="one%20page.xhtml"/><itemref idref="a"/></p>', "o/one page.xhtml": "<p>Oil.</p>"})
+    assert parse_epub(book("o/font.otf"))[0].text == "Oil."
+    with pytest.raises(UserError, match="protected against copies"):
+        parse_epub(book("o/one%20page.xhtml"))
 
 
 def test_paragraphs_stay_apart_after_a_choice():
