@@ -150,7 +150,9 @@ _HEADER = re.compile(r"^(?!.*(corpus|doc|passage)).*(quer|topic|qid|\bid\b)", re
 
 def _is_header(cells: list[str], where: str) -> bool:
     "Whether a first line names the columns; an error where the documents are not before the grade."
-    wrong = next((place for place, cell in (("first", cells[0]), ("last", cells[-1])) if _DOCUMENT.search(cell)), "")
+    last = not any(map(_DOCUMENT.search, cells[1:-1]))      # a grade may be named doc_relevance
+    ends = [("first", cells[0]), *[("last", cells[-1])] * last]
+    wrong = next((place for place, cell in ends if _DOCUMENT.search(cell)), "")
     named = _HEADER.search(cells[0]) is not None
     if wrong and (named or wrong == "first"):
         raise UserError(f"the column of documents stands {wrong}", where,

@@ -378,13 +378,13 @@ def _column_names(header: list[str], path: Path) -> list[str]:
 
 UNCLOSED = "a quote is opened and never closed"
 
-def _is_unclosed(lines: list[str], delimiter: str) -> bool:
-    "Whether a quote in these lines of a table is never closed."
+def _quote_fault(lines: list[str], delimiter: str) -> str:
+    "What is wrong with the quotes of these lines of a table, empty when nothing is."
     try:
         list(csv.reader(lines, delimiter=delimiter, strict=True))
     except csv.Error as e:
-        return "unexpected end of data" in str(e)
-    return False
+        return str(e)
+    return ""
 
 # %% ../../nbs/1_data/01_files.ipynb #a1f00005
 class _Lines:
@@ -407,8 +407,8 @@ class _Lines:
                 yield piece
 
 def _literal_rows(lines: list[str], delimiter: str, width: int) -> list[list[str]]:
-    """The rows of a record of a tab-separated file where each of its lines has a cell for every column: its quotes are
-    inches or speech, as in files that were written without quoting, and hold no line end."""
+    """The rows of a record of a tab-separated file whose quotes are not those of a cell, where each of its lines has a
+    cell for every column: they are inches or speech, as in files that were written without quoting."""
     if delimiter != "\t" or width < 2: return []
     rows = [line.rstrip("\r\n").split("\t") for line in lines]
     return rows if all(len(row) == width for row in rows) else []
@@ -418,7 +418,8 @@ def _csv_records(path: Path, delimiter: str, odd: OddRow | None) -> Iterator[tup
     lines = _Lines(path, odd)
     reader = csv.reader(lines, delimiter=delimiter)
     start = 1
-    last: list[str] = []
+    last: list[str] = []                            # lines of the record before
+    begun = 1                                       # where it began
     waiting: tuple[int, list[str]] | None = None    # the record before is passed on when the next one has come
     width = 0
     literal = False
@@ -427,9 +428,10 @@ def _csv_records(path: Path, delimiter: str, odd: OddRow | None) -> Iterator[tup
             if waiting:
                 yield waiting
             width = width or len(cells)
-            last = list(lines.held)
+            last, begun = list(lines.held), start
             waiting = None if lines.torn else (start, cells)
-            if (len(last) > 1 or literal) and (rows := _literal_rows(last, delimiter, width)):
+            odd_quotes = literal or len(last) > 1 and delimiter == "\t" and _quote_fault(last, delimiter)
+            if odd_quotes and (rows := _literal_rows(last, delimiter, width)):
                 yield from enumerate(rows, start)
                 waiting, last, literal = None, [], True
             start = reader.line_num + 1
@@ -438,8 +440,8 @@ def _csv_records(path: Path, delimiter: str, odd: OddRow | None) -> Iterator[tup
     except csv.Error as e:
         fault = UNCLOSED if "field limit" in str(e) else f"broken CSV: {e}"
         raise UserError(fault, f"{shown_name(path)}, line {start}", "Mend this line.") from e
-    if waiting and _is_unclosed(last, delimiter):
-        raise UserError(UNCLOSED, f"{shown_name(path)}, line {waiting[0]}", "Mend this line.")
+    if "unexpected end of data" in _quote_fault(last, delimiter):      # also where a line in it was left out
+        raise UserError(UNCLOSED, f"{shown_name(path)}, line {begun}", "Mend this line.")
     if waiting:
         yield waiting
 

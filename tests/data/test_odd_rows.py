@@ -8,6 +8,7 @@ from ragcun import UserError, load_pairs
 from ragcun.cli.flags import read_corpus
 from ragcun.data.collections import load_beir, read_qrels
 from ragcun.data.documents import read_documents
+from ragcun.data.files import write_rows
 from ragcun.data.preparation import PrepareConfig, prepare
 
 ROWS = [{"query": f"what is thing {i}", "positive": f"thing {i} is made of part {i * 7}"} for i in range(60)]
@@ -110,6 +111,12 @@ def test_a_header_whose_documents_stand_last_is_refused(tmp_path, header):
         list(read_qrels(tmp_path/"q.tsv"))
 
 
+@pytest.mark.parametrize("header", ["query_id\tdoc_id\tdoc_relevance", "qid\tpid\tpassage_score"])
+def test_a_grade_may_be_named_after_the_document(tmp_path, header):
+    (tmp_path/"q.tsv").write_text(f"{header}\n1\t7\t1\n")
+    assert list(read_qrels(tmp_path/"q.tsv")) == [(2, "1", "7", 1)]
+
+
 @pytest.mark.parametrize("known, judged", [("d1", "d1 "), ("Doc-A", "doc-a"), ("7", "007"), ("caf\u00e9", "cafe\u0301")])
 def test_an_unknown_id_is_named_with_the_one_that_looks_like_it(tmp_path, caplog, known, judged):
     caplog.set_level(logging.WARNING)
@@ -128,9 +135,20 @@ def test_quotes_of_a_table_written_without_quoting_take_no_rows_with_them(tmp_pa
     assert [(d.document_id, d.text) for d in read_documents(tmp_path/"d.tsv")] == rows
     (tmp_path/"e.tsv").write_text('id\ttext\n1\t"two\nlines"\n2\t"a ""word"""\n')      # quoted as it should be
     assert [d.text for d in read_documents(tmp_path/"e.tsv")] == ["two\nlines", 'a "word"']
+    texts = ["Table:", "name\tvalue\ndensity\t917"]       # each of its lines has a tab, too, and its quotes are in order
+    write_rows([{"id": "1", "text": t} for t in texts], tmp_path/"g.tsv")
+    assert [d.text for d in read_documents(tmp_path/"g.tsv")] == texts
     (tmp_path/"f.tsv").write_text('id\ttext\n1\ta\n2\t"never\nclosed\n')
     with pytest.raises(UserError, match="never closed"):
         read_documents(tmp_path/"f.tsv")
+
+
+def test_a_quote_that_is_never_closed_is_named_also_where_a_line_after_it_is_not_utf8(tmp_path):
+    rows = [f"{i},words of row {i}\n".encode() for i in range(200)]
+    rows[50], rows[60] = b'50,"never closed\n', b"60,caf\xe9\n"
+    (tmp_path/"d.csv").write_bytes(b"id,text\n" + b"".join(rows))
+    with pytest.raises(UserError, match="never closed.*line 52"):       # 150 rows were left out without a word
+        read_documents(tmp_path/"d.csv")
 
 
 def test_what_json_cannot_hold_of_a_row_ends_nothing(tmp_path):
