@@ -403,15 +403,15 @@ def say_seen(
     pairs: Any, # PairSet that is trained on
     val: Any, # RetrievalData that decides what is kept, or None
 ) -> None:
-    "Warn of validation questions whose answer is trained on: they praise whatever learnt it by heart."
+    "Warn of validation questions that are training pairs, too: their scores say nothing about new questions."
     if val is None: return
     from ragcun.data.files import normalise_text
     known = {(normalise_text(p.query), normalise_text(p.positive)) for p in pairs}
     seen = sum(any((normalise_text(val.queries[q]), normalise_text(val.corpus[d])) in known
                    for d, grade in grades.items() if grade > 0 and d in val.corpus) for q, grades in val.qrels.items())
     if seen:
-        logger.warning("%d of %d validation questions are training pairs, too: what they say of the model is too good, "
-                       "and the base may be ahead on new questions. Take them out of one of the two files, or leave "
+        logger.warning("%d of %d validation questions are training pairs, too: they score better than new questions "
+                       "would, and the base may be ahead on those. Take them out of one of the two files, or leave "
                        "--val_data out", seen, len(val.qrels))
 
 def _no_dev(folder: str) -> UserError:

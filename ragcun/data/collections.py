@@ -87,7 +87,8 @@ def _beir_texts(path: Path, keep: set[str] | None = None) -> Iterator[tuple[str,
             faults.append(f"{where.rpartition(', ')[2]}: {fault}")
         yield key, text, row
     if number and not usable:
-        raise UserError(f"none of {number} rows has a text" + f"; {faults[0]}" * bool(faults), shown_name(path),
+        which = "rows" if keep is None else "judged rows"
+        raise UserError(f"none of {number} {which} has a text{'; '.join(['', *faults[:1]])}", shown_name(path),
                         'Write {"_id": …, "text": …}.')
     _say_faults(faults, "texts", path, "count as empty")
 

@@ -40,7 +40,7 @@ class Pair:
 _JUDGED = frozenset(("score", "label", "relevance", "grade"))
 
 def _judged_wrong(row: dict) -> str:
-    "The column by which a row is no answer: 0 or false, or -1 beside 1; empty where there is none."
+    "The column by which a row is no answer: 0, false or -1; empty where there is none."
     return next((k for k, value in row.items() if str(k).lower() in _JUDGED
                  and str(plain_value(value)).strip().lower() in ("0", "0.0", "-1", "-1.0", "false")), "")
 
@@ -87,7 +87,8 @@ def row_to_pair(
     if missing:
         raise RowError(f"has no {' and no '.join(missing)}; its fields are {', '.join(map(str, row)) or 'none'}"[:300])
     if column := _judged_wrong(row):
-        raise RowError(f"is no answer by its column {column}, which says {row[column]}")
+        raise RowError(f"is no answer by its column {column}, which says {row[column]} (rename the column if it says "
+                       "something else)")
     ids = _optional_id(row, "query_id"), _optional_id(row, "document_id"), _optional_id(row, "strategy")
     pair = Pair(row["query"], row["positive"], _negatives(row), *ids)
     check_pair(pair)
@@ -298,7 +299,7 @@ def iter_numbered(
                 advice = column_advice(row, str(source) if is_path else "FILE")
                 wrong_names = "its fields are" in str(e)
                 raise UserError(str(e), f"{source if is_path else 'pairs'}, row {number}",
-                                advice if wrong_names else _MEND + _leave_out(source) * is_path) from e
+                                advice if wrong_names else _MEND + (_leave_out(source) if is_path else "")) from e
             on_fault(number, str(e))
         else:
             yield number, pair

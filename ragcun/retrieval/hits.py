@@ -473,7 +473,7 @@ def as_entry(
 # %% ../../nbs/7_retrieval/02_hits.ipynb #b6149bb9-1
 def _title(given: Any, where: str) -> str:
     "A title as text; None and NaN, by which a table says that there is none, are no title."
-    if given is None or isinstance(given, float) and math.isnan(given): return ""
+    if given is None or isinstance(given, Number) and given != given: return ""
     fault = character_fault(str(given)) if isinstance(given, (str, Number)) else f"is {ascii(given)[:40]}"
     if fault:
         raise UserError(f"the title {fault}", where, "Give a text, or no title")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,12 +61,12 @@ def _best_log_p(hits: list[Hit]) -> float:
 def _check_request(top_k: int, max_e_value: float | None, words: float, diversity: float) -> None:
     if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
         raise UserError(f"top_k is {top_k!r}", "search", "Ask for one hit or more")
-    if max_e_value is not None and not (isinstance(max_e_value, (int, float)) and max_e_value >= 0):
+    if max_e_value is not None and not (isinstance(max_e_value, Real) and max_e_value >= 0):
         raise UserError(f"max_e_value is {max_e_value!r}", "search", "Give a number from 0 on, or leave it out")
-    if not (isinstance(words, (int, float)) and 0 <= words < np.inf):
+    if not (isinstance(words, Real) and 0 <= words < np.inf):
         raise UserError(f"words is {words!r}", "search",
                         "Give a number from 0 (meaning alone) on; 1 is the usual weight")
-    if not (isinstance(diversity, (int, float)) and 0 <= diversity <= 1):
+    if not (isinstance(diversity, Real) and 0 <= diversity <= 1):
         raise UserError(f"diversity is {diversity!r}", "search", "Give a number from 0 (evidence alone) to 1")
 
 def _reranked(rerank: Callable[[str, list[Hit]], Sequence[Hit]], result: SearchResult) -> list[Hit]:

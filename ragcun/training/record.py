@@ -143,7 +143,7 @@ def prune_checkpoints(
 def forget_run(
     folder: str | Path, # Output folder of a run that starts anew
 ) -> None:
-    "Remove what an earlier run wrote as it went: newer checkpoints outlive older ones, and a curve has one run."
+    "Remove checkpoints, metrics and curves of an earlier run: this one would be resumed from them or drawn with them."
     kind = r"checkpoint_(step|epoch)_\d+\.(pt|json)|metrics\.jsonl|curves\.png"
     old = [p for p in sorted(Path(folder).glob("*")) if re.fullmatch(kind, p.name)]
     for p in old:

@@ -98,10 +98,18 @@ def test_a_broken_row_of_a_corpus_is_left_out_and_named(tmp_path, caplog):
 @pytest.mark.parametrize("text", [None, "", ["what"]])
 def test_questions_without_a_text_are_not_measured(tmp_path, caplog, text):
     rows = [{"_id": "q0", "text": text}, {"_id": "q1", "text": text}]
-    with pytest.raises(UserError, match="none of 2 rows has a text"):
+    with pytest.raises(UserError, match="none of 2 judged rows has a text"):
         load_beir(beir(tmp_path, queries=rows))
     assert load_beir(beir(tmp_path, queries=[rows[0], {"_id": "q1", "text": "what is 1"}])).queries["q0"] == ""
     assert "1 texts of" in caplog.text and "row 1: text is" in caplog.text
+
+
+def test_judged_documents_that_all_lack_a_text_are_an_error_of_one_line(tmp_path):
+    empty = [{"_id": "d98", "text": ""}, {"_id": "d99", "text": ""}]
+    folder = beir(tmp_path, "query-id\tcorpus-id\tscore\nq0\td98\t1\nq1\td99\t1\n", empty)
+    assert len(load_beir(folder).corpus) == 42
+    with pytest.raises(UserError, match="none of 2 judged rows has a text .*corpus.jsonl"):
+        load_beir(folder, only_judged=True)
 
 
 @pytest.mark.parametrize("header", ["query-id\tscore\tcorpus-id", "qid\trelevance\tdocid"])

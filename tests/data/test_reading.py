@@ -57,7 +57,7 @@ def test_number(tmp_path):
 @pytest.mark.parametrize("column, value", [("score", 0), ("label", False), ("Relevance", "0"), ("grade", -1.0)])
 def test_a_row_that_is_judged_to_be_no_answer_is_no_pair(tmp_path, column, value):
     path = jsonl(tmp_path/"a.jsonl", GOOD | {column: 1}, {"query": "x", "positive": "y", column: value})
-    refused(path, f"is no answer by its column {column}", "row 2")
+    refused(path, f"is no answer by its column {column}", "rename the column", "row 2")
     with pytest.raises(UserError, match="leave out all such rows: ragcun prepare --input"):
         load_pairs(path)
     assert main(["prepare", "--input", str(path), "--output_dir", str(tmp_path/"o")]) == 0

@@ -424,6 +424,11 @@ def test_questions_come_in_any_form():
     want = [r.to_json() for r in index.search(["ice sea", "tree rock"])]
     for asked in (iter(["ice sea", "tree rock"]), np.array(["ice sea", "tree rock"]), ("ice sea", "tree rock")):
         assert [r.to_json() for r in index.search(asked)] == want
+    half = [h.id for h in index.search("ice sea", 5, diversity=.5).hits]      # numbers of numpy are numbers
+    again = index.search("ice sea", np.int64(5), words=np.float32(1), diversity=np.float32(.5))
+    assert [h.id for h in again.hits] == half
+    index.add([{"id": "untitled", "text": "ice", "title": np.float32("nan")}])
+    assert index.store.texts(["untitled"]) == {"untitled": "ice"}
 
 
 @pytest.mark.parametrize("use, part", [
