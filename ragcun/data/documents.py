@@ -1801,7 +1801,8 @@ def _shown(cell: Any) -> str:
     if value is None or getattr(cell, "data_type", "") == "e": return ""
     if isinstance(value, bool): return str(value).upper()
     if isinstance(value, int | float):
-        return f"{100*value:.12g}%" if shape.rstrip().endswith("%") else f"{value:.15g}"
+        if shape.rstrip().endswith("%"): return f"{100*value:.12g}%"
+        return str(value) if isinstance(value, int) else f"{value:.15g}"     # every digit of a long number is its name
     if isinstance(value, datetime):
         return str(value.date() if value.time() == time() else value.replace(microsecond=0))
     return str(value) if isinstance(value, date | time) else _cell(str(value))

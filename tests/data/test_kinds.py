@@ -339,6 +339,7 @@ def test_a_workbook_says_what_its_sheets_show():
     assert (first.heading, second.heading, second.text) == ("Prices", "Two", "x")
     assert first.text.split("\n") == [
         "part | rebate | since", "pump P7 | 5% | 2024-05-01", "valve | 100% | 2024-05-01 09:30:00", "TRUE | 3 | 07:00:00", "0.3"]
+    assert parse_workbook(workbook(Sheet1=[["order", 1234567890123456]]))[0].text == "order | 1234567890123456"
     rows = [["part", "bar"], *([f"P{i}", i] for i in range(200))]
     narrow = io.BytesIO()     # a program that writes the size of its sheet wrong
     with zipfile.ZipFile(io.BytesIO(workbook(Tabelle1=rows))) as old, zipfile.ZipFile(narrow, "w") as new:
