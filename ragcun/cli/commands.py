@@ -465,9 +465,11 @@ def run_search(
     if not 0 <= args.words < float("inf"):
         raise UserError(f"words {args.words} is no weight", "--words", "Use 1, more or less; 0 for meaning alone.")
     wanted = _filter_of(args.filter)
-    blocks = _questions(args)
+    faults: list[UserError] = []
+    blocks = _questions(args, faults)
     questions: list[str] | None = next(blocks, [])
     if not questions:
+        if faults: return _no_questions(faults)
         raise UserError("no question", "search", 'Type: ragcun search --index_dir DIR "your question"')
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args),
@@ -485,19 +487,29 @@ def run_search(
         print(f"whether this is an answer is a guess: {len(index)} documents do not show what chance finds. Ten "
               "questions of yours do:\n"
               f"  ragcun judge --index_dir {quote(args.index_dir)} --questions my_questions.txt", file=sys.stderr)
-    return 0
+    return _no_questions(faults)
 
 # %% ../../nbs/9_cli/07_commands.ipynb #sofar001
-def _questions(args: argparse.Namespace) -> Iterator[list[str]]:
-    "Questions as they come; the index is looked for before anybody types one."
+def _questions(args: argparse.Namespace, faults: list[UserError]) -> Iterator[list[str]]:
+    "Questions as they come; the index is looked for before anybody types one. What is wrong with a line is named."
     asked = decode_words(" ".join(args.question))
     if args.question and not asked.strip(): return
     from ragcun.data.files import stream_blocks
     from ragcun.retrieval.stores import read_manifest
     read_manifest(args.index_dir)
+    def odd(fault: UserError) -> None:
+        faults.append(fault)
+        if len(faults) <= 5:
+            _say(str(fault), 2)
     if not args.question and sys.stdin and sys.stdin.isatty():
         print("type a question and Enter; Ctrl+D ends", file=sys.stderr)
-    yield from [[asked]] if args.question else stream_blocks(sys.stdin)
+    yield from [[asked]] if args.question else stream_blocks(sys.stdin, odd=odd)
+
+def _no_questions(faults: list[UserError]) -> int:
+    "Exit code after lines that were no questions; they were named as they came, the first of them."
+    if len(faults) > 5:
+        _say(f"{len(faults)} lines in all are no text, and were left out", 2)
+    return 2 if faults else 0
 
 def _shown(found: Sequence[Any], index: Any, as_json: bool) -> str:
     "Answers as they are printed."

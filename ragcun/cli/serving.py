@@ -13,7 +13,7 @@ from .flags import add_flag, need, runtime_flag, runtime_of
 from ..core import UserError, logger, setup_logging
 
 # %% auto #0
-__all__ = ['BACKLOG', 'check_extra', 'check_index', 'open_index', 'serve_flags', 'run_serve', 'mcp_flags', 'run_mcp']
+__all__ = ['BACKLOG', 'ONLY_HTTP', 'check_extra', 'check_index', 'open_index', 'serve_flags', 'run_serve', 'mcp_flags', 'run_mcp']
 
 # %% ../../nbs/9_cli/06_serving.ipynb #srvc0005
 def check_extra(
@@ -59,6 +59,14 @@ def serve_flags(
     runtime_flag(parser)
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
 
+def _say_address(what: str, path: str, args: argparse.Namespace, listener: Any) -> None:
+    "Where the server is, and what its operator should know of keys."
+    from ragcun.integrations.server import LOOPBACK
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    print(f"{what}http://{host}:{listener.getsockname()[1]}{path}\nstop with Ctrl+C", flush=True)
+    if args.host not in LOOPBACK:
+        logger.warning("keys travel as they are over HTTP: put a proxy with TLS before this server")
+
 def run_serve(
     args: argparse.Namespace, # Parsed flags
 ) -> int: # Exit code: 0 after SIGTERM or SIGINT
@@ -74,17 +82,14 @@ def run_serve(
         setup_logging()
         index = open_index(args)
         listener.listen(BACKLOG)                # who reads the address below may ask at once
-        host = f"[{args.host}]" if ":" in args.host else args.host
-        print(f"{len(index):,} documents of {args.index_dir}\n"
-              f"search page   http://{host}:{listener.getsockname()[1]}/\n"
-              f"stop with Ctrl+C", flush=True)
-        if not options.hosts:
-            logger.warning("keys travel as they are over HTTP: put a proxy with TLS before this server")
+        _say_address(f"{len(index):,} documents of {args.index_dir}\nsearch page   ", "/", args, listener)
         return run_server(make_app(index, options), listener, options.limits)
     finally:
         listener.close()
 
 # %% ../../nbs/9_cli/06_serving.ipynb #srvc0010
+ONLY_HTTP: dict[str, Any] = {"host": "127.0.0.1", "port": 8081, "api_key_file": None}  # where none is given
+
 def mcp_flags(
     parser: argparse.ArgumentParser, # Gets the flags
 ) -> None:
@@ -92,9 +97,10 @@ def mcp_flags(
     add_flag(parser, "index_dir", "str", None, "Folder made by ragcun index, or its address (s3://bucket/folder)")
     add_flag(parser, "about", "str", "", "What the documents are, one sentence that agents are told")
     add_flag(parser, "http", "bool", False, "Listen as a web server at /mcp instead of standard input and output")
-    add_flag(parser, "host", "str", "127.0.0.1", "With --http: address to listen at; an open one needs --api_key_file")
-    add_flag(parser, "port", "int", 8081, "With --http: port to listen at; 0 takes any that is free")
-    add_flag(parser, "api_key_file", "str", None, "With --http: file of keys, one a line")
+    add_flag(parser, "host", "str", ONLY_HTTP["host"],
+             "With --http: address to listen at; an open one needs --api_key_file")
+    add_flag(parser, "port", "int", ONLY_HTTP["port"], "With --http: port to listen at; 0 takes any that is free")
+    add_flag(parser, "api_key_file", "str", ONLY_HTTP["api_key_file"], "With --http: file of keys, one a line")
     runtime_flag(parser)
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
 
@@ -105,6 +111,8 @@ def run_mcp(
     check_extra("mcp", "mcp")
     if args.http:
         check_extra("fastapi", "serve")
+    elif ignored := [f for f, usual in ONLY_HTTP.items() if getattr(args, f) != usual]:
+        raise UserError(f"--{ignored[0]} has no effect without --http", "mcp", "Add --http, or leave it out")
     check_index(args)
     from ragcun.integrations.mcp_server import make_mcp, mcp_app, run_stdio
     if not args.http:
@@ -116,8 +124,7 @@ def run_mcp(
         setup_logging()
         server = make_mcp(open_index(args), about=args.about)
         listener.listen(BACKLOG)
-        address = f"http://{args.host}:{listener.getsockname()[1]}/mcp"
-        print(f"tools search and read   {address}\nstop with Ctrl+C", flush=True)
+        _say_address("tools search and read   ", "/mcp", args, listener)
         return run_server(mcp_app(server, options), listener, options.limits)
     finally:
         listener.close()

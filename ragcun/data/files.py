@@ -281,6 +281,7 @@ def stream_lines(
 def stream_blocks(
     stream: Any,                       # standard input or another open text stream; None: it is closed
     name: str = "standard input",      # for messages
+    odd: OddRow | None = None,         # is told of a line that is no text, which is left out then; None: it is an error
 ) -> Iterator[list[str]]:              # never empty
     "The same as they come: hundreds of a file at a time, one where somebody types or a program waits for its answer."
     if stream is None: return
@@ -295,19 +296,21 @@ def stream_blocks(
         if end or ended:
             rows = b"".join([*held, whole, end]).splitlines()
             held = []
-            if block := [text for i, row in enumerate(rows, number + 1) if (text := _stream_line(row, i, name))]:
+            if block := [text for i, row in enumerate(rows, number + 1) if (text := _stream_line(row, i, name, odd))]:
                 yield block
             number += len(rows)
         held.append(rest)
 
-def _stream_line(row: bytes, number: int, name: str) -> str:
+def _stream_line(row: bytes, number: int, name: str, odd: OddRow | None) -> str:
     try:
         text = (row.removeprefix(b"\xef\xbb\xbf") if number == 1 else row).decode("utf-8").strip()
     except UnicodeDecodeError as e:
-        raise UserError(f"not UTF-8: byte 0x{row[e.start]:02x}", f"{name}, row {number}",
-                        "Convert it to UTF-8.") from e
+        _leave_out(odd, UserError(f"not UTF-8: byte 0x{row[e.start]:02x}", f"{name}, row {number}",
+                                  "Convert it to UTF-8."))
+        return ""
     if fault := character_fault(text):
-        raise UserError(f"the line {fault}", f"{name}, row {number}", "Mend this line.")
+        _leave_out(odd, UserError(f"the line {fault}", f"{name}, row {number}", "Mend this line."))
+        return ""
     return text
 
 # %% ../../nbs/1_data/01_files.ipynb #922cbdc2

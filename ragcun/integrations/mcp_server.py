@@ -20,9 +20,10 @@ with needs("mcp"):
     import anyio
     from mcp.server import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
+    from mcp.server.mcpserver.tools import Tool
     from mcp.server.transport_security import TransportSecuritySettings
     from mcp_types import ToolAnnotations
-    from pydantic import BaseModel, Field
+    from pydantic import BaseModel, ConfigDict, Field
 
 
 # %% auto #0
@@ -112,6 +113,15 @@ def as_found(
                          chance=chance, documents=result.documents, hits=[_hit(h) for h in result])
 
 # %% ../../nbs/8_integrations/06_mcp_server.ipynb #mcps0009
+def _tool(work: Callable[..., Any], description: str) -> Tool:
+    "A tool that only reads, and that names an argument it does not have instead of passing it over."
+    tool = Tool.from_function(work, description=description,
+                              annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))
+    known: Any = tool.fn_metadata.arg_model
+    tool.fn_metadata.arg_model = type(known.__name__, (known,), {"model_config": ConfigDict(extra="forbid")})
+    tool.parameters = tool.fn_metadata.arg_model.model_json_schema(by_alias=True)
+    return tool
+
 def make_mcp(
     index: GaussianRetriever,    # that is searched
     name: str = "ragcun",        # of the server, as agent programs show it
@@ -119,7 +129,6 @@ def make_mcp(
 ) -> MCPServer: # with the tools `search` and `read`
     "The index as a server of the Model Context Protocol."
     from ragcun import __version__
-    server = MCPServer(name, instructions=f"{about}\n{INSTRUCTIONS}".strip(), version=__version__, log_level="WARNING")
     lock = threading.Lock()
     def locked(f: Callable[[], Any]) -> Any:
         with lock:
@@ -127,21 +136,19 @@ def make_mcp(
                 return f()
             except UserError as e:            # the agent is told what is wrong and what to do
                 raise ToolError(str(e)) from None
-    read_only = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
-    @server.tool(description=SEARCH_TOOL, annotations=read_only)
     async def search(question: str, top_k: int = 5, filter: dict[str, Any] | None = None) -> FoundPassages:
         k = min(max(top_k, 1), 20)
         return await anyio.to_thread.run_sync(locked, lambda: as_found(index.search(question, k, filter=filter)))
 
-    @server.tool(description=READ_TOOL, annotations=read_only)
     async def read(id: str, around: int = 1) -> ReadPassages:
         n = min(max(around, 0), 5)
         found = await anyio.to_thread.run_sync(locked, lambda: read_passage(index, id, n))
         own = next(p for p in found if p["asked"])
         passages = [ReadPassage(id=p["id"], text=_shortened(p["text"]), asked=p["asked"]) for p in found]
         return ReadPassages(source=source_of(own["metadata"], id), passages=passages)
-    return server
+    return MCPServer(name, instructions=f"{about}\n{INSTRUCTIONS}".strip(), version=__version__, log_level="WARNING",
+                     tools=[_tool(search, SEARCH_TOOL), _tool(read, READ_TOOL)])
 
 # %% ../../nbs/8_integrations/06_mcp_server.ipynb #mcps0014
 def run_stdio(

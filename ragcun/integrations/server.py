@@ -1060,10 +1060,10 @@ def api_keys(
 ) -> tuple[str, ...]: # at least one
     "API keys from a file; the message of an error never holds one."
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
+        lines = [line.strip() for line in Path(path).read_text("utf-8-sig").splitlines()]   # editors write a mark
     except (OSError, UnicodeDecodeError):
-        raise UserError("the file of keys cannot be read", str(path), "Write one key a line") from None
-    keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+        raise UserError("the file of keys cannot be read", str(path), "Write one key a line, in UTF-8") from None
+    keys = tuple(line for line in lines if line and not line.startswith("#"))
     if not keys:
         raise UserError("the file of keys is empty", str(path), "Write one key a line")
     short = next((i for i, k in enumerate(keys, 1) if len(k) < SHORTEST_KEY or not k.isascii()), 0)

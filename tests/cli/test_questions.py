@@ -1,5 +1,7 @@
 """`ragcun index --questions` with few judged questions, and an index whose making was stopped."""
+import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -96,3 +98,16 @@ def test_a_search_says_that_its_index_is_not_finished(base, tmp_path, capsys):
     record = (idx/RECORD).read_bytes()
     (idx/RECORD).write_bytes(record.replace(b'{"whole": true}\n', b""))      # as a kill leaves it
     assert main(ask) == 0 and "not finished: it holds 30 files so far" in capsys.readouterr().err
+
+
+def test_one_bad_line_takes_no_answer_away(index_dir, capsys, monkeypatch):
+    def ask(sent):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sent)))
+        capsys.readouterr()
+        code = main(["search", "--index_dir", str(index_dir), "--json", "--device", "cpu"])
+        said = capsys.readouterr()
+        return code, [json.loads(line)["query"] for line in said.out.splitlines()], said.err.splitlines()
+    code, asked, told = ask(b"topic001\ntopic\xe9\n\ntopic003\n")
+    assert (code, asked) == (2, ["topic001", "topic003"]) and len(told) == 1 and "row 2" in told[0]
+    code, asked, told = ask("topic001\n".encode("utf-16") * 9)
+    assert (code, asked) == (2, []) and len(told) == 6 and "lines in all" in told[-1]

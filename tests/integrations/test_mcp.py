@@ -1,5 +1,7 @@
 """The tools of an agent, asked by the official client in this process; a process of its own is in tests/system."""
 import asyncio
+from argparse import Namespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -7,6 +9,8 @@ pytest.importorskip("mcp", reason="extra mcp is not installed")
 from mcp import Client
 from starlette.testclient import TestClient
 
+from ragcun.cli.commands import main
+from ragcun.cli.serving import _say_address
 from ragcun.integrations.mcp_server import LONGEST_TEXT, READ_TOOL, SEARCH_TOOL, make_mcp, mcp_app, source_of
 from ragcun.integrations.server import ServeOptions, serve_options
 from ragcun.retrieval.retriever import GaussianRetriever
@@ -36,6 +40,7 @@ def test_an_agent_sees_two_tools_that_only_read(index):
     tools, instructions = asyncio.run(scenario())
     assert {t.name: t.description for t in tools} == {"search": SEARCH_TOOL, "read": READ_TOOL}
     assert all(t.annotations.read_only_hint for t in tools) and all(t.output_schema for t in tools)
+    assert all(t.input_schema["additionalProperties"] is False for t in tools)
     assert "stop" in SEARCH_TOOL and "Notes of a workshop." in instructions
 
 
@@ -64,7 +69,9 @@ def test_filters_and_errors_reach_the_agent(index):
     for tool, arguments, part in (("read", {"id": "none"}, "no document has this id"),
                                   ("search", {"question": ""}, "the query is empty"),
                                   ("search", {"question": "x", "filter": {"a": {"$near": 1}}}, "unknown operator"),
-                                  ("search", {}, "question")):
+                                  ("search", {}, "question"),
+                                  ("search", {"question": "alpha7", "limit": 1}, "limit\n"),
+                                  ("read", {"id": "d5", "neighbours": 3}, "neighbours\n")):
         failed = use(index, tool, **arguments)
         assert failed.is_error and part in failed.content[0].text
 
@@ -84,3 +91,13 @@ def test_over_http_it_stands_behind_the_gate(index):
 def test_sources_by_name():
     assert source_of({}, "x") == "x"
     assert source_of({"source": "a.pdf", "title": "T", "page": 3}, "x") == "a.pdf › T, page 3"
+
+
+def test_flags_of_http_are_refused_without_it_and_an_open_address_is_warned_of(capsys, caplog):
+    for flag, value in (("host", "0.0.0.0"), ("port", "9000"), ("api_key_file", "keys")):
+        assert main(["mcp", "--index_dir", "none", f"--{flag}", value]) == 2
+        assert f"--{flag} has no effect without --http" in capsys.readouterr().err
+    for host, shown, warned in (("::1", "http://[::1]:7/mcp", False), ("0.0.0.0", "http://0.0.0.0:7/mcp", True)):
+        caplog.clear()
+        _say_address("tools ", "/mcp", Namespace(host=host), Mock(getsockname=lambda: ("", 7)))
+        assert f"tools {shown}\n" in capsys.readouterr().out and ("TLS" in caplog.text) == warned

@@ -279,6 +279,8 @@ def test_open_addresses_need_keys(tmp_path):
         with pytest.raises(UserError, match=part) as e:
             api_keys(file)
         assert "short" not in str(e.value)
+    file.write_bytes(b"\xef\xbb\xbf# ours\r\n  # a comment that stands further in\r\n " + KEY.encode() + b" \r\n")
+    assert api_keys(file) == (KEY,)
     file.write_text(f"{KEY}\n")
     assert serve_options("0.0.0.0", str(file)).hosts == ()
     with pytest.raises(UserError, match="cannot be read"):

@@ -44,6 +44,10 @@ def test_lines_come_when_they_are_sent_and_are_cut_where_they_end():
         os.close(theirs)
         with pytest.raises(UserError, match="byte 0xff .standard input, row 7"):
             next(blocks)
+    told = []
+    bad = io.TextIOWrapper(io.BytesIO(b"one\nb\xe9d\nn\x00l\nfour\n"))
+    assert list(stream_blocks(bad, odd=told.append)) == [["one", "four"]]
+    assert [str(e).partition(" (")[2][:21] for e in told] == ["standard input, row 2", "standard input, row 3"]
     want = [f"question {i}" for i in range(9000)]
     for end in ("\n", "\r", "\r\n"):
         text = "".join(q + end for q in want)
