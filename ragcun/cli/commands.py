@@ -483,7 +483,10 @@ def run_search(
     if not args.json and (files := _files_so_far(args.index_dir)):
         print(f"this index is not finished: it holds {_files(range(files))} so far. The ragcun index command that made "
               "it goes on where it was", file=sys.stderr)
-    if not args.json and found[-1].tentative:
+    from ragcun.retrieval.explanation import nothing_passes
+    if not found[-1] and (why := nothing_passes(index, wanted)):
+        print(f"{why} (--filter)", file=sys.stderr)
+    elif not args.json and found[-1].tentative:
         print(f"whether this is an answer is a guess: {len(index)} documents do not show what chance finds. Ten "
               "questions of yours do:\n"
               f"  ragcun judge --index_dir {quote(args.index_dir)} --questions my_questions.txt", file=sys.stderr)

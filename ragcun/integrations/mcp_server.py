@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core import UserError, needs
-from ..retrieval.explanation import read_passage
+from ..retrieval.explanation import nothing_passes, read_passage
 from ..retrieval.hits import Hit, SearchResult, e_value_in_words, source_of, verdict_in_words
 from ..retrieval.retriever import GaussianRetriever
 
@@ -139,7 +139,12 @@ def make_mcp(
 
     async def search(question: str, top_k: int = 5, filter: dict[str, Any] | None = None) -> FoundPassages:
         k = min(max(top_k, 1), 20)
-        return await anyio.to_thread.run_sync(locked, lambda: as_found(index.search(question, k, filter=filter)))
+        def asked() -> FoundPassages:
+            found = index.search(question, k, filter=filter)
+            if not found and (why := nothing_passes(index, filter)):
+                raise UserError(why, "filter", "Search with one of these, or without a filter")
+            return as_found(found)
+        return await anyio.to_thread.run_sync(locked, asked)
 
     async def read(id: str, around: int = 1) -> ReadPassages:
         n = min(max(around, 0), 5)

@@ -18,7 +18,7 @@ from .hits import SearchResult, in_plain_words
 from .retriever import GaussianRetriever
 
 # %% auto #0
-__all__ = ['Surroundings', 'surroundings', 'explain_results', 'read_passage']
+__all__ = ['Surroundings', 'surroundings', 'explain_results', 'read_passage', 'nothing_passes']
 
 # %% ../../nbs/7_retrieval/16_explanation.ipynb #expl0016
 @dataclass(frozen=True)
@@ -84,3 +84,14 @@ def read_passage(
     order = sorted(range(len(found)), key=lambda i: found.metadata[i]["position"])
     return [{"id": found.ids[i], "text": found.texts[i], "metadata": found.metadata[i], "asked": found.ids[i] == name}
             for i in order]
+
+# %% ../../nbs/7_retrieval/16_explanation.ipynb #expl0025
+def nothing_passes(
+    index: GaussianRetriever,  # that was asked
+    wanted: Any,               # its filter: a mapping, a function, or None
+) -> str: # what to say of a filter that no document passes; empty where one does
+    "A misspelt field leaves no document, which is no answer to the question: the fields that there are."
+    where = as_filter(wanted)
+    if where is None or index.store.select(where): return ""
+    fields = sorted({str(name) for m in index.store.sample(1000).metadata for name in m})
+    return f"no document passes the filter. Fields of their metadata: {', '.join(fields[:20]) or 'none'}"

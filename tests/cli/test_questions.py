@@ -100,6 +100,18 @@ def test_a_search_says_that_its_index_is_not_finished(base, tmp_path, capsys):
     assert main(ask) == 0 and "not finished: it holds 30 files so far" in capsys.readouterr().err
 
 
+def test_a_filter_that_nothing_passes_is_no_answer_to_the_question(index_dir, capsys):
+    index = GaussianRetriever.open(index_dir, device="cpu")
+    index.add([{"id": "one", "text": "topic500", "author": "ann", "tags": ["x"]}])
+    for wanted, said in (({"autor": "ann"}, True), ({"tags": "x"}, True), ({"id": "one"}, True),
+                         ({"author": "ann"}, False)):
+        capsys.readouterr()
+        assert main(["search", "--index_dir", str(index_dir), "--filter", json.dumps(wanted), "topic500"]) == 0
+        told = capsys.readouterr().err
+        assert ("no document passes the filter. Fields of their metadata: author, tags" in told) == said
+        assert "is a guess" not in told or not said
+
+
 def test_one_bad_line_takes_no_answer_away(index_dir, capsys, monkeypatch):
     def ask(sent):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sent)))

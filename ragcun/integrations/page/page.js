@@ -155,7 +155,7 @@ function show(found) {
 }
 
 function request(question) {
-  const body = {query: question, top_k: Number($("hits").value) || 5, words: Number($("words").value), explain: true};
+  const body = {query: question, top_k: Number($("hits").value) || 5, words: Number($("words").value || 1), explain: true};
   const filter = $("filter").value.trim();
   if (filter) {
     try { body.filter = JSON.parse(filter); } catch { throw new Error('The filter is no JSON. Write for example {"source": "manual.pdf"}'); }
@@ -169,8 +169,9 @@ async function ask(question, remember) {
   if (remember) history.pushState(null, "", "#q=" + encodeURIComponent(question));
   say("Searching…");
   try {
-    const begun = performance.now(), found = await call("search", request(question));
+    const begun = performance.now(), body = request(question), found = await call("search", body);
     if (mine !== asked) return;
+    if (body.filter && !found.hits.length) throw new Error("no document passes the filter");
     show(found);
     say(`${found.hits.length} of ${found.documents.toLocaleString("en")} documents, ${Math.round(performance.now() - begun)} ms`);
   } catch (error) {
