@@ -69,7 +69,7 @@ def test_filters_and_errors_reach_the_agent(index):
     for tool, arguments, part in (("read", {"id": "none"}, "no document has this id"),
                                   ("search", {"question": ""}, "the query is empty"),
                                   ("search", {"question": "x", "filter": {"a": {"$near": 1}}}, "unknown operator"),
-                                  ("search", {"question": "x", "filter": {"file": "s3.md"}}, "headings, page, position"),
+                                  ("search", {"question": "x", "filter": {"file": "s3.md"}}, "headings, page"),
                                   ("search", {}, "question"),
                                   ("search", {"question": "alpha7", "limit": 1}, "limit\n"),
                                   ("read", {"id": "d5", "neighbours": 3}, "neighbours\n")):
