@@ -266,12 +266,6 @@ def _say_gone(gone: Sequence[str], own: Sequence[str] = (), drop: Sequence[str] 
         print(f"{_files(other)} of the index were not among the documents ({_first(other)}); --prune removes their "
               "passages")
 
-def _files(names: Sequence[Any]) -> str:
-    return f"{len(names):,} file{'s' * (len(names) != 1)}"
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + "…" * (len(names) > 3)
-
 def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[int, list[dict[str, Any]]]:
     "How many documents the index holds, and which of these it holds with another text; seen before a model is loaded."
     from ragcun.retrieval.hits import iter_entries
@@ -292,18 +286,32 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
         many = f"{len(changed):,} documents have" if len(changed) > 1 else "1 document has"
         raise UserError(f"{many} another text in the index, the first of them {changed[0]['id']!r}",
                         f"--documents {args.documents}", "Add --update to replace them.")
+    if not args.update and (kept := _other_metadata(entries, store, known)):
+        logger.warning("the index has other metadata for %d of these documents, the first of them %r; it stays as it "
+                       "is, and --update replaces it", len(kept), min(kept))
     return len(store), changed
 
 # %% ../../nbs/9_cli/07_commands.ipynb #c563afce-1
-def _changed_otherwise(entries: list[Any], store: Any, known: set[str]) -> set[str]:
-    "Documents with the text of before and other metadata, and those of files that have gained or lost a passage."
-    from ragcun.retrieval.filters import as_filter
+def _files(names: Sequence[Any]) -> str:
+    return f"{len(names):,} file{'s' * (len(names) != 1)}"
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + "…" * (len(names) > 3)
+
+def _other_metadata(entries: list[Any], store: Any, known: set[str]) -> set[str]:
+    "Documents that the index holds with other metadata."
     from ragcun.retrieval.hits import dump_metadata
     other = set()
     for i in range(0, len(entries), 1024):
         block = {d.id: d.metadata for d in entries[i:i + 1024] if d.id in known}
         held = store.get(list(block))
         other |= {n for n, m in zip(held.ids, held.metadata, strict=True) if json.loads(dump_metadata(block[n])) != m}
+    return other
+
+def _changed_otherwise(entries: list[Any], store: Any, known: set[str]) -> set[str]:
+    "Documents with the text of before and other metadata, and those of files that have gained or lost a passage."
+    from ragcun.retrieval.filters import as_filter
+    other = _other_metadata(entries, store, known)
     ids = {d.id: d.metadata.get("source") for d in entries}
     sources = {s for name, s in ids.items() if s and name not in known}
     read = sorted({str(s) for s in ids.values() if s})

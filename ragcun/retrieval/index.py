@@ -267,7 +267,7 @@ class IndexEdits(IndexFolder):
         for d in block:
             if d.id in old and old[d.id] != d.text:
                 raise UserError(f"the index holds another text under the id {d.id!r}", "add",
-                                "Use update to replace it, or give it another id")
+                                "Use update to replace it, or give it another id; for files: ragcun index --update")
         new = [d for d in block if d.id not in known]
         if new:
             self.store.add(self._encode(new))
@@ -584,7 +584,7 @@ class DocumentIndex(OpenedIndex):
         documents: Any,  # iterable of strings or dicts (id, text, metadata), a generator too; or a mapping id → text
         block_size: int = 1024,  # documents encoded and committed at a time
     ) -> int: # number of new documents
-        "Add documents; known ones are skipped, so an interrupted `add` is simply repeated."
+        "Add documents; known ones stay, with their metadata, so an interrupted `add` is repeated; `update` replaces."
         before = len(self)
         total = len(documents) if hasattr(documents, "__len__") else None
         with progress(desc="adding", total=total, unit="document") as bar:

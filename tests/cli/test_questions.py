@@ -100,6 +100,18 @@ def test_a_search_says_that_its_index_is_not_finished(base, tmp_path, capsys):
     assert main(ask) == 0 and "not finished: it holds 30 files so far" in capsys.readouterr().err
 
 
+def test_other_metadata_alone_is_named_and_replaced_when_asked(index_dir, tmp_path, capsys):
+    rows = json.loads((tmp_path/"docs.json").read_text())
+    write_json(tmp_path/"docs.json", [{**rows[0], "year": 2005}, *rows[1:]])
+    def year(*more):
+        capsys.readouterr()
+        assert main(["index", "--documents", str(tmp_path/"docs.json"), "--index_dir", str(index_dir), "--device",
+                     "cpu", *more]) == 0
+        held = GaussianRetriever.open(index_dir, device="cpu").store.get([TOPICS[0]]).metadata[0]
+        return held.get("year"), "for 1 of these documents, the first of them 'topic000'" in capsys.readouterr().err
+    assert [year(), year("--update"), year()] == [(None, True), (2005, False), (2005, False)]
+
+
 def test_a_filter_that_nothing_passes_is_no_answer_to_the_question(index_dir, capsys):
     index = GaussianRetriever.open(index_dir, device="cpu")
     index.add([{"id": "one", "text": "topic500", "author": "ann", "tags": ["x"]}])

@@ -201,9 +201,13 @@ def test_filters_and_mistakes_on_the_page(server, browser):
         page.fill("#hits", "3")
         ask(page, "planet light")
         assert page.locator(".source").all_inner_texts() == ["book3.md › Notes › Chapter 3"] * 3
-        page.fill("#filter", '{"source": ')
+        page.fill("#filter", '{"sauce": "book3.md"}')
         page.click("button[type=submit] >> nth=0")
         page.wait_for_selector("#status.error")
+        assert "No document passes the filter" in page.inner_text("#status")
+        page.fill("#filter", '{"source": ')
+        page.click("button[type=submit] >> nth=0")
+        page.wait_for_function("() => document.getElementById('status').textContent.includes('no JSON')")
         assert "filter is no JSON" in page.inner_text("#status")
 
 
