@@ -395,6 +395,8 @@ class _Line:
         return links if links and _STEER.issuperset(_words(around)) and all(map(_is_page, links)) else ()
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00008
+_COVERED = "\0"    # in the place of a column that a cell of the same row covers besides its own
+
 @dataclass
 class _Table(_Line):
     "The rows of the tables that are open, and the blocks that were finished."
@@ -419,7 +421,7 @@ class _Table(_Line):
     def open_cell(self, row: list[str], node: Any) -> None:
         "Begin a cell; columns that the one before covers stay empty."
         self.end_cell()
-        row += [""]*self.wide
+        row += [_COVERED]*self.wide
         self.skip_covered(row)
         rows, columns = (int(n) if n.isdecimal() else 1 for n in
                          ((node.attributes.get(name) or "")[:4] for name in ("rowspan", "colspan")))
@@ -441,12 +443,12 @@ class _Table(_Line):
         "A row as one line."
         self.end_cell()
         cells = self.row or []
-        end = [*cells, *[""]*self.wide]
+        end = [*cells, *[_COVERED]*self.wide]
         self.skip_covered(end)
         cells = end if len(end) > len(cells) + self.wide else cells
         self.row, self.wide = None, 0
         links = tuple(x for x in self.menu() if _STEER.issuperset(_words(x[1])))   # other rows may be a list of things
-        if any(cells):
+        if not {*cells} <= {"", _COVERED}:
             self.blocks.append(_Block(" | ".join(cells), tight=self.spans[-1] if self.spans else True, links=links))
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f00009
@@ -549,6 +551,9 @@ def _html_blocks(
         else:
             page.read(node.text_content if page.plain else _SPACE.sub(" ", node.text_content))
     page.flush()
+    rows = Counter(id(block.tight) for block in page.blocks)
+    for block in page.blocks:      # a row alone has no names of columns above or below that its cells would stand under
+        block.text = block.text.replace(f" | {_COVERED}", " | " if rows[id(block.tight)] > 1 else "")
     return page.blocks
 
 # %% ../../nbs/1_data/04_documents.ipynb #navmenu2
@@ -1272,10 +1277,10 @@ class _Word(_WordText):
 
     def table(self, table: Any) -> Iterator[_Block]:
         "A row as a line of cells, equal and empty ones in their place; a frame around other things as these things."
-        for row in _parts(table, "tr"):
-            if _value(row, "trPr", "del") is not None: continue
+        rows = [row for row in _parts(table, "tr") if _value(row, "trPr", "del") is None]
+        for row in rows:
             cells = [(c, list(self.blocks(c))) for c in _parts(row, "tc")]
-            wide = [min(int(_value(c, "tcPr", "gridSpan") or 1), 99) - 1 for c, _ in cells]
+            wide = [min(int(_value(c, "tcPr", "gridSpan") or 1), 99) - 1 if len(rows) > 1 else 0 for c, _ in cells]
             before = int(_value(row, "trPr", "gridBefore") or 0)
             framed = len(cells) + before == 1 or any(b.level for _, held in cells for b in held)
             if framed or any(_local(e) == "tbl" for c, _ in cells for e in c.iter()):

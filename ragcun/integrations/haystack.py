@@ -5,6 +5,7 @@
 # %% ../../nbs/8_integrations/01_haystack.ipynb #imports0
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,10 @@ from ..retrieval.retriever import GaussianRetriever
 with needs("haystack"):
     from haystack import Document, component, default_from_dict, default_to_dict
     from haystack.utils.filters import document_matches_filter
+
+with contextlib.suppress(ImportError):      # before version 3, Haystack loads any class from a pipeline file
+    from haystack.core.serialization_security import allow_deserialization_module
+    allow_deserialization_module("ragcun.integrations.haystack")
 
 
 # %% auto #0

@@ -117,6 +117,12 @@ class CompiledBase:
                 out = module(out)
         return out
 
+# %% ../../nbs/2_models/10_compiling.ipynb #comp0021
+_PROCESS = os.getpid()      # of the process that imported this page; a fork has another
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
 # %% ../../nbs/2_models/10_compiling.ipynb #comp0012
 BIG = 2e11             # operations of a call from which compiling pays, half a second or more of PyTorch
 SIZES = (4e6, 1e9)     # weights that work on every token: for fewer it does not matter, for more memory does
@@ -159,7 +165,7 @@ def compiled_base(
     tokens: int, # Of the call
 ) -> CompiledBase | None: # None: let PyTorch do it
     "The compiled form of a base for a call of so many tokens; compiled again where a weight has moved."
-    if not suits_compiling(base, precision, tokens) or import_openvino() is None: return None
+    if os.getpid() != _PROCESS or not suits_compiling(base, precision, tokens) or import_openvino() is None: return None
     with _COMPILING:
         known = _KNOWN.setdefault(base, {})
         marks = weight_marks(base)

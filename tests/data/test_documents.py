@@ -69,7 +69,8 @@ def heads(sections):
             "Model | In | Out\nP7 | 40 | 40\nP8 |  | 25",
         ),
         ("<table><tr><td rowspan=2>P7<td>40<tr><td>25</table>", "P7 | 40\n | 25"),
-        ("<table><tr><td colspan=2>both<td>c</table>", "both |  | c"),
+        ("<table><tr><td colspan=2>both<td>c</table>", "both | c"),    # nothing stands below
+        ("<table><tr><td colspan=2>both<td>c<tr><td>1<td>2<td>3</table>", "both |  | c\n1 | 2 | 3"),
         ("<button>Yes</button><button>No</button>", "Yes No"),
         ("<p>a<script>x()</script>b<style>p{}</style></p>", "ab"),
         ("<p hidden>no</p><p style='display: none'>no</p><p>yes</p>", "yes"),

@@ -83,3 +83,28 @@ def test_a_forked_process_searches_an_index_that_was_open(tmp_path):
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path/"i"),
                            str(Path(__file__).parents[1])], capture_output=True, text=True, timeout=90)
     assert done.stdout.strip() == "alpha7 beta7 gamma7", done.stderr[-500:]
+
+
+COMPUTED = """
+import multiprocessing
+import torch
+import ragcun.models.encoder
+torch.set_num_threads(2)
+numbers = torch.ones(1500, 1500)
+def count(answers):
+    answers.put(float(numbers.add(1).sum()))
+forked = multiprocessing.get_context("fork")
+answers = forked.Queue()
+child = forked.Process(target=count, args=(answers,), daemon=True)
+count(answers)
+child.start()
+print(answers.get(timeout=20), answers.get(timeout=20))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_computes():
+    "The threads of its parent are not there: torch would wait for them, or crash."
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", COMPUTED], capture_output=True, text=True, timeout=120,
+                          env=os.environ | {"OMP_NUM_THREADS": "2"})
+    assert done.stdout.split() == ["4500000.0"]*2, done.stderr[-500:]
