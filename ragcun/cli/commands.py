@@ -25,7 +25,7 @@ from .exporting import export_flags, run_export
 from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, base_options,
                               check_column, check_model, check_output, decode_words, join_processes, load, model_flags,
                               model_tokens, named_tokens, need, prepare_output, read_config, read_corpus,
-                              run_training, runtime_flag, runtime_of, soften_streams, speaks_unicode,
+                              run_training, runtime_flag, runtime_of, say_lines, soften_streams, speaks_unicode,
                               split_of, trust_flag, validation_data)
 from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
@@ -243,6 +243,7 @@ def _index_rows(args: argparse.Namespace) -> tuple[Any, str]:
     if changed:
         GaussianRetriever(model, args.index_dir).update(changed)
     index = index_corpus(model, documents, args.index_dir)
+    say_lines(args.documents, documents)
     new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
     _report_gone(index, documents, args)
     return index, new

@@ -22,9 +22,9 @@ from ..core import UserError, env_number, logger, setup_logging, write_json
 # %% auto #0
 __all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'add_fields', 'add_flag', 'Parser', 'read_config',
            'need', 'check_model', 'check_output', 'split_of', 'model_flags', 'trust_flag', 'base_flags', 'base_options',
-           'named_tokens', 'model_tokens', 'TokensWhenNeeded', 'read_corpus', 'check_column', 'load', 'runtime_flag',
-           'runtime_of', 'validation_data', 'say_seen', 'join_processes', 'check_free_model', 'prepare_output',
-           'run_training']
+           'named_tokens', 'model_tokens', 'TokensWhenNeeded', 'read_corpus', 'check_column', 'say_lines', 'load',
+           'runtime_flag', 'runtime_of', 'validation_data', 'say_seen', 'join_processes', 'check_free_model',
+           'prepare_output', 'run_training']
 
 # %% ../../nbs/9_cli/01_flags.ipynb #01a41f0c
 def soften_streams() -> None:
@@ -301,8 +301,6 @@ def read_corpus(
                         f"Documents: {' '.join(sorted(READ))}; rows: {' '.join(READERS)}; or a folder.")
     else:
         documents = read_documents(place)
-        logger.info("%s: each of its %s lines is a document; for passages of a text, give the folder that it is in",
-                    path, f"{len(documents):,}")
     return [_with_id(d.document_id, {"text": d.text, "metadata": d.metadata}) for d in documents]
 
 def check_column(
@@ -316,6 +314,17 @@ def check_column(
     if text_column != "text" and place.exists() and not (place.is_file() and file_kind(place) in READERS):
         raise UserError("a column is named, and only a file of rows has one", f"--text_column {text_column}",
                         f"Leave it out, or give one of {' '.join(READERS)} with --documents.")
+
+def say_lines(
+    path: str, # As `read_corpus` took it
+    documents: Sequence[Any], # That it gave
+) -> None:
+    "A text given alone has a document a line, which few expect."
+    from ragcun.data.documents import file_kind
+    from ragcun.data.files import home_path
+    if file_kind(home_path(path)) == ".txt":
+        logger.info("%s: each of its %s lines is a document; for passages of a text, give the folder that it is in",
+                    path, f"{len(documents):,}")
 
 def _with_id(name: str | None, row: dict[str, Any]) -> dict[str, Any]:
     "An id where one was given; the index makes one otherwise."

@@ -6,7 +6,7 @@ import pytest
 from small import WORDS, processed, small_base
 
 from ragcun.cli.commands import main
-from ragcun.cli.flags import read_corpus
+from ragcun.cli.flags import read_corpus, say_lines
 from ragcun.core import UserError
 
 WORD = [w for w in WORDS if len(w) > 3]
@@ -147,9 +147,12 @@ def test_a_full_disk_says_what_to_do(tmp_path, capsys, monkeypatch):
 def test_a_text_given_alone_says_that_its_lines_are_documents(tmp_path, caplog):
     caplog.set_level("INFO")
     (tmp_path/"a.txt").write_text("A report that is\nwrapped at few\n\ncharacters.\n")
-    assert len(read_corpus(str(tmp_path/"a.txt"))) == 3 and "each of its 3 lines is a document" in caplog.text
-    caplog.clear()
-    assert len(read_corpus(str(tmp_path))) == 1 and "lines" not in caplog.text
+    for name, documents, said_so in (("a.txt", 3, True), (".", 1, False)):
+        caplog.clear()
+        found = read_corpus(str(tmp_path/name))
+        assert len(found) == documents and not caplog.text     # an index that cannot be made is one line
+        say_lines(str(tmp_path/name), found)
+        assert ("each of its 3 lines is a document" in caplog.text) == said_so
 
 
 @pytest.mark.parametrize("source", [".", "a.md", "b.csv"])
