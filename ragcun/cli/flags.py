@@ -315,17 +315,6 @@ def check_column(
         raise UserError("a column is named, and only a file of rows has one", f"--text_column {text_column}",
                         f"Leave it out, or give one of {' '.join(READERS)} with --documents.")
 
-def say_lines(
-    path: str, # As `read_corpus` took it
-    documents: Sequence[Any], # That it gave
-) -> None:
-    "A text given alone has a document a line, which few expect."
-    from ragcun.data.documents import file_kind
-    from ragcun.data.files import home_path
-    if file_kind(home_path(path)) == ".txt":
-        logger.info("%s: each of its %s lines is a document; for passages of a text, give the folder that it is in",
-                    path, f"{len(documents):,}")
-
 def _with_id(name: str | None, row: dict[str, Any]) -> dict[str, Any]:
     "An id where one was given; the index makes one otherwise."
     return {"id": name, **row} if name else row
@@ -344,6 +333,18 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
     if empty:
         logger.warning("%d documents of %s have no text and are left out", empty, folder)
     return rows
+
+# %% ../../nbs/9_cli/01_flags.ipynb #saylines2
+def say_lines(
+    path: str, # As `read_corpus` took it
+    documents: Sequence[Any], # That it gave
+) -> None:
+    "A text given alone has a document a line, which few expect."
+    from ragcun.data.documents import file_kind
+    from ragcun.data.files import home_path
+    if file_kind(home_path(path)) == ".txt":
+        logger.info("%s: each of its %s lines is a document; for passages of a text, give the folder that it is in",
+                    path, f"{len(documents):,}")
 
 # %% ../../nbs/9_cli/01_flags.ipynb #725brows
 def _row_documents(path: Path, text_column: str) -> list[dict[str, Any]]:
