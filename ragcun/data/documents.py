@@ -1985,7 +1985,7 @@ def _table_head(paragraph: str) -> str:
     rows = lines[first + 1:]
     names = [name.strip() for name in lines[first].split(" | ")]
     is_table = 2*sum(" | " in row for row in rows) > len(rows)      # others have one cell: a group, an empty column
-    is_value = any(n[:1].isdigit() and not re.fullmatch(r"(?:19|20)\d\d", n) for n in names)
+    is_value = any(n[:1].isdigit() and not _YEAR.fullmatch(n) for n in names)
     return lines[first] if is_table and sum(map(bool, names)) > 1 and not is_value else ""
 
 # %% ../../nbs/1_data/04_documents.ipynb #real0006
