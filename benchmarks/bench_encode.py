@@ -403,10 +403,11 @@ def run(args):
     if args.only:
         starters = {n: f for n, f in starters.items() if n in {*args.only, "sentence-transformers"}}
     for part in args.parts:
-        if not args.again and result.get(part, {}).get("commit") == commit: continue
-        result[part] = PARTS[part](args, data, folder, starters) | {"commit": commit, "machine": machine()}
+        name = f"{part} on another machine" if args.another_machine else part
+        if not args.again and result.get(name, {}).get("commit") == commit: continue
+        result[name] = PARTS[part](args, data, folder, starters) | {"commit": commit, "machine": machine()}
         write_json(args.output, result)
-        print(json.dumps(result[part]["contestants"], indent=1))
+        print(json.dumps(result[name]["contestants"], indent=1))
 
 
 def main():
@@ -423,6 +424,8 @@ def main():
                         "openvino] and fastembed, or none; made when not given")
     parser.add_argument("--only", nargs="*", default=[], help="these contestants, and sentence-transformers")
     parser.add_argument("--reuse", action="store_true", help="rank with kept vectors of ragcun, too")
+    parser.add_argument("--another_machine", action="store_true",
+                        help="keep the parts beside those of the first machine, under names of their own")
     parser.add_argument("--again", action="store_true", help="also what the file holds for this commit")
     parser.add_argument("--output", default="data/results/encoding.json")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
