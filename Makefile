@@ -4,6 +4,8 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt
 export TOKENIZERS_PARALLELISM := false
 export HAYSTACK_TELEMETRY_ENABLED := False
+# Where Python may not keep byte code, each start compiles torch and all it needs anew: ten seconds and more.
+unexport PYTHONDONTWRITEBYTECODE
 # A machine without a GPU saves gigabytes with TORCH_INDEX=… (the address of PyTorch's index of CPU builds).
 TORCH := torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 INPUTS := settings.ini setup.py constraints.txt
