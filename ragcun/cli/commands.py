@@ -577,6 +577,18 @@ def _known_sources(index: Any, asked: list[str]) -> list[str]:
                            f": {alike[0]}?" if alike else "")
     return [name for name in map(shown_name, asked) if name in held]
 
+def _tell_unknown(index: Any, asked: list[str]) -> None:
+    "Names the ids that no document has; those that are names of files are removed with another flag."
+    from ragcun.data.files import shown_name
+    known = index.store.ids()
+    unknown = [name for name in dict.fromkeys(asked) if name not in known]
+    files = index.sources().intersection(unknown) if unknown else set()
+    for name in unknown[:5]:
+        logger.warning("no document has the id %s%s", shown_name(name),
+                       f"; it is a file: --source {shown_name(name)} removes its passages" if name in files else "")
+    if len(unknown) > 5:
+        logger.warning("and %s more ids that no document has", f"{len(unknown) - 5:,}")
+
 def run_delete(
     args: argparse.Namespace, # Parsed flags
 ) -> int: # Exit code
@@ -589,6 +601,7 @@ def run_delete(
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
     sources = _known_sources(index, args.source) if args.source else []
+    _tell_unknown(index, args.ids or [])
     number = (index.delete(args.ids) if args.ids else 0) + (index.prune(sources) if sources else 0)
     print(f"{number:,} documents removed, {len(index):,} are left in {args.index_dir}")
     return 0

@@ -23,7 +23,7 @@ with needs("mcp"):
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.transport_security import TransportSecuritySettings
     from mcp_types import ToolAnnotations
-    from pydantic import BaseModel, ConfigDict, Field
+    from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 # %% auto #0
@@ -100,9 +100,11 @@ def advice_on(
     result: SearchResult, # of one question
 ) -> str: # what to do now
     "What an agent should do with a result."
-    if result.answered: return "Answer from these hits and name their sources."
+    guess = (f" Among {result.documents} documents this verdict is a guess: go by what the texts of the hits say."
+             if result.tentative else "")
+    if result.answered: return f"Answer from these hits and name their sources.{guess}"
     return ("Do not answer from these hits. Search once more in other words if you have not, else stop and say that "
-            "the documents do not answer this.")
+            f"the documents do not answer this.{guess}")
 
 def as_found(
     result: SearchResult, # of one question
@@ -112,16 +114,30 @@ def as_found(
     return FoundPassages(answered=result.answered, verdict=verdict_in_words(result), advice=advice_on(result),
                          chance=chance, documents=result.documents, hits=[_hit(h) for h in result])
 
-# %% ../../nbs/8_integrations/06_mcp_server.ipynb #mcps0009
+# %% ../../nbs/8_integrations/06_mcp_server.ipynb #mcps0008b
+_WRONG = {"missing": "it is missing", "extra_forbidden": "there is no such argument"}
+
+class _PlainTool(Tool):
+    "A tool that says in one line which arguments are wrong and which there are."
+    async def run(self, arguments: dict[str, Any], context: Any, convert_result: bool = False) -> Any:
+        try:
+            self.fn_metadata.validate_arguments(arguments)
+        except ValidationError as e:
+            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))[:80]}: {_WRONG.get(one['type'], one['msg'])}"
+                              for one in e.errors()[:5])
+            raise ToolError(f"{self.name}: {wrong}. Arguments are {', '.join(self.parameters['properties'])}") from None
+        return await super().run(arguments, context, convert_result)
+
 def _tool(work: Callable[..., Any], description: str) -> Tool:
     "A tool that only reads, and that names an argument it does not have instead of passing it over."
-    tool = Tool.from_function(work, description=description,
-                              annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))
+    tool = _PlainTool.from_function(work, description=description,
+                                    annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))
     known: Any = tool.fn_metadata.arg_model
     tool.fn_metadata.arg_model = type(known.__name__, (known,), {"model_config": ConfigDict(extra="forbid")})
     tool.parameters = tool.fn_metadata.arg_model.model_json_schema(by_alias=True)
     return tool
 
+# %% ../../nbs/8_integrations/06_mcp_server.ipynb #mcps0009
 def make_mcp(
     index: GaussianRetriever,    # that is searched
     name: str = "ragcun",        # of the server, as agent programs show it

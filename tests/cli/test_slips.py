@@ -171,3 +171,16 @@ def test_documents_are_not_told_to_be_pairs(tmp_path, capsys):
     (tmp_path/"a.json").write_text('{"rows": [{"text": "x"}]}')
     code, err = said(capsys, "index", "--documents", tmp_path/"a.json", "--index_dir", tmp_path/"i")
     assert code == 2 and "not a list of rows" in err and "query" not in err
+
+
+def test_ids_that_no_document_has_are_named(made, tmp_path, capsys):
+    (tmp_path/"notes").mkdir()
+    (tmp_path/"notes"/"a.md").write_text("# A\n\nPlants turn light into energy for their cells.\n")
+    index = str(tmp_path/"idx")
+    assert main(["index", "--documents", str(tmp_path/"notes"), "--index_dir", index, "--model_path",
+                 str(made/"m"/"model"), "--device", "cpu"]) == 0
+    code, err = said(capsys, "delete", "--index_dir", index, "--ids", "a.md", *(f"n{i}" for i in range(6)))
+    assert code == 0 and "no document has the id a.md; it is a file: --source a.md removes its passages" in err
+    assert "id n3\n" in err and "id n4" not in err and "and 2 more ids that no document has" in err
+    code, err = said(capsys, "delete", "--index_dir", index, "--ids", "a.md#1")
+    assert code == 0 and "no document" not in err

@@ -57,6 +57,15 @@ def test_an_agent_is_told_to_stop_where_nothing_answers(index):
     assert got["answered"] is False and "stop" in got["advice"] and got["verdict"].startswith("probably no answer")
 
 
+def test_an_agent_is_told_where_the_verdict_is_a_guess():
+    few = GaussianRetriever(TinyEncoder(24))
+    few.add([f"alpha{i} beta{i}" for i in range(9)])
+    for question in ("alpha7 beta7", "nothing of this kind stands anywhere"):
+        assert few.search(question).tentative
+        got = use(few, "search", question=question).structured_content
+        assert "Among 9 documents this verdict is a guess" in got["advice"]
+
+
 def test_read_gives_the_neighbours_of_the_same_source(index):
     got = use(index, "read", id="d19", around=2).structured_content
     assert [(p["id"], p["asked"]) for p in got["passages"]] == [("d17", False), ("d18", False), ("d19", True)]
@@ -71,10 +80,13 @@ def test_filters_and_errors_reach_the_agent(index):
                                   ("search", {"question": "x", "filter": {"a": {"$near": 1}}}, "unknown operator"),
                                   ("search", {"question": "x", "filter": {"file": "s3.md"}}, "headings, page"),
                                   ("search", {}, "question"),
-                                  ("search", {"question": "alpha7", "limit": 1}, "limit\n"),
-                                  ("read", {"id": "d5", "neighbours": 3}, "neighbours\n")):
+                                  ("search", {"question": "x", "limit": 1}, "argument. Arguments are question, top_k"),
+                                  ("search", {"query": "alpha7"}, "question: it is missing; query: there is no"),
+                                  ("search", {"question": "x", "top_k": "many"}, "top_k: Input should be a valid int"),
+                                  ("read", {"id": "d5", "neighbours": 3}, "neighbours: there is no such")):
         failed = use(index, tool, **arguments)
-        assert failed.is_error and part in failed.content[0].text
+        said = failed.content[0].text
+        assert failed.is_error and part in said and "\n" not in said and "http" not in said
 
 
 def test_over_http_it_stands_behind_the_gate(index):
