@@ -52,7 +52,8 @@ def serve_flags(
     add_flag(parser, "host", "str", "127.0.0.1",
              "Address to listen at; one that other machines can reach needs --api_key_file")
     add_flag(parser, "port", "int", 8080, "Port to listen at; 0 takes any that is free")
-    add_flag(parser, "api_key_file", "str", None, "File of keys, one a line; clients send Authorization: Bearer KEY")
+    add_flag(parser, "api_key_file", "str", None, "File of keys, one a line; clients send "
+             "Authorization: Bearer KEY. It is read at the start: start again after a change")
     add_flag(parser, "allow_writes", "bool", False, "Let clients add, replace and delete documents")
     parser.add_argument("--cors_origins", "--cors-origins", dest="cors_origins", nargs="+", default=(),
                         help="web pages of other places that may ask, such as https://example.org")
@@ -100,7 +101,8 @@ def mcp_flags(
     add_flag(parser, "host", "str", ONLY_HTTP["host"],
              "With --http: address to listen at; an open one needs --api_key_file")
     add_flag(parser, "port", "int", ONLY_HTTP["port"], "With --http: port to listen at; 0 takes any that is free")
-    add_flag(parser, "api_key_file", "str", ONLY_HTTP["api_key_file"], "With --http: file of keys, one a line")
+    add_flag(parser, "api_key_file", "str", ONLY_HTTP["api_key_file"], "With --http: file of keys, one a line, "
+             "read at the start")
     runtime_flag(parser)
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
 
