@@ -133,12 +133,12 @@ def _beir_text(row: dict) -> tuple[str, str]:
 
 # %% ../../nbs/1_data/02_collections.ipynb #c2f00003
 def read_qrels(
-    path: Path | str,   # tab-separated: query id, document id, grade; or TREC's four columns; header optional
+    path: Path | str,   # query id, document id, grade (tabs, spaces or commas), or TREC's four columns; header optional
 ) -> Iterator[tuple[int, str, str, int]]:   # row number, query id, document id, grade
     "Judgements, one at a time."
     lines = ((number, line) for number, line in iter_lines(path) if line.strip())
     for i, (number, line) in enumerate(lines):
-        cells = line.split("\t") if "\t" in line else line.split()
+        cells = line.split("\t") if "\t" in line else line.split() if len(line.split()) > 1 else line.split(",")
         if i == 0 and not _is_grade(cells[-1]) and _is_header(cells, f"{shown_name(path)}, row {number}"):
             continue
         if len(cells) not in (3, 4) or not _is_grade(cells[-1]):

@@ -125,6 +125,17 @@ def test_a_grade_may_be_named_after_the_document(tmp_path, header):
     assert list(read_qrels(tmp_path/"q.tsv")) == [(2, "1", "7", 1)]
 
 
+@pytest.mark.parametrize("mark", ["\t", " ", ","])
+@pytest.mark.parametrize("header", [["query-id", "corpus-id", "score"], None, ["qid", "0", "docid", "rel"]])
+def test_judgements_are_the_same_whatever_parts_their_columns(tmp_path, mark, header):
+    rows = [["q1", "d 7" if mark == "\t" else "d7", "1"], ["q2", "d8", "0"]]
+    if header and len(header) == 4:
+        rows = [[query, "0", document, grade] for query, document, grade in rows]
+    (tmp_path/"q.tsv").write_text("".join(mark.join(row) + "\n" for row in [*[header] * bool(header), *rows]))
+    found = [row[1:] for row in read_qrels(tmp_path/"q.tsv")]
+    assert found == [("q1", rows[0][-2], 1), ("q2", "d8", 0)]
+
+
 @pytest.mark.parametrize("known, judged", [("d1", "d1 "), ("Doc-A", "doc-a"), ("7", "007"), ("caf\u00e9", "cafe\u0301")])
 def test_an_unknown_id_is_named_with_the_one_that_looks_like_it(tmp_path, caplog, known, judged):
     caplog.set_level(logging.WARNING)
