@@ -26,7 +26,6 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,8 @@ from urllib.parse import unquote
 
 from ..core import UserError, logger, progress
 from .collections import title_of
-from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, plain_value,
-                               read_bytes, shown_name, text_fault)
+from .files import (READERS, cell_fault, character_fault, empty_formulas, file_format, home_path, iter_rows,
+                               plain_value, read_bytes, sheet_text, shown_name, text_fault)
 
 # %% auto #0
 __all__ = ['MAX_FILE', 'MAX_TABLE', 'TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'declared_encoding',
@@ -882,6 +881,8 @@ def _rst_html(text: str) -> str:
     tree = publish_doctree(text, settings_overrides=_RST)
     tree.parse_messages.clear()
     tree.transform_messages.clear()
+    for found in [t for t in tree.findall(nodes.topic) if "contents" in t["classes"]]:
+        found.parent.remove(found)
     for found in list(tree.findall(nodes.system_message)):
         kept = [child for child in found.children if isinstance(child, nodes.literal_block)]
         if found.parent is not None:
@@ -1189,9 +1190,11 @@ def _powers(text: str) -> str:
     parts = re.sub("\0\0", "", text).split("\0")
     return "".join("^" * (i % 2 and _is_power(parts[i - 1], part)) + part for i, part in enumerate(parts))
 
-def _is_vanished(run: Any) -> bool:
-    "Text that is formatted as hidden."
-    return _value(run, "rPr", "vanish") not in (None, "0", "false")
+def _is_unsaid(element: Any) -> bool:
+    "Hidden text, what asks for words in a form, and the table of contents."
+    switches = (_value(element, *names) for names in (("rPr", "vanish"), ("sdtPr", "showingPlcHdr")))
+    return (any(value not in (None, "0", "false") for value in switches)
+            or _value(element, "sdtPr", "docPartObj", "docPartGallery") == "Table of Contents")
 
 # %% ../../nbs/1_data/04_documents.ipynb #real0003
 @dataclass
@@ -1217,7 +1220,7 @@ class _WordText:
                 yield from self.pieces(_choice(child), boxes)
             elif name == "sup" or (name == "r" and _value(child, "rPr", "vertAlign") == "superscript"):
                 yield "\0" + "".join(self.pieces(child, boxes)) + "\0"
-            elif name not in _GONE and not _is_vanished(child):
+            elif name not in _GONE and not _is_unsaid(child):
                 yield from self.pieces(child, boxes)
 
     def note(self, reference: Any, kind: str) -> list[Any]:
@@ -1227,7 +1230,7 @@ class _WordText:
         return [] if note is None else [note]
 
     def level(self, paragraph: Any) -> int:
-        "The level of a paragraph that is a heading, else 0."
+        "The level of a paragraph that is a heading, else 0; -1: a line of a table of contents."
         own = _value(paragraph, "pPr", "outlineLvl")
         if own and own.isdecimal(): return int(own) + 1 if int(own) < 6 else 0
         return self.levels.get(_value(paragraph, "pPr", "pStyle") or "", 0)
@@ -1255,7 +1258,7 @@ class _Word(_WordText):
                 yield from self.blocks(_choice(child))
             elif name in _CHUNKS:
                 yield from self.chunk(child)
-            elif name in _THROUGH:
+            elif name in _THROUGH and not _is_unsaid(child):
                 yield from self.blocks(child)
 
     def chunk(self, element: Any) -> Iterator[_Block]:
@@ -1270,8 +1273,9 @@ class _Word(_WordText):
         boxes: list[Any] = []
         text = _powers("".join(self.pieces(paragraph, boxes))).replace("\xad", "").strip()
         tight = _value(paragraph, "pPr", "numPr") is not None or "List" in (_value(paragraph, "pPr", "pStyle") or "")
-        if text:
-            yield _Block(text, self.level(paragraph), tight)
+        level = self.level(paragraph)
+        if text and level >= 0:
+            yield _Block(text, level, tight)
         for box in boxes:
             yield from self.chunk(box) if _local(box) in _CHUNKS else self.blocks(box)
 
@@ -1293,7 +1297,7 @@ class _Word(_WordText):
 
 # %% ../../nbs/1_data/04_documents.ipynb #d4f0001a
 def _style_levels(styles: Any) -> dict[str, int]:
-    "Style id → level of the headings, by name or outline, or by the style it is based on."
+    "Style id → level of the headings, by name or outline, or by the style it is based on; -1: a table of contents."
     found: dict[str, int] = {}
     based: dict[str, str] = {}
     for style in styles:
@@ -1301,7 +1305,9 @@ def _style_levels(styles: Any) -> dict[str, int]:
         name = (_value(style, "name") or "").lower()
         outline = _value(style, "pPr", "outlineLvl")
         heading = re.fullmatch(r"heading ([1-6])", name)
-        if name == "title" or heading:
+        if re.fullmatch(r"toc (\d|heading)|table of figures", name):
+            found[key] = -1
+        elif name == "title" or heading:
             found[key] = int(heading[1]) if heading else 1
         elif outline and outline.isdecimal():
             found[key] = int(outline) + 1 if int(outline) < 6 else 0
@@ -1414,20 +1420,25 @@ def parse_asciidoc(
     text: str,   # AsciiDoc
 ) -> list[Section]: # by heading, in order
     "Sections of an AsciiDoc text; attributes, comments and the lines around blocks are left out."
-    fence = re.compile(r"(-{4,}|\.{4,}|\+{4,}|```\w*)")
-    lines = _with_code_apart(text, fence, fence,
+    lines = _with_code_apart(text, re.compile(r"(-{4,}|\.{4,}|\+{4,}|/{4,}|```\w*)"),
                              re.compile(r"//.*|:[\w!-]+:.*|(?:====|\*\*\*\*|____|--)[=*_]*|\|===|\[[^\]]*\]"))
     return _by_marks(lines, re.compile(r"(={1,6})\s+(\S.*?)\s*=*"), 1)
 
-def _with_code_apart(text: str, opens: re.Pattern, closes: re.Pattern, unshown: re.Pattern) -> str:
-    "A text without some of its lines; those of a piece of code all stay, one space further in, where no mark is seen."
+def _with_code_apart(text: str, opens: re.Pattern, unshown: re.Pattern) -> str:
+    "A text without comments and some of its lines; those of code stay, one space further in, where no mark is seen."
     out: list[str] = []
+    closes = ""
     is_code = False
     for line in text.split("\n"):
-        if (closes if is_code else opens).fullmatch(line.strip()):
-            is_code = not is_code
-        elif is_code or not unshown.fullmatch(line.rstrip()):
-            out.append(f" {line}" if is_code and line.strip() else line)
+        bare = line.strip().lower()
+        if closes:
+            out += [f" {line}" if bare else line] * (is_code and bare != closes)
+            closes = "" if bare == closes else closes
+        elif opens.fullmatch(bare):
+            closes = bare.split()[0].replace("+begin_", "+end_") if bare[0] != "`" else "```"
+            is_code = bare[0] != "/" and "comment" not in closes
+        elif not unshown.fullmatch(line.rstrip()):
+            out.append(line)
     return "\n".join(out)
 
 def parse_org(
@@ -1435,8 +1446,9 @@ def parse_org(
 ) -> list[Section]: # by heading, in order
     "Sections of an Org text, with its title; other settings and comments are left out."
     title = re.search(r"^#\+title:\s*(.*\S)", text, re.M | re.I)
-    lines = _with_code_apart(text, re.compile(r"#\+begin_(?:src|example)\b.*", re.I),
-                             re.compile(r"#\+end_(?:src|example)", re.I), re.compile(r"\s*(?:#\+|# |:[\w-]+:).*"))
+    text = re.sub(r"\[\[(?:file:)?([^\[\]\n]+)\](?:\[([^\[\]\n]+)\])?\]", lambda m: m[2] or m[1], text)
+    lines = _with_code_apart(text, re.compile(r"#\+begin_(?:src|example|comment)\b.*"),
+                             re.compile(r"\s*(?:#\+|# |:[\w-]+:).*"))
     found = _by_marks(lines, re.compile(r"(\*+)\s+(\S.*?)(?:\s+:[\w:@]+:)?\s*"), 1 - bool(title))
     return [Section(title[1], "", 1)] * bool(title) + found if title else found
 
@@ -1531,10 +1543,15 @@ def parse_json_rows(
     return _row_section(_rows_within(data) if isinstance(data, dict) else data if isinstance(data, list) else [])
 
 def _rows_within(data: dict[str, Any]) -> list[Any]:
-    "All rows of an object that holds lists of them, and what it says beside these."
-    lists = {k: v for k, v in data.items() if isinstance(v, list) and any(isinstance(row, dict) for row in v)}
-    said = {k: v for k, v in data.items() if k not in lists and isinstance(v, str) and len(v.split()) > 1}
-    return [*[said] * bool(said), *itertools.chain(*lists.values())] if lists else []
+    "All rows of an object that holds lists of them, at any depth, and what it says beside these."
+    rows: list[Any] = []
+    for value in data.values():
+        if isinstance(value, dict):
+            rows += _rows_within(value)
+        elif isinstance(value, list) and any(isinstance(row, dict) for row in value):
+            rows += value
+    said = {k: v for k, v in data.items() if isinstance(v, str) and len(v.split()) > 1}
+    return [*[said] * bool(said), *rows] if rows else []
 
 def _row_section(rows: list[Any]) -> list[Section]:
     "A paragraph for each row that says something."
@@ -1638,8 +1655,8 @@ def parse_epub(
 ) -> list[Section]: # by heading, in the order of the book
     "Sections of the pages of a book, under its title."
     archive = _archive(raw, "EPUB")
-    root = _attribute(next(e for e in _xml(_part_of(archive, "META-INF/container.xml", "EPUB")).iter()
-                           if _local(e) == "rootfile"), "full-path")
+    root = next((_attribute(e, "full-path") for e in _xml(_part_of(archive, "META-INF/container.xml", "EPUB")).iter()
+                 if _local(e) == "rootfile"), "")
     package = _xml(_part_of(archive, root, "EPUB"))
     pages = {_attribute(e, "id"): _attribute(e, "href") for e in package.iter() if _local(e) == "item"}
     title = next((" ".join((e.text or "").split()) for e in package.iter() if _local(e) == "title"), "")
@@ -1744,7 +1761,8 @@ def _sheets(named: Iterable[tuple[str, Iterable[list[str]]]]) -> list[Section]:
 
 
 # %% ../../nbs/1_data/04_documents.ipynb #kinds008
-_ODF_GONE = frozenset(("tracked-changes", "annotation-end", "forms", "sequence-decls"))
+_ODF_GONE = frozenset("tracked-changes annotation-end forms sequence-decls table-of-content illustration-index "
+                      "table-index object-index alphabetical-index".split())
 
 def _odf_text(element: Any) -> str:
     "The text of a paragraph, with notes after the word they stand at."
@@ -1800,34 +1818,24 @@ def parse_odf(
     return _group(b for body in root.iter() if _local(body) == "body" for b in _odf_blocks(body))
 
 # %% ../../nbs/1_data/04_documents.ipynb #sheets02
-def _shown(cell: Any) -> str:
-    "A cell of a workbook as a sheet shows it."
-    value, shape = cell.value, str(getattr(cell, "number_format", None) or "")
-    if value is None or getattr(cell, "data_type", "") == "e": return ""
-    if isinstance(value, bool): return str(value).upper()
-    if isinstance(value, int | float):
-        if shape.rstrip().endswith("%"): return f"{100*value:.12g}%"
-        return str(value) if isinstance(value, int) else f"{value:.15g}"     # every digit of a long number is its name
-    if isinstance(value, datetime):
-        return str(value.date() if value.time() == time() else value.replace(microsecond=0))
-    return str(value) if isinstance(value, date | time) else _cell(str(value))
-
 def parse_workbook(
     raw: bytes,       # an .xlsx or .xlsm file
-    where: str = "",  # its name, not used
+    where: str = "",  # its name, for messages
 ) -> list[Section]: # one for each sheet that says something
     "The visible sheets of a workbook: a line a row, the names of the columns first."
     openpyxl = _need("openpyxl", "Excel")
     if raw.startswith(_OLE):
         raise UserError("protected by a password, or in the format of Excel 97", "", "Save it again as .xlsx.")
-    _archive(raw, "Excel")
+    archive = _archive(raw, "Excel")
     try:
         with warnings.catch_warnings(action="ignore"):
             book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
             sheets = [s for s in book.worksheets if s.sheet_state == "visible"]
+            if n := empty_formulas(archive):
+                logger.warning("%d formulas of %s have no value: save it in a spreadsheet program", n, where)
             for sheet in sheets:
                 sheet.reset_dimensions()    # some programs write them wrong
-            return _sheets((s.title, ([_shown(cell) for cell in row] for row in s.iter_rows())) for s in sheets)
+            return _sheets((s.title, ([sheet_text(cell) for cell in row] for row in s.iter_rows())) for s in sheets)
     except UserError:
         raise
     except Exception as e:

@@ -13,8 +13,10 @@ import json
 import os
 import re
 import unicodedata
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ __all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'OddRow', 'GZIP_FAULTS', 'GZIP
            'text_id', 'exact_id', 'word_tokens', 'RowError', 'plain_value', 'text_fault', 'cell_fault',
            'character_fault', 'shown_name', 'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines',
            'stream_lines', 'stream_blocks', 'parse_json', 'iter_json_lines', 'read_whole_json', 'file_format',
-           'iter_rows', 'write_text', 'write_rows', 'check_apart']
+           'iter_rows', 'sheet_text', 'empty_formulas', 'write_text', 'write_rows', 'check_apart']
 
 # %% ../../nbs/1_data/01_files.ipynb #0b7dc53a
 MAX_TEXT = 1_000_000     # characters in one text; more is a mistake in the file, not a document
@@ -505,6 +507,36 @@ def iter_rows(
     if not path.is_file():
         open_bytes(path)
     yield from READERS[file_format(path)](path, odd)
+
+# %% ../../nbs/1_data/01_files.ipynb #sheet002
+_PADDED = re.compile(r'(?:"([^"]*)")?(0{2,})')    # 01067, and ART-0042 with the letters in quotes
+
+def sheet_text(
+    cell: Any,   # of openpyxl: a value and its number format
+) -> str:        # on one line; empty for an error, too
+    "A cell of a workbook as a sheet shows it."
+    value, shape = cell.value, str(getattr(cell, "number_format", None) or "")
+    if value is None or getattr(cell, "data_type", "") == "e": return ""
+    if isinstance(value, bool): return str(value).upper()
+    if isinstance(value, int | float):
+        if shape.rstrip().endswith("%"): return f"{100*value:.12g}%"
+        if padded := _PADDED.fullmatch(shape): return f"{padded[1] or ''}{round(value):0{len(padded[2])}d}"
+        return str(value) if isinstance(value, int) else f"{value:.15g}"     # every digit of a long number is its name
+    if isinstance(value, datetime):
+        return str(value.date() if value.time() == time() else value.replace(microsecond=0))
+    if isinstance(value, timedelta):
+        minutes, seconds = divmod(round(value.total_seconds()), 60)
+        return f"{minutes // 60}:{minutes % 60:02}" + f":{seconds:02}" * bool(seconds)
+    return str(value) if isinstance(value, date | time) else " ".join(str(value).split())
+
+_EMPTY_FORMULA = re.compile(rb'<c\b(?![^>]*t="str")[^>]*><f\b[^>]*(?:/>|>[^<]*</f>)(?:<v\s*/>|<v></v>)?</c>')
+
+def empty_formulas(
+    archive: zipfile.ZipFile,   # a workbook
+) -> int: # how many
+    "Formulas without a value: the program that wrote the file did not compute them."
+    sheets = (archive.read(name) for name in archive.namelist() if name.startswith("xl/worksheets/"))
+    return sum(len(_EMPTY_FORMULA.findall(sheet)) for sheet in sheets)
 
 # %% ../../nbs/1_data/01_files.ipynb #f34f19fe
 def write_text(

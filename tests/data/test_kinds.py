@@ -109,6 +109,36 @@ def test_word():
     assert "9 bar since May" in words(sections)
 
 
+W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+
+
+def word_text(*blocks, styles=()):
+    "What is read of a Word file with these elements."
+    docx = pytest.importorskip("docx")
+    from docx.oxml import parse_xml
+    made = docx.Document()
+    for style in styles:
+        made.styles.element.append(parse_xml(f'<w:style {W} w:styleId="{style[0]}"><w:name w:val="{style[1]}"/></w:style>'))
+    for i, block in enumerate(blocks):
+        made.element.body.insert(i, parse_xml(block.replace(">", f" {W}>", 1)))
+    out = io.BytesIO()
+    made.save(out)
+    return words(parse_docx(out.getvalue())).strip()
+
+
+def run(text, before=""):
+    return f"<w:p>{before}<w:r><w:t xml:space='preserve'>{text}</w:t></w:r></w:p>"
+
+
+def test_what_a_word_file_only_prompts_or_lists_is_left_out():
+    def control(said, inside): return f"<w:sdt><w:sdtPr>{said}</w:sdtPr><w:sdtContent>{inside}</w:sdtContent></w:sdt>"
+    gallery = '<w:docPartObj><w:docPartGallery w:val="Table of Contents"/></w:docPartObj>'
+    assert word_text(control("<w:showingPlcHdr/>", run("Click here")), control("", run("Name: Pump")),
+                     control('<w:showingPlcHdr w:val="0"/>', run("Kept"))) == "Name: Pump\n\nKept"
+    assert word_text(control(gallery, run("Oil....4")), run("Oil")) == "Oil"
+    assert word_text(run("Oil....4", '<w:pPr><w:pStyle w:val="V1"/></w:pPr>'), run("Oil"), styles=[("V1", "toc 1")]) == "Oil"
+
+
 def test_pdf(monkeypatch):
     import ragcun.data.documents as module
     pages = ["The centri-", "fugal pump must cool for", "twelve hours. Then open it.",
@@ -267,6 +297,8 @@ def test_a_protected_book_is_not_told_to_be_in_another_encoding():
     assert parse_epub(book("o/font.otf"))[0].text == "Oil."
     with pytest.raises(UserError, match="protected against copies"):
         parse_epub(book("o/one%20page.xhtml"))
+    with pytest.raises(UserError, match="not a readable EPUB file"):
+        parse_epub(archive({"META-INF/container.xml": "<c><rootfiles/></c>"}))      # names no package
 
 
 def test_paragraphs_stay_apart_after_a_choice():
@@ -340,6 +372,11 @@ def test_a_workbook_says_what_its_sheets_show():
     assert first.text.split("\n") == [
         "part | rebate | since", "pump P7 | 5% | 2024-05-01", "valve | 100% | 2024-05-01 09:30:00", "TRUE | 3 | 07:00:00", "0.3"]
     assert parse_workbook(workbook(Sheet1=[["order", 1234567890123456]]))[0].text == "order | 1234567890123456"
+    def shapes(book):
+        for cell, shape in zip(book["One"][1], ("00000", '"ART-"0000', "0.00", "[h]:mm:ss"), strict=True):
+            cell.number_format = shape
+    shown = workbook(shapes, One=[[1067, 42, 1.5, datetime.timedelta(hours=26, minutes=3)]])
+    assert parse_workbook(shown)[0].text == "01067 | ART-0042 | 1.5 | 26:03"
     rows = [["part", "bar"], *([f"P{i}", i] for i in range(200))]
     narrow = io.BytesIO()     # a program that writes the size of its sheet wrong
     with zipfile.ZipFile(io.BytesIO(workbook(Tabelle1=rows))) as old, zipfile.ZipFile(narrow, "w") as new:
@@ -351,6 +388,19 @@ def test_a_workbook_says_what_its_sheets_show():
         parse_workbook(workbook(Sheet1=[["x" * 30_000]] * 80))
     with pytest.raises(UserError, match="protected by a password"):
         parse_workbook(b"\xd0\xcf\x11\xe0")
+
+
+def test_formulas_without_a_value_are_counted(caplog):
+    rows = [["part", "sum"], ["pump", "=1+1"], ["valve", "=A2&A3"]]
+    assert parse_workbook(workbook(Sheet1=rows), "a.xlsx")[0].text == "part | sum\npump\nvalve"
+    assert "2 formulas of a.xlsx have no value" in caplog.text
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(workbook(Sheet1=rows))) as old, zipfile.ZipFile(made, "w") as new:
+        for name in old.namelist():     # as a spreadsheet program saves them; the second says the empty text
+            raw = re.sub(rb"(<f>1\+1</f>)<v\s*/?>(</v>)?", rb"\1<v>2</v>", old.read(name))
+            new.writestr(name, raw.replace(b'<c r="B3"><f>', b'<c r="B3" t="str"><f>'))
+    caplog.clear()
+    assert parse_workbook(made.getvalue())[0].text == "part | sum\npump | 2\nvalve" and not caplog.text
 
 
 def test_slides_in_their_order():
@@ -374,6 +424,23 @@ def test_asciidoc_and_org_keep_code_apart():
     found = parse_org("#+TITLE: Pump\n* Oil :tag:\nText.\n#+BEGIN_SRC sh\n# kept\n#+END_SRC\n# gone\n")
     assert [s.heading for s in found] == ["Pump", "Oil"] and "# kept" in found[1].text and "gone" not in found[1].text
     assert parse_odf(archive({"content.xml": "<d><body><h outline-level='2'>H</h></body></d>"}))[0].heading == "H"
+
+
+def test_blocks_of_comments_of_asciidoc():
+    source = "One.\n////\nnot said\n----\nnor this\n----\n////\nTwo.\n\n----\n////\nbanner\n////\n----\n"
+    assert words(parse_asciidoc(source)).split() == ["One.", "Two.", "////", "banner", "////"]
+
+
+def test_links_and_comments_of_org():
+    text = "See [[https://x.y][the site]], [[file:a.org]], a[0].\n#+BEGIN_COMMENT\nnot said\n#+END_COMMENT\nEnd.\n"
+    assert words(parse_org(text)).strip() == "See the site, a.org, a[0].\nEnd."
+
+
+def test_lists_of_contents_are_no_text():
+    found = parse_rst(".. contents:: Inside\n\nOil\n===\n\nText.\n\nAir\n===\n\nMore.\n")
+    assert words(found) == "Oil Text. Air More."
+    body = "<table-of-content><index-body><p>Oil....4</p></index-body></table-of-content><h outline-level='1'>Oil</h>"
+    assert words(parse_odf(archive({"content.xml": f"<d><body>{body}</body></d>"}))).strip() == "Oil"
 
 
 def test_what_is_no_document_of_a_folder_is_left_out_and_counted(tmp_path):
@@ -462,6 +529,8 @@ def test_every_text_of_a_message_is_read_once():
 def test_every_list_of_a_json_object_is_read():
     found = parse_json_rows('{"title": "Questions of users", "v": "1.0", "faq": [{"q": "Why oil?"}], "words": [{"t": "valve"}]}')
     assert found[0].text == "title: Questions of users\n\nq: Why oil?\n\nt: valve"
+    deep = parse_json_rows('{"response": {"status": 1, "data": {"items": [{"q": "Why oil?"}, {"q": "Why air?"}]}}}')
+    assert deep[0].text == "q: Why oil?\n\nq: Why air?"
 
 
 def test_a_long_cell_of_a_table_is_read():
