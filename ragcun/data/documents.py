@@ -1446,7 +1446,7 @@ def parse_org(
 ) -> list[Section]: # by heading, in order
     "Sections of an Org text, with its title; other settings and comments are left out."
     title = re.search(r"^#\+title:\s*(.*\S)", text, re.M | re.I)
-    text = re.sub(r"\[\[(?:file:)?([^\[\]\n]+)\](?:\[([^\[\]\n]+)\])?\]", lambda m: m[2] or m[1], text)
+    text = re.sub(r"(?<![\w)\]])\[\[(?! )(?:file:)?([^\[\]\n]+)\](?:\[([^\[\]\n]+)\])?\]", lambda m: m[2] or m[1], text)
     lines = _with_code_apart(text, re.compile(r"#\+begin_(?:src|example|comment)\b.*"),
                              re.compile(r"\s*(?:#\+|# |:[\w-]+:).*"))
     found = _by_marks(lines, re.compile(r"(\*+)\s+(\S.*?)(?:\s+:[\w:@]+:)?\s*"), 1 - bool(title))

@@ -434,6 +434,8 @@ def test_blocks_of_comments_of_asciidoc():
 def test_links_and_comments_of_org():
     text = "See [[https://x.y][the site]], [[file:a.org]], a[0].\n#+BEGIN_COMMENT\nnot said\n#+END_COMMENT\nEnd.\n"
     assert words(parse_org(text)).strip() == "See the site, a.org, a[0].\nEnd."
+    code = "#+begin_src\nx[[1]]; [[ -f x ]]\n#+end_src\n"     # no links
+    assert words(parse_org(code)).strip() == "x[[1]]; [[ -f x ]]"
 
 
 def test_lists_of_contents_are_no_text():
