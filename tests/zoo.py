@@ -20,6 +20,8 @@ OWN = {"DistilBert": {"dim": WIDTH, "n_layers": 2, "n_heads": 2, "hidden_dim": 2
        "Qwen3": SIZES | {"num_key_value_heads": 1, "head_dim": 16},
        "Gemma3Text": SIZES | {"num_key_value_heads": 1, "head_dim": 16, "sliding_window": 32,
                               "use_bidirectional_attention": True},
+       "GPT2": {"n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_positions": 66},
+       "Xmod": SIZES | {"languages": ["en_XX"], "default_language": "en_XX"},
        "Electra": SIZES | {"embedding_size": WIDTH},
        "ModernBert": SIZES | {"global_attn_every_n_layers": 2, "local_attention": 32}}
 FAMILIES = ("Bert", "XLMRoberta", "MPNet", "DistilBert", "ModernBert", "Qwen3", "Gemma3Text", "T5", "Electra",
@@ -58,7 +60,7 @@ def dense(width=WIDTH):
 
 
 def family(name):
-    pooling = "lasttoken" if name == "Qwen3" else "mean"
+    pooling = "lasttoken" if name in ("Qwen3", "GPT2") else "mean"
     return lambda f: ([transformer(f, name), Pooling(WIDTH, pooling), Normalize()], {})
 
 

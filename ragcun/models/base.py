@@ -386,19 +386,21 @@ def token_limit(
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0006-1
 POSITIONS = {  # kinds with a table of positions, and how many of its first rows are not for tokens
-    **dict.fromkeys(("bert", "distilbert", "electra", "albert", "mobilebert", "ernie", "convbert"), 0),
-    **dict.fromkeys(("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"), 2)}
+    **dict.fromkeys(("bert", "distilbert", "electra", "albert", "mobilebert", "ernie", "convbert",
+                     "rembert", "big_bird", "nystromformer", "gpt2", "gpt_neo"), 0),
+    **dict.fromkeys(("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer",
+                     "roberta-prelayernorm", "data2vec-text", "xmod", "ibert"), 2)}
 
 def _most_tokens(config: Any) -> int | None:
     "How many tokens a transformer can read, by its configuration."
     most = getattr(config, "max_position_embeddings", None)
-    return int(most) - POSITIONS.get(getattr(config, "model_type", ""), 0) if most else None
+    return int(most) - POSITIONS.get(getattr(config, "model_type", ""), 0) if most and most > 0 else None
 
 def mend_tokenizers(
     model: SentenceTransformer, # Changed in place
     base_id: str, # What it was asked for as
 ) -> None:
-    "No more tokens than there are positions, and something to pad a batch with."
+    "No more tokens than there are positions, and a batch padded so that no text depends on the others."
     from sentence_transformers.sentence_transformer.modules import Transformer
     for part in (m for m in model.modules() if isinstance(m, Transformer)):
         tokenizer, config = part.tokenizer, part.auto_model.config
@@ -409,6 +411,8 @@ def mend_tokenizers(
             part.max_seq_length = most
             if stated and stated < 10**6:
                 logger.info("%s states %d tokens and has positions for %d, which are read", base_id, stated, most)
+        if config.model_type in POSITIONS:
+            tokenizer.padding_side = "right"  # positions count from the left: padding there would move the text's
         if tokenizer.pad_token is None:
             known = [tokenizer.eos_token, tokenizer.sep_token, tokenizer.unk_token]
             if not any(known):

@@ -340,17 +340,19 @@ def test_a_base_that_compares_by_dot_product_is_followed(tmp_path, pairs, monkey
     assert kept.rho_numpy.max() < .03 and agreement(kept.evidence(queries, documents)) > .999
 
 
-@pytest.mark.parametrize("kind", ["Roberta", "Bert"])
+@pytest.mark.parametrize("kind", ["Roberta", "Bert", "Data2VecText", "IBert", "RobertaPreLayerNorm", "Xmod", "GPT2"])
 def test_no_more_tokens_than_positions_and_something_to_pad_with(kind, tmp_path, monkeypatch):
     monkeypatch.setitem(ZOO, kind, family(kind))
     folder = made(tmp_path, kind)
+    own = {"Bert": {"model_max_length": 512}, "GPT2": {"padding_side": "left"}}.get(kind, {})
+    stated = 512 if kind in ("Bert", "GPT2") else None
     for path in folder.rglob("sentence_bert_config.json"):
-        path.write_text(json.dumps(read_json(path) | {"max_seq_length": None if kind == "Roberta" else 512}))
+        path.write_text(json.dumps(read_json(path) | {"max_seq_length": stated}))
     path = folder/"tokenizer_config.json"
     config = {k: v for k, v in read_json(path).items() if k not in ("pad_token", "model_max_length")}
-    path.write_text(json.dumps(config | ({"model_max_length": 512} if kind == "Bert" else {})))
+    path.write_text(json.dumps(config | own))
     model = GaussianEncoder.from_base(str(folder), device="cpu", precision="no")
-    room = 66 if kind == "Bert" else 64
+    room = 66 if stated else 64
     assert token_limit(model.base) == room and base_tokens(str(folder)).limit == room - 2
     long = "star light water "*60
     one = model.features([long])[0]
