@@ -179,7 +179,7 @@ def load_folder(
         except UserError:
             raise
         except Exception as e:
-            raise _not_loaded(path, e) from e
+            raise _misshapen(path, report) or _not_loaded(path, e) from e
     _check_missing(path, report)
     _check_parts(path, model)
     model.float()  # type: ignore[no-untyped-call]
@@ -191,6 +191,9 @@ def _not_loaded(path: str | Path, e: Exception) -> UserError:
     if "trust_remote_code" in str(e):
         return UserError("this model runs code of its own", str(path),
                          "Read that code; if you trust it, add --trust_remote_code.")
+    if (left := _pointers(Path(path))):
+        return UserError(f"{left[0].name} is a pointer of Git LFS, not the file itself", str(path),
+                         "Type in that folder: git lfs pull")
     first = (str(e).splitlines() or [""])[0][:200]
     return UserError(f"this model does not load: {type(e).__name__}: {first}", str(path),
                      "Check that the folder is complete.")
@@ -220,13 +223,30 @@ def _load_report() -> Iterator[list[str]]:
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0002-1
 def _check_missing(path: str | Path, report: list[str]) -> None:
     "Refuse a checkpoint that lacks weights which a feature depends on."
-    plain = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in report)
-    rows = [line.split("|") for line in plain if "|" in line]
-    missing = [r[0].strip() for r in rows if r[1].strip() == "MISSING"]
-    needed = [name for name in missing if not re.search(r"(^|\.)pooler\.", name)]
+    needed = [name for name in _marked(report, "MISSING") if not re.search(r"(^|\.)pooler\.", name)]
     if needed:
         raise UserError(f"the checkpoint lacks {len(needed)} of the model's weights, the first of them {needed[0]}",
                         str(path), "They would be random. Use a complete copy.")
+
+def _misshapen(path: str | Path, report: list[str]) -> UserError | None:
+    "The error for weights of another model, which transformers only points to."
+    found = _marked(report, "MISMATCH")
+    if not found: return None
+    return UserError(f"{len(found)} of the checkpoint's weights have other shapes than config.json states, the first "
+                     f"of them {found[0]}", str(path), "Check that its files belong together.")
+
+def _marked(report: list[str], mark: str) -> list[str]:
+    "Weights that the report of transformers marks so."
+    plain = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in report)
+    rows = [line.split("|") for line in plain if "|" in line]
+    return [r[0].strip() for r in rows if r[1].strip() == mark]
+
+def _pointers(place: Path) -> list[Path]:
+    "Files of a model that Git LFS has not fetched; weights in a second format are not needed."
+    files = [p for p in (sorted(place.rglob("*")) if place.is_dir() else [place]) if p.is_file()]
+    needed = [p for p in files if p.suffix in (".safetensors", ".json", ".model", ".txt")
+              or p.suffix == ".bin" and not any(p.parent.glob("*.safetensors"))]
+    return [p for p in needed if p.stat().st_size < 1024 and p.read_bytes().startswith(b"version https://git-lfs")]
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0022
 def _check_parts(path: str | Path, model: SentenceTransformer) -> None:

@@ -14,6 +14,7 @@ from ragcun.data.pairs import load_pairs
 from ragcun.evaluation.evaluation_report import evaluate
 from ragcun.models import base as bases
 from ragcun.models.base import BaseOptions, base_tokens, encode_features, load_base, token_limit
+from ragcun.models.cache import cached_features
 from ragcun.models.encoder import GaussianEncoder
 from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.training.closed_form import fit_closed_form
@@ -315,6 +316,14 @@ def remove(folder, wanted):
     save_file({k: v for k, v in load_file(place).items() if not wanted(k)}, place, metadata={"format": "pt"})
 
 
+def change(folder, name, how):
+    "Write other numbers in place of one matrix of a checkpoint."
+    from safetensors.torch import load_file, save_file
+    place = next(Path(folder).rglob("model.safetensors"))
+    save_file({k: how(v) if k.endswith(name) else v for k, v in load_file(place).items()}, place,
+              metadata={"format": "pt"})
+
+
 def test_a_checkpoint_without_a_pooler_is_the_same_base_each_time(tmp_path):
     folder = made(tmp_path, "Bert")
     remove(folder, lambda k: "pooler" in k)
@@ -376,6 +385,25 @@ def test_refused_in_one_line(tmp_path):
     pooling = next(folder.glob("*Pooling"))/"config.json"
     pooling.write_text(pooling.read_text().replace(str(WIDTH), "999"))
     refused("states 999 numbers a token, the transformer gives 32", folder)
+    change(folder := made(tmp_path/"shape", "Bert"), "layer.1.attention.self.query.weight", lambda w: w[:4, :4].clone())
+    refused("1 of the checkpoint's weights have other shapes than config.json states.*query.weight", folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_what_git_lfs_has_not_fetched_is_named(name, tmp_path):
+    folder = made(tmp_path, "Bert")
+    place = next(folder.rglob(name))
+    place.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 90868376\n")
+    refused(f"{name} is a pointer of Git LFS.*git lfs pull", folder)
+
+
+def test_damaged_weights_are_one_line_each_time(tmp_path):
+    folder = made(tmp_path, "Bert")
+    change(folder, "layer.1.attention.self.query.weight", lambda w: torch.full_like(w, torch.nan))
+    model = GaussianEncoder.from_base(str(folder), device="cpu", precision="no")
+    for _ in range(2):      # the second time, there would be a cache with the first one's numbers
+        with pytest.raises(UserError, match="NaN or infinite numbers.*weights are damaged"):
+            cached_features(model, ["a star"])
 
 
 def test_a_base_without_its_tokenizer_is_refused(tmp_path):
