@@ -794,13 +794,13 @@ def _train(args: argparse.Namespace) -> int:
         raise UserError("no such checkpoint", f"--resume_from {config.resume_from}",
                         "Use --resume_from auto, or leave it out.")
     lead = env_number("RANK", 0) == 0
-    prepare_output(output, args, lead)
-    logger.info("input validated: %d training pairs from %s, validation data %s", len(pairs), args.train_data,
-                args.val_data or ("dev split" if val else "set aside from them"))
-    info = machine_info()
-    logger.info("device %s; %s", device,
-                "; ".join(f"{k} {info[k]}" for k in info if k.startswith(("GPU", "memory", "processor"))))
-    return run_training(args, config, pairs, val, output, device)
+    with prepare_output(output, args, lead):
+        logger.info("input validated: %d training pairs from %s, validation data %s", len(pairs), args.train_data,
+                    args.val_data or ("dev split" if val else "set aside from them"))
+        info = machine_info()
+        logger.info("device %s; %s", device,
+                    "; ".join(f"{k} {info[k]}" for k in info if k.startswith(("GPU", "memory", "processor"))))
+        return run_training(args, config, pairs, val, output, device)
 
 # %% ../../nbs/9_cli/07_commands.ipynb #75ea117a
 def _demo_flags(parser: argparse.ArgumentParser) -> None:

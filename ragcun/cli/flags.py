@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from ..core import UserError, env_number, logger, setup_logging, write_json
+from ..core import UserError, atomic_write, env_number, logger, setup_logging, write_json
 
 # %% auto #0
 __all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'add_fields', 'add_flag', 'Parser', 'read_config',
@@ -456,19 +457,33 @@ def check_free_model(
     if folder.is_dir() and any(folder.iterdir()) and not (folder/"modules.json").is_file():
         raise UserError("this folder holds other files than a model", str(folder), "Choose another --output_dir.")
 
+def _traces(folder: Path) -> dict[str, int]:
+    "What a run has left once it has begun, and when it was written."
+    return {p.name: p.stat().st_mtime_ns for p in folder.glob("*") if p.suffix in (".pt", ".jsonl")}
+
+@contextlib.contextmanager
 def prepare_output(
     output: Path, # Folder of the run
     args: argparse.Namespace, # All flags
     lead: bool, # Whether this process writes
-) -> None:
-    "Make the folder, start the log, keep the configuration."
-    if not lead: return
-    check_free_model(output/"model")
-    output.mkdir(parents=True, exist_ok=True)
-    setup_logging(output/"training.log")
-    write_json(output/"train_config.json", {k: v for k, v in vars(args).items() if k not in ("command", "run")})
-    logger.info("config saved: %s", output/"train_config.json")
+) -> Iterator[None]: # While the run goes on
+    "Make the folder, start the log, keep the configuration; that of an earlier run stays where this one is refused."
+    place = output/"train_config.json"
+    if lead:
+        check_free_model(output/"model")
+        output.mkdir(parents=True, exist_ok=True)
+        before, earlier = _traces(output), place.read_bytes() if place.is_file() else None
+        setup_logging(output/"training.log")
+        write_json(place, {k: v for k, v in vars(args).items() if k not in ("command", "run")})
+        logger.info("config saved: %s", place)
+    try:
+        yield
+    except UserError:
+        if lead and earlier is not None and _traces(output) == before:
+            with atomic_write(place) as temporary: temporary.write_bytes(earlier)
+        raise
 
+# %% ../../nbs/9_cli/01_flags.ipynb #75ea117a2
 def run_training(
     args: argparse.Namespace, # base_model, trust_remote_code
     config: Any, # TrainConfig

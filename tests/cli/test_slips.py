@@ -128,12 +128,13 @@ def test_validation_questions_that_are_trained_on_are_counted(made, tmp_path, ca
 def test_a_run_that_is_refused_takes_nothing_away(made, tmp_path, capsys):
     (tmp_path/"one.json").write_text(json.dumps([{"query": "what is it", "positive": t} for t in TEXTS*3]))
     (tmp_path/"o").mkdir()
-    for name in ("checkpoint_epoch_7.pt", "metrics.jsonl"):
+    earlier = ("checkpoint_epoch_7.pt", "metrics.jsonl", "train_config.json")
+    for name in earlier:
         (tmp_path/"o"/name).write_text("of ten hours")
     code, err = said(capsys, "train", "--train_data", tmp_path/"one.json", "--base_model", made/"base"/"base",
                      "--freeze_base", "--output_dir", tmp_path/"o")
     assert code == 2 and "can be set aside" in err
-    assert {p.name for p in (tmp_path/"o").iterdir()} >= {"checkpoint_epoch_7.pt", "metrics.jsonl"}
+    assert {(tmp_path/"o"/name).read_text() for name in earlier} == {"of ten hours"}
 
 
 def test_a_full_disk_says_what_to_do(tmp_path, capsys, monkeypatch):
