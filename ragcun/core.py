@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 # %% auto #0
-__all__ = ['logger', 'DETAIL', 'UserError', 'needs', 'set_seed', 'pick_device', 'supports_bf16', 'pick_precision', 'atomic_write',
-           'sync_folder', 'write_json', 'read_json', 'iter_jsonl', 'write_jsonl', 'sha256_text', 'sha256_file',
-           'setup_logging', 'env_number', 'progress', 'in_notebook', 'cache_dir', 'machine_info']
+__all__ = ['logger', 'DETAIL', 'UserError', 'needs', 'set_seed', 'pick_device', 'supports_bf16', 'is_bf16_faster',
+           'pick_precision', 'atomic_write', 'sync_folder', 'write_json', 'read_json', 'iter_jsonl', 'write_jsonl',
+           'sha256_text', 'sha256_file', 'setup_logging', 'env_number', 'progress', 'in_notebook', 'cache_dir',
+           'machine_info']
 
 # %% ../nbs/0_foundations/01_core.ipynb #62840281
 class UserError(ValueError):
@@ -107,6 +108,21 @@ def supports_bf16(
     return any(getattr(torch.cpu, f, bool)()
                for f in ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported"))
 
+@cache
+def _made_by_intel() -> bool:
+    "Whether this is one of Intel's processors."
+    import platform
+    told = Path("/proc/cpuinfo")
+    return "GenuineIntel" in (told.read_text(errors="replace") if told.is_file() else platform.processor())
+
+def is_bf16_faster(
+    device: str = "cpu", # As `pick_device` returns it
+) -> bool: # True where bf16 is the better choice for speed
+    "Whether bf16 is native and faster than float32; without AMX, Intel's instructions for it are not."
+    import torch
+    slow = device == "cpu" and _made_by_intel() and not getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    return supports_bf16(device) and not slow
+
 def pick_precision(
     name: str | bool | None = "auto", # "auto", "bf16", "fp16" or "no" (True means auto, False and None mean "no")
     device: str = "cpu", # As `pick_device` returns it
@@ -114,7 +130,7 @@ def pick_precision(
     "Choose the autocast precision; `UserError` for one the device cannot use."
     name = {True: "auto", False: "no", None: "no", "fp32": "no", "none": "no"}.get(name, name)
     if name == "auto":
-        return "bf16" if supports_bf16(device) else "fp16" if device.startswith("cuda") else "no"
+        return "bf16" if is_bf16_faster(device) else "fp16" if device.startswith("cuda") else "no"
     if name not in ("bf16", "fp16", "no"):
         raise UserError(f"unknown precision {name!r}", "--mixed_precision", "Use bf16, fp16, no or auto.")
     if name == "fp16" and device == "cpu":
