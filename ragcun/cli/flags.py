@@ -284,7 +284,8 @@ def read_corpus(
     text_column: str = "text", # what a file of rows calls the text
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
     "Documents to encode or index; `UserError` if there are none."
-    from ragcun.data.documents import READ, ReadOptions, file_kind, read_documents, read_file, read_folder
+    from ragcun.data.decoding import file_kind
+    from ragcun.data.documents import READ, ReadOptions, read_documents, read_file, read_folder
     from ragcun.data.files import READERS, home_path
     place = home_path(path)
     kind = file_kind(place)
@@ -309,7 +310,7 @@ def check_column(
     text_column: str, # what a file of rows calls the text
 ) -> None:
     "Refuse a name of a column for documents that have none."
-    from ragcun.data.documents import file_kind
+    from ragcun.data.decoding import file_kind
     from ragcun.data.files import READERS, home_path
     place = home_path(path)
     if text_column != "text" and place.exists() and not (place.is_file() and file_kind(place) in READERS):
@@ -341,7 +342,7 @@ def say_lines(
     documents: Sequence[Any], # That it gave
 ) -> None:
     "A text given alone has a document a line, which few expect."
-    from ragcun.data.documents import file_kind
+    from ragcun.data.decoding import file_kind
     from ragcun.data.files import home_path
     if file_kind(home_path(path)) == ".txt":
         logger.info("%s: each of its %s lines is a document; for passages of a text, give the folder that it is in",

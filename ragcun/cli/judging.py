@@ -34,7 +34,7 @@ def read_questions(
     path: str, # .txt, or rows
 ) -> list[str]: # in order, without repetitions
     "Questions of a file; `UserError` where there are none."
-    from ragcun.data.documents import file_kind, read_text
+    from ragcun.data.decoding import file_kind, read_text
     from ragcun.data.files import READERS, home_path, iter_rows
     place = home_path(path)
     if not place.is_file():

@@ -1,7 +1,8 @@
 from .files import iter_rows, normalise_text, text_id, write_rows
 from .collections import RetrievalData, find_split, load_beir, load_single, read_qrels, save_retrieval
 from .pairs import Pair, PairSet, iter_pairs, load_pairs, load_retrieval, pairs_to_retrieval, retrieval_to_pairs, save_pairs
-from .documents import Document, ReadOptions, Section, passages, read_documents, read_folder, read_sections
+from .web_pages import Section
+from .documents import Document, ReadOptions, passages, read_documents, read_folder, read_sections
 from .generation import QuestionConfig, STRATEGIES, generate_pairs, python_package_pairs, question_pairs
 from .splitting import drop_duplicates, drop_near_duplicates, find_leaks, near_duplicates, split_pairs
 from .negatives import MineOptions, mine_bm25, mine_dense, mine_random

@@ -15,29 +15,13 @@ from hypothesis import strategies as st
 from ragcun.core import UserError
 from ragcun.data.collections import load_beir, load_single, save_retrieval
 from ragcun.data.files import cell_fault, exact_id, iter_rows, read_bytes, shown_name, text_fault, text_id
-from ragcun.data.documents import (
-    Section,
-    decode_bytes,
-    declared_encoding,
-    mend_lines,
-    parse_docx,
-    parse_html,
-    parse_markdown,
-    parse_notebook,
-    parse_rst,
-    parse_text,
-    read_sections,
-)
-from ragcun.data.documents import (
-    ReadOptions,
-    estimate_tokens,
-    passages,
-    read_documents,
-    read_file,
-    read_folder,
-    section_documents,
-    token_counter,
-)
+from ragcun.data.decoding import declared_encoding, decode_bytes
+from ragcun.data.documents import (ReadOptions, estimate_tokens, passages, read_documents, read_file, read_folder,
+                                   read_sections, section_documents, token_counter)
+from ragcun.data.markup import parse_markdown, parse_notebook, parse_rst, parse_text
+from ragcun.data.office import parse_docx
+from ragcun.data.pdf import mend_lines
+from ragcun.data.web_pages import Section, parse_html
 
 
 def texts(sections):

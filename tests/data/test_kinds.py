@@ -9,11 +9,12 @@ import openpyxl
 import pytest
 
 from ragcun import UserError
-from ragcun.data.documents import (
-    decode_bytes, estimate_tokens, list_folder, parse_asciidoc, parse_docx, parse_epub, parse_html,
-    parse_json_rows, parse_markdown, parse_message, parse_odf, parse_org, parse_pdf, parse_rst, parse_slides, parse_table,
-    parse_workbook, passages, read_file, read_folder,
-)
+from ragcun.data.decoding import decode_bytes
+from ragcun.data.documents import estimate_tokens, list_folder, passages, read_file, read_folder
+from ragcun.data.markup import parse_asciidoc, parse_json_rows, parse_markdown, parse_org, parse_rst, parse_table
+from ragcun.data.office import parse_docx, parse_epub, parse_message, parse_odf, parse_slides, parse_workbook
+from ragcun.data.pdf import parse_pdf
+from ragcun.data.web_pages import parse_html
 
 
 def words(sections):
@@ -140,7 +141,7 @@ def test_what_a_word_file_only_prompts_or_lists_is_left_out():
 
 
 def test_pdf(monkeypatch):
-    import ragcun.data.documents as module
+    import ragcun.data.pdf as module
     pages = ["The centri-", "fugal pump must cool for", "twelve hours. Then open it.",
              "See ann-\nmarie@x.org, http://x/a-\nb"]
     monkeypatch.setattr(module, "_pdf_pages", lambda raw, where: ("", pages))
@@ -150,7 +151,7 @@ def test_pdf(monkeypatch):
 
 
 def test_what_stands_on_every_page_parts_no_sentence(monkeypatch):
-    import ragcun.data.documents as module
+    import ragcun.data.pdf as module
     said = ["The pump must cool for at least", "twelve hours. Then the centri-", "fugal part is opened.", "", "Well."]
     for top, end in (("ACME manual P7\nRev. 3\n", "\nDoc. 4711\nPage {} of 5"), ("", "\n{}"), ("{}\n", "")):
         pages = [top.format(i) + text + end.format(i) for i, text in enumerate(said, 1)]
@@ -463,7 +464,7 @@ def test_what_is_no_document_of_a_folder_is_left_out_and_counted(tmp_path):
 
 
 def test_scanned_pages_are_named(monkeypatch, caplog):
-    from ragcun.data import documents as module
+    from ragcun.data import pdf as module
 
     class Page(dict):
         annotations = ()

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ragcun.core import UserError
-from ragcun.data.documents import (Document, ReadOptions, decode_bytes, passages, read_documents, read_folder,
-                                   token_counter)
+from ragcun.data.decoding import decode_bytes
+from ragcun.data.documents import Document, ReadOptions, passages, read_documents, read_folder, token_counter
 from ragcun.data.files import normalise_text
 from ragcun.data.generation import STRATEGIES, generate_pairs, python_package_pairs
 from ragcun.data.negatives import mine_bm25, mine_dense, mine_random

@@ -14,7 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragcun.core import UserError
-from ragcun.data.documents import parse_docx, parse_html, parse_markdown, parse_notebook, parse_pdf, parse_rst
+from ragcun.data.markup import parse_markdown, parse_notebook, parse_rst
+from ragcun.data.office import parse_docx
+from ragcun.data.pdf import parse_pdf
+from ragcun.data.web_pages import parse_html
 
 runs = settings(
     deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
