@@ -20,9 +20,9 @@ from ..core import UserError, read_json, sha256_file
 from .evidence import Calibration, document_vector, evidence, information, query_vector
 
 # %% auto #0
-__all__ = ['EXPORTED', 'DESCRIPTION', 'EXPORT_FORMAT', 'BATCH_TOKENS', 'RUNTIMES', 'read_export', 'describe_files', 'open_graph',
-           'tokenise_texts', 'cut_batches', 'ExportedParts', 'ExportedTexts', 'ExportedEncoder', 'sees_gpu',
-           'pick_runtime']
+__all__ = ['EXPORTED', 'DESCRIPTION', 'EXPORT_FORMAT', 'SPIN', 'BATCH_TOKENS', 'RUNTIMES', 'read_export', 'describe_files',
+           'open_graph', 'tokenise_texts', 'cut_batches', 'ExportedParts', 'ExportedTexts', 'ExportedEncoder',
+           'sees_gpu', 'pick_runtime']
 
 # %% ../../nbs/2_models/07_runtime.ipynb #09137cbe
 EXPORTED = "onnx"               # folder of the export inside a model folder
@@ -58,6 +58,8 @@ def describe_files(
     return {p.name: {"bytes": p.stat().st_size, "sha256": sha256_file(p)} for p in files}
 
 # %% ../../nbs/2_models/07_runtime.ipynb #23828ca7
+SPIN = 50    # microseconds for which a thread that has nothing to do looks out for more before it sleeps
+
 def open_graph(
     path: Path, # An .onnx file
     packed: bool = True, # Bring the weights into the shape the kernels like: opens later, answers sooner
@@ -67,7 +69,9 @@ def open_graph(
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    bounded = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 26)    # older ones spin for as long as they like
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(bounded)))
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN))
     options.add_session_config_entry("session.disable_prepacking", str(int(not packed)))
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

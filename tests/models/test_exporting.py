@@ -20,7 +20,7 @@ from ragcun.core import UserError, read_json, write_json  # noqa: E402
 from ragcun.models import exporting  # noqa: E402
 from ragcun.models.encoder import GaussianEncoder  # noqa: E402
 from ragcun.models.exporting import export_model  # noqa: E402
-from ragcun.models.runtime import ExportedEncoder, open_graph, pick_runtime  # noqa: E402
+from ragcun.models.runtime import EXPORTED, ExportedEncoder, open_graph, pick_runtime  # noqa: E402
 from ragcun.retrieval.index import has_export, keep_export  # noqa: E402
 from ragcun.retrieval.retriever import GaussianRetriever  # noqa: E402
 from small import ROOT, processed, small_base  # noqa: E402
@@ -126,6 +126,18 @@ def test_a_program_that_stays_has_its_weights_packed(index, monkeypatch):
     for typed, packed in (("one question", False), (questions, True)):
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
         assert main(["search", "--index_dir", str(index), "--runtime", "onnx", "--json"]) == 0 and seen[-1] is packed
+
+
+@pytest.mark.parametrize("version, spins", [("1.20.1", "0"), ("1.26.0", "1"), ("1.32.0", "1")])
+def test_no_thread_spins_without_end(index, monkeypatch, version, spins):
+    import onnxruntime as ort
+    held = []
+    monkeypatch.setattr(ort, "__version__", version)
+    monkeypatch.setattr(ort, "InferenceSession", lambda path, options, **kwargs: held.append(options))
+    open_graph(index/"model"/EXPORTED/"encoder.onnx")
+    said = held[0].get_session_config_entry
+    assert said("session.intra_op.allow_spinning") == spins
+    assert 0 < int(said("session.intra_op.spin_duration_us")) < 1000
 
 
 def test_an_index_opened_without_torch_takes_documents_and_is_saved(index, texts, tmp_path):
