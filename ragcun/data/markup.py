@@ -19,10 +19,10 @@ from typing import Any
 
 from ..core import UserError, logger
 from .web_pages import (HIDDEN_TAGS, HTML_TAGS, OPAQUE_TAGS, PAIRED_TAGS, VOID_TAGS, Block, Section,
-                                   group_blocks, html_blocks, without_menus)
+                                   group_blocks, html_blocks, is_power, without_menus)
 
 # %% auto #0
-__all__ = ['YEAR', 'MAX_TABLE', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_notebook', 'parse_asciidoc', 'parse_org',
+__all__ = ['YEAR', 'MAX_TABLE', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_notebook', 'parse_org', 'parse_asciidoc',
            'parse_captions', 'part_tables', 'parse_table', 'parse_json_rows', 'parse_json_lines']
 
 # %% ../../nbs/1_data/06_markup.ipynb #04b1cc37
@@ -361,19 +361,11 @@ def _by_marks(text: str, mark: re.Pattern[str], first: int) -> list[Section]:
                 held = []
             else:
                 held.append(line.rstrip())
-        blocks += [Block("\n".join(held))] * bool("".join(held).strip())
+        blocks += [Block("\n".join(held).strip("\n"))] * bool("".join(held).strip())
     return group_blocks(blocks)
 
-def parse_asciidoc(
-    text: str,   # AsciiDoc
-) -> list[Section]: # by heading, in order
-    "Sections of an AsciiDoc text; attributes, comments and the lines around blocks are left out."
-    lines = _with_code_apart(text, re.compile(r"(-{4,}|\.{4,}|\+{4,}|/{4,}|```\w*)"),
-                             re.compile(r"//.*|:[\w!-]+:.*|(?:====|\*\*\*\*|____|--)[=*_]*|\|===|\[[^\]]*\]"))
-    return _by_marks(lines, re.compile(r"(={1,6})\s+(\S.*?)\s*=*"), 1)
-
-def _with_code_apart(text: str, opens: re.Pattern, unshown: re.Pattern) -> str:
-    "A text without comments and some of its lines; those of code stay, one space further in, where no mark is seen."
+def _with_code_apart(text: str, opens: re.Pattern, shown: Callable[[str], list[str]]) -> str:
+    "A text without comments, its lines as they are shown; those of code stay, one space in, where no mark is seen."
     out: list[str] = []
     closes = ""
     is_code = False
@@ -385,8 +377,8 @@ def _with_code_apart(text: str, opens: re.Pattern, unshown: re.Pattern) -> str:
         elif opens.fullmatch(bare):
             closes = bare.split()[0].replace("+begin_", "+end_") if bare[0] != "`" else "```"
             is_code = bare[0] != "/" and "comment" not in closes
-        elif not unshown.fullmatch(line.rstrip()):
-            out.append(line)
+        else:
+            out += shown(line.rstrip())
     return "\n".join(out)
 
 def parse_org(
@@ -395,10 +387,92 @@ def parse_org(
     "Sections of an Org text, with its title; other settings and comments are left out."
     title = re.search(r"^#\+title:\s*(.*\S)", text, re.M | re.I)
     text = re.sub(r"(?<![\w)\]])\[\[(?! )(?:file:)?([^\[\]\n]+)\](?:\[([^\[\]\n]+)\])?\]", lambda m: m[2] or m[1], text)
+    unshown = re.compile(r"\s*(?:#\+|# |:[\w-]+:).*")
     lines = _with_code_apart(text, re.compile(r"#\+begin_(?:src|example|comment)\b.*"),
-                             re.compile(r"\s*(?:#\+|# |:[\w-]+:).*"))
+                             lambda line: [] if unshown.fullmatch(line) else [line])
     found = _by_marks(lines, re.compile(r"(\*+)\s+(\S.*?)(?:\s+:[\w:@]+:)?\s*"), 1 - bool(title))
     return [Section(title[1], "", 1)] * bool(title) + found if title else found
+
+# %% ../../nbs/1_data/06_markup.ipynb #asciidoc2
+_SIGNS = {"nbsp": " ", "sp": " ", "empty": "", "blank": "", "zwsp": "", "wj": "", "shy": "", "plus": "+", "pp": "++",
+          "cpp": "C++", "asterisk": "*", "backtick": "`", "caret": "^", "tilde": "~", "vbar": "|", "apos": "'",
+          "quot": '"', "lsquo": "‘", "rsquo": "’", "ldquo": "“", "rdquo": "”", "deg": "°", "amp": "&", "lt": "<",
+          "gt": ">", "startsb": "[", "endsb": "]", "backslash": "\\", "two-colons": "::", "two-semicolons": ";;"}
+_WITHIN = r"((?:(?!\n\n)[^\[\]])*)"    # what stands in square brackets
+_TURNED: list[tuple[str, Any]] = [   # what AsciiDoc writes, and what a reader sees of it
+    (r"\(\(\([^()]+\)\)\)|\b(?:indexterm|anchor):[^\s\[]*\[[^\]]*\]|\[\[[\w:.-]+(?:,[^\]]*)?\]\]", ""),
+    (r"\(\(([^()\n]+)\)\)", r"\1"),
+    (rf"\b(?:kbd|btn|pass|stem|latexmath|asciimath|indexterm2):[a-z,]*\[{_WITHIN}\]", r"\1"),
+    (rf"\bmenu:([^\[\n]{{1,100}})\[{_WITHIN}\]", lambda m: " > ".join(filter(None, (m[1], m[2])))),
+    (rf"\b(?:image|video|audio)::?[^\s\[]{{1,500}}\[{_WITHIN}\]", lambda m: _label(m[1].split(",")[0])),
+    (rf"(?:\b(?:link|xref|mailto):(?:\+\+)?|(?=\b(?:https?|ftp|irc)://))([^\s\[\]<>]{{1,1000}}?)(?:\+\+)?\[{_WITHIN}\]",
+     lambda m: _label(m[2]) or m[1]),
+    (rf"footnote(?:ref)?:[\w-]*\[{_WITHIN}\]", r" (\1)"),
+    (r"<<#?([^<>,]+?)(?:,\s*([^<>]+))?>>", lambda m: m[2] or m[1]),
+    (r"\"`([^`]+)`\"", r'"\1"'), (r"'`([^`]+)`'", r"'\1'"),
+    (r"(?<![\w\\`])(`+)\+?(?=\S)([^`\n]+?)\+?\1(?![\w`])", r"\2"),
+    (r"(?<!\+)(\+{3}|\+\+)(?=\S)([^\n]+?)\1(?!\+)|(?<![\w+])\+(?=\S)([^+\n]+?)(?<=\S)\+(?![\w+])",
+     lambda m: m[2] or m[3]),
+    (r"(?:\[[\w.#% -]+\])?(\*\*|__|##)(?=\S)((?:(?!\n\n).)+?)\1", r"\2"),
+    *((rf"(?<![\w{s}\\])(?:\[[\w.#% -]+\])?{s}(?=\S)((?:(?!\n\n)[^{s}])+?)(?<=\S){s}(?!\w)", r"\1")
+      for s in ("\\*", "_", "#")),
+    (r"\^(\S+?)\^", lambda m: ("^" if is_power(m.string[:m.start()], m[1]) else "") + m[1]), (r"(?<=\w)~(\w+)~", r"\1")]
+
+def _label(said: str) -> str:
+    "The words of a link or a picture, without what says how to show them."
+    quoted = re.match(r'\s*"([^"]*)"', said)
+    return quoted[1] if quoted else " ".join(re.sub(r",\s*\w+=.*|^\w+=.*", "", said, flags=re.S).rstrip("^").split())
+
+def _asciidoc_words(text: str, known: dict[str, str]) -> str:
+    "Text of AsciiDoc as it is shown; a name that the text does not define stays."
+    for _ in range(3):    # the value of a name may hold a name
+        text = re.sub(r"(?<!\\)\{([\w-]+)\}", lambda m: known.get(m[1].lower(), m[0]), text)
+    for pattern, shown in _TURNED:
+        text = re.sub(pattern, shown, text, flags=re.S)
+    return html.unescape(re.sub(r"\\(?=[{<*_#`])", "", text))
+
+# %% ../../nbs/1_data/06_markup.ipynb #asciidoc3
+_LABELLED = re.compile(r"\[(?:(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\b[^\]]*|(?:quote|verse),\s*([^\]]+))\]")
+_DIRECTIVE_LINE = re.compile(r"(?:include|toc|ifn?def|ifeval|endif)::[^\[]*\[(.*)\]")
+_UNSHOWN_LINE = re.compile(r"//.*|:!?[\w-]+!?:(?:\s.*)?|(?:====|\*\*\*\*|____|--)[=*_]*|\[(?!.*\bcols\b)[^\]]*\]\]?"
+                           r"|'{3,}|<{3,}|\+")
+
+def _asciidoc_line(line: str) -> list[str]:
+    "A line outside of code as a reader sees it: no marks of blocks and lists; a label stands by itself."
+    if found := _LABELLED.fullmatch(line): return [f"{found[1].title()}:" if found[1] else found[2].replace('"', "")]
+    if found := _DIRECTIVE_LINE.fullmatch(line): return [found[1]] * line.startswith(("ifdef", "ifndef"))
+    if _UNSHOWN_LINE.fullmatch(line): return []
+    if found := re.fullmatch(r"\.(?![\s.])(.+)", line): return [found[1]]
+    line = re.sub(r"^\s*(?:\*{1,5}|-|\.{1,5})\s+(?=\S)", "", line)
+    return [re.sub(r"^(\S.*?)(?<!:):{2,4}(?:\s+|$)", r"\1: ", line).rstrip()]
+
+_TABLE = re.compile(r"(?:^\[([^\n]*\bcols\b[^\n]*)\]\n)?((?:^(?!\|===)\S[^\n|]*\n)?)^\|===\n(.*?)^\|===", re.M | re.S)
+_CELL = re.compile(r"(?:^|(?<=\s))(?:(\d+)?(?:\.\d+)?([*+]))?(?:[<^>]?(?:\.[<^>])?)[adehlmsv]?(?<!\\)\|", re.M)
+
+def _asciidoc_table(found: re.Match) -> str:
+    "A table as lines of cells; how many stand in a line is said above it, or by the first line."
+    marks = list(_CELL.finditer(found[3]))
+    cells: list[str] = []
+    for mark, after in itertools.zip_longest(marks, marks[1:]):
+        text = " ".join(found[3][mark.end():after.start() if after else None].split()).replace("\\|", "|")
+        times = min(int(mark[1] or 1), 99)
+        cells += [text]*times if mark[2] == "*" else [text, *[""]*(times - 1)]
+    said = re.search(r"cols=\"?((?:[^\",\]]|,(?!\s*\w+=))*)", found[1] or "")
+    wide = sum(int(n[1]) if (n := re.match(r"\s*(\d+)\*", one)) else 1 for one in said[1].split(",")) if said else len(
+        _CELL.findall(found[3].strip("\n").partition("\n")[0]))
+    rows = (" | ".join(cells[i:i + wide]).rstrip() for i in range(0, len(cells), max(wide, 1)))
+    return "\n".join(("\n" + found[2].rstrip("\n"), *rows, ""))
+
+def parse_asciidoc(
+    text: str,   # AsciiDoc
+) -> list[Section]: # by heading, in order
+    "Sections of an AsciiDoc text as a reader sees it; comments, settings and what includes other files are left out."
+    known = _SIGNS | {name.lower(): value for name, value in re.findall(r"^:([\w-]+):[ \t]+(.*\S)", text, re.M)}
+    lines = _with_code_apart(text, re.compile(r"(-{4,}|\.{4,}|\+{4,}|/{4,}|```\w*)"), _asciidoc_line)
+    parts = re.split(r"((?:^ .*\n?)+)", lines, flags=re.M)
+    shown = "".join(part if i % 2 else _asciidoc_words(_TABLE.sub(_asciidoc_table, part), known)
+                    for i, part in enumerate(parts))
+    return _by_marks(shown, re.compile(r"(={1,6})\s+(\S.*?)\s*=*"), 1)
 
 # %% ../../nbs/1_data/06_markup.ipynb #real0004
 _CUE = re.compile(r"(?:\d+:)?\d+:\d+[.,]\d+\s+-->.*")

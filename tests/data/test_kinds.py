@@ -432,6 +432,28 @@ def test_blocks_of_comments_of_asciidoc():
     assert words(parse_asciidoc(source)).split() == ["One.", "Two.", "////", "banner", "////"]
 
 
+@pytest.mark.parametrize("source, wanted", [
+    ("See https://x.y/z[our site^], link:a.html[the\nguide], xref:b.adoc#c[part b], <<oil>>, <<oil,the oil>>.",
+     "See our site, the guide, part b, oil, the oil."),
+    ("Write to mailto:a@b.c[us], or see https://x.y[].", "Write to us, or see https://x.y."),
+    (":site: https://x.y\n:guide: {site}/g\n:name: P7\n\nThe {name}, {guide}[its guide], {other}, \\{name}.",
+     "The P7, its guide, {other}, {name}."),
+    ("image::a.png[A valve,300]\n\nPress image:b.png[] kbd:[Ctrl+C], menu:File[Save].",
+     "A valve\n\nPress  Ctrl+C, File > Save."),
+    ("[WARNING]\n.Hot\n====\nThe *motor* burns.\n====\n\nNOTE: Use `x_a`, not _y_.",
+     "Warning:\nHot\nThe motor burns.\n\nNOTE: Use x_a, not y."),
+    ("|===\n|Mode |Speed\n\n|slow\n|10 l\n2+|none\n|===", "Mode | Speed\nslow | 10 l\nnone |"),
+    ('[cols="1,2"]\n|===\n|slow\n|a\\|b\n|===', "slow | a|b"),
+    ("* one\n** two\n+\nmore\n\n. three\n\nCPU:: The brain.", "one\ntwo\nmore\n\nthree\n\nCPU: The brain."),
+    ("include::a.adoc[]\nifdef::x[]\n[[here]]\nA wordfootnote:[a note], 10^6^ and H~2~O, "
+     "anchor:b[]C++, std::map.\nendif::[]",
+     "A word (a note), 10^6 and H2O, C++, std::map."),
+    ("[source,sh]\n----\nrun <<EOF *a* {b}\n * x::\n----", "run <<EOF *a* {b}\n  * x::"),
+    ("a_b_c, 2 * 3 * 4, f(*args), x[0]", "a_b_c, 2 * 3 * 4, f(*args), x[0]")])
+def test_asciidoc_is_read_as_it_is_shown(source, wanted):
+    assert words(parse_asciidoc(source)).strip() == wanted
+
+
 def test_links_and_comments_of_org():
     text = "See [[https://x.y][the site]], [[file:a.org]], a[0].\n#+BEGIN_COMMENT\nnot said\n#+END_COMMENT\nEnd.\n"
     assert words(parse_org(text)).strip() == "See the site, a.org, a[0].\nEnd."
