@@ -197,6 +197,7 @@ def read_whole_file(
 def file_kind(
     path: Path | str,   # a file name
 ) -> str:               # its ending in lower case, `.gz` left out
-    "What kind of document a file name promises."
+    "What kind of document a file name promises; what lies in the folders of a Maildir is a message."
     path = Path(path)
+    if path.parent.name in ("cur", "new") and re.match(r"\d{9,}[._]", path.name): return ".eml"
     return Path((path.stem if path.suffix.lower() == ".gz" else path.name).rstrip()).suffix.lower()

@@ -23,7 +23,8 @@ from .files import (READERS, cell_fault, character_fault, file_format, home_path
                                shown_name, text_fault)
 from .markup import (MAX_TABLE, YEAR, parse_asciidoc, parse_captions, parse_json_lines, parse_json_rows,
                                 parse_markdown, parse_notebook, parse_org, parse_rst, parse_table, parse_text)
-from .office import parse_docx, parse_epub, parse_message, parse_odf, parse_rtf, parse_slides, parse_workbook
+from .office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_rtf,
+                                parse_slides, parse_workbook)
 from .pdf import parse_pdf
 from .web_pages import Section, parse_html
 
@@ -42,9 +43,9 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".org": parse_org, ".vtt": parse_captions, ".srt": parse_captions, ".csv": parse_table, ".tsv": parse_table,
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
-    ".pdf": parse_pdf, ".docx": parse_docx, ".eml": parse_message, ".epub": parse_epub, ".pptx": parse_slides,
-    ".odt": parse_odf, ".odp": parse_odf, ".ods": parse_odf, ".xlsx": parse_workbook, ".xlsm": parse_workbook,
-    ".rtf": parse_rtf}
+    ".pdf": parse_pdf, ".docx": parse_docx, ".eml": parse_message, ".mbox": parse_mailbox, ".epub": parse_epub,
+    ".pptx": parse_slides, ".odt": parse_odf, ".odp": parse_odf, ".ods": parse_odf, ".xlsx": parse_workbook,
+    ".xlsm": parse_workbook, ".rtf": parse_rtf}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
 
 def read_sections(

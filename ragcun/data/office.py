@@ -26,7 +26,8 @@ from .web_pages import (Block, Section, bare_words, group_blocks, html_blocks, h
                                    join_blocks)
 
 # %% auto #0
-__all__ = ['parse_docx', 'parse_message', 'parse_epub', 'parse_slides', 'parse_odf', 'parse_workbook', 'parse_rtf']
+__all__ = ['parse_docx', 'parse_message', 'parse_mailbox', 'parse_epub', 'parse_slides', 'parse_odf', 'parse_workbook',
+           'parse_rtf']
 
 # %% ../../nbs/1_data/08_office.ipynb #d4f00017
 _OLE = b"\xd0\xcf\x11\xe0"    # how old or protected files of Office begin
@@ -296,6 +297,19 @@ def parse_docx(
     return sections + ([Section("", edge)] if edge else [])
 
 # %% ../../nbs/1_data/08_office.ipynb #kinds006
+def _unflowed(text: str, joined: bool) -> str:
+    "Paragraphs of a text that was sent in short lines, which end in a space where they go on (RFC 3676)."
+    out: list[str] = []
+    deep, is_open = "", False
+    for line in text.split("\n"):
+        marks = line[:len(line) - len(line.lstrip(">"))]
+        said = line[len(marks):].removeprefix(" ")     # one space is put before what begins with one, or with a mark
+        is_open = is_open and marks == deep and said != "-- "
+        out += [] if is_open else [f"{marks} "*bool(marks)]
+        deep, is_open = marks, said.endswith(" ") and said != "-- "
+        out[-1] += said[:-1] if is_open and joined else said
+    return "\n".join(line.rstrip() for line in out)
+
 def _part_text(part: Any, where: str) -> str:
     "One text of a message, in the character set that it declares unless its bytes are in another; HTML as plain text."
     raw = part.get_payload(decode=True) or b""
@@ -304,7 +318,10 @@ def _part_text(part: Any, where: str) -> str:
     text = decode_or_none(raw, declared) if declared not in ("", "cp1252") else None
     if text is None or "\x00" in text:
         text = decode_bytes(raw, where, "auto", declared)[0]
-    return join_blocks(html_blocks(text, menus=True)) if is_page else text.replace("\r\n", "\n").strip()
+    if is_page: return join_blocks(html_blocks(text, menus=True))
+    text = text.replace("\r\n", "\n").strip("\n")
+    flowed = str(part.get_param("format") or "").lower() == "flowed"
+    return (_unflowed(text, str(part.get_param("delsp") or "").lower() == "yes") if flowed else text).strip()
 
 def _message_texts(part: Any, where: str) -> list[str]:
     "All that a message says, in order, forwarded messages too; of alternatives one."
@@ -332,10 +349,27 @@ def _with_readable_head(raw: bytes, where: str) -> bytes:
     head = raw[:end.start()] if end else raw
     return raw if head.isascii() else decode_bytes(head, where)[0].encode() + raw[len(head):]
 
+# %% ../../nbs/1_data/08_office.ipynb #mail0002
+_EARLIER = re.compile(r"^[ \t]*(?:-{2,} ?[^\W\d_].{5,40} ?-{2,}|_{20,})[ \t]*\n(?=\s*\S+:)|"
+                      r"^\*?(?:From|Von|De|Da):.*\n\*?(?:Sent|Gesendet|Envoyé|Enviado|Inviato|Date|Datum):.*\n", re.M)
+
+def _reply(text: str) -> tuple[str, str]:
+    "What a text of a message says itself, and the letters that it quotes below; a text of nothing else is its own."
+    lines = text.split("\n")
+    end = len(lines)
+    while end and (not lines[end - 1].strip() or lines[end - 1].startswith(">")):
+        end -= 1
+    if end == len(lines) and (found := _EARLIER.search(text)):
+        end = text.count("\n", 0, found.start())
+    elif end < len(lines) and lines[end - 1].rstrip().endswith(":"):    # who wrote it and when, in a line or two
+        end -= 1 + bool(re.match(r"(?:On|Am|Le|El|Il|Op|Em)\b(?!.*:\s*$)", lines[end - 2]) and end > 1)
+    own, below = ("\n".join(part).strip() for part in (lines[:end], lines[end:]))
+    return (own, below) if own else (text, "")
+
 def parse_message(
     raw: bytes,       # an .eml file
     where: str = "",  # its name, for messages
-) -> list[Section]: # one
+) -> list[Section]: # the message, and what it quotes
     "The subject, who wrote to whom and when, the texts, and the names of what is attached."
     raw = _with_readable_head(raw.lstrip(b"\xef\xbb\xbf\r\n"), where)
     message: Any = email.message_from_bytes(raw, policy=email.policy.default)
@@ -344,9 +378,31 @@ def parse_message(
     subject = str(message["Subject"] or "")
     names = dict.fromkeys(part.get_filename() for part in message.walk())
     held = "\n".join(f"attached: {name}" for name in names if name)
-    lines = _message_lines(message, where)[bool(subject):]
-    return [Section(subject, "\n\n".join([*lines, *[held] * bool(held)]), 1)]
+    lines, quoted = zip(*map(_reply, _message_lines(message, where)[bool(subject):]), strict=True)
+    below = "\n\n".join(filter(None, quoted))
+    return [Section(subject, "\n\n".join([*lines, *[held] * bool(held)]), 1),
+            *[Section("", below, path=(subject,) * bool(subject))] * bool(below)]
 
+# %% ../../nbs/1_data/08_office.ipynb #mail0003
+def parse_mailbox(
+    raw: bytes,       # an .mbox file
+    where: str = "",  # its name, for messages
+) -> list[Section]: # one for each message, and for what it quotes
+    "All messages of a mailbox; one that cannot be read takes no other with it."
+    out: list[Section] = []
+    odd = 0
+    for letter in re.split(rb"(?:\A|(?<=\n))From [^\n]*\d\d:\d\d[^\n]*\r?\n(?=[\w-]+:)", raw)[1:]:
+        try:
+            found = parse_message(re.sub(rb"(?m)^>(?=>*From )", b"", letter), where)
+        except (UserError, ValueError, LookupError, AttributeError, TypeError):    # as `email` raises them
+            odd += 1
+            continue
+        out += [replace(section, level=2) if section.level else section for section in found]
+    if odd:
+        logger.warning("%d messages of %s cannot be read", odd, where or "a mailbox")
+    if not out:
+        raise UserError("not a mailbox", "", "Save it again, or its messages as .eml.")
+    return out
 
 # %% ../../nbs/1_data/08_office.ipynb #kinds06b
 def _archive(raw: bytes, kind: str) -> zipfile.ZipFile:

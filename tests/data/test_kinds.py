@@ -12,7 +12,7 @@ from ragcun import UserError
 from ragcun.data.decoding import decode_bytes
 from ragcun.data.documents import estimate_tokens, list_folder, passages, read_file, read_folder
 from ragcun.data.markup import parse_asciidoc, parse_json_rows, parse_markdown, parse_org, parse_rst, parse_table
-from ragcun.data.office import parse_docx, parse_epub, parse_message, parse_odf, parse_slides, parse_workbook
+from ragcun.data.office import parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_slides, parse_workbook
 from ragcun.data.pdf import parse_pdf
 from ragcun.data.web_pages import parse_html
 
@@ -549,6 +549,47 @@ def test_every_text_of_a_message_is_read_once():
     assert mail(*multi("mixed", PLAIN.format("See below."), forwarded)) == f"See below.\n\ninner\n\nFrom: a@b.c\n\n{long}"
     file = 'Content-Type: text/plain\nContent-Disposition: attachment; filename="a.txt"\n\nhidden'
     assert mail(*multi("mixed", PLAIN.format("One."), file)) == "One.\n\nattached: a.txt"
+
+
+FLOWED = "Content-Type: text/plain; format=flowed; delsp={}"
+
+
+def test_lines_that_flow_are_paragraphs():
+    assert mail("It is worn \nout; take \npart 7.\n\n  two spaces\n-- \nAnn", FLOWED.format("no")) \
+        == "It is worn out; take part 7.\n\n two spaces\n--\nAnn"
+    assert mail("ポンプ \nです。", FLOWED.format("yes")) == "ポンプです。"
+    assert mail("> a \n> b \n>> c\nd", FLOWED.format("no")) == "> a b\n>> c\nd"     # a quote goes on in its own depth
+    assert mail("It is worn \nout.") == "It is worn \nout."
+
+
+@pytest.mark.parametrize("quote", [
+    "On Monday, Bob wrote:\n> It leaks.\n>\n> > Earlier.\n", "On Monday, 1 May 2024, Bob\n<b@c.d> wrote:\n\n> It leaks.", "> It leaks.",
+    "-----Original Message-----\nFrom: Bob\nTo: Ann\n\nIt leaks.", "From: Bob\nSent: Monday\nTo: Ann\n\nIt leaks."])
+def test_an_answer_stands_apart_from_what_it_quotes(quote):
+    raw = mail(f"Take part 7.\nClose it.\n\n{quote}", parse=False)
+    own, below = parse_message(raw)
+    assert own.text.endswith("Take part 7.\nClose it.") and "leaks" not in own.text
+    assert below.text == quote.strip() and below.path == ("x",)
+    assert len(parse_message(mail(quote, parse=False))) == 1     # nothing but a quote
+
+
+def test_answers_between_quotes_stay_with_them():
+    text = "> It leaks.\n\nTake part 7.\n\n> It hums.\n\nThat is normal."
+    assert [s.text.partition("\n\n")[2] for s in parse_message(mail(text, parse=False))] == [text]
+
+
+def test_all_messages_of_a_mailbox_and_of_a_maildir(tmp_path, caplog):
+    head = b"From a@b.c Mon Jan  1 10:00:00 2024\n"
+    box = head + mail("One.\n\n>From here on.", parse=False) + b"\n\n" + head + mail("From a to b.", parse=False)
+    assert [(s.heading, s.level, s.text.partition("\n\n")[2]) for s in parse_mailbox(box)] == [
+        ("x", 2, "One.\n\nFrom here on."), ("x", 2, "From a to b.")]
+    with pytest.raises(UserError, match="not a mailbox"):
+        parse_mailbox(b"From here on it is text.")
+    for place in ("cur", "new", "other"):
+        (tmp_path/place).mkdir()
+        (tmp_path/place/"1700000000.M1P2.host,U=7:2,S").write_bytes(mail(place, parse=False))
+    found = read_folder(tmp_path)
+    assert [d.title for d in found.documents] == ["x", "x"] and sum(found.unread.values()) == 1
 
 
 def test_every_list_of_a_json_object_is_read():
