@@ -55,15 +55,37 @@ def _tag_block(markup: str) -> str:
     return _keep_unknown(markup, frozenset(n for n, end in found if (n in OPAQUE_TAGS | HIDDEN_TAGS or "-" in n)
                                            and not end and found[n, ""] > found[n, "/"]))
 
+_KIND = re.compile(r"(?:note|tip|info|warning|danger|caution|important|details|success|question)\b\s*(?=\S)", re.I)
+_ROLES = frozenset("ref numref eq doc term any download abbr kbd sub sup math cite mod func class meth attr data exc "
+                   "obj file command option envvar guilabel menuselection".split())
+
+def _box_title(info: str) -> str:
+    "What stands at the head of a box, `:::note Mind the lid`; its kind where nothing else does."
+    named = re.match(r"\s*\{(\w+)\}", info)
+    found = re.search(r"title=[\"']([^\"']*)", info) or re.search(r"^\s*\w+\[(.*)\]", info)
+    bare = found[1] if found else re.sub(r"\{[^{}]*\}", "", info).strip()
+    said = _KIND.sub("", bare, count=1) if bare else named[1] if named else ""
+    return said.title() if said.isalpha() else said
+
+def _role(token: Any) -> str:
+    "The words of a role, `{ref}`; of what only looks like one, all that is written."
+    name = token.meta["name"]
+    is_known = name in _ROLES or ":" in name
+    return html.escape(re.sub(r"\s*<[^<>]*>$", "", token.content) if is_known else f"{{{name}}}{token.content}")
+
 @cache
 def _markdown() -> Any:
     "A CommonMark reader with tables, footnotes, definition lists and formulas; pictures are their descriptions."
     from markdown_it import MarkdownIt
+    from mdit_py_plugins.admon import admon_plugin
+    from mdit_py_plugins.container import container_plugin
     from mdit_py_plugins.deflist import deflist_plugin
     from mdit_py_plugins.dollarmath import dollarmath_plugin
     from mdit_py_plugins.footnote import footnote_plugin
+    from mdit_py_plugins.myst_role import myst_role_plugin
     md = MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable(["table", "strikethrough"])
-    md = md.use(footnote_plugin, inline=False).use(deflist_plugin)
+    md = md.use(footnote_plugin, inline=False).use(deflist_plugin).use(admon_plugin).use(myst_role_plugin)
+    md = md.use(container_plugin, "box", validate=lambda *a: True)
     md = md.use(dollarmath_plugin, allow_space=False, allow_digits=False, allow_blank_lines=False)
     renderer: Any = md.renderer
     rules = renderer.rules
@@ -71,6 +93,8 @@ def _markdown() -> Any:
     rules["html_block"] = lambda tokens, i, *a: _tag_block(tokens[i].content)
     rules["image"] = lambda tokens, i, *a: html.escape(renderer.renderInlineAsText(tokens[i].children or [], *a[:2]))
     rules["footnote_anchor"] = lambda *a: ""
+    rules["myst_role"] = lambda tokens, i, *a: _role(tokens[i])
+    rules["container_box_open"] = lambda tokens, i, *a: f"<div><p>{html.escape(_box_title(tokens[i].info))}</p>"
     return md
 
 # %% ../../nbs/1_data/06_markup.ipynb #d4f0000d
@@ -135,7 +159,15 @@ def _markdown_tokens(text: str, env: dict[str, Any], tries: int = 20) -> list[An
     lines[start] = lines[start].replace("<", "\\<", 1)
     return _markdown_tokens("\n".join(lines), env, tries - 1)
 
-_WIKI = re.compile(r"!?\[\[(?!\s)([^\[\]|\n]+)(?:\|([^\[\]\n]+))?\]\]")
+# %% ../../nbs/1_data/06_markup.ipynb #mdmarks1
+_SHOWN_AS: list[tuple[str, Any]] = [   # what only some programs show as meant
+    (r"!?\[\[(?!\s)([^\[\]|\n]+)(?:\|(?!\d+(?:x\d+)?\])([^\[\]\n]+)|\|[\dx]+)?\]\]",
+     lambda m: m[2] or m[1].replace("#", " ").strip()),
+    (r"\{\{[<%].*?[>%]\}\}|\{%.*?%\}",
+     lambda m: " ".join(re.findall(r"(?:caption|title|alt|content|text)=[\"']([^\"']*)", m[0]))),
+    (r"(?<!\S)%% .*? %%(?!\S)", ""), (r"(?<![=\w])==(?=[^\s=])(.+?)(?<=[^\s=])==(?![=\w])", r"\1"),
+    (r" \^(?=[\d-]*[A-Za-z])[\w-]{4,}$", "")]
+_UNSAID = re.compile(r"\[TOC\]|\[\[_?TOC_?\]\]|\{:.*\}|\([\w.:/-]+\)=", re.I)    # lists of contents, names of places
 _MODULE = re.compile(r"(?:import\s(?:[^;'\"]+\sfrom\s+)?(['\"])[^'\"\n]+\1;?\s*|export\s+[a-z]+\s+\w+\s*=.*)+",
                      re.S)
 
@@ -144,11 +176,28 @@ def _plain_line(token: Any, before: str) -> None:
     children = token.children or []
     if before == "heading_open" and children:
         children[-1].content = re.sub(r"\s*\{[#.:][^{}]*\}\s*$", "", children[-1].content)
-    elif before == "paragraph_open" and _MODULE.fullmatch(token.content):
+    elif before == "paragraph_open" and (_MODULE.fullmatch(token.content) or _UNSAID.fullmatch(token.content)):
         children.clear()
-    for child in children:
-        if child.type == "text":
-            child.content = _WIKI.sub(lambda m: m[2] or m[1].replace("#", " ").strip(), child.content)
+    elif before == "paragraph_open" and token.level > 1:
+        _call_out(children)
+    for left, child in itertools.pairwise([None, *children]):
+        if child is None or child.type != "text": continue
+        if left is not None and left.type in ("link_close", "image", "code_inline"):
+            child.content = re.sub(r"^\{:?\s*(?:[#.]|\w+=)[^{}]*\}", "", child.content)
+        for pattern, shown in _SHOWN_AS:
+            child.content = re.sub(pattern, shown, child.content)
+
+def _call_out(children: list[Any]) -> None:
+    "The head of a quotation that is a note, on its own line: `[!warning] Hot` is \"Hot\", and `[!NOTE]` is \"Note\"."
+    found = re.match(r"\[!(\w+)\][-+]?\s*(.*)", children[0].content) if children else None
+    if found:
+        children[0].content = found[2] or ("" if children[1:] and children[1].type != "softbreak" else found[1].title())
+        for child in [c for c in children[1:] if c.type == "softbreak"][:1]:
+            child.type, child.tag = "hardbreak", "br"
+
+# %% ../../nbs/1_data/06_markup.ipynb #mdmarks2
+_BOX = re.compile(r'^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^([ ]*)(?:===[+!]? (?="[^"\n]*"$)|'
+                  r'((?:!{3}|\?{3}\+?) (?!\w+(?: inline(?: end)?)?(?: *"[^"\n]*")?$)))', re.M | re.S)
 
 def _markdown_blocks(
     text: str,   # Markdown without front matter
@@ -156,7 +205,8 @@ def _markdown_blocks(
     "Headings and blocks of a Markdown text."
     md = _markdown()
     env: dict[str, Any] = {}
-    text = re.sub(r"\r\n?", "\n", text)
+    text = _BOX.sub(lambda m: m[0] if m[1] else f"{m[2]}\\{m[3]}" if m[3] else f"{m[2]}!!! tab ",
+                    re.sub(r"\r\n?", "\n", text))
     tokens = _markdown_tokens(text, env)
     notes = [name[1:] for name, number in env.get("footnotes", {}).get("refs", {}).items() if number < 0]
     if notes:      # no mark in the text leads to them: they are text themselves
@@ -164,7 +214,8 @@ def _markdown_blocks(
         env.clear()
         tokens = _markdown_tokens(open_note.sub(r"\n\1", text), env)
     for before, token in itertools.pairwise(tokens):
-        _plain_line(token, before.type)
+        if token.type == "inline":
+            _plain_line(token, before.type)
     return without_menus(html_blocks(md.renderer.render(tokens, md.options, env), menus=True))
 
 def parse_markdown(

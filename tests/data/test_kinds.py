@@ -289,6 +289,20 @@ def test_links_of_wikis_and_imports_of_mdx(source, wanted):
     assert words(parse_markdown(source)).strip() == wanted
 
 
+@pytest.mark.parametrize("source, wanted", [
+    ("> [!NOTE]\n> Close it.\n\n> [!warning]- Hot *lid*\n> Wait.", "Note\nClose it.\n\nHot lid\nWait."),
+    ('!!! note "The lid"\n    Close it.\n\n    Wait.\n\n??? tip\n    Oil it.', "The lid\n\nClose it.\n\nWait.\n\nTip\n\nOil it."),
+    ('=== "Linux"\n\n    Type `make`.\n\n=== "Windows"\n\n    Click.', "Linux\n\nType make.\n\nWindows\n\nClick."),
+    ('```\n=== "x"\n!!! Do not\n```', '=== "x"\n!!! Do not'),
+    (":::note Mind it\nClose it.\n:::\n\n:::{tip}\nWait.\n:::\n\n::: {.callout-note}\nOil.\n:::", "Mind it\n\nClose it.\n\nTip\n\nWait.\n\nOil."),
+    ("See {ref}`the lid <lid>`, {x}`y` and ${HOME}`z`.", "See the lid, {x}y and ${HOME}z."),
+    ("![[a.png|300]] ==hot== %% not said %% end ^ab12cd", "a.png hot end"), ("2 ^100, %%time and %%bash, a == b == c", None),
+    ("[TOC]\n\n(lid)=\n\n{{< figure src='a' caption='The lid' >}} [a](b){target=x} `c`{.py}", "The lid a c"),
+    ("!!! Do not open it\n\n??? really why not\n\n`a`{b}", "!!! Do not open it\n\n??? really why not\n\na{b}")])
+def test_marks_of_other_programs_in_markdown(source, wanted):
+    assert words(parse_markdown(source)).strip() == (wanted or source)
+
+
 def test_a_protected_book_is_not_told_to_be_in_another_encoding():
     def book(locked):
         return archive({
