@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 # %% auto #0
-__all__ = ['logger', 'DETAIL', 'UserError', 'needs', 'set_seed', 'pick_device', 'supports_bf16', 'is_bf16_faster',
+__all__ = ['logger', 'DETAIL', 'UserError', 'how_many', 'needs', 'set_seed', 'pick_device', 'supports_bf16', 'is_bf16_faster',
            'pick_precision', 'atomic_write', 'sync_folder', 'write_json', 'read_json', 'iter_jsonl', 'write_jsonl',
            'sha256_text', 'sha256_file', 'setup_logging', 'env_number', 'progress', 'in_notebook', 'cache_dir',
            'machine_info']
@@ -41,6 +41,14 @@ class UserError(ValueError):
         where = f" ({where})" if where else ""
         line = f"{what}{where}. {todo}" if todo else f"{what}{where}"
         super().__init__(" ".join(line.split()))
+
+# %% ../nbs/0_foundations/01_core.ipynb #howmany1
+def how_many(
+    n: int, # Of them
+    one: str, # What one of them is called
+) -> str: # Such as "1 file" or "2,000 files"
+    "A number of things in words."
+    return f"{n:,} {one}{'s' * (n != 1)}"
 
 # %% ../nbs/0_foundations/01_core.ipynb #needs001
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, 
                               split_of, trust_flag, validation_data)
 from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
-from ..core import UserError, env_number, logger, setup_logging
+from ..core import UserError, env_number, how_many, logger, setup_logging
 from ..data.files import check_apart
 
 # %% auto #0
@@ -61,7 +61,7 @@ def run_encode(
     if not args.output.endswith(".npy"):
         from ragcun.retrieval.retriever import encode_shards
         n = encode_shards(load(args), documents, args.output, args.shard_size)
-        print(f"{n} documents encoded into {args.output}")
+        print(f"{how_many(n, 'document')} encoded into {args.output}")
         return 0
     import numpy as np
 
@@ -125,7 +125,7 @@ def run_index(
     made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
     index, new = made
     number, dim = (len(index), index.model.output_dim) if index is not None else _size_of(args.index_dir)
-    print(f"{number:,} documents in {place} ({new}), {dim} dimensions")
+    print(f"{how_many(number, 'document')} in {place} ({new}), {dim} dimensions")
     if args.fit:
         index = _fit_index(args, index)
     first = not env_number("RANK", 0)
@@ -260,12 +260,11 @@ def _say_gone(gone: Sequence[str], own: Sequence[str] = (), drop: Sequence[str] 
     here = [n for n in own if n not in set(drop)]
     other = [n for n in gone if n not in {*own, *drop}]
     if drop:
-        print(f"{removed:,} passages of {_files(drop)} that are gone were removed ({_first(drop)})")
+        print(f"removed: {how_many(removed, 'passage')} of {_files(drop)} no longer there ({_first(drop)})")
     if here:
-        print(f"{_files(here)} of the index are gone ({_first(here)}); --update removes their passages")
+        print(f"no longer there: {_files(here)} of the index ({_first(here)}); --update removes the passages")
     if other:
-        print(f"{_files(other)} of the index were not among the documents ({_first(other)}); --prune removes their "
-              "passages")
+        print(f"not among the documents: {_files(other)} of the index ({_first(other)}); --prune removes the passages")
 
 def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[int, list[dict[str, Any]]]:
     "How many documents the index holds, and which of these it holds with another text; seen before a model is loaded."
@@ -294,7 +293,7 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
 
 # %% ../../nbs/9_cli/07_commands.ipynb #c563afce-1
 def _files(names: Sequence[Any]) -> str:
-    return f"{len(names):,} file{'s' * (len(names) != 1)}"
+    return how_many(len(names), "file")
 
 def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + "…" * (len(names) > 3)
@@ -381,8 +380,9 @@ def _calibrate(args: argparse.Namespace, data: Any) -> None:
                         "Index the corpus that the questions were judged on, with its ids.")
     wanted = args.alpha or .05
     alpha = _least_rate(index, [data.queries[q] for q in known], list(known.values()), wanted)
-    print(f"limit of an answer from {len(known)} questions: of questions without one, {alpha:.0%} are expected to get "
-          "one all the same" + (f"; so few cannot vouch for {wanted:.0%}" if alpha > wanted else "") if alpha else
+    print(f"limit of an answer from {how_many(len(known), 'question')}: of questions without one, {alpha:.0%} are "
+          "expected to get one all the same"
+          + (f"; so few cannot vouch for {wanted:.0%}" if alpha > wanted else "") if alpha else
           f"{len(known)} questions are too few for a limit of an answer, which stays as it was; they set the weights "
           "of words and meaning. About ten are enough for a rate of 20%, forty for 5%")
 
@@ -496,8 +496,8 @@ def run_search(
     if not found[-1] and (why := nothing_passes(index, wanted)):
         print(f"{why} (--filter)", file=sys.stderr)
     elif not args.json and found[-1].tentative:
-        print(f"whether this is an answer is a guess: {len(index)} documents do not show what chance finds. Ten "
-              "questions of yours do:\n"
+        print(f"whether this is an answer is a guess: {how_many(len(index), 'document')} cannot show what chance "
+              "finds. Ten questions of yours do:\n"
               f"  ragcun judge --index_dir {quote(args.index_dir)} --questions my_questions.txt", file=sys.stderr)
     return _no_questions(faults)
 
@@ -505,6 +505,8 @@ def run_search(
 def _questions(args: argparse.Namespace, faults: list[UserError]) -> Iterator[list[str]]:
     "Questions as they come; the index is looked for before anybody types one. What is wrong with a line is named."
     asked = decode_words(" ".join(args.question))
+    if len(args.question) > 1 and any(" " in q for q in args.question):
+        print("these are asked as one question; send several on standard input, one a line", file=sys.stderr)
     if args.question and not asked.strip(): return
     from ragcun.data.files import stream_blocks
     from ragcun.retrieval.stores import read_manifest
@@ -603,7 +605,7 @@ def run_delete(
     sources = _known_sources(index, args.source) if args.source else []
     _tell_unknown(index, args.ids or [])
     number = (index.delete(args.ids) if args.ids else 0) + (index.prune(sources) if sources else 0)
-    print(f"{number:,} documents removed, {len(index):,} are left in {args.index_dir}")
+    print(f"{how_many(number, 'document')} removed, {len(index):,} left in {args.index_dir}")
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #56d4aca5

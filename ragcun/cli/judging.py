@@ -59,6 +59,9 @@ def read_keys(
     with _raw(stream):
         while key := stream.read(1):
             if key in "\x03\x04": return
+            if key == "\x1b" and (key := stream.read(1)) in ("[", "O"):  # F5 sends ESC [ 1 5 ~, which is no 1
+                while (key := stream.read(1)) and not "@" <= key <= "~": pass
+                continue
             if not key.isspace():
                 yield key.lower()
 
@@ -88,15 +91,16 @@ def judge_loop(
     say: Callable[..., None] = print, # shows text
 ) -> bool: # whether all is judged
     "Show, wait, remember, until everything is judged or somebody stops."
+    from ragcun.retrieval.hits import as_shown
     acts = {"y": judging.yes, "j": judging.yes, "1": judging.yes, "n": judging.no, "0": judging.no,
             "u": judging.undo, "s": judging.skip}
     question = ""
     while seen := judging.shown():
         place, asked, where, text = seen
         if asked != question:
-            say(f"\n{'═'*60}\n{place}\n\n{asked}\n")
+            say(f"\n{'═'*60}\n{place}\n\n{as_shown(asked)}\n")
             question = asked
-        say("─"*60 + f"\n{where + chr(10) if where else ''}{_short(text)}\n\n{KEYS}")
+        say("─"*60 + f"\n{as_shown(where) + chr(10) if where else ''}{as_shown(_short(text))}\n\n{KEYS}")
         key = next((k for k in keys if k in acts or k == "q"), "q")
         if key == "q": return False
         acts[key]()

@@ -17,7 +17,7 @@ import numpy as np
 
 from .demonstration import _STYLE
 from .flags import TokensWhenNeeded
-from ..core import UserError, atomic_write, logger, write_json
+from ..core import UserError, atomic_write, how_many, logger, write_json
 from ..figures import PALETTE, dress, new_axes
 
 # %% auto #0
@@ -132,7 +132,7 @@ def own_page(
 ) -> str: # a page that needs no other file
     "The report as HTML."
     first, ten = report.found
-    cards = [(f"{report.read.passages:,} passages", f"of {report.read.files:,} files: "
+    cards = [(how_many(report.read.passages, "passage"), f"of {how_many(report.read.files, 'file')}: "
               + ", ".join(f"{n:,} {k}" for k, n in report.kinds.items())),
              (f"{first:.0%} first, {ten:.0%} in ten", f"of {len(report.synthetic)} synthetic questions find the "
               "passage that they were made from; such questions flatter every search"),

@@ -10,7 +10,7 @@ import importlib.util
 from typing import Any
 
 from .flags import add_flag, need, runtime_flag, runtime_of
-from ..core import UserError, logger, setup_logging
+from ..core import UserError, how_many, logger, setup_logging
 
 # %% auto #0
 __all__ = ['BACKLOG', 'ONLY_HTTP', 'check_extra', 'check_index', 'open_index', 'serve_flags', 'run_serve', 'mcp_flags', 'run_mcp']
@@ -83,7 +83,7 @@ def run_serve(
         setup_logging()
         index = open_index(args)
         listener.listen(BACKLOG)                # who reads the address below may ask at once
-        _say_address(f"{len(index):,} documents of {args.index_dir}\nsearch page   ", "/", args, listener)
+        _say_address(f"{how_many(len(index), 'document')} of {args.index_dir}\nsearch page   ", "/", args, listener)
         return run_server(make_app(index, options), listener, options.limits)
     finally:
         listener.close()

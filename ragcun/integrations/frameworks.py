@@ -55,9 +55,10 @@ def langchain_retriever(
     index: GaussianRetriever,             # the index
     top_k: int = 5,                       # documents at most
     max_e_value: float | None = 1.,       # drop hits above it; None keeps all
+    filter: Any = None,                   # of metadata, or a function of it
 ) -> Any: # a langchain_core BaseRetriever
     "The index as a LangChain retriever that returns nothing when there is no answer."
-    return _langchain().GaussianLangChainRetriever(index=index, k=top_k, max_e_value=max_e_value)
+    return _langchain().GaussianLangChainRetriever(index=index, k=top_k, max_e_value=max_e_value, filter=filter)
 
 
 # %% ../../nbs/8_integrations/04_frameworks.ipynb #725b97b8
@@ -77,9 +78,10 @@ def llama_index_retriever(
     index: GaussianRetriever,             # the index
     top_k: int = 5,                       # nodes at most
     max_e_value: float | None = 1.,       # drop hits above it; None keeps all
+    filter: Any = None,                   # of metadata, or a function of it
 ) -> Any: # a llama_index BaseRetriever
     "The index as a LlamaIndex retriever; node scores are probabilities of relevance."
-    return _llama_index().GaussianLlamaRetriever(index, top_k, max_e_value)
+    return _llama_index().GaussianLlamaRetriever(index, top_k, max_e_value, filter)
 
 
 # %% ../../nbs/8_integrations/04_frameworks.ipynb #5e7f8ba6

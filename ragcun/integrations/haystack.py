@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from ..core import UserError, needs
 from ..data.files import text_fault
 from ..models.encoder import GaussianEncoder
+from ..retrieval.filters import Filter
 from ..retrieval.hits import number_metadata
 from ..retrieval.retriever import GaussianRetriever
 
@@ -109,16 +109,20 @@ class GaussianDocumentEmbedder(ModelComponent):
 # %% ../../nbs/8_integrations/01_haystack.ipynb #2606e179
 def _fields(filters: dict[str, Any]) -> list[str]:
     "Every field that a filter names."
-    if "field" in filters: return [filters["field"]]
-    return [name for part in filters.get("conditions", []) for name in _fields(part)]
+    parts = filters.get("conditions", []) if isinstance(filters, dict) else None
+    if not isinstance(parts, list):
+        raise UserError(f"{str(filters)[:80]} is no filter of Haystack", "filters",
+                        "Write {'field': 'meta.year', 'operator': '>=', 'value': 2003}")
+    if "field" in filters: return [str(filters["field"])]
+    return [name for part in parts for name in _fields(part)]
 
-def _wanted(filters: dict[str, Any] | None) -> Callable[[dict[str, Any]], bool] | None:
-    "A filter of Haystack as the function of metadata that the index takes."
+def _wanted(filters: dict[str, Any] | None) -> Filter | None:
+    "A filter of Haystack as the index takes it; Haystack's own errors stay as they are."
     if not filters: return None
     for name in _fields(filters):
         if not name.startswith("meta."):
             raise UserError(f"an index filters by metadata, not by {name!r}", "filters", "Name fields as 'meta.NAME'")
-    return lambda meta: document_matches_filter(filters, Document(id="-", meta=meta))
+    return Filter(lambda meta: document_matches_filter(filters, Document(id="-", meta=dict(meta))))
 
 # %% ../../nbs/8_integrations/01_haystack.ipynb #b299dab0
 @component

@@ -70,15 +70,17 @@ class GaussianLlamaRetriever(BaseRetriever):
         index: GaussianRetriever,         # the index
         top_k: int = 5,                   # nodes at most
         max_e_value: float | None = 1.,   # drop hits above it; None keeps all
+        filter: Any = None,               # of metadata, or a function
         **options: Any,                   # of LlamaIndex: callback_manager …
     ):
+        self.filter = filter
         self.index = index
         self.top_k = top_k
         self.max_e_value = max_e_value
         super().__init__(**options)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        found = self.index.search(query_bundle.query_str, self.top_k, self.max_e_value)
+        found = self.index.search(query_bundle.query_str, self.top_k, self.max_e_value, self.filter)
         return [NodeWithScore(node=_node(h), score=score) for h, score in zip(found, found.posterior(), strict=True)]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

@@ -9,9 +9,9 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from ..core import UserError, needs
+from ..core import UserError, how_many, needs
 from ..retrieval.explanation import nothing_passes, read_passage
 from ..retrieval.hits import Hit, SearchResult, e_value_in_words, source_of, verdict_in_words
 from ..retrieval.retriever import GaussianRetriever
@@ -100,8 +100,8 @@ def advice_on(
     result: SearchResult, # of one question
 ) -> str: # what to do now
     "What an agent should do with a result."
-    guess = (f" Among {result.documents} documents this verdict is a guess: go by what the texts of the hits say."
-             if result.tentative else "")
+    guess = (f" Among {how_many(result.documents, 'document')} this verdict is a guess: go by what the texts of the "
+             "hits say." if result.tentative else "")
     if result.answered: return f"Answer from these hits and name their sources.{guess}"
     return ("Do not answer from these hits. Search once more in other words if you have not, else stop and say that "
             f"the documents do not answer this.{guess}")
@@ -153,18 +153,17 @@ def make_mcp(
             except UserError as e:            # the agent is told what is wrong and what to do
                 raise ToolError(str(e)) from None
 
-    async def search(question: str, top_k: int = 5, filter: dict[str, Any] | None = None) -> FoundPassages:
-        k = min(max(top_k, 1), 20)
+    async def search(question: str, top_k: Annotated[int, Field(ge=1, le=20)] = 5,
+                     filter: dict[str, Any] | None = None) -> FoundPassages:
         def asked() -> FoundPassages:
-            found = index.search(question, k, filter=filter)
+            found = index.search(question, top_k, filter=filter)
             if not found and (why := nothing_passes(index, filter)):
                 raise UserError(why, "filter", "Search with one of these, or without a filter")
             return as_found(found)
         return await anyio.to_thread.run_sync(locked, asked)
 
-    async def read(id: str, around: int = 1) -> ReadPassages:
-        n = min(max(around, 0), 5)
-        found = await anyio.to_thread.run_sync(locked, lambda: read_passage(index, id, n))
+    async def read(id: str, around: Annotated[int, Field(ge=0, le=5)] = 1) -> ReadPassages:
+        found = await anyio.to_thread.run_sync(locked, lambda: read_passage(index, id, around))
         own = next(p for p in found if p["asked"])
         passages = [ReadPassage(id=p["id"], text=_shortened(p["text"]), asked=p["asked"]) for p in found]
         return ReadPassages(source=source_of(own["metadata"], id), passages=passages)

@@ -28,7 +28,7 @@ import numpy as np
 from ..core import UserError, logger, needs
 from ..data.files import character_fault, text_fault
 from ..models.evidence import document_vector, query_vector
-from ..retrieval.explanation import explain_results, read_passage
+from ..retrieval.explanation import explain_results, nothing_passes, read_passage
 from ..retrieval.filters import as_filter
 from ..retrieval.hits import Entry, iter_entries
 from ..retrieval.retriever import GaussianRetriever
@@ -138,6 +138,11 @@ class DocumentsRequest(_Strict):
     "Documents to add; those whose id is known are replaced."
     documents: list[NewDocument] = Field(min_length=1)
 
+def _no_field(path: str, depth: int) -> str:
+    "What is said of a field that a request does not have."
+    body = SearchRequest if path == "/search" else DocumentsRequest if depth < 3 else NewDocument
+    return f"there is no such field. Fields are {', '.join(body.model_fields)}"
+
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0011
 class HitBody(BaseModel):
     "A document found."
@@ -158,6 +163,7 @@ class ResultBody(BaseModel):
     hits: list[HitBody]
     answered: bool | None = Field(description="Whether the hits amount to an answer")
     chance: float | None = Field(description="Share of questions without an answer that find as good a hit")
+    note: str | None = Field(None, description="Only where no document passes the filter: the fields that there are")
 
 class ResultsBody(BaseModel):
     "Answers in the order of the questions; without `results` for a single question, as ResultBody."
@@ -383,8 +389,11 @@ class IndexAnswers:
         explain: bool,                # with sentences, matched words and histogram
     ) -> list[dict[str, Any]]: # of each question
         "Answers as JSON has them."
-        results = self.index.search(list(questions), top_k, max_e_value, json.loads(wanted), words=words)
-        return explain_results(self.index, results, words) if explain else [r.to_json() for r in results]
+        where = json.loads(wanted)
+        results = self.index.search(list(questions), top_k, max_e_value, where, words=words)
+        found = explain_results(self.index, results, words) if explain else [r.to_json() for r in results]
+        note = "" if all(results) else nothing_passes(self.index, where)
+        return [{**r, "note": note} for r in found] if note else found
 
     def embed(self,
         texts: Sequence[str],  # to be encoded
@@ -916,8 +925,8 @@ def _add_errors(app: FastAPI) -> None:
         return refusal_response(e)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, e: RequestValidationError) -> Response:
-        return _invalid(e)
+    async def invalid(request: Request, e: RequestValidationError) -> Response:
+        return _invalid(e, request.url.path)
 
     @app.exception_handler(UserError)
     async def wrong(_: Request, e: UserError) -> Response:
@@ -927,12 +936,13 @@ def _add_errors(app: FastAPI) -> None:
     async def failed(_: Request, e: Exception) -> Response:
         return json_response(error_body(500, "something went wrong in the server; its log says what."), 500)
 
-def _invalid(e: RequestValidationError) -> Response:
+def _invalid(e: RequestValidationError, path: str) -> Response:
     first = max(e.errors(), key=lambda one: len(one["loc"]))     # where one of several kinds is wanted, the nearest
     broken = first["type"] == "json_invalid"
     names = (f" {p + 1}" if isinstance(p, int) else f".{p}" for p in first["loc"][1:] if p not in _KINDS)
     place = "".join(names).lstrip(".") or "the body"
-    message = f"the body is no JSON: {first['ctx']['error']}." if broken else f"{place[:80]}: {first['msg']}."
+    said = _no_field(path, len(first["loc"])) if first["type"] == "extra_forbidden" else first["msg"]
+    message = f"the body is no JSON: {first['ctx']['error']}." if broken else f"{place[:80]}: {said}."
     status = 400 if broken else 422
     return json_response(error_body(status, message), status)
 

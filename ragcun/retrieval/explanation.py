@@ -5,7 +5,8 @@
 # %% ../../nbs/7_retrieval/16_explanation.ipynb #expl0002
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,6 +87,12 @@ def read_passage(
             for i in order]
 
 # %% ../../nbs/7_retrieval/16_explanation.ipynb #expl0025
+def _names(wanted: Any) -> list[str]:
+    "Fields that a filter names."
+    if isinstance(wanted, (list, tuple)): return [n for part in wanted for n in _names(part)]
+    if not isinstance(wanted, Mapping): return []
+    return [n for name, value in wanted.items() for n in (_names(value) if str(name).startswith("$") else [str(name)])]
+
 def nothing_passes(
     index: GaussianRetriever,  # that was asked
     wanted: Any,               # its filter: a mapping, a function, or None
@@ -93,5 +100,8 @@ def nothing_passes(
     "A misspelt field leaves no document, which is no answer to the question: the fields that there are."
     where = as_filter(wanted)
     if where is None or index.store.select(where): return ""
-    fields = sorted({str(name) for m in index.store.sample(1000).metadata for name in m})
-    return f"no document passes the filter. Fields of their metadata: {', '.join(fields[:20]) or 'none'}"
+    values = {str(name): value for m in index.store.sample(1000).metadata for name, value in m.items()}
+    fields = sorted(values)
+    held = "".join(f". {n} is for example {json.dumps(values[n], ensure_ascii=False)[:60]}"
+                   for n in _names(wanted) if n in values)
+    return f"no document passes the filter. Fields of their metadata: {', '.join(fields[:20]) or 'none'}{held}"

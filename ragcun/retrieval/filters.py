@@ -181,12 +181,24 @@ class Filter:
     passes: Callable[[Mapping[str, Any]], bool] # of the metadata
     sql: str | None = None                      # the same for the table; None where it cannot say it
 
+def _guarded(wanted: Callable[[Mapping[str, Any]], Any]) -> Callable[[Mapping[str, Any]], bool]:
+    "A function of somebody's; what it raises, most often for a document that lacks a field, is one line."
+    def passes(metadata: Mapping[str, Any]) -> bool:
+        try:
+            return bool(wanted(metadata))
+        except UserError:
+            raise
+        except Exception as e:
+            raise UserError(f"the function raised {type(e).__name__} ({e}) for the metadata {str(metadata)[:200]}",
+                            "filter", "A document may lack a field: write m.get('year') for m['year']") from e
+    return passes
+
 def as_filter(
     wanted: Any, # a dict of conditions, a function of the metadata, a `Filter`, or None
 ) -> Filter | None: # None lets all documents pass
     "Read a filter; `UserError` for what is none."
     if wanted is None or isinstance(wanted, Filter): return wanted
-    if callable(wanted): return Filter(lambda metadata: bool(wanted(metadata)))
+    if callable(wanted): return Filter(_guarded(wanted))
     wanted = _as_stored(wanted)
     passes = _predicate(wanted)
     try:

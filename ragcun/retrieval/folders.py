@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..core import UserError, atomic_write, logger, progress, sha256_file, sha256_text
+from ..core import UserError, atomic_write, how_many, logger, progress, sha256_file, sha256_text
 from ragcun.data.documents import (
     Document, FolderReading, Listing, ReadOptions, list_folder, nothing_to_read, read_listed, token_counter,
 )
@@ -267,9 +267,9 @@ class FolderReport:
     seconds: float = 0.                                          # of reading and encoding
 
     def __repr__(self) -> str:
-        said = f"read {self.documents}: {self.files:,} files, {self.passages:,} passages"
+        said = f"read {self.documents}: {how_many(self.files, 'file')}, {how_many(self.passages, 'passage')}"
         if self.kept:
-            said += f" ({self.kept:,} files as before)"
+            said += f" ({how_many(self.kept, 'file')} as before)"
         if self.skipped:
             reasons = ", ".join(f"{reason} ({n:,})" for reason, n in self.skipped.items())
             said += f"; skipped {sum(self.skipped.values()):,}: {reasons}"

@@ -19,7 +19,7 @@ from typing import Any, Protocol, overload
 
 import numpy as np
 
-from ..core import UserError
+from ..core import UserError, how_many
 from ..data.files import character_fault, text_fault, text_id
 from .filters import Filter
 from .null import posterior
@@ -28,8 +28,8 @@ from .words import UNSPACED, WORD, Question, Tokenizer, WordCounts
 # %% auto #0
 __all__ = ['DOUBTFUL', 'BLUE', 'ORANGE', 'SHOWN', 'EXCERPT', 'Hit', 'JudgedHits', 'share_in_words', 'e_value_in_words',
            'verdict_in_words', 'matched_words', 'context_of', 'source_of', 'hits_html', 'in_plain_words',
-           'SearchResult', 'excerpt', 'hits_text', 'number_metadata', 'Batch', 'Found', 'Store', 'dump_metadata',
-           'Entry', 'checked_id', 'as_entry', 'iter_entries', 'in_blocks']
+           'SearchResult', 'as_shown', 'excerpt', 'hits_text', 'number_metadata', 'Batch', 'Found', 'Store',
+           'dump_metadata', 'Entry', 'checked_id', 'as_entry', 'iter_entries', 'in_blocks']
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62840281
 @dataclass(frozen=True)
@@ -252,7 +252,8 @@ class SearchResult(JudgedHits):
         return f"no answer: no hit has an E-value of {self.limit:.3g} or less"
 
     def __repr__(self) -> str:
-        return "\n".join([f"{self.query!r}: {self._verdict()} ({self.documents:,} documents)", *map(repr, self.hits)])
+        head = f"{self.query!r}: {self._verdict()} ({how_many(self.documents, 'document')})"
+        return "\n".join([head, *map(repr, self.hits)])
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(self.query)}</p>{hits_html(in_plain_words(self))}"
@@ -261,6 +262,12 @@ class SearchResult(JudgedHits):
 EXCERPT = 240   # characters of a passage in a terminal
 _SPACE = re.compile(r"\s")
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")   # a terminal would obey them
+
+def as_shown(
+    text: str, # of a document or a person
+) -> str: # its lines, without what a terminal would obey
+    "A text as a terminal may be given it."
+    return "\n".join(_CONTROL.sub(" ", line) for line in text.split("\n"))
 
 def excerpt(
     text: str,                              # of a passage
@@ -287,7 +294,7 @@ def hits_text(
 ) -> str: # lines
     "Verdict and hits of one question, for a terminal."
     plain = in_plain_words(result, tokenizer)
-    lines = [result.query, f"{plain['verdict']} ({result.documents:,} documents)"]
+    lines = [result.query, f"{plain['verdict']} ({how_many(result.documents, 'document')})"]
     for number, hit in enumerate(plain["hits"], 1):
         source = str(hit["metadata"].get("source") or "")
         place = source_of(hit["metadata"], hit["id"])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..core import UserError, atomic_write, logger, progress, read_json, sha256_file, sha256_text
+from ..core import UserError, atomic_write, how_many, logger, progress, read_json, sha256_file, sha256_text
 from ..data.files import text_fault
 from ..models.evidence import inverse_deviation
 from ..models.runtime import DESCRIPTION, EXPORTED, ExportedEncoder, pick_runtime
@@ -578,7 +578,7 @@ class DocumentIndex(OpenedIndex):
     "Documents with their vectors and words, in memory or in an index folder; what `GaussianRetriever` searches."
     def __repr__(self) -> str:
         where = self.index_dir.name if self.index_dir else "in memory"
-        return f"{type(self).__name__}({len(self):,} documents, {self.model.output_dim} dimensions, {where})"
+        return f"{type(self).__name__}({how_many(len(self), 'document')}, {self.model.output_dim} dimensions, {where})"
 
     def add(self,
         documents: Any,  # iterable of strings or dicts (id, text, metadata), a generator too; or a mapping id → text

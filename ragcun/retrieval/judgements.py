@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UserError, atomic_write, write_jsonl
+from ..core import UserError, atomic_write, how_many, write_jsonl
 from ..data.files import text_fault, text_id
 from ..measures.paired import Difference, paired_test
 from ..measures.ranking import ranking_metrics
@@ -156,7 +156,7 @@ class BlindJudging(Judging):
         batch = self.index.store.get([name])
         number = [p.id for p in self.pools].index(pool.id) + 1
         where = context_of(batch.metadata[0]) if len(batch) else ""
-        return (f"question {number} of {len(self.pools)}, {left} passages left", pool.question, where,
+        return (f"question {number} of {len(self.pools)}, {how_many(left, 'passage')} left", pool.question, where,
                 batch.texts[0] if len(batch) else "")
 
     def __repr__(self) -> str:
@@ -183,7 +183,7 @@ class Findings:
             return (f"No question is judged to its end with an answer yet ({self.without} were judged without one); "
                     "what was answered is kept.")
         names = {"search": "words and meaning", "dense": "meaning alone", "bm25": "words alone"}
-        rows = [f"{self.questions} questions with an answer among what was shown, {self.without} without"]
+        rows = [f"{how_many(self.questions, 'question')} with an answer among what was shown, {self.without} without"]
         for name, hits in self.first.items():
             low, high = wilson(hits, self.questions)
             rows.append(f"  {names[name]:18} the first hit answers {hits} of {self.questions} "

@@ -432,6 +432,16 @@ class QuestionFit(_WeightFit):
         return fit_answer_rule(sample, sides[0], sides[1], tokens)
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0010
+def _merged(results: list[SearchResult], key: str) -> list[SearchResult]:
+    "One hit for each value; a name that no hit has in its metadata is said to be that."
+    if not isinstance(key, str):
+        raise UserError(f"merge is {key!r}", "search", "Give the name of a field of metadata, such as 'source'")
+    held = {str(name) for r in results for h in r.hits for name in h.metadata}
+    if key not in held and any(r.hits for r in results):
+        logger.warning("merge: no hit has %r in its metadata, so all of them stay. There are: %s", key,
+                       ", ".join(sorted(held)[:20]) or "none")
+    return [replace(r, hits=merge_hits(r.hits, key)) for r in results]
+
 def merge_hits(
     hits: Sequence[Hit],  # best first
     key: str,             # of their metadata, such as "source"
@@ -493,8 +503,8 @@ class GaussianRetriever(QuestionFit):
         k = max(top_k, self._needed(max_e_value), 50 if diversity else 1, SIDE if merge else 1)
         hits = self.ranked(query, k, filter, exact, words, z)
         results = [self.judge(*row, max_e_value) for row in zip(query, z, hits, strict=True)]
-        if merge:
-            results = [replace(r, hits=merge_hits(r.hits, merge)) for r in results]
+        if merge is not None:
+            results = _merged(results, merge)
         if diversity:
             results = [replace(r, hits=self._diverse(r.hits, top_k, diversity)) for r in results]
         short = [replace(r, hits=r.hits[:top_k]) for r in results]

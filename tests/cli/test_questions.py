@@ -8,8 +8,11 @@ import pytest
 from small import WORDS, small_base
 
 from ragcun.cli.commands import main
-from ragcun.core import write_json
+from ragcun.cli.judging import judge_loop, read_keys
+from ragcun.core import UserError, write_json
+from ragcun.models.encoder import GaussianEncoder
 from ragcun.retrieval.folders import RECORD
+from ragcun.retrieval.judgements import BlindJudging, pool_hits
 from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.retrieval.stores import read_manifest
 
@@ -122,6 +125,26 @@ def test_a_filter_that_nothing_passes_is_no_answer_to_the_question(index_dir, ca
         told = capsys.readouterr().err
         assert ("no document passes the filter. Fields of their metadata: author, tags" in told) == said
         assert "is a guess" not in told or not said
+    main(["search", "--index_dir", str(index_dir), "--filter", '{"author": {"$in": [5]}}', "topic500"])
+    assert 'tags. author is for example "ann" (--filter)' in capsys.readouterr().err   # a text, no number
+
+
+def test_questions_side_by_side_are_said_to_be_one(index_dir, capsys):
+    for words, said in ((["topic001", "topic002"], False), (["topic001 here", "topic002"], True), (["a topic"], False)):
+        capsys.readouterr()
+        assert main(["search", "--index_dir", str(index_dir), *words]) == 0
+        assert ("asked as one question" in capsys.readouterr().err) == said
+
+
+def test_a_merge_by_what_no_hit_has_is_said(index_dir, capsys, caplog):
+    for name, said in (("autor", True), ("author", False)):
+        index = GaussianRetriever.open(index_dir, device="cpu")
+        index.update([{"id": "one", "text": "topic500", "author": "ann"}])
+        caplog.clear()
+        assert len(index.search("topic500", 3, merge=name)) == 3
+        assert ("no hit has 'autor' in its metadata, so all of them stay. There are: author" in caplog.text) == said
+    with pytest.raises(UserError, match="Give the name of a field"):
+        index.search("topic500", merge=["author"])
 
 
 def test_one_bad_line_takes_no_answer_away(index_dir, capsys, monkeypatch):
@@ -135,3 +158,18 @@ def test_one_bad_line_takes_no_answer_away(index_dir, capsys, monkeypatch):
     assert (code, asked) == (2, ["topic001", "topic003"]) and len(told) == 1 and "row 2" in told[0]
     code, asked, told = ask("topic001\n".encode("utf-16") * 9)
     assert (code, asked) == (2, []) and len(told) == 6 and "lines in all" in told[-1]
+
+
+def test_a_key_that_sends_a_sequence_judges_nothing():
+    sent = "y\x1b[15~\x1b[1;5C\x1bOP\x1b[3~n\x1b[1~\x1b"   # F5, Ctrl and an arrow, F1, delete, home, escape
+    assert [k for k in read_keys(io.StringIO(sent)) if k] == ["y", "n"]
+
+
+def test_documents_send_nothing_to_the_terminal(base, tmp_path):
+    index = GaussianRetriever(GaussianEncoder.from_base(base, None, "cpu", "no"))
+    index.add([{"id": "a", "text": "water\x1b]0;title\x07 is\nice", "heading": "cold\x1b[2J"}])
+    judging = BlindJudging(index, pool_hits(index, ["water\x1b[31m"], 1), tmp_path/"judged")
+    said = []
+    judge_loop(judging, iter("y"), said.append)
+    assert "\x1b" not in "".join(said) and "water ]0;title  is\nice" in said[-1]
+    assert "question 1 of 1, 1 passage left" in said[0]

@@ -77,6 +77,12 @@ def test_llama_index(index):
                        index.model.encode_document(["alpha1", "beta2"]), atol=1e-5)
 
 
+def test_retrievers_of_chains_take_a_filter(index):
+    for made, ask in ((llama_index_retriever, "retrieve"), (langchain_retriever, "invoke")):
+        found = getattr(made(index, 9, None, filter={"n": {"$lt": 3}}), ask)("alpha7 beta7")
+        assert sorted(d.metadata["n"] for d in found) == [0, 1, 2]
+
+
 def test_llama_index_embeds_beside_the_event_loop_and_together(index):
     pytest.importorskip("llama_index.core", reason="extra llama-index-core is not installed")
     seen = []
@@ -161,6 +167,11 @@ def test_haystack_filters_that_would_find_nothing_are_errors(haystack, index):
     from haystack.errors import FilterError
     with pytest.raises(FilterError):
         r.run("alpha7", {"n": 7})
+    for shape in ([1], {"operator": "AND", "conditions": "x"}, {"operator": "AND", "conditions": [3]}):
+        with pytest.raises(UserError, match="is no filter of Haystack"):
+            r.run("alpha7", shape)
+    with pytest.raises(UserError, match="by metadata, not by '5'"):
+        r.run("alpha7", {"field": 5, "operator": "==", "value": 7})
 
 
 def test_haystack_embedders_agree_with_the_index(haystack, index):

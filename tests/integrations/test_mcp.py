@@ -73,7 +73,7 @@ def test_read_gives_the_neighbours_of_the_same_source(index):
 
 
 def test_filters_and_errors_reach_the_agent(index):
-    got = use(index, "search", question="alpha7", filter={"source": "s3.md"}, top_k=99).structured_content
+    got = use(index, "search", question="alpha7", filter={"source": "s3.md"}, top_k=20).structured_content
     assert {h["source"].partition(" ")[0] for h in got["hits"]} == {"s3.md"} and len(got["hits"]) == 10
     for tool, arguments, part in (("read", {"id": "none"}, "no document has this id"),
                                   ("search", {"question": ""}, "the query is empty"),
@@ -83,6 +83,9 @@ def test_filters_and_errors_reach_the_agent(index):
                                   ("search", {"question": "x", "limit": 1}, "argument. Arguments are question, top_k"),
                                   ("search", {"query": "alpha7"}, "question: it is missing; query: there is no"),
                                   ("search", {"question": "x", "top_k": "many"}, "top_k: Input should be a valid int"),
+                                  ("search", {"question": "x", "top_k": 99}, "top_k: Input should be less than or"),
+                                  ("search", {"question": "x", "top_k": 0}, "top_k: Input should be greater than"),
+                                  ("read", {"id": "d5", "around": -1}, "around: Input should be greater than"),
                                   ("read", {"id": "d5", "neighbours": 3}, "neighbours: there is no such")):
         failed = use(index, tool, **arguments)
         said = failed.content[0].text

@@ -71,6 +71,15 @@ def test_filter_words_and_e_value_reach_the_index(client, index):
     assert all(h["e_value"] <= .5 for h in ask(client, query=QUESTION, max_e_value=.5).json()["hits"])
 
 
+def test_a_filter_that_nothing_passes_is_said_to_be_that(client):
+    got = ask(client, query=QUESTION, filter={"m": 3}).json()
+    assert got["hits"] == [] and got["note"].startswith("no document passes the filter. Fields of their metadata: ")
+    several = ask(client, query=[QUESTION, "x"], filter={"n": "3"}, explain=True).json()["results"]
+    assert all("n is for example " in r["note"] for r in several)
+    for more in ({}, {"filter": {"n": 3}}, {"max_e_value": 0}):
+        assert "note" not in ask(client, query=QUESTION, **more).json()
+
+
 def test_twice_the_words_leaves_the_verdict_open(client):
     got = ask(client, query=QUESTION, words=2).json()
     assert got["answered"] is None and all(h["e_value"] is None for h in got["hits"])
@@ -100,7 +109,8 @@ def test_an_empty_index_answers_that_there_is_nothing():
     ({"query": []}, 422, "questions"), ({"query": ["a"] * 65}, 422, "questions"), ({"query": "x" * 4001}, 422, "4,001"),
     ({"query": "x", "top_k": 0}, 422, "top_k"), ({"query": "x", "top_k": 101}, 422, "top_k"),
     ({"query": "x", "top_k": True}, 422, "top_k"), ({"query": "x", "top_k": "5"}, 422, "top_k"),
-    ({"query": ["x"] * 60, "top_k": 50}, 422, "hits in all"), ({"query": "x", "topk": 5}, 422, "topk"),
+    ({"query": ["x"] * 60, "top_k": 50}, 422, "hits in all"),
+    ({"query": "x", "topk": 5}, 422, "topk: there is no such field. Fields are query, top_k, filter"),
     ({"query": "x", "filter": {"$and": 1}}, 400, "list of filters"), ({"query": "x", "words": -1}, 422, "words"),
     ({"query": "x", "filter": {"a": 10**20}}, 422, "number"), ({"query": "x", "max_e_value": -1}, 422, "max_e_value"),
     ({"query": "x", "filter": {"a": [[[[[[[[[[1]]]]]]]]]]}}, 422, "nested"), ({"query": ["x", 3]}, 422, "query 2: "),

@@ -6,7 +6,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from ragcun.core import UserError
 from ragcun.retrieval.filters import as_filter
 from ragcun.retrieval.hits import Batch
+from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.retrieval.stores import LanceStore, MemoryStore
+from tiny_encoder import TinyEncoder
 
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([2.5, -1.5, 2**53, 2**53 + 1, 10**30]),
                   st.sampled_from(["a", "B", "it's", 'say "x"', "1", "true", "null", "", "a\\b", "\x07", "é\U0001F600",
@@ -85,3 +87,12 @@ def test_a_filter_of_many_levels_is_answered_or_refused(tmp_path, levels):
             as_filter(wanted)
     else:
         assert store.select(as_filter(wanted)) == ["a"]
+
+
+def test_what_a_function_raises_is_one_line(tmp_path):
+    documents = [{"id": "a", "text": "sea ice", "year": 2003}, {"id": "b", "text": "sea bees", "lang": "en"}]
+    for index in (GaussianRetriever(TinyEncoder()), GaussianRetriever(TinyEncoder(), tmp_path/"index")):
+        index.add(documents)
+        with pytest.raises(UserError, match=r"raised KeyError \('year'\) for the metadata {'lang': 'en'}.*m.get"):
+            index.search("sea", filter=lambda m: m["year"] > 2000)
+        assert [h.id for h in index.search("sea", filter=lambda m: m.get("year"))] == ["a"]

@@ -35,6 +35,7 @@ function say(text, error) {
 }
 
 const signed = x => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(1);
+const counted = n => n.toLocaleString("en") + (n === 1 ? " document" : " documents");
 const capital = s => s.charAt(0).toUpperCase() + s.slice(1);
 
 // --- a hit
@@ -171,9 +172,9 @@ async function ask(question, remember) {
   try {
     const begun = performance.now(), body = request(question), found = await call("search", body);
     if (mine !== asked) return;
-    if (body.filter && !found.hits.length) throw new Error("no document passes the filter");
+    if (found.note) throw new Error(found.note);
     show(found);
-    say(`${found.hits.length} of ${found.documents.toLocaleString("en")} documents, ${Math.round(performance.now() - begun)} ms`);
+    say(`${found.hits.length} of ${counted(found.documents)}, ${Math.round(performance.now() - begun)} ms`);
   } catch (error) {
     if (mine !== asked) return;
     $("verdict").hidden = true;
@@ -192,7 +193,7 @@ function fromAddress() {
 async function describe() {
   try {
     const about = await call("about");
-    $("about").textContent = `${about.documents.toLocaleString("en")} documents, searched by ${about.words ? "words and meaning" : "meaning"}.`;
+    $("about").textContent = `${counted(about.documents)}, searched by ${about.words ? "words and meaning" : "meaning"}.`;
   } catch { $("about").textContent = ""; }
 }
 
