@@ -211,7 +211,7 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
         _say_gone(plan.gone, plan.own)
         return None, "0 new"
     if plan.todo:
-        logger.info("%s: %d files to read, %d as before", args.documents, len(plan.todo), len(plan.states))
+        logger.info("%s: %s to read, %d as before", args.documents, _files(plan.todo), len(plan.states))
     model = _index_model(args)
     from ragcun.retrieval.retriever import GaussianRetriever
     from ragcun.models.cache import kept_features

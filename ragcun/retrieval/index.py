@@ -245,9 +245,15 @@ class IndexFolder(_IndexPlace):
         self.alpha = 0.
         self._stamp = 0
         if self.index_dir is not None:
+            if store is not None:
+                raise UserError("a folder keeps its documents itself", f"store={type(store).__name__}",
+                                "Leave out the store, or the folder")
             self._open_folder(self.index_dir)
             return
         self.store = store if store is not None else MemoryStore(model.output_dim)
+        if (dim := getattr(self.store, "dim", model.output_dim)) != model.output_dim:
+            raise UserError(f"the store is made for {dim} coordinates, the model gives {model.output_dim}", "store",
+                            "Make it with model.rho_numpy")
         if not hasattr(self.store, "search_words"):
             self.weights = self.tokenizer = None
 

@@ -70,7 +70,11 @@ class Quantizer:
     ):
         self.centre = np.asarray(centre, np.float32)
         self.scale = np.asarray(scale, np.float32)
-        self.bits = np.broadcast_to(np.asarray(bits, int), (dim,)).copy()
+        given = np.asarray(bits)
+        if given.dtype.kind not in "iu" or given.shape not in ((), (dim,)) or ((given < 0) | (given > 8)).any():
+            raise UserError(f"bits is {str(bits)[:80]}", "Quantizer",
+                            f"Give a whole number from 1 to 8, or one from 0 to 8 for each of {dim} coordinates")
+        self.bits = np.broadcast_to(given.astype(int), (dim,)).copy()
         self.dim = dim
         self.width = int(-(-self.bits.sum() // 8))
         self._groups = [(int(b), np.flatnonzero(self.bits == b)) for b in np.unique(self.bits) if b]
@@ -173,6 +177,8 @@ def usual_quantizer(
     bits: int,       # a coordinate, 1 to 8
 ) -> Quantizer | RotatedQuantizer: # that has seen no document
     "Two bits or one go where ρ is large; with more, or where ρ is level, the table is rotated."
+    if np.asarray(bits).dtype.kind not in "iu" or not 1 <= bits <= 8:
+        raise UserError(f"bits is {bits!r}", "QuantizedStore", "Give a whole number from 1 to 8 for each coordinate")
     by_rho = allot_bits(rho, min(bits, 2))
     return Quantizer(by_rho, len(rho)) if bits <= 2 and (by_rho != bits).mean() > .1 else RotatedQuantizer(rho, bits)
 
@@ -188,7 +194,7 @@ class CodedDocuments(MemoryStore):
         if isinstance(bits, (Quantizer, RotatedQuantizer)):
             self.coder: Quantizer | RotatedQuantizer = bits
         else:
-            self.coder = usual_quantizer(rho, int(bits)) if np.ndim(bits) == 0 else Quantizer(bits, len(rho))
+            self.coder = usual_quantizer(rho, bits) if np.ndim(bits) == 0 else Quantizer(bits, len(rho))
 
     def _codes(self) -> np.ndarray:
         if len(self._parts) != 1:

@@ -8,6 +8,9 @@ from ragcun.core import UserError
 from ragcun.retrieval.hits import Batch
 from ragcun.retrieval.quantization import (QuantizedStore, Quantizer, RotatedQuantizer, allot_bits,
                                            fit_quantizer, lloyd_max)
+from ragcun.retrieval.retriever import GaussianRetriever
+from ragcun.retrieval.stores import MemoryStore
+from tiny_encoder import TinyEncoder
 
 
 @pytest.mark.parametrize("bits,error", [(1, .3634), (2, .1175), (3, .03454), (4, .009497)])
@@ -105,8 +108,6 @@ def test_bad_input():
 
 
 def test_the_retriever_works_on_codes():
-    from ragcun.retrieval.retriever import GaussianRetriever
-    from tiny_encoder import TinyEncoder
     model = TinyEncoder()
     docs = [f"text {i} and {i * 7 % 50}" for i in range(200)]
     full = GaussianRetriever(model)
@@ -167,6 +168,19 @@ def test_a_store_takes_bits_or_a_quantiser():
         assert type(QuantizedStore(rho, given_).coder) is kind
     assert type(QuantizedStore(np.full(16, .5), 2).coder) is RotatedQuantizer
     assert QuantizedStore(rho, mine).coder is mine and type(QuantizedStore(rho, allot_bits(rho, 2)).coder) is Quantizer
+    for bad in (0, 9, -1, 2.5, "4", None, True, [1, 2], [.5] * 16, np.full(16, 9)):
+        with pytest.raises(UserError, match="bits is"):
+            QuantizedStore(rho, bad)
     for bad in (np.zeros((2, 5)), np.full((1, 16), np.nan)):
         with pytest.raises(UserError):
             RotatedQuantizer(rho, 2).encode(bad)
+
+
+def test_a_store_that_would_be_ignored_or_does_not_fit_is_refused(tmp_path):
+    model = TinyEncoder(16)
+    with pytest.raises(UserError, match="a folder keeps its documents itself"):
+        GaussianRetriever(model, tmp_path/"index", store=QuantizedStore(model.rho_numpy, 4))
+    assert not (tmp_path/"index").exists()
+    for store in (MemoryStore(12), QuantizedStore(model.rho_numpy[:12], 4)):
+        with pytest.raises(UserError, match="for 12 coordinates, the model gives 16"):
+            GaussianRetriever(model, store=store)
