@@ -13,13 +13,10 @@ import numpy as np
 from ..core import UserError
 from ..measures.ranking import top_k
 from ..models.evidence import inverse_deviation
-from .filters import Filter
-from .hits import Batch, Found
 from .stores import MemoryStore
 
 # %% auto #0
-__all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'fit_quantizer', 'RotatedQuantizer', 'usual_quantizer', 'CodedDocuments',
-           'QuantizedStore']
+__all__ = ['lloyd_max', 'allot_bits', 'Quantizer', 'fit_quantizer', 'RotatedQuantizer', 'usual_quantizer', 'QuantizedStore']
 
 # %% ../../nbs/7_retrieval/09_quantization.ipynb #62840281
 @functools.lru_cache(maxsize=16)
@@ -91,7 +88,7 @@ class Quantizer:
             raise UserError(f"vectors have shape {z.shape}, not [n, {self.dim}]", "encode", "Use the model's z")
         if not np.isfinite(z).all():
             raise UserError("a vector holds NaN or infinite values", "encode", "Encode it again")
-        z = (z - self.centre) / np.maximum(self.scale, 1e-6)
+        z = self._to_table(z)
         parts = [self._bits_of(np.searchsorted(lloyd_max(b)[1], z[:, cols]).astype(np.uint8), b)
                  for b, cols in self._groups]
         return np.packbits(np.concatenate(parts, axis=1), axis=1) if parts else np.zeros((len(z), 0), np.uint8)
@@ -102,7 +99,7 @@ class Quantizer:
 
     def decode(self,
         codes: np.ndarray, # [n, width] uint8
-    ) -> np.ndarray: # [n, d] float32, the nearest levels; 0 where a coordinate has no bits
+    ) -> np.ndarray: # [n, d] float32, the nearest levels; the mean where a coordinate has no bits
         "Embeddings from codes."
         z = np.zeros((len(codes), self.dim), np.float32)
         start = 0
@@ -111,6 +108,13 @@ class Quantizer:
             mine = raw[:, start:start + b * len(cols)].reshape(len(codes), len(cols), b)
             z[:, cols] = lloyd_max(b)[0].astype(np.float32)[mine @ (1 << np.arange(b)[::-1]).astype(np.uint8)]
             start += b * len(cols)
+        return self._from_table(z)
+
+    def _to_table(self, z: np.ndarray) -> np.ndarray:
+        "Embeddings as the table has them: close to N(0, 1)."
+        return (z - self.centre) / np.maximum(self.scale, 1e-6)
+
+    def _from_table(self, z: np.ndarray) -> np.ndarray:
         return z * self.scale + self.centre
 
 # %% ../../nbs/7_retrieval/09_quantization.ipynb #b4f4c709-1
@@ -128,20 +132,17 @@ def fit_quantizer(
     return Quantizer(allot_bits(rho, mean_bits, scale ** 2), len(rho), centre, scale)
 
 # %% ../../nbs/7_retrieval/09_quantization.ipynb #f34f19fe
-class RotatedQuantizer:
+class RotatedQuantizer(Quantizer):
     "Pack embeddings into a few bits with one constant table, after a fixed random rotation."
     def __init__(self,
         rho: np.ndarray, # [d] correlations of the model
         bits: int,       # a coordinate, 1 to 8
         seed: int = 0,   # of the rotation
     ):
+        super().__init__(bits, len(rho))
         rho = np.maximum(np.asarray(rho, float), 1e-3)
         w = np.sqrt(rho * inverse_deviation(rho))
-        self.coder = Quantizer(bits, len(rho))
         error = lloyd_max(bits)[2]
-        self.dim = len(rho)
-        self.width = self.coder.width
-        self.bits = self.coder.bits
         self.weight = (w / np.sqrt(np.mean(w ** 2))).astype(np.float32)
         self._back = (self.weight / ((1 - error) * self.weight ** 2 + error)).astype(np.float32)
         self._signs = (2 * np.random.default_rng(seed).integers(0, 2, (2, self.dim)) - 1).astype(np.float32)
@@ -149,24 +150,14 @@ class RotatedQuantizer:
     def __repr__(self) -> str:
         return f"RotatedQuantizer({self.dim} coordinates, {self.bits[0]} bits each, {self.width} bytes a vector)"
 
-    def encode(self,
-        z: np.ndarray, # [n, d] embeddings
-    ) -> np.ndarray: # [n, width] uint8
-        "Codes of embeddings."
+    def _to_table(self, z: np.ndarray) -> np.ndarray:
         from scipy.fft import dct
-        z = np.asarray(z)
-        if z.ndim != 2 or z.shape[1] != self.dim:
-            return self.coder.encode(z)       # which refuses it
         for signs in self._signs * np.stack([self.weight, np.ones_like(self.weight)]):
             z = dct(z * signs, norm="ortho", axis=1)
-        return self.coder.encode(z)
+        return z
 
-    def decode(self,
-        codes: np.ndarray, # [n, width] uint8
-    ) -> np.ndarray: # [n, d] float32
-        "Embeddings from codes."
+    def _from_table(self, z: np.ndarray) -> np.ndarray:
         from scipy.fft import idct
-        z = self.coder.decode(codes)
         for signs in self._signs[::-1]:
             z = idct(z, norm="ortho", axis=1) * signs
         return np.asarray(z * self._back, np.float32)
@@ -175,7 +166,7 @@ class RotatedQuantizer:
 def usual_quantizer(
     rho: np.ndarray, # [d] correlations of the model
     bits: int,       # a coordinate, 1 to 8
-) -> Quantizer | RotatedQuantizer: # that has seen no document
+) -> Quantizer: # that has seen no document
     "Two bits or one go where ρ is large; with more, or where ρ is level, the table is rotated."
     if np.asarray(bits).dtype.kind not in "iu" or not 1 <= bits <= 8:
         raise UserError(f"bits is {bits!r}", "QuantizedStore", "Give a whole number from 1 to 8 for each coordinate")
@@ -183,83 +174,34 @@ def usual_quantizer(
     return Quantizer(by_rho, len(rho)) if bits <= 2 and (by_rho != bits).mean() > .1 else RotatedQuantizer(rho, bits)
 
 # %% ../../nbs/7_retrieval/09_quantization.ipynb #e0fd9503-1
-class CodedDocuments(MemoryStore):
-    "Documents whose embeddings are kept as codes."
+class QuantizedStore(MemoryStore):
+    "Documents in memory, embeddings in a few bits a coordinate."
     def __init__(self,
         rho: np.ndarray,                        # [d] correlations of the model
-        bits: int | np.ndarray | Quantizer | RotatedQuantizer = 4, # a coordinate; or for each of them; or a quantiser
+        bits: int | np.ndarray | Quantizer = 4, # a coordinate; or for each of them; or a quantiser
     ):
         super().__init__(len(rho))
         self.gain = (rho * inverse_deviation(rho)).astype(np.float32)
-        if isinstance(bits, (Quantizer, RotatedQuantizer)):
-            self.coder: Quantizer | RotatedQuantizer = bits
+        if isinstance(bits, Quantizer):
+            self.coder = bits
         else:
             self.coder = usual_quantizer(rho, bits) if np.ndim(bits) == 0 else Quantizer(bits, len(rho))
 
-    def _codes(self) -> np.ndarray:
-        if len(self._parts) != 1:
-            self._parts = [np.concatenate(self._parts or [np.zeros((0, self.coder.width), np.uint8)])]
-        return self._parts[0]
+    def _kept(self, v: np.ndarray) -> np.ndarray:
+        return self.coder.encode(v / np.maximum(self.gain, 1e-12))
 
-    def add(self,
-        batch: Batch, # documents with new ids
-    ) -> None:
-        "Append documents, as codes."
-        codes = self.coder.encode(batch.v / np.maximum(self.gain, 1e-12))
-        with self._lock:
-            super().add(Batch(batch.ids, batch.texts, batch.metadata, np.zeros((0, self.dim), np.float32), batch.words))
-            self._parts[-1] = codes
-            self._codes()
+    def _vectors(self, places: slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        return self.coder.decode(self._all_kept()[places]) * self.gain
 
-    def delete(self,
-        ids: Sequence[str], # ids to remove
-    ) -> int: # how many there were
-        "Remove documents; unknown ids count 0."
-        with self._lock:
-            gone = {self._place[i] for i in ids if i in self._place}
-            codes = self._codes()[[i for i in range(len(self)) if i not in gone]]
-            self._parts = [np.zeros((len(self), 0), np.float32)]
-            number = super().delete(ids)
-            self._parts = [codes]
-            return number
-
-# %% ../../nbs/7_retrieval/09_quantization.ipynb #613df4d6
-class QuantizedStore(CodedDocuments):
-    "Documents in memory, embeddings in a few bits a coordinate."
-    def _decoded(self, rows: slice | np.ndarray) -> np.ndarray:
-        return self.coder.decode(self._codes()[rows]) * self.gain
-
-    def search(self,
-        u: np.ndarray,       # [n, d] query vectors
-        k: int,              # documents per query
-        exact: bool = False, # no approximate index here
-        where: Filter | None = None, # which documents may be found
-    ) -> list[list[Found]]: # per query, nearest first
-        "The k nearest decoded documents of each query."
-        with self._lock:
-            return self._nearest(u, k, where)
-
-    def _nearest(self, u: np.ndarray, k: int, where: Filter | None) -> list[list[Found]]:
-        allowed = self._allowed(where)
-        if not len(allowed): return [[] for _ in u]
+    def _nearest(self, u: np.ndarray, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         near = np.zeros((len(u), 0), np.float32)
         places = np.zeros((len(u), 0), int)
         for start in range(0, len(allowed), 16384):
             rows = allowed[start:start + 16384]
-            d, i = top_k(u, self._decoded(rows), k)
+            d, i = top_k(u, self._vectors(rows), k)
             near = np.concatenate([near, d], 1)
             places = np.concatenate([places, rows[i]], 1)
             order = np.lexsort((places, near), axis=-1)[:, :k]
             near = np.take_along_axis(near, order, 1)
             places = np.take_along_axis(places, order, 1)
-        return [[self._found(int(i), float(d)) for d, i in zip(ds, row, strict=True)]
-                for ds, row in zip(near, places, strict=True)]
-
-    def _found(self, i: int, distance: float) -> Found:
-        return Found(distance, self._rows[i], self._ids[i], self._texts[i], self._metadata[i],
-                     self._decoded(np.array([i]))[0], self._words[i])
-
-    def _batch(self, rows: np.ndarray) -> Batch:
-        def pick(a):
-            return [a[i] for i in rows]
-        return Batch(pick(self._ids), pick(self._texts), pick(self._metadata), self._decoded(rows), pick(self._words))
+        return near, places

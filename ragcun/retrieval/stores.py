@@ -145,6 +145,7 @@ class MemoryRows:
         batch: Batch, # documents with new ids
     ) -> None:
         "Append documents."
+        kept = self._kept(batch.v)
         with self._lock:
             for i, name in enumerate(batch.ids):
                 self._place[name] = len(self._ids) + i
@@ -153,16 +154,20 @@ class MemoryRows:
             self._metadata += batch.metadata
             self._rows += range(self._next, self._next + len(batch))
             self._next += len(batch)
-            self._parts.append(np.asarray(batch.v, np.float32))
+            self._parts.append(kept)
             words = _words_of(batch)
             self._words += words
             self._counts.add(w.split() for w in words)
             if self._postings is not None:
                 self._postings.add(w.split() for w in words)
 
+    def _kept(self, v: np.ndarray) -> np.ndarray:
+        "What is kept of vectors: here, all of them."
+        return np.asarray(v, np.float32)
+
 # %% ../../nbs/7_retrieval/08_stores.ipynb #mem0002
 class MemoryEdits(MemoryRows):
-    "Documents that are replaced, removed and read back."
+    "Documents that are replaced and removed."
     def replace(self,
         batch: Batch, # documents, known or new
     ) -> None:
@@ -180,7 +185,7 @@ class MemoryEdits(MemoryRows):
             if not gone: return 0
             keep = [i for i in range(len(self)) if i not in gone]
             self._counts.add((self._words[i].split() for i in gone), -1)
-            self._parts = [self._matrix()[keep]]
+            self._parts = [self._all_kept()[keep]]
             self._ids = [self._ids[i] for i in keep]
             self._texts = [self._texts[i] for i in keep]
             self._metadata = [self._metadata[i] for i in keep]
@@ -202,6 +207,19 @@ class MemoryEdits(MemoryRows):
         with self._lock:
             return {i: self._texts[self._place[i]] for i in ids if i in self._place}
 
+    def _vectors(self, places: slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        "Vectors of documents, from what is kept of them."
+        return self._all_kept()[places]
+
+    def _all_kept(self) -> np.ndarray:
+        "What is kept, in one piece."
+        if len(self._parts) != 1:
+            self._parts = [np.concatenate(self._parts or [self._kept(np.zeros((0, self.dim), np.float32))])]
+        return self._parts[0]
+
+# %% ../../nbs/7_retrieval/08_stores.ipynb #mem0004
+class _MemorySamples(MemoryEdits):
+    "Documents read back, with their vectors."
     def get(self,
         ids: Sequence[str], # ids, unknown ones are left out
     ) -> Batch: # in the order asked for
@@ -209,17 +227,12 @@ class MemoryEdits(MemoryRows):
         with self._lock:
             return self._batch(np.array([self._place[i] for i in ids if i in self._place], int))
 
-    def _batch(self, rows: np.ndarray) -> Batch:
-        return Batch(self._ids, self._texts, self._metadata, self._matrix(), self._words).take(rows.tolist())
+    def _batch(self, places: np.ndarray) -> Batch:
+        def pick(kept):
+            return [kept[i] for i in places]
+        return Batch(pick(self._ids), pick(self._texts), pick(self._metadata), self._vectors(places),
+                     pick(self._words))
 
-    def _matrix(self) -> np.ndarray:
-        if len(self._parts) != 1:
-            self._parts = [np.concatenate(self._parts or [np.zeros((0, self.dim), np.float32)])]
-        return self._parts[0]
-
-# %% ../../nbs/7_retrieval/08_stores.ipynb #mem0004
-class _MemorySamples(MemoryEdits):
-    "Reading many documents at once."
     def sample(self,
         n: int,        # at most so many
         seed: int = 0, # of the choice
@@ -252,8 +265,8 @@ class _MemorySamples(MemoryEdits):
 class MemoryStore(_MemorySamples):
     "Documents in memory, searched exactly."
     def _found(self, i: int, distance: float) -> Found:
-        return Found(distance, self._rows[i], self._ids[i], self._texts[i], self._metadata[i], self._matrix()[i],
-                     self._words[i])
+        return Found(distance, self._rows[i], self._ids[i], self._texts[i], self._metadata[i],
+                     self._vectors(slice(i, i + 1))[0], self._words[i])
 
     def _allowed(self, where: Filter | None) -> np.ndarray:
         "Places of the documents that pass."
@@ -270,13 +283,16 @@ class MemoryStore(_MemorySamples):
         with self._lock:
             allowed = self._allowed(where)
             if not len(allowed): return [[] for _ in u]
-            u = np.asarray(u, np.float32)
-            v = self._matrix() if where is None else self._matrix()[allowed]
-            _, places = top_k(u, v, k)
-            near = [np.sqrt(np.square(one.astype(np.float64) - v[row]).sum(1))
-                    for one, row in zip(u, places, strict=True)]
-            return [[self._found(int(allowed[i]), float(d)) for d, i in zip(ds, row, strict=True)]
+            near, places = self._nearest(np.asarray(u, np.float32), k, allowed)
+            return [[self._found(int(i), float(d)) for d, i in zip(ds, row, strict=True)]
                     for ds, row in zip(near, places, strict=True)]
+
+    def _nearest(self, u: np.ndarray, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        "Distances and places of the k nearest among those allowed, for each query."
+        v = self._vectors(slice(None) if len(allowed) == len(self) else allowed)
+        _, found = top_k(u, v, k)
+        near = [np.sqrt(np.square(one.astype(np.float64) - v[row]).sum(1)) for one, row in zip(u, found, strict=True)]
+        return np.array(near), allowed[found]
 
     def search_words(self,
         asked: Question,     # the words of a question
