@@ -749,7 +749,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     model.cached = True
     _name_original(model, args)
     found = diagnose(model, data)
-    print(f"{found.headline()} The more, the rounder: no few directions decide every distance.")
+    print(f"{found.headline()} The more, the more isotropic: no few directions decide every distance.")
     print(f"written: {', '.join(p.name for p in write_diagnosis(found, args.output_dir))} in {args.output_dir}")
     print(f"next:  open {Path(args.output_dir)/'diagnostics.html'}: each number beside that of a true Gaussian")
     return 0

@@ -93,8 +93,8 @@ class Moments(PairSums):
         return mean, values.clip(0), U, U.T @ M @ U
 
     def ridge(self) -> float: # In (0, 1]
-        """How far C has to be pulled towards a ball, given as many different texts a side (oracle approximating
-        shrinkage, Chen et al. 2010, eq. 23)."""
+        """How far C has to be shrunk towards a multiple of I, given as many different texts a side (oracle
+        approximating shrinkage, Chen et al. 2010, eq. 23)."""
         return _ridge(self.spectrum[1], float(self.distinct.mean()))
 
     @property
@@ -242,7 +242,7 @@ def solve_head(
 def whiten_head(
     head: Head, # Any head on these features, solved or trained
     moments: Moments, # Of the features
-    ridge: float | None = None, # Share of a ball in the covariance; None follows from the number of texts
+    ridge: float | None = None, # How far C is shrunk towards a multiple of I; None follows from the number of texts
 ) -> Head: # q'Ax as before, up to ρ at the edges of its range
     "The same bilinear score in coordinates whose covariance is I."
     r = moments.ridge() if ridge is None else ridge
@@ -285,7 +285,7 @@ def solve_two_sided(
 def whiten_sides(
     form: np.ndarray, # [d_base, d_base], the A of q'Ax
     moments: Moments, # Of the features
-    most: float = 1.0, # No more of a ball than this in either covariance
+    most: float = 1.0, # Neither covariance is shrunk towards a multiple of I further than this
 ) -> Head: # q'Ax as before, up to ρ at the edges of its range
     "A bilinear score in coordinates in which each side has covariance I."
     (a, P), (b, Q) = moments.axes(0.0)

@@ -160,9 +160,9 @@ def whiten(
     moments = z_moments(model, features)
     turned = (whiten_head(Head(np.eye(d), np.zeros(d), rho, 0.0), moments) if model.query_head is None
               else whiten_sides(np.diag(rho/(1 - rho**2)), moments))
-    ball = replace(candidate, model=with_head(model, compose(turned, model)))
-    before, after = (c.scores(choosing=True)["ndcg@10"] for c in (candidate, ball))
-    return candidate if clearly_better(paired_test(before, after)) else ball
+    whitened = replace(candidate, model=with_head(model, compose(turned, model)))
+    before, after = (c.scores(choosing=True)["ndcg@10"] for c in (candidate, whitened))
+    return candidate if clearly_better(paired_test(before, after)) else whitened
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5-2
 def unit_spread(

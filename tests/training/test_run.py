@@ -378,7 +378,7 @@ def test_unit_spread_changes_the_spread_and_no_order(model, val):
     assert (((q[:, None] - x[None])**2).sum(2).argsort(1) != ranks[0]).any()
 
 
-def test_round_coordinates_keep_the_score_and_are_refused_where_they_cost_quality(model, pairs, val, monkeypatch):
+def test_whitened_coordinates_keep_the_score_and_are_refused_where_they_cost_quality(model, pairs, val, monkeypatch):
     features = trained_features(model, pairs)
     plain = solve_head(Moments.of(features.q, features.x), .6, isotropic=False)
     before = Candidate("trained", model.set_head(plain.weight, plain.bias, plain.rho), held(model, val))
@@ -388,8 +388,8 @@ def test_round_coordinates_keep_the_score_and_are_refused_where_they_cost_qualit
     scores = [(w.T*(r/(1 - r**2))) @ w for w, r in zip(weights,
                                                        (before.model.rho_numpy, after.model.rho_numpy), strict=True)]
     assert np.abs(scores[0] - scores[1]).max() < .05*np.abs(scores[0]).max()  # but for ρ at the ends of its range
-    ball, egg = (np.linalg.eigvalsh(z_moments(c.model, features).solve_for()[1]) for c in (after, before))
-    assert ball[-1]/ball.mean() < .9*egg[-1]/egg.mean()
+    whitened, trained = (np.linalg.eigvalsh(z_moments(c.model, features).solve_for()[1]) for c in (after, before))
+    assert whitened[-1]/whitened.mean() < .9*trained[-1]/trained.mean()
     monkeypatch.setattr("ragcun.training.run.clearly_better", lambda gain: True)
     assert whiten(before, features) is before
 
@@ -444,7 +444,7 @@ def test_the_dial_can_be_set(model, pairs, val):
     narrow = closed(shrinkage=.05)
     wide = closed(shrinkage=.05, isotropic_corpus=True)
     assert narrow.model.extra["closed_form"]["s"] == wide.model.extra["closed_form"]["s"] == .05
-    assert wide.health()["participation_ratio"] > narrow.health()["participation_ratio"] + .05  # the corpus is rounder
+    assert wide.health()["participation_ratio"] > narrow.health()["participation_ratio"] + .05
     assert closed(shrinkage=.8).health()["participation_ratio"] < narrow.health()["participation_ratio"]
     final = final_refit(model, pairs, wide, features.x)
     assert final.health()["participation_ratio"] > final_refit(model, pairs, narrow).health()["participation_ratio"]
