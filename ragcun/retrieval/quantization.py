@@ -185,7 +185,8 @@ class QuantizedStore(MemoryStore):
         if isinstance(bits, Quantizer):
             self.coder = bits
         else:
-            self.coder = usual_quantizer(rho, bits) if np.ndim(bits) == 0 else Quantizer(bits, len(rho))
+            self.coder = (Quantizer(bits, len(rho)) if np.ndim(bits) else
+                          usual_quantizer(rho, bits))  # type: ignore[arg-type]
 
     def _kept(self, v: np.ndarray) -> np.ndarray:
         return self.coder.encode(v / np.maximum(self.gain, 1e-12))
