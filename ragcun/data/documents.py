@@ -31,8 +31,8 @@ from .web_pages import Section, parse_html
 # %% auto #0
 __all__ = ['TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'read_sections', 'Document', 'sentences',
            'as_document', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
-           'section_documents', 'Listing', 'list_folder', 'read_folder', 'nothing_to_read', 'read_file', 'read_listed',
-           'row_document', 'row_documents', 'read_documents']
+           'section_documents', 'Listing', 'list_folder', 'kinds_in_words', 'read_folder', 'nothing_to_read',
+           'read_file', 'read_listed', 'row_document', 'row_documents', 'read_documents']
 
 # %% ../../nbs/1_data/09_documents.ipynb #71de64ca
 TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
@@ -402,7 +402,7 @@ def list_folder(
     taken: set[str] = set()
     read = {parts for parts, path in tree.files.items() if file_kind(path) in READ or _is_plain_text(path)}
     files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if parts in read}
-    others = Counter(file_kind(shown_name(p.name)) or "(no ending)" for n, p in tree.files.items() if n not in read)
+    others = Counter(_ending(shown_name(p.name)) for n, p in tree.files.items() if n not in read)
     return Listing(files, tree.faults, dict(sorted((others + Counter(tree.left)).items())))
 
 def _is_plain_text(path: Path) -> bool:
@@ -415,6 +415,30 @@ def _is_plain_text(path: Path) -> bool:
         return False
     if not start.strip() or start.startswith(b"#!") or re.search(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]", start): return False
     return decode_or_none(re.sub(rb"[\xc0-\xf7][\x80-\xbf]*$", b"", start), "utf-8") is not None or is_western(start)
+
+# %% ../../nbs/1_data/09_documents.ipynb #kinds012
+def _ending(name: str) -> str:
+    "The ending of a name, for a count; what is no ending of a kind, as in `report.2024, last`, is said to be that."
+    kind = file_kind(name)
+    return kind if re.fullmatch(r"\.\w[\w+~-]{0,11}", kind) else "(other names)" if kind else "(no ending)"
+
+_SAVED_AS = {".doc": "save .doc as .docx", ".xls": "save .xls as .xlsx", ".ppt": "save .ppt as .pptx",
+             ".pages": "save .pages as .docx", ".numbers": "save .numbers as .xlsx", ".key": "save .key as .pptx",
+             ".one": "save .one as .pdf", ".msg": "save .msg as .eml", ".pst": "save .pst as .mbox",
+             ".mht": "save .mht as .html", ".mhtml": "save .mhtml as .html", ".djvu": "save .djvu as .pdf",
+             ".mobi": "save .mobi as .epub", ".azw3": "save .azw3 as .epub", ".zip": "unpack .zip", ".7z": "unpack .7z",
+             ".rar": "unpack .rar", ".tar": "unpack .tar", ".tgz": "unpack .tgz"}
+
+def kinds_in_words(
+    unread: dict[str, int],   # of a `Listing`
+    most: int = 10,           # kinds that are named
+) -> str:                     # for one line
+    "Which kinds of files were not read, the most frequent first, and what to do for those that hold documents."
+    kinds = sorted(unread.items(), key=lambda item: -item[1])
+    named = [f"{n:,} {kind}" for kind, n in kinds[:most]]
+    others = [f"{sum(n for _, n in kinds[most:]):,} of {len(kinds) - most} more kinds"] * (len(kinds) > most)
+    helps = [said for kind, said in _SAVED_AS.items() if kind in unread]
+    return ", ".join(named + others) + ("; to have them read, " + ", ".join(helps) if helps else "")
 
 # %% ../../nbs/1_data/09_documents.ipynb #fd091e78
 def read_folder(
@@ -445,8 +469,7 @@ def _say_skipped(result: FolderReading) -> None:
     for name, reason in result.skipped:
         logger.warning("skipped %s: %s", name, reason)
     if result.unread:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in result.unread.items())
-        logger.warning("not read, being of other kinds: %s", kinds)
+        logger.warning("not read, being of other kinds: %s", kinds_in_words(result.unread))
 
 # %% ../../nbs/1_data/09_documents.ipynb #d4f00022
 def read_file(

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..core import UserError, logger
 from .web_pages import (HIDDEN_TAGS, HTML_TAGS, OPAQUE_TAGS, PAIRED_TAGS, VOID_TAGS, Block, Section,
-                                   group_blocks, html_blocks, is_power, without_menus)
+                                   group_blocks, html_blocks, is_power, join_blocks, without_menus)
 
 # %% auto #0
 __all__ = ['YEAR', 'MAX_TABLE', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_notebook', 'parse_org', 'parse_asciidoc',
@@ -575,9 +575,21 @@ def _check_size(text: str) -> None:
     if len(text) > MAX_TABLE:
         raise UserError(f"a table of more than {MAX_TABLE // 10**6} MB", "", "Index it by itself: --documents FILE.")
 
+_MARKED = re.compile(r"</(?:p|div|span|a|li|ul|ol|h[1-6]|strong|em|b|i|td|tr|table|code|pre)>|<br\s*/?>", re.I)
+_UNTOLD = re.compile(r"(?:id|hash|href|.*_(?:id|hash)|\w+Id|(?:.*_)?(?:url|avatar)\w*|\w+Url|image_\d+)")
+
+def _said(value: Any) -> str:
+    "A value as a reader sees it: HTML as its text, and what holds others by their names, without ids and addresses."
+    if isinstance(value, str): return join_blocks(html_blocks(value, menus=True)) if _MARKED.search(value) else value
+    if isinstance(value, list): return ", ".join(said for one in value if (said := _said(one)))
+    if isinstance(value, dict):
+        told = {k: v for k, v in value.items() if v is not None and v is not False and not _UNTOLD.fullmatch(str(k))}
+        return ", ".join(f"{name}: {said}" for name, one in told.items() if (said := _said(one).strip()))
+    return json.dumps(value, ensure_ascii=False)
+
 def _cell(value: Any) -> str:
     "A value of a table on one line."
-    return " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
+    return " ".join(_said(value).split())
 
 def parse_table(
     text: str,   # of a .csv or .tsv file
@@ -598,24 +610,46 @@ def parse_table(
     return [Section("", "\n".join(lines))] if lines else []
 
 # %% ../../nbs/1_data/06_markup.ipynb #real0005
-def _row_text(row: Any) -> str:
-    "A row of JSON: its names and values; a text stands by itself."
-    if not isinstance(row, dict): return _cell(row)
-    text = row.get("text")
-    rest = "; ".join(f"{name}: {_cell(value)}" for name, value in row.items()
-                     if value not in (None, "", [], {}) and name != "text")
-    return "\n".join(part for part in (rest, _cell(text) if text else "") if part)
+_SHORT = 200    # characters of a value that stands in one line with others
 
+def _is_long(value: Any) -> bool:
+    "Whether a value is a text of some sentences or paragraphs."
+    said = _said(value).strip() if isinstance(value, str) else ""
+    return len(said) > _SHORT or "\n\n" in said
+
+def _row_text(row: Any) -> str:
+    "A row of JSON: its names and values, in lines of their own where they are long; a text stands by itself."
+    if not isinstance(row, dict): return _cell(row)
+    said = {str(name): _said(value).strip() for name, value in row.items() if value not in (None, "", [], {})}
+    text = said.pop("text", "")
+    short = {name: " ".join(value.split()) for name, value in said.items() if not _is_long(value)}
+    rest = "; ".join(f"{name}: {value}" for name, value in short.items() if value)
+    return "\n".join(filter(None, (rest, *(f"{n}: {v}" for n, v in said.items() if n not in short), text)))
+
+def _article(data: dict[str, Any]) -> list[Section]:
+    "An object that says something without a list of rows, as one page of a site: its title and its text."
+    is_said = any(isinstance(value, str) and len(value.split()) > 2 for value in data.values())
+    return [_headed(data, 1)] if is_said else []
+
+def _headed(row: dict[str, Any], level: int) -> Section:
+    "A row under its title."
+    name = next((k for k in ("title", "name", "subject") if isinstance(row.get(k), str) and row[k].strip()), "")
+    text = _row_text({k: v for k, v in row.items() if k != name})
+    return Section(_cell(row[name]), text, level) if name else Section("", text)
+
+# %% ../../nbs/1_data/06_markup.ipynb #real005b
 def parse_json_rows(
     text: str,   # of a .json file
-) -> list[Section]: # one
-    "Rows of JSON, a paragraph each: a list, or an object that holds one."
+) -> list[Section]: # one, and one for each row with a long text
+    "Rows of JSON, a paragraph each: a list, or an object that holds one; an object that is a page by itself."
     _check_size(text)
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return parse_json_lines(text)
-    return _row_section(_rows_within(data) if isinstance(data, dict) else data if isinstance(data, list) else [])
+    if not isinstance(data, dict): return _row_section(data if isinstance(data, list) else [])
+    rows = _rows_within(data)
+    return (_article(data) if not rows else []) or _row_section(rows)
 
 def _rows_within(data: dict[str, Any]) -> list[Any]:
     "All rows of an object that holds lists of them, at any depth, and what it says beside these."
@@ -629,15 +663,20 @@ def _rows_within(data: dict[str, Any]) -> list[Any]:
     return [*[said] * bool(said), *rows] if rows else []
 
 def _row_section(rows: list[Any]) -> list[Section]:
-    "A paragraph for each row that says something."
-    texts = [text for row in rows if (text := _row_text(row))]
-    if not texts:
+    "A paragraph for each row that says something; one with a long text is a section, under its title."
+    out: list[Section] = []
+    for is_page, group in itertools.groupby(rows, lambda r: isinstance(r, dict) and any(map(_is_long, r.values()))):
+        if is_page:
+            out += [_headed(row, 2) for row in group]
+        elif texts := [text for row in group if (text := _row_text(row))]:
+            out.append(Section("", "\n\n".join(texts)))
+    if not out:
         raise UserError("JSON without a list of rows", "", "Give it as text, or leave it out.")
-    return [Section("", "\n\n".join(texts))]
+    return out
 
 def parse_json_lines(
     text: str,   # of a .jsonl file
-) -> list[Section]: # one
+) -> list[Section]: # as of `parse_json_rows`
     "A paragraph for each line of JSON; odd lines are counted and left out."
     _check_size(text)
     made: list[Any] = []

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..core import UserError, logger, progress, write_json
 from .collections import RetrievalData, save_retrieval
-from .documents import Document, ReadOptions, read_documents, read_folder, token_counter
+from .documents import Document, ReadOptions, kinds_in_words, read_documents, read_folder, token_counter
 from .files import READERS, check_apart, file_format, home_path, iter_rows, normalise_text, text_id
 from .generation import check_strategy, generate_pairs
 from .pairs import (Pair, PairSet, column_advice, iter_numbered, pair_to_row, pairs_to_retrieval,
@@ -325,7 +325,7 @@ def open_source(
         return _generated(config, read_documents(str(config.documents)), kind=kind)
     if kind == "input_dir":
         found = read_folder(str(config.input_dir), ReadOptions(config.max_tokens, config.overlap, tokenizer))
-        others = [(f"{n} {kind}", "of a kind that is not read") for kind, n in found.unread.items()]
+        others = [(kinds_in_words(found.unread).partition(";")[0], "of kinds that are not read")] * bool(found.unread)
         return _generated(config, found.documents, kind=kind, skipped=found.skipped + others, encodings=found.encodings)
     if kind == "python_packages":
         from ragcun.data.generation import python_package_pairs

@@ -18,7 +18,8 @@ from typing import Any
 
 from ..core import UserError, atomic_write, how_many, logger, progress, sha256_file, sha256_text
 from ragcun.data.documents import (
-    Document, FolderReading, Listing, ReadOptions, list_folder, nothing_to_read, read_listed, token_counter,
+    Document, FolderReading, Listing, ReadOptions, kinds_in_words, list_folder, nothing_to_read, read_listed,
+    token_counter,
 )
 from ..data.files import home_path, shown_name
 from .hits import in_blocks, iter_entries
@@ -274,8 +275,7 @@ class FolderReport:
             reasons = ", ".join(f"{reason} ({n:,})" for reason, n in self.skipped.items())
             said += f"; skipped {sum(self.skipped.values()):,}: {reasons}"
         if self.unread:
-            kinds = ", ".join(f"{n:,} {kind}" for kind, n in self.unread.items())
-            said += f"; of other kinds {sum(self.unread.values()):,}: {kinds}"
+            said += f"; of other kinds {sum(self.unread.values()):,}: {kinds_in_words(self.unread)}"
         return said
 
 def _reason(said: str, name: str) -> str:

@@ -1,6 +1,7 @@
 """Kinds of files that people have in their folders, and what must not be lost of them."""
 import datetime
 import io
+import json
 import os
 import re
 import zipfile
@@ -10,8 +11,9 @@ import pytest
 
 from ragcun import UserError
 from ragcun.data.decoding import decode_bytes
-from ragcun.data.documents import estimate_tokens, list_folder, passages, read_file, read_folder
-from ragcun.data.markup import parse_asciidoc, parse_json_rows, parse_markdown, parse_org, parse_rst, parse_table
+from ragcun.data.documents import estimate_tokens, kinds_in_words, list_folder, passages, read_file, read_folder
+from ragcun.data.markup import (parse_asciidoc, parse_json_lines, parse_json_rows, parse_markdown, parse_org, parse_rst,
+                                parse_table, parse_text)
 from ragcun.data.office import parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_slides, parse_workbook
 from ragcun.data.pdf import parse_pdf
 from ragcun.data.web_pages import parse_html
@@ -341,7 +343,7 @@ def workbook(change=lambda book: None, **sheets):
 FILES = {
     "a.csv": ("name;bar\nP7;\"8,5\"\n".encode("utf-16"), "name | bar\nP7 | 8,5"),
     "b.tsv": (b"A\tB\n1, 2\t3\n", "A | B\n1, 2 | 3"),
-    "c.jsonl": (b'{"text": "Words here", "t": 1}\nodd\n{"a": {"b": "x"}}\n', 't: 1\nWords here\n\na: {"b": "x"}'),
+    "c.jsonl": (b'{"text": "Words here", "t": 1}\nodd\n{"a": {"b": "x"}}\n', "t: 1\nWords here\n\na: b: x"),
     "d.json": (b'{"rows": [{"user": "ann", "text": "hello"}]}', "user: ann\nhello"),
     "e.srt": (b"1\r\n00:00:01,000 --> 00:00:02,000\r\n<i>Oil</i> it\r\n\r\n2\r\n00:00:02,0 --> 00:00:03,0\r\n42\r\n",
               "Oil it\n42"),
@@ -611,6 +613,35 @@ def test_every_list_of_a_json_object_is_read():
     assert found[0].text == "title: Questions of users\n\nq: Why oil?\n\nt: valve"
     deep = parse_json_rows('{"response": {"status": 1, "data": {"items": [{"q": "Why oil?"}, {"q": "Why air?"}]}}}')
     assert deep[0].text == "q: Why oil?\n\nq: Why air?"
+
+
+def test_what_exports_hold_is_read_as_people_see_it():
+    rows = [{"id": 7, "title": "Reset", "body": "<p>Hold the <b>red</b> button.</p><p>Wait.</p>", "by": {"id": 1, "name": "Ann"},
+             "notes": [{"body": "Works.", "url": "https://x.y", "is_bot": False}], "tags": ["a", "b"]}, {"title": "Stop"}]
+    found = parse_json_rows(json.dumps({"articles": rows}))
+    assert [(s.heading, s.level, s.text) for s in found] == [
+        ("Reset", 2, "id: 7; by: name: Ann; notes: body: Works.; tags: a, b\nbody: Hold the red button.\n\nWait."), ("", 0, "title: Stop")]
+    assert [s.heading for s in parse_json_lines("\n".join(map(json.dumps, rows)))] == ["Reset", ""]
+    assert parse_table("q;a\nWhy?;<p>Hold the <b>red</b><br>button.</p>\n")[0].text == "q | a\nWhy? | Hold the red button."
+    assert parse_table("a;b\n1 < 2;x</y>\n")[0].text == "a | b\n1 < 2 | x</y>"
+
+
+def test_an_object_that_is_a_page_by_itself_is_read():
+    page = {"title": "Storage", "tags": ["x"], "body": "Drain it first.\n\nKeep it dry."}
+    assert [(s.heading, s.level, s.text) for s in parse_json_rows(json.dumps(page))] == [
+        ("Storage", 1, "tags: x\nbody: Drain it first.\n\nKeep it dry.")]
+    with pytest.raises(UserError, match="without a list of rows"):
+        parse_json_rows('{"compilerOptions": {"strict": true}, "include": ["a b c"], "name": "x"}')
+
+
+def test_kinds_that_are_not_read_are_said_in_a_few_words(tmp_path):
+    for name in [*(f"report.2024-01-{n:02}, of Ann" for n in range(1, 30)), *(f"a.k{n}" for n in range(20)), "a.doc", "b.doc", "c.zip"]:
+        (tmp_path/name).write_text("x")
+    unread = list_folder(tmp_path).unread
+    assert unread["(other names)"] == 29 and unread[".doc"] == 2 and len(unread) == 23
+    said = kinds_in_words(unread)
+    assert said.startswith("29 (other names), 2 .doc, 1 .k0") and "13 of 13 more kinds" in said and len(said) < 250
+    assert said.endswith("; to have them read, save .doc as .docx, unpack .zip")
 
 
 def test_a_long_cell_of_a_table_is_read():
