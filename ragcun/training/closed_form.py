@@ -28,8 +28,8 @@ __all__ = ['RHO_RANGE', 'POOLS', 'PRIOR_RHO', 'SHRINKAGES', 'MANY', 'MIN_PAIRS',
            'solve_head', 'whiten_head', 'solve_two_sided', 'whiten_sides', 'solve', 'shrinkages_for', 'ShrinkagePoint',
            'choose_point', 'ahead_of_base', 'PairFeatures', 'HeldQuestions', 'HeldOut', 'some_queries',
            'held_out_pairs', 'choose_shrinkage', 'choose_two_sided', 'fit_calibration', 'evidence_samples',
-           'limit_positives', 'few_of_each', 'fit_closed_form', 'best_head', 'apply_head', 'pair_features',
-           'validation_splits', 'encode_held_out']
+           'check_different', 'limit_positives', 'few_of_each', 'fit_closed_form', 'best_head', 'apply_head',
+           'pair_features', 'validation_splits', 'encode_held_out']
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #18e7bf67
 @dataclass(frozen=True)
@@ -559,6 +559,15 @@ def evidence_samples(
 # %% ../../nbs/4_training/02_closed_form.ipynb #17704b69
 MIN_PAIRS = 30
 
+def check_different(
+    pairs: PairSet, # Training pairs
+) -> None:
+    "`UserError` where so few different documents are searched that they can be in any order."
+    if (n := len(set(pairs.document_ids))) < 3:
+        raise UserError(f"{len(pairs)} training pairs with {n} different document{'s'*(n > 1)} say nothing of a "
+                        "ranking", pairs.name,
+                        "Give pairs with 3 documents at least; a fit that helps takes a hundred or more.")
+
 def limit_positives(
     pairs: PairSet, # Training pairs
     most: int = 5, # Positives a query may have
@@ -592,6 +601,7 @@ def fit_closed_form(
     if len(pairs) < MIN_PAIRS and not shrinkages:  # few pairs cannot choose s; a given one they can use
         raise UserError(f"{len(pairs)} pairs are too few to choose a fit", pairs.name,
                         f"Give at least {MIN_PAIRS}, say which shrinkage, or use the base as it is.")
+    check_different(pairs)
     dim = min(output_dim or model.output_dim, model.head.in_features)
     features = pair_features(model, limit_positives(pairs))
     corpus = None if documents is None else cached_features(model, list(documents))
@@ -668,7 +678,7 @@ def validation_splits(
     every = features.moments
     masks = [fold == i for i in range(folds) if (fold == i).any()]
     if len(masks) < 2:
-        raise UserError("all pairs share questions or documents, so that none can be held out", "closed form",
+        raise UserError("all pairs share questions or documents, so that none can be held out", "training pairs",
                         "Give pairs of several questions.")
     return [(every - features.sums(m), held_out_pairs(features, m)) for m in masks]
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import threading
@@ -35,11 +34,11 @@ from ..models.base import hash_base, token_counts, token_limit, tokenise
 from ..models.cache import cached_features
 from ..models.encoder import GaussianEncoder
 from ..models.evidence import document_vector, pos_dist, query_vector
-from .closed_form import HeldOut, encode_held_out, some_queries
+from .closed_form import HeldOut, check_different, encode_held_out, some_queries
 from .config import TrainConfig
-from .record import (Journal, describe_epoch, find_checkpoint, forget_run, load_checkpoint, open_board,
-                                    prune_checkpoints, random_states, refuse_differences, remove_leftovers,
-                                    save_checkpoint, set_random_states, truncate_log)
+from .record import (Journal, advise_return, cut_back, describe_epoch, find_checkpoint, forget_run,
+                                    load_checkpoint, open_board, prune_checkpoints, random_states, refuse_differences,
+                                    refuse_elsewhere, remove_leftovers, save_checkpoint, set_random_states)
 from .selection import halves
 from .step import (Critic, Layout, Processes, Rates, Stepper, batch_gradients, epoch_batches, lay_out,
                                   length_parts, make_optimizer, merge_lora, warmup_cosine)
@@ -57,6 +56,7 @@ def set_aside(
     seed: int, # Of the choice
 ) -> tuple[PairSet, RetrievalData, str]: # (training pairs, validation data, where it came from)
     "Validation data: as given, or a document-disjoint tenth of the pairs ranked among the documents of all."
+    check_different(pairs)
     given = pairs_to_retrieval(val) if isinstance(val, PairSet) else val
     if given is not None:
         if len(given.corpus) < 3:
@@ -71,8 +71,8 @@ def set_aside(
                         "Give --val_data, or more pairs.")
     train, aside, _ = split_pairs(pairs, (0.9, 0.1, 0.0), seed)
     if not len(aside):
-        raise UserError("none of the pairs can be set aside: all share questions or documents", pairs.name,
-                        "Give --val_data.")
+        raise UserError("none of the pairs can be set aside: they share questions or documents in groups of more than "
+                        "a tenth", pairs.name, "Give --val_data.")
     data = pairs_to_retrieval(aside)
     everything = pairs_to_retrieval(pairs)
     return train, replace(data, corpus=everything.corpus), f"{len(aside)} pairs set aside (a tenth, seed {seed})"
@@ -448,8 +448,12 @@ class BatchLearner(StepSetup):
         "Raise the `UserError` that names the rows, counted from 1."
         named = ", ".join(str(int(i) + 1) for i in rows[:8]) + (" …" if len(rows) > 8 else "")
         said = f"the loss is not a number at step {self.at.step}, training rows {named}"
-        raise UserError(f"training has diverged: {said}", where,
-                        "Lower the learning rate, or use --mixed_precision no.")
+        half = ", or use --mixed_precision no"*(self.model.precision != "no")
+        raise UserError(f"training has diverged: {said}", where, f"Lower the learning rate{half}.{self.way_back()}")
+
+    def way_back(self) -> str: # A sentence; empty where nothing is saved
+        "From where a run that has diverged can go on."
+        return ""
 
 # %% ../../nbs/4_training/06_learner.ipynb #learnv21
 def less_memory(
@@ -672,6 +676,10 @@ class SavedLearner(EpochLearner):
                       "base weights": hash_base(model.base)[:16]}
         self.journal = Journal(open_board(config, self.output_dir))
 
+    def way_back(self) -> str: # A sentence; empty before the first epoch has ended
+        "From where a run that has diverged can go on."
+        return advise_return(self.output_dir)
+
     def facts(self) -> dict[str, Any]: # What must be equal for a resume
         "Settings, data and base that decide the numbers of the run."
         settings = {k: v for k, v in asdict(self.config).items() if k not in FREE}
@@ -717,8 +725,7 @@ class RestoredLearner(SavedLearner):
         self.at = Progress(**{k: state[k] for k in Progress.__dataclass_fields__})
         try:
             self.set_trained_state(state["trained"])
-            for part in ("optimizer", "scheduler", "scaler"):
-                getattr(self.stepper, part).load_state_dict(state[part])
+            self.stepper.load_state(state)
         except (RuntimeError, ValueError, KeyError) as e:
             shapes = " ".join(str(e).split())[:300]
             raise UserError(f"the checkpoint has other shapes than this run: {shapes}", "--resume_from",
@@ -761,11 +768,10 @@ class ResumableLearner(RestoredLearner):
                 metrics.unlink(missing_ok=True)
             logger.info("nothing to resume in %s: starting anew", self.output_dir.name)
             return
+        refuse_elsewhere(path, self.output_dir)
         self.restore(load_checkpoint(path))
         if lead:
-            truncate_log(metrics, self.at.log_bytes)
-        if lead and metrics.exists():
-            self.journal.rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+            self.journal.rows = cut_back(self.output_dir, path, self.at.step, self.at.log_bytes)
         logger.info("resumed from %s: step %d of %d", path.name, self.at.step, self.total_steps)
 
     def log(self,

@@ -29,9 +29,10 @@ from .step import Processes
 # %% auto #0
 __all__ = ['GAUSSIAN', 'CURVES', 'DRAWING', 'save_checkpoint', 'manifest', 'check_checkpoint', 'list_checkpoints',
            'find_checkpoint', 'load_checkpoint', 'prune_checkpoints', 'forget_run', 'remove_leftovers', 'random_states',
-           'set_random_states', 'truncate_log', 'differences', 'refuse_differences', 'metric_rows', 'series', 'Curve',
-           'plot_curve', 'plot_isotropy_curve', 'plot_positive_distance', 'plot_training', 'LivePlot', 'Journal',
-           'open_board', 'describe_epoch', 'unexpected']
+           'set_random_states', 'truncate_log', 'forget_later', 'refuse_elsewhere', 'cut_back', 'advise_return',
+           'differences', 'refuse_differences', 'metric_rows', 'series', 'Curve', 'plot_curve', 'plot_isotropy_curve',
+           'plot_positive_distance', 'plot_training', 'LivePlot', 'Journal', 'open_board', 'describe_epoch',
+           'unexpected']
 
 # %% ../../nbs/4_training/05_record.ipynb #0b7dc53a
 def save_checkpoint(
@@ -55,7 +56,7 @@ def save_checkpoint(
 def _reason(e: Exception) -> str:
     text = str(e)
     if isinstance(e, OSError) and e.strerror: return e.strerror
-    return "the disk is full" if "write" in text or "PytorchStreamWriter" in text else text.splitlines()[0]
+    return "the disk is full" if "write" in text or "inline_container" in text else text.splitlines()[0]
 
 def manifest(
     path: Path, # A checkpoint's .pt file
@@ -143,8 +144,9 @@ def prune_checkpoints(
 def forget_run(
     folder: str | Path, # Output folder of a run that starts anew
 ) -> None:
-    "Remove checkpoints, metrics and curves of an earlier run: this one would be resumed from them or drawn with them."
-    kind = r"checkpoint_(step|epoch)_\d+\.(pt|json)|metrics\.jsonl|curves\.png"
+    """Remove checkpoints, metrics, curves and a failed batch of an earlier run: this one would be resumed from them,
+    drawn with them, or said to have failed."""
+    kind = r"checkpoint_(step|epoch)_\d+\.(pt|json)|metrics\.jsonl|curves\.png|not_finite\.json"
     old = [p for p in sorted(Path(folder).glob("*")) if re.fullmatch(kind, p.name)]
     for p in old:
         p.unlink(missing_ok=True)
@@ -195,6 +197,51 @@ def truncate_log(
                         "Put the file back, or start anew.")
     if path.exists():
         os.truncate(path, size)
+
+# %% ../../nbs/4_training/05_record.ipynb #recback1
+def forget_later(
+    folder: str | Path, # Output folder of the run
+    step: int, # Where the run goes on from
+) -> None:
+    "Remove checkpoints beyond a step that the run goes back to: their log is cut off, and they would outlast new ones."
+    later = [p for p in list_checkpoints(folder) if step < _step(p) < sys.maxsize]
+    for p in later:
+        manifest(p).unlink(missing_ok=True)
+        p.unlink()
+    if later:
+        logger.info("the run goes back to step %d: later checkpoints are removed (%s)", step,
+                    ", ".join(p.name for p in later))
+
+def refuse_elsewhere(
+    path: Path, # The checkpoint to go on from
+    folder: Path, # Output folder of the run
+) -> None:
+    "`UserError` for a checkpoint of another folder whose log is not in this one."
+    if path.resolve().parent != folder.resolve() and not (folder/"metrics.jsonl").exists():
+        raise UserError("this checkpoint is of a run in another folder, which has its log", str(path),
+                        f"Use --output_dir {path.parent}, or copy that folder.")
+
+def cut_back(
+    folder: Path, # Output folder of the run
+    path: Path, # The checkpoint that it goes on from
+    step: int, # When that was taken
+    size: int, # Bytes that metrics.jsonl had then
+) -> list[dict]: # Rows of its metrics
+    "Leave of a run what was there at a checkpoint: no later ones, no later rows, no failed batch."
+    if path.resolve().parent == folder.resolve():
+        forget_later(folder, step)
+    log = folder/"metrics.jsonl"
+    truncate_log(log, size)
+    (folder/"not_finite.json").unlink(missing_ok=True)
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+def advise_return(
+    folder: Path | None, # Output folder of the run, if it has one
+) -> str: # A sentence; empty before the first epoch has ended
+    "From where a run that diverged can go on at a lower rate: its last state may be what diverged."
+    whole = [p for p in list_checkpoints(folder) if "_epoch_" in p.name] if folder else []
+    if not whole: return ""
+    return f" --resume_from {whole[-1]} --allow_changes goes on from there, with the best epoch so far."
 
 # %% ../../nbs/4_training/05_record.ipynb #e79a6e49
 def differences(

@@ -256,6 +256,18 @@ class Stepper:
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         return torch.autocast(self.device_type, dtype=dtype, enabled=self.precision != "no")
 
+    def load_state(self,
+        state: dict[str, Any], # With "optimizer", "scheduler" and "scaler", as their `state_dict` gave them
+    ) -> None:
+        "Go on from a saved state, at the rates and the weight decay of this run, which may have been changed."
+        own = [(g["initial_lr"], g["weight_decay"]) for g in self.optimizer.param_groups]
+        for part in ("optimizer", "scheduler", "scaler"):
+            getattr(self, part).load_state_dict(state[part])
+        self.scheduler.base_lrs = [rate for rate, _ in own]
+        for group, factor, (rate, decay) in zip(self.optimizer.param_groups, self.scheduler.lr_lambdas, own,
+                                                strict=True):
+            group.update(initial_lr=rate, weight_decay=decay, lr=rate*factor(self.scheduler.last_epoch))
+
     def rates(self) -> dict[str, float]: # Group name → current learning rate
         "Learning rates of this step."
         return {g["name"]: g["lr"] for g in self.optimizer.param_groups}

@@ -15,7 +15,7 @@ from ragcun.training.closed_form import (Moments, PairFeatures, ShrinkagePoint, 
                                          held_out_pairs, choose_point, shrinkages_for, solve_head, validation_splits)
 from ragcun.training.config import TrainConfig, resolve_defaults
 from ragcun.training.learner import Learner, TrainingQuestions
-from ragcun.training.record import remove_leftovers
+from ragcun.training.record import remove_leftovers, save_checkpoint
 from ragcun.training.run import fit, save_result
 from ragcun.training.step import Critic, Layout, Processes, lay_out
 from small import processed, small_base, together
@@ -46,6 +46,14 @@ class TestBase:
         narrow, _, _ = load_base(base)
         assert [feature_dim(narrow), feature_dim(wide)] == [WIDTH, 48]
         assert encode_features(wide, ["a text"]).shape == (1, feature_dim(wide))
+
+
+def test_a_disk_that_torch_finds_full_is_said_to_be_full(tmp_path, monkeypatch):
+    def full(*a):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 46912 vs 46804")
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(UserError, match="could not be written: the disk is full"):
+        save_checkpoint(tmp_path, "step_1", {"step": 1, "epoch": 0})
 
 
 def test_leftovers_of_a_killed_writer_go_and_everything_else_stays(tmp_path):

@@ -133,10 +133,20 @@ def test_fewer_coordinates_are_compared_with_the_whole_base_too(model, pairs, va
 
 def test_pairs_that_all_hang_together_cannot_be_set_aside_and_that_is_said(model, pairs):
     one_question = load_pairs([{"query": "the same question", "positive": p.positive} for p in pairs])
-    with pytest.raises(UserError, match="all share questions or documents.*--val_data"):
+    with pytest.raises(UserError, match="share questions or documents in groups of more than a tenth.*--val_data"):
         fit(model, one_question, None, TrainConfig(closed_form=True))
     with pytest.raises(UserError, match="none can be held out"):
         fit_closed_form(model, one_question)
+
+
+def test_pairs_of_one_document_are_named_whoever_sets_aside(model, pairs, val):
+    one_answer = load_pairs([{"query": p.query, "positive": "the handbook"} for p in pairs])
+    one_answer.name = "handbook.json"
+    for given in (None, val):
+        with pytest.raises(UserError, match="43 training pairs with 1 different document say.*handbook.json"):
+            fit(model, one_answer, given, TrainConfig(closed_form=True))
+    with pytest.raises(UserError, match="1 different document say"):
+        fit_closed_form(model, one_answer)
 
 
 def test_a_validation_document_or_three(model, pairs, caplog):
@@ -163,10 +173,12 @@ def test_a_run_that_starts_anew_leaves_nothing_of_an_earlier_one(model, pairs, v
     run(epochs=4)
     assert checkpoints() == ["checkpoint_epoch_3.pt", "checkpoint_epoch_4.pt"]
     (out/"checkpoint_of_mine.pt").write_text("mine")
+    (out/"not_finite.json").write_text("{}")
     with caplog.at_level("INFO", "ragcun"):
         first = run(epochs=2, lambda_reg=2.)
     assert caplog.text.count("checkpoints of an earlier run are removed") == 1
     assert checkpoints() == ["checkpoint_epoch_1.pt", "checkpoint_epoch_2.pt", "checkpoint_of_mine.pt"]
+    assert not (out/"not_finite.json").exists()
     assert [r["kind"] for r in metric_rows(out)] == [r["kind"] for r in first.rows]
     again = run(epochs=2, lambda_reg=2., resume_from="auto")      # finds its own, not the longer run's
     assert again.rows[:-1] == first.rows[:-1] and again.sentence == first.sentence
@@ -237,6 +249,54 @@ def test_a_run_with_low_rank_updates_resumes_bit_for_bit(model, pairs, val, tmp_
     assert second.at.epoch == 1 and second.at.step == first.at.step
     second.train()
     assert second.rows == whole.rows and second.model.fingerprint == whole.model.fingerprint
+
+
+HEAD = dict(freeze_base=True, epochs=4, batch_size=16, mixed_precision="no", patience=0)
+
+
+def test_a_run_goes_back_to_an_earlier_checkpoint_at_another_rate(model, pairs, val, tmp_path, caplog):
+    out = tmp_path/"run"
+    whole = learner(model, pairs, val, out, **HEAD, keep_last=0)
+    whole.train()
+    per = whole.steps_per_epoch
+    caplog.set_level("INFO", "ragcun")
+    (out/"not_finite.json").write_text("{}")
+    back = learner(model, pairs, val, out, **HEAD, projection_learning_rate=1e-6, allow_changes=True,
+                   resume_from=str(out/"checkpoint_epoch_2.pt"))
+    back.resume()
+    assert sorted(p.name for p in out.glob("*.pt")) == ["checkpoint_epoch_1.pt", "checkpoint_epoch_2.pt"]
+    assert "checkpoint_epoch_3.pt, checkpoint_epoch_4.pt" in caplog.text and not (out/"not_finite.json").exists()
+    back.run_epoch()
+    assert (out/"checkpoint_epoch_3.pt").exists()       # later ones of before would have taken its place
+    rate = {of: [r["lr_head"] for r in of.rows if r["kind"] == "step"] for of in (whole, back)}
+    assert rate[back][:2*per] == rate[whole][:2*per]
+    assert np.allclose(rate[back][2*per:], [r*1e-6/5e-4 for r in rate[whole][2*per:3*per]], atol=1e-7)
+    on = learner(model, pairs, val, out, **HEAD, projection_learning_rate=1e-6, resume_from="auto")
+    on.resume()
+    assert on.at.epoch == 3
+
+
+def test_a_checkpoint_of_another_folder_says_where_its_log_is(model, pairs, val, tmp_path):
+    learner(model, pairs, val, tmp_path/"a", **HEAD).run_epoch()
+    other = learner(model, pairs, val, tmp_path/"b", **HEAD, resume_from=str(tmp_path/"a"))
+    with pytest.raises(UserError, match="another folder.*checkpoint_epoch_1.pt.*--output_dir .*/a,"):
+        other.resume()
+
+
+def test_a_diverged_run_says_how_to_go_on_and_its_advice_works(model, pairs, val, tmp_path):
+    out = tmp_path/"run"
+    first = learner(model, pairs, val, out, **HEAD)
+    first.run_epoch()
+    with torch.no_grad():
+        first.model.head.weight.fill_(float("nan"))
+    with pytest.raises(UserError) as said:
+        first.run_epoch()
+    text = str(said.value)
+    assert "Lower the learning rate. --resume_from" in text and "mixed_precision" not in text    # it is "no" already
+    path = re.search(r"--resume_from (\S+) --allow_changes", text).group(1)
+    again = learner(model, pairs, val, out, **HEAD, learning_rate=1e-5, allow_changes=True, resume_from=path)
+    again.resume()
+    assert again.at.epoch == 1 and again.train() and again.at.epoch == 4
 
 
 def test_the_residual_layer_is_trained_saved_and_can_be_left_out(model, pairs, val, tmp_path):
