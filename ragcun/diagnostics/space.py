@@ -296,6 +296,9 @@ def draw_sample(
     place = {i: k for k, i in enumerate(documents)}
     related = [{place[i] for i in good[q] if i in place} for q in chosen]
     texts = [data.queries[q] for q in chosen], [data.corpus[i] for i in documents]
+    if (different := len(set(texts[1]))) < 4:
+        raise UserError(f"{different} different documents are too few, 4 are needed", data.name or "data",
+                        "Pass more documents")
     return Sample(*texts, np.array([place[best[q]] for q in chosen]), related)
 
 # %% ../../nbs/6_diagnostics/02_space.ipynb #b6149bb91

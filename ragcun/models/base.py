@@ -513,20 +513,26 @@ def encode_features(
             run = (choose and choose(base, precision, sum(counts))) or base
             for batch in token_batches(counts, budget):
                 inputs = tokenise(base, [block[i] for i in batch], prompt, side)
-                out[[start + i for i in batch]] = _features_of(run, inputs, normalise)
+                out[[start + i for i in batch]] = _features_of(run, inputs, normalise, precision)
                 bar.update(len(batch))
                 said.add(len(batch))
     if was_training:
         base.train()
     return out if len(unique) == len(texts) else out[[row[t] for t in texts]]
 
-def _features_of(run: Any, inputs: dict[str, Any], normalise: bool) -> np.ndarray:
+def _features_of(run: Any, inputs: dict[str, Any], normalise: bool, precision: str) -> np.ndarray:
     try:
         h = run(inputs)["sentence_embedding"].float()
     except IndexError as e:     # a table of vectors that ends before the tokenizer's last word
         raise UserError("a word of the tokenizer has no vector in this base", "encode",
                         "Check that tokenizer and weights belong together, or resize the base's embeddings.") from e
-    return (torch.nn.functional.normalize(h, dim=1) if normalise else h).cpu().numpy()
+    features = (torch.nn.functional.normalize(h, dim=1) if normalise else h).cpu().numpy()
+    if not np.isfinite(features).all():
+        kind = "float32" if precision == "no" else precision
+        raise UserError(f"the base gives NaN or infinite numbers in {kind}", "encode",
+                        "Its weights are damaged: use another copy." if precision == "no"
+                        else "Try --mixed_precision no.")
+    return features
 
 def _autocast(device_type: str, precision: str) -> Any:
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.bfloat16)

@@ -120,9 +120,6 @@ def probe_features(
 ) -> list[float]: # The first 32 coordinates, always in float32
     "What a base makes of one fixed text: weights alone do not say how it pools and tokenises."
     h = encode_features(model.base, [PROBE], model.prompts[side], "no", model.normalise, None, side)[0]
-    if not np.isfinite(h).all():
-        raise UserError("this base gives NaN or infinite numbers, in float32, too", model.base_id,
-                        "Its weights are damaged: use another copy.")
     return [round(float(v), 6) for v in h[:32]]
 
 def alike(

@@ -79,6 +79,9 @@ def whiten_on(
         raise UserError(f"{n} documents are too few to whiten {len(rho)} coordinates on", "whiten_on",
                         "Take more documents than coordinates, or fewer coordinates (model.truncate).")
     values, U = np.linalg.eigh(spread)
+    if values.mean() <= 1e-12*(mean @ mean):
+        raise UserError(f"all {n} documents have the same embedding, which no map can spread", "whiten_on",
+                        "Check the texts: they are all alike.")
     root = np.sqrt(np.maximum(values, FLOOR*values.mean()))
     gain = rho*inverse_deviation(rho)
     P, sigma, Rt = np.linalg.svd((rho/(1 - rho**2))[:, None]*U*root)
@@ -109,7 +112,7 @@ def isotropy_by_halves(
     "Whiten on one half of the documents, look at the other; None where a half does not fill the space."
     order = np.random.default_rng(seed).permutation(len(z))
     first, second = order[:len(z)//2], order[len(z)//2:]
-    if len(first) <= len(rho): return None
+    if len(first) <= len(rho) or not np.ptp(z[first], axis=0).any(): return None
     made = whiten_on([z[first]], rho)
     return made.coordinates(z[first]), made.coordinates(z[second])
 

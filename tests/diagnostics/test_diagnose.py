@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.stats import kstest
 
 from ragcun.core import UserError
+from ragcun.data.collections import RetrievalData
 from ragcun.data.generation import python_package_pairs
 from ragcun.data.pairs import Pair, PairSet
 from ragcun.diagnostics.capacity import fit_tau, measure_recall, predict_recall, simulate_p_values
@@ -387,3 +388,7 @@ def test_a_diagnosis_is_two_sides_of_the_same_texts(diagnosis):
 def test_too_few_pairs_are_named(fitted):
     with pytest.raises(UserError, match="too few"):
         diagnose(fitted[0], PairSet([Pair("a", "b")]))
+    alike = RetrievalData({f"d{i}": "one text" for i in range(40)}, {f"q{i}": f"asks {i}" for i in range(12)},
+                          {f"q{i}": {f"d{i}": 1} for i in range(12)}, "copies")
+    with pytest.raises(UserError, match="1 different documents are too few.*copies"):
+        diagnose(fitted[0], alike)

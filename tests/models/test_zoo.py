@@ -404,6 +404,12 @@ def test_damaged_weights_are_one_line_each_time(tmp_path):
     for _ in range(2):      # the second time, there would be a cache with the first one's numbers
         with pytest.raises(UserError, match="NaN or infinite numbers.*weights are damaged"):
             cached_features(model, ["a star"])
+    few = ["a star", "a planet and its light"]      # torch's attention gives a text alone numbers, in spite of them
+    with pytest.raises(UserError, match="NaN or infinite numbers in float32.*weights are damaged"):
+        model.features(few)
+    model.precision = "bf16"
+    with pytest.raises(UserError, match="NaN or infinite numbers in bf16.*--mixed_precision no"):
+        model.features(few)
 
 
 def test_a_base_without_its_tokenizer_is_refused(tmp_path):

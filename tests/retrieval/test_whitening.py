@@ -7,7 +7,7 @@ from ragcun.core import UserError
 from ragcun.diagnostics.space import whitened_numbers
 from ragcun.measures.isotropy import participation_ratio
 from ragcun.models.evidence import document_vector, evidence, evidence_from_distance, query_vector
-from ragcun.models.whitening import whiten_on
+from ragcun.models.whitening import isotropy_by_halves, whiten_on
 from ragcun.retrieval.index import DocumentIndex
 from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.retrieval.stores import MemoryStore, read_manifest
@@ -98,6 +98,9 @@ def test_too_few_documents_and_a_broken_file(tmp_path):
     index.add(texts(16))
     with pytest.raises(UserError, match="16 documents are too few to whiten 16 coordinates on"):
         index.whitening()
+    with pytest.raises(UserError, match="all 20 documents have the same embedding"):
+        whiten_on([np.ones((20, 4))*.3], np.full(4, .5))
+    assert isotropy_by_halves(np.r_[np.ones((39, 4)), np.eye(4)[:1]], np.full(4, .5)) is None
     index.add(texts(30, 2))
     index.whitening()
     (tmp_path/"index"/read_manifest(tmp_path/"index").whitening).write_bytes(b"no arrays")
