@@ -362,7 +362,8 @@ def _fit_index(args: argparse.Namespace, index: Any) -> Any:
 def _split_of_questions(args: argparse.Namespace) -> str:
     "The split that was named, or the usual one; where a folder has another one alone, as judged ones have, that."
     name = split_of(args.questions, args.split_name, "dev")
-    there = [p.stem for p in (Path(args.questions)/"qrels").glob("*.tsv")]
+    from ragcun.data.collections import split_files
+    there = list(split_files(args.questions))
     return there[0] if name == "dev" and len(there) == 1 else name
 
 def _calibrate(args: argparse.Namespace, data: Any) -> None:
@@ -918,8 +919,10 @@ def main(
         said = f"{e.name} is not installed, and this command needs it. Type: pip install ragcun"
         return _say(str(e) if "Type: pip" in str(e) else said, 2)
     except KeyboardInterrupt:
-        kept = argv[:1] in (["index"], ["encode"])
-        return _say("stopped" + "; what was finished is kept, and the same command goes on"*kept, 130)
+        kept = "what was finished is kept, and the same command goes on"
+        resume = "with --resume_from auto it goes on from its last checkpoint"
+        goes_on = {"index": kept, "encode": kept, "train": resume}
+        return _say("; ".join(["stopped", *(goes_on[name] for name in argv[:1] if name in goes_on)]), 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

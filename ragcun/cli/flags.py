@@ -25,7 +25,7 @@ __all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'ad
            'need', 'check_model', 'check_output', 'split_of', 'model_flags', 'trust_flag', 'base_flags', 'base_options',
            'named_tokens', 'model_tokens', 'TokensWhenNeeded', 'read_corpus', 'check_column', 'say_lines', 'load',
            'runtime_flag', 'runtime_of', 'validation_data', 'say_seen', 'join_processes', 'check_free_model',
-           'prepare_output', 'run_training']
+           'sole_run', 'prepare_output', 'run_training']
 
 # %% ../../nbs/9_cli/01_flags.ipynb #01a41f0c
 def soften_streams() -> None:
@@ -427,11 +427,10 @@ def say_seen(
                        "--val_data out", seen, len(val.qrels))
 
 def _no_dev(folder: str) -> UserError:
-    known = sorted(p.name for p in Path(folder).glob("qrels/*.tsv"))
-    if not known:
-        return UserError("not a BEIR folder: there is no qrels/dev.tsv in it", f"--val_data {folder}",
-                         "Give a file of pairs, an evaluation file, or a folder with qrels/dev.tsv.")
-    paths = " or ".join(str(Path(folder)/"qrels"/name) for name in known)
+    from ragcun.data.collections import no_judgements, split_files
+    known = split_files(folder)
+    if not known: return no_judgements(folder, f"--val_data {folder}")
+    paths = " or ".join(map(str, known.values()))
     return UserError("no dev split in this folder", f"--val_data {folder}",
                      f"Give the judgements by their path: {paths}")
 
@@ -463,6 +462,26 @@ def _traces(folder: Path) -> dict[str, int]:
     return {p.name: p.stat().st_mtime_ns for p in folder.glob("*") if p.suffix in (".pt", ".jsonl")}
 
 @contextlib.contextmanager
+def sole_run(
+    folder: Path, # Of a run
+) -> Iterator[None]: # While it goes on
+    "One run at a time: two in a folder would take each other's checkpoints. The mark of a killed one is no hindrance."
+    from filelock import FileLock, Timeout
+    lock = FileLock(folder/".running")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError("another run is going on in this folder", f"--output_dir {folder}",
+                        "Wait for its end, or choose another one.") from None
+    except (OSError, NotImplementedError):  # a file system without locks
+        logger.debug("no lock in %s", folder)
+    try:
+        yield
+    finally:
+        lock.release()
+        (folder/".running").unlink(missing_ok=True)
+
+@contextlib.contextmanager
 def prepare_output(
     output: Path, # Folder of the run
     args: argparse.Namespace, # All flags
@@ -470,15 +489,17 @@ def prepare_output(
 ) -> Iterator[None]: # While the run goes on
     "Make the folder, start the log, keep the configuration; that of an earlier run stays where this one is refused."
     place = output/"train_config.json"
+    alone = contextlib.ExitStack()
     if lead:
         check_free_model(output/"model")
         output.mkdir(parents=True, exist_ok=True)
+        alone.enter_context(sole_run(output))
         before, earlier = _traces(output), place.read_bytes() if place.is_file() else None
         setup_logging(output/"training.log")
         write_json(place, {k: v for k, v in vars(args).items() if k not in ("command", "run")})
         logger.info("config saved: %s", place)
     try:
-        yield
+        with alone: yield
     except UserError:
         if lead and earlier is not None and _traces(output) == before:
             with atomic_write(place) as temporary: temporary.write_bytes(earlier)

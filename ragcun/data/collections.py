@@ -18,8 +18,9 @@ from .files import (RowError, iter_json_lines, iter_lines, plain_value, read_who
                                text_fault, write_text)
 
 # %% auto #0
-__all__ = ['KNOWN_KEYS', 'DEV', 'RetrievalData', 'iter_corpus', 'title_of', 'read_qrels', 'find_split', 'beir_place', 'load_beir',
-           'read_judgements', 'load_single', 'save_retrieval']
+__all__ = ['KNOWN_KEYS', 'DEV', 'ENDINGS', 'RetrievalData', 'iter_corpus', 'title_of', 'read_qrels', 'split_name_of',
+           'split_files', 'find_split', 'beir_place', 'no_judgements', 'load_beir', 'read_judgements', 'load_single',
+           'save_retrieval']
 
 # %% ../../nbs/1_data/02_collections.ipynb #410e0f35
 @dataclass
@@ -163,7 +164,27 @@ def _is_header(cells: list[str], where: str) -> bool:
 def _is_grade(cell: str) -> bool:
     return re.fullmatch(r"\s*-?\d{1,6}(\.0)?\s*", cell) is not None
 
+# %% ../../nbs/1_data/02_collections.ipynb #c2f0spl1
 DEV = ("dev", "validation", "valid", "val")    # names of one and the same split
+ENDINGS = tuple(kind + gz for kind in (".tsv", ".txt", ".trec", ".csv") for gz in ("", ".gz"))    # of judgements
+
+def split_name_of(
+    path: Path | str,     # a file
+) -> str:                 # its name without the ending; empty where it has none of `ENDINGS`
+    "The split whose judgements a file holds."
+    name = Path(path).name
+    return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), "")
+
+def split_files(
+    folder: Path | str,   # a BEIR folder
+) -> dict[str, Path]:     # split → its file, in the order of their names; of several, the first kind in `ENDINGS`
+    "The judgements in qrels/."
+    found: dict[str, Path] = {}
+    for ending in ENDINGS:
+        for path in (Path(folder)/"qrels").glob(f"*{ending}"):
+            if not path.name.lower().startswith("readme"):
+                found.setdefault(split_name_of(path), path)
+    return dict(sorted(found.items()))
 
 def find_split(
     folder: Path | str,   # a BEIR folder
@@ -171,9 +192,11 @@ def find_split(
 ) -> Path | None:         # the file of judgements, None when there is none
     "Where the judgements of a split are."
     names = [split_name, *DEV] if split_name in DEV else [split_name]
-    found = (Path(folder)/"qrels"/f"{name}.tsv" for name in names)
-    return next((path for path in found if path.is_file()), None)
+    files = split_files(folder)
+    found = (files.get(name) for name in names)
+    return next((path for path in found if path), None)
 
+# %% ../../nbs/1_data/02_collections.ipynb #c2f0spl2
 def beir_place(
     path: Path | str,     # a BEIR folder, or one of the files in its qrels/
     split_name: str,      # which judgements, when it is the folder
@@ -181,17 +204,37 @@ def beir_place(
     "A folder with a split, or the split that a path of judgements names by itself."
     path = Path(path)
     if path.is_dir(): return path, split_name
-    return (path.parent.parent, path.stem) if path.suffix == ".tsv" and path.parent.name == "qrels" else None
+    split = split_name_of(path) if path.parent.name == "qrels" else ""
+    if not split: return None
+    read = split_files(path.parent.parent).get(split, path)
+    if read.name != path.name:
+        raise UserError(f"the split {split} is that of {read.name}, which stands beside it", str(path),
+                        "Rename or remove one of the two.")
+    return path.parent.parent, split
 
 def _qrels_file(folder: Path, split_name: str) -> Path:
     "The judgements of a split, or an error that lists the splits there are."
     if path := find_split(folder, split_name): return path
-    known = ", ".join(sorted(p.stem for p in folder.glob("qrels/*.tsv")))
-    if known:
+    if known := ", ".join(split_files(folder)):
         raise UserError(f"no split {split_name}", str(folder),
                         f"Name one of {known} with --split_name, or give the path of its file in qrels/.")
-    raise UserError("not a BEIR folder: there is no qrels/<split>.tsv in it", str(folder),
-                    "Give a file of pairs, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
+    raise no_judgements(folder, str(folder))
+
+def no_judgements(
+    folder: Path | str,   # a folder without judgements that are read
+    where: str,           # what the message calls it
+) -> UserError:           # what is there instead, and what to do
+    "Why a folder cannot be used as a collection."
+    inside = sorted(p.name for p in Path(folder).glob("qrels/*"))
+    beside = sorted(p.name for p in Path(folder).glob("qrels*") if p.is_file())
+    if inside:
+        return UserError(f"no judgements in a form that is read: qrels/ holds {', '.join(inside[:3])}", where,
+                         "Write them as qrels/<split>.tsv: query id, tab, document id, tab, whole number.")
+    if beside:
+        return UserError(f"{beside[0]} is not in the folder qrels/", where, "Make that folder, and move the file into "
+                         f"it under the name of its split: qrels/test{''.join(Path(beside[0]).suffixes) or '.tsv'}.")
+    return UserError("not a BEIR folder: there is no qrels/<split>.tsv in it", where,
+                     "Give a file of pairs or evaluation, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
 
 # %% ../../nbs/1_data/02_collections.ipynb #725b97b8
 def load_beir(
@@ -213,7 +256,7 @@ def load_beir(
         raise UserError(f"no judged {what} is known, {name} for example", str(path), "Give the texts of this split.")
     _say_unknown(list(qrels), found, "queries", "left out", path)
     _say_unknown(_named(known), corpus, "documents", "counted as not found", path)
-    return RetrievalData(corpus, {q: found[q] for q in known}, known, f"{folder.resolve().name}/{path.stem}")
+    return RetrievalData(corpus, {q: found[q] for q in known}, known, f"{folder.resolve().name}/{split_name_of(path)}")
 
 def read_judgements(
     path: Path | str,             # of `read_qrels`

@@ -611,5 +611,5 @@ def _files_read(source: Path | str | None) -> list[Path]:
     place = home_path(source)
     if place.parent.name == "qrels": return _files_read(place.parent.parent)
     if not place.is_dir(): return [place]
-    return [*place.glob("corpus.jsonl*"), *place.glob("queries.jsonl*"), *place.glob("qrels/*.tsv")]
+    return [*place.glob("corpus.jsonl*"), *place.glob("queries.jsonl*"), *place.glob("qrels/*")]
 

@@ -6,7 +6,7 @@ import pytest
 from small import WORDS, processed, small_base
 
 from ragcun.cli.commands import main
-from ragcun.cli.flags import read_corpus, say_lines
+from ragcun.cli.flags import read_corpus, say_lines, sole_run
 from ragcun.core import UserError
 
 WORD = [w for w in WORDS if len(w) > 3]
@@ -135,6 +135,26 @@ def test_a_run_that_is_refused_takes_nothing_away(made, tmp_path, capsys):
                      "--freeze_base", "--output_dir", tmp_path/"o")
     assert code == 2 and "can be set aside" in err
     assert {(tmp_path/"o"/name).read_text() for name in earlier} == {"of ten hours"}
+
+
+def test_a_second_run_keeps_out_of_a_folder(made, tmp_path, capsys):
+    run = ("train", "--train_data", processed("train.json"), "--val_data", processed("val.json"), "--base_model",
+           made/"base"/"base", "--closed_form", "--output_dir", tmp_path/"o")
+    (tmp_path/"o").mkdir()
+    with sole_run(tmp_path/"o"):
+        code, err = said(capsys, *run)
+        assert code == 2 and "another run is going on in this folder" in err and "--output_dir" in err
+        assert [p.name for p in (tmp_path/"o").iterdir()] == [".running"]
+    (tmp_path/"o"/".running").touch()       # of a run that was killed
+    assert said(capsys, *run)[0] == 0 and not (tmp_path/"o"/".running").exists()
+
+
+def test_a_stopped_run_says_how_to_go_on(capsys, monkeypatch):
+    def stop(*a):
+        raise KeyboardInterrupt
+    monkeypatch.setattr("ragcun.data.pairs.load_pairs", stop)
+    code, err = said(capsys, "train", "--train_data", processed("train.json"))
+    assert code == 130 and "stopped; with --resume_from auto it goes on" in err
 
 
 def test_a_full_disk_says_what_to_do(tmp_path, capsys, monkeypatch):

@@ -15,7 +15,7 @@ from ragcun.cli.commands import main
 from ragcun.core import UserError
 from ragcun.data.collections import RetrievalData, save_retrieval
 from ragcun.data.negatives import mine_bm25
-from ragcun.data.files import MAX_TEXT, normalise_text, cell_fault, text_id
+from ragcun.data.files import MAX_TEXT, check_apart, normalise_text, cell_fault, text_id
 from ragcun.data.pairs import Pair, PairSet, load_pairs, load_retrieval, pairs_to_retrieval, save_pairs
 
 GOOD = {"query": "What is a byte?", "positive": "Eight bits."}
@@ -221,6 +221,36 @@ def test_beir(beir):
 def test_beir_trec_qrels(beir):
     (beir/"qrels"/"test.tsv").write_text("q1 0 d1 1\n")
     assert load_retrieval(beir).qrels == {"q1": {"d1": 1}}
+
+
+@pytest.mark.parametrize("name, text", [("test.tsv.gz", "query-id\tcorpus-id\tscore\nq1\td1\t1\n"),
+                                        ("test.txt", "q1 0 d1 1\n"), ("test.trec.gz", "q1 0 d1 1\n"),
+                                        ("test.csv", "query-id,corpus-id,score\nq1,d1,1\n")])
+def test_judgements_under_other_endings(beir, name, text):
+    (beir/"qrels"/"test.tsv").unlink()
+    path = beir/"qrels"/name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    (beir/"qrels"/"README.txt").write_text("who judged")
+    for given in (beir, path):
+        data = load_retrieval(given)
+        assert data.qrels == {"q1": {"d1": 1}} and data.name.endswith("/test")
+    assert [p.positive for p in load_pairs(path)] == ["Byte Eight bits."]
+    with pytest.raises(UserError, match="no split dev .*Name one of test with"):
+        load_retrieval(beir, "dev")
+    with pytest.raises(UserError, match="is read by this command"):
+        check_apart({"output_file": path}, beir)
+    (beir/"qrels"/"test.tsv").write_text("q1\td2\t1\n")
+    with pytest.raises(UserError, match="the split test is that of test.tsv"):
+        load_retrieval(path)
+
+
+def test_a_folder_without_judgements_says_what_it_holds_instead(beir):
+    (beir/"qrels"/"test.tsv").rename(beir/"qrels"/"test-00000.parquet")
+    with pytest.raises(UserError, match=r"qrels/ holds test-00000.parquet .*Write them as qrels/<split>.tsv"):
+        load_retrieval(beir)
+    (beir/"qrels"/"test-00000.parquet").rename(beir/"qrels.tsv.gz")
+    with pytest.raises(UserError, match=r"qrels.tsv.gz is not in the folder qrels/ .*: qrels/test.tsv.gz"):
+        load_retrieval(beir)
 
 
 def test_beir_columns_the_other_way_round(beir):
