@@ -56,7 +56,8 @@ def save_checkpoint(
 def _reason(e: Exception) -> str:
     text = str(e)
     if isinstance(e, OSError) and e.strerror: return e.strerror
-    return "the disk is full" if "write" in text or "inline_container" in text else text.splitlines()[0]
+    full = any(part in text for part in ("write", "PytorchStreamWriter", "unexpected pos"))
+    return "the disk is full" if full else text.splitlines()[0]
 
 def manifest(
     path: Path, # A checkpoint's .pt file
