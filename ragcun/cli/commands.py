@@ -380,27 +380,31 @@ def _calibrate(args: argparse.Namespace, data: Any) -> None:
         raise UserError("none of the documents that answer these questions is in the index", args.questions,
                         "Index the corpus that the questions were judged on, with its ids.")
     wanted = args.alpha or .05
-    alpha = _least_rate(index, [data.queries[q] for q in known], list(known.values()), wanted)
-    print(f"limit of an answer from {how_many(len(known), 'question')}: of questions without one, {alpha:.0%} are "
-          "expected to get one all the same"
-          + (f"; so few cannot vouch for {wanted:.0%}" if alpha > wanted else "") if alpha else
-          f"{len(known)} questions are too few for a limit of an answer, which stays as it was; they set the weights "
+    before = index.rule, index.alpha, index.answer_limit
+    calibrate = partial(index.calibrate, [data.queries[q] for q in known], list(known.values()))
+    alpha = _least_rate(calibrate, wanted)
+    if alpha:
+        print(f"limit of an answer from {how_many(len(known), 'question')}: of questions without one, {alpha:.0%} are "
+              f"expected to get one all the same{_too_few_for(wanted, alpha)}")
+        return
+    index.rule, index.alpha, index.answer_limit = before
+    calibrate(alpha=None)
+    index._write_manifest()
+    print(f"{len(known)} questions are too few for a limit of an answer, which stays as it was; they set the weights "
           "of words and meaning. About ten are enough for a rate of 20%, forty for 5%")
 
-def _least_rate(index: Any, asked: list[str], answers: list[list[str]], wanted: float) -> float:
-    "Calibrate at the rate that is wanted, or the next one that so few questions can vouch for; 0: at none, as before."
-    before = (index.rule, index.alpha, index.answer_limit)
+def _least_rate(calibrate: Callable[..., Any], wanted: float) -> float:
+    "Calibrate at the rate that is wanted, or the next one that so few questions can vouch for; 0: there is none."
     level = logger.level
-    logger.setLevel("ERROR")   # of a rate that is not to be had
+    logger.setLevel("ERROR")   # without the warning of a rate that is not to be had
     try:
-        for alpha in (wanted, *(a for a in (.1, .15, .2) if a > wanted)):
-            if index.calibrate(asked, answers, alpha): return alpha
+        return next((a for a in (wanted, *(a for a in (.1, .15, .2) if a > wanted)) if calibrate(alpha=a)), 0.)
     finally:
         logger.setLevel(level)
-    index.rule, index.alpha, index.answer_limit = before
-    index.calibrate(asked, answers, None)
-    index._write_manifest()
-    return 0.
+
+def _too_few_for(wanted: float, alpha: float) -> str:
+    "That the rate is not the one asked for, where it is not."
+    return f"; so few cannot vouch for {wanted:.0%}" if alpha > wanted else ""
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbalo1
 def _calibrate_alone(args: argparse.Namespace) -> None:
@@ -408,28 +412,17 @@ def _calibrate_alone(args: argparse.Namespace) -> None:
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
     before = index.alpha, index.answer_limit
-    rates = (args.alpha, *(a for a in (.1, .15, .2) if a > args.alpha))
-    alpha = next((a for a in rates if _quietly(partial(index.calibrate, alpha=a))), 0.)
+    alpha = _least_rate(index.calibrate, args.alpha)
     made = len(index.joint.made) if index.joint else len(index.null.made) if index.null else 0
     if alpha:
         print(f"limit of an answer from {made} questions made from the documents: without the document it was made "
-              f"from, {alpha:.0%} of them get an answer"
-              + (f"; so few cannot vouch for {args.alpha:.0%}" if alpha > args.alpha else ""))
+              f"from, {alpha:.0%} of them get an answer{_too_few_for(args.alpha, alpha)}")
         return
     index.alpha, index.answer_limit = before
     index._write_manifest()
     print(f"{made} questions made from the documents are too few for a limit of an answer, which stays as it was; "
           "ten of your own do better: "
           f"ragcun judge --index_dir {quote(args.index_dir)} --questions my_questions.txt")
-
-def _quietly(work: Callable[[], Any]) -> Any:
-    "What a call returns, without the warning of a rate that is not to be had."
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        return work()
-    finally:
-        logger.setLevel(level)
 
 def _only_calibrate(args: argparse.Namespace, questions: Any) -> int:
     "The limit of an index that is there, from questions or from its own documents."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ..data.pairs import PairSet, pairs_to_retrieval
 
 # %% auto #0
 __all__ = ['ANSWERABLE', 'UNANSWERABLE', 'DemoConfig', 'DemoData', 'demo_data', 'Stages', 'warm_up', 'run_demo', 'make_index',
-           'ask_questions', 'write_report', 'report_page', 'say_goodbye']
+           'ask_questions', 'cards_html', 'page_html', 'write_report', 'report_page', 'say_goodbye']
 
 # %% ../../nbs/9_cli/02_demonstration.ipynb #6781dd96
 @dataclass(frozen=True)
@@ -177,6 +178,22 @@ code{background:#eff1f3;border-radius:4px;padding:.1rem .3rem}.wrap{overflow-x:a
 @media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}td,th,.card{border-color:#30363d}
 code{background:#21262d}figcaption{color:#9198a1}}"""
 
+def cards_html(
+    cards: Sequence[tuple[str, str]], # (a figure, what it is)
+) -> str: # HTML
+    "Figures side by side, large, each above its words."
+    shown = "".join(f"<div class=card><div class=big>{html.escape(a)}</div>{html.escape(b)}</div>" for a, b in cards)
+    return f"<div class=cards>{shown}</div>"
+
+def page_html(
+    title: str, # Of the window
+    parts: Sequence[str], # HTML
+) -> str: # A page that needs no other file
+    "A report as one page."
+    return ("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+            f"<title>{title}</title><style>{_STYLE}</style>{''.join(parts)}</html>\n")
+
+# %% ../../nbs/9_cli/02_demonstration.ipynb #e1aa988e-1
 def write_report(
     out: Path, # Folder of the run
     config: DemoConfig, # Its choices
@@ -211,15 +228,13 @@ def report_page(
               f"{test.documents:,} documents"),
              (f"{sum(stages.seconds.values()):.0f} s",
               "for everything: " + ", ".join(f"{k} {v:.0f} s" for k, v in stages.seconds.items()))]
-    shown = "".join(f"<div class=card><div class=big>{html.escape(a)}</div>{html.escape(b)}</div>" for a, b in cards)
-    parts = [f"<h1>A retriever for this machine's Python documentation</h1><div class=cards>{shown}</div>",
+    parts = ["<h1>A retriever for this machine's Python documentation</h1>", cards_html(cards),
              f"<p>{html.escape(fitted.sentence)}</p>",
              "<h2>Candidates, on the validation questions</h2>", _candidate_table(fitted.report),
              "<h2>Test</h2>", f"<div class=wrap>{test._repr_html_()}</div>",
              "<h2>Questions</h2>", "".join(_answer(a) for a in answers),
              "<h2>What happened to the embedding space</h2>", _figures(fitted)]
-    return ("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-            f"<title>ragcun demo</title><style>{_STYLE}</style>{''.join(parts)}</html>\n")
+    return page_html("ragcun demo", parts)
 
 def _candidate_table(report: dict[str, Any]) -> str:
     def row(name: str, c: dict[str, Any]) -> str:

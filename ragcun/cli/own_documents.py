@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .demonstration import _STYLE
+from .demonstration import cards_html, page_html
 from .flags import TokensWhenNeeded
 from ..core import UserError, atomic_write, how_many, logger, write_json
 from ..figures import PALETTE, dress, new_axes
@@ -138,9 +138,8 @@ def own_page(
               "passage that they were made from; such questions flatter every search"),
              (f"{report.milliseconds:.0f} ms", f"for a search on this machine; "
               f"{report.megabytes:.0f} MB on disk")]
-    shown = "".join(f"<div class=card><div class=big>{html.escape(a)}</div>{html.escape(b)}</div>" for a, b in cards)
     low, middle, high = report.lengths
-    parts = [f"<h1>Your folder</h1><div class=cards>{shown}</div>", f"<p>{html.escape(str(report.read))}.</p>",
+    parts = ["<h1>Your folder</h1>", cards_html(cards), f"<p>{html.escape(str(report.read))}.</p>",
              f"<p>A passage has {middle:.0f} words (a tenth of them under {low:.0f}, a tenth over {high:.0f}).</p>",
              _picture(report)]
     if report.answers:
@@ -148,8 +147,7 @@ def own_page(
         answers = [f"<h3>{html.escape(a.query)}</h3>{hits_html(in_plain_words(a))}" for a in report.answers]
         parts += ["<h2>Your questions</h2>", *answers]
     parts += ["<h2>Synthetic questions: sentences of your passages without their rarest words</h2>", _examples(report)]
-    return ("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-            f"<title>ragcun: your folder</title><style>{_STYLE}</style>{''.join(parts)}</html>\n")
+    return page_html("ragcun: your folder", parts)
 
 def _picture(report: OwnReport) -> str:
     from ragcun.figures import figure_base64, headless
