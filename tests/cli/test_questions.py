@@ -1,6 +1,7 @@
 """`ragcun index --questions` with few judged questions, and an index whose making was stopped."""
 import io
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -24,12 +25,20 @@ def base(tmp_path_factory):
     return small_base(tmp_path_factory.mktemp("questions")/"base")
 
 
-@pytest.fixture
-def index_dir(base, tmp_path):
+@pytest.fixture(scope="module")
+def indexed(base, tmp_path_factory):
+    "Documents and an index of them, made once; each test has a copy."
+    place = tmp_path_factory.mktemp("indexed")
     rng = np.random.default_rng(0)
-    write_json(tmp_path/"docs.json", [{"id": t, "text": f"{t} " + " ".join(rng.choice(WORDS, 20))} for t in TOPICS])
-    assert main(["index", "--documents", str(tmp_path/"docs.json"), "--index_dir", str(tmp_path/"idx"),
+    write_json(place/"docs.json", [{"id": t, "text": f"{t} " + " ".join(rng.choice(WORDS, 20))} for t in TOPICS])
+    assert main(["index", "--documents", str(place/"docs.json"), "--index_dir", str(place/"idx"),
                  "--base_model", str(base), "--device", "cpu"]) == 0
+    return place
+
+
+@pytest.fixture
+def index_dir(indexed, tmp_path):
+    shutil.copytree(indexed, tmp_path, dirs_exist_ok=True)
     return tmp_path/"idx"
 
 

@@ -254,30 +254,30 @@ def test_readme_shows_text_code_outputs_and_pictures(tmp_path, monkeypatch):
 # --- conftest.py
 
 @pytest.fixture(scope="module")
-def nbval_project(tmp_path_factory):
+def compared(tmp_path_factory):
+    "Two cleaned notebooks compared in one run: its exit code and what it said."
     folder = tmp_path_factory.mktemp("nbval")
     for name in ("conftest.py", "pytest.ini"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "tests").mkdir()
-    return folder
-
-
-def run_nbval(folder, made):
-    nbformat.write(made, folder / "page.ipynb")
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval",
-                           f"--nbval-sanitize-with={ROOT / '.ci' / 'sanitize.cfg'}", "page.ipynb"],
+    result = nbformat.v4.new_output
+    good = notebook(("1 + 1", [result("execute_result", {"text/plain": "2"})]),
+                    ("object()", [result("execute_result", {"text/plain": "<object>"})]),
+                    ("#| eval: false\n1 / 0", []), ("#| cuda\n1 / 0", []))
+    nbformat.write(good, folder / "good.ipynb")
+    nbformat.write(notebook(("print(3)", [printed("4\n")])), folder / "wrong.ipynb")
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "--nbval",
+                           f"--nbval-sanitize-with={ROOT / '.ci' / 'sanitize.cfg'}", "good.ipynb", "wrong.ipynb"],
                           cwd=folder, capture_output=True, text=True)
     return done.returncode, done.stdout
 
 
-def test_cleaned_notebooks_are_compared_and_flagged_cells_left_alone(nbval_project):
-    cells = [("1 + 1", [nbformat.v4.new_output("execute_result", {"text/plain": "2"})]), ("object()", [
-        nbformat.v4.new_output("execute_result", {"text/plain": "<object>"})]), ("#| eval: false\n1 / 0", []),
-             ("#| cuda\n1 / 0", [])]
-    code, said = run_nbval(nbval_project, notebook(*cells))
-    assert code == 0 and "2 passed, 2 skipped" in said, said
+def test_cleaned_notebooks_are_compared_and_flagged_cells_left_alone(compared):
+    _, said = compared
+    assert [f"PASSED good.ipynb::Cell {i}" in said for i in range(4)] == [True, True, False, False], said
+    assert "1 failed, 2 passed, 2 skipped" in said, said
 
 
-def test_a_stored_output_that_is_not_reproduced_fails(nbval_project):
-    code, said = run_nbval(nbval_project, notebook(("print(3)", [printed("4\n")])))
-    assert code == 1 and "1 failed" in said, said
+def test_a_stored_output_that_is_not_reproduced_fails(compared):
+    code, said = compared
+    assert code == 1 and "FAILED wrong.ipynb::Cell 0" in said, said
