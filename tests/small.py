@@ -85,7 +85,8 @@ def context():
                           HF_HUB_OFFLINE="1")
         _context = multiprocessing.get_context("forkserver")
         _context.set_forkserver_preload(["small", "jobs", "ragcun.training.run", "ragcun.cli.commands",
-                                         "sentence_transformers", "transformers", "scipy.optimize"])
+                                         "sentence_transformers", "transformers", "scipy.optimize",
+                                         "matplotlib.figure", "matplotlib.backends.backend_agg"])  # 2 s of each start
     return _context
 
 
