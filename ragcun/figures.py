@@ -82,13 +82,20 @@ def dress(
 
 def log_axis(
     ax: Any,  # the Axes
+    which: str = "y",  # the axis, "x" or "y"
 ) -> None:
-    "A logarithmic vertical axis with plain numbers at 1, 2, 5, 10, …"
+    "A logarithmic axis with plain numbers at 1, 2, 5, 10, …; where it spans over three decades, at 1, 10, 100, … only."
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-    ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    axis = getattr(ax, f"{which}axis")
+
+    def label(value: float, _: Any) -> str:
+        low, high = axis.get_view_interval()
+        return f"{value:g}" if high <= 1000 * low or np.log10(value).round(6) % 1 == 0 else ""
+
+    ax.set(**{f"{which}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(label))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def colour(name: str) -> str:  # a colour of the palette

@@ -18,6 +18,7 @@ from .documents import estimate_tokens
 from .files import normalise_text
 from .pairs import Pair, PairSet
 from .splitting import SIDES, hash_bytes, near_duplicates, number_keys
+from ..figures import dress, log_axis, new_axes
 
 # %% auto #0
 __all__ = ['SAMPLE', 'script_of', 'Tally', 'DataReport', 'table', 'make_report', 'data_report', 'plot_lengths']
@@ -213,15 +214,8 @@ def plot_lengths(
     ax: Any = None,        # matplotlib axes; None: new ones
 ) -> Any:                  # the axes
     "How long the texts are: share of texts up to a length, for each column."
-    import matplotlib.pyplot as plt
-    if ax is None:
-        ax = plt.subplots(figsize=(6, 3), layout="constrained")[1]
+    ax = ax if ax is not None else new_axes(6, 3)
     for column, q in report.lengths.items():
         ax.plot(np.maximum(q, 1), np.arange(0, 101, 10), marker="o", ms=4, label=column)
-    ax.set(xscale="log", xlabel="characters", ylabel="% of texts up to this length", title="How long the texts are")
-    for axis in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-        axis("{x:.0f}")
-    ax.tick_params(axis="x", which="minor", labelsize=7)
-    ax.grid(alpha=.3)
-    ax.legend()
-    return ax
+    log_axis(ax, "x")
+    return dress(ax, "How long the texts are", "characters", "% of texts up to this length")

@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ..core import UserError
+from ..figures import dress, new_axes
 from ..models.evidence import document_vector, evidence_at_zero, inverse_deviation, query_vector
 
 # %% auto #0
@@ -340,13 +341,10 @@ def plot_null(
     xlabel: str = "evidence (nats)",  # what the scores are
 ) -> Any: # matplotlib axes
     "Overlaid histograms of scores, one per kind of pair."
-    import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(6, 3))[1]
+    ax = ax if ax is not None else new_axes(6, 3)
     both = np.concatenate([np.ravel(s) for s in scores.values()])
     low, high = np.quantile(both, [.0005, .9995])
     bins = np.linspace(low, high, 60)
     for label, s in scores.items():
         ax.hist(np.ravel(s), bins, density=True, alpha=.55, label=label)
-    ax.set(xlabel=xlabel, ylabel="density")
-    ax.legend(frameon=False)
-    return ax
+    return dress(ax, "", xlabel, "density")

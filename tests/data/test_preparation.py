@@ -469,8 +469,6 @@ def test_report_numbers_and_figure():
     report = data_report(pairs)
     assert (report.scripts == {"Latin": 3, "Cyrillic": 1} and report.cut["positive"] == .25
             and report.several_answers == 1 and report.contained == 1)
-    import matplotlib
-    matplotlib.use("Agg")
     assert plot_lengths(report).get_xlabel() == "characters"
 
 
