@@ -236,6 +236,7 @@ _UNSHOWN = frozenset("toctree index highlight meta currentmodule module automodu
                      "py:currentmodule".split())
 _DIRECTIVE = re.compile(r"^[ \t]*(?:\.\. )+(?:\|[^|\n]+\| )?([\w:.+-]+?)[ \t]*::(?:\s|$)", re.M)
 _ROLE = re.compile(r":([A-Za-z][\w:.+-]*):`")
+_INCLUDES = re.compile(r"\.\. (?:include|csv-table|raw)::(?=.*\n?\s*:(?:file|url):|(?<=include::))")
 _PLAIN = re.compile(r"[a-z0-9 _-]+")    # what `class` gives to the next paragraph; `Pump(x)` is Python's
 
 class _Options(dict):
@@ -325,7 +326,8 @@ def _rst_html(text: str) -> str:
     for found in [t for t in tree.findall(nodes.topic) if "contents" in t["classes"]]:
         found.parent.remove(found)
     for found in list(tree.findall(nodes.system_message)):
-        kept = [child for child in found.children if isinstance(child, nodes.literal_block)]
+        kept = [child for child in found.children if isinstance(child, nodes.literal_block)
+                and not _INCLUDES.match(child.astext())]      # another file of the folder, which is read by itself
         if found.parent is not None:
             found.parent.replace(found, kept)
     return publish_from_doctree(tree, writer="html5", settings_overrides=_RST)
@@ -342,12 +344,17 @@ def parse_rst(
     return group_blocks(html_blocks(page, menus=True))
 
 # %% ../../nbs/1_data/06_markup.ipynb #a8cf6ecc
+_TERMINAL = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|.\x08")    # colours, bold type
+
 def parse_text(
     text: str,   # plain text
 ) -> list[Section]: # exactly one
     "One section; a short first line followed by a blank one is its title."
-    text = text.replace("\x0c", "\n\n").rstrip("\x1a").strip()    # 0x1A ended a file under DOS
+    text = _TERMINAL.sub("", text.replace("\x0c", "\n\n")).rstrip("\x1a").strip()    # 0x1A ended a file under DOS
     first, _, rest = text.partition("\n")
+    line = rest.partition("\n")[0]
+    if re.fullmatch(r"(=+|-+|\*+|~+|#+)\s*", line) and 3 <= len(line.strip()) <= len(first) + 2:
+        rest = "\n" + rest[len(line):].lstrip("\n")     # a title with a line under it
     is_title = rest[:1] == "\n" and 0 < len(first) <= 100 and not first.rstrip().endswith((".", "!", ",", ";"))
     return [Section(first.strip(), rest.strip(), 1)] if is_title and rest.strip() else [Section("", text)]
 

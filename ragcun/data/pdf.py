@@ -143,6 +143,20 @@ def _fields(page: Any) -> Iterator[str]:
                  else note.get("/Contents") if note.get("/Subtype") in _WRITTEN else None)
         yield from (str(v) for v in (value if isinstance(value, list) else [value]) if v)
 
+# %% ../../nbs/1_data/07_pdf.ipynb #pdf0toc2
+_LEADER = re.compile(r".*\S[ \t]*?(?:[ \t]?\.){4,}[ \t]*(\d{1,4})[ \t]*")
+_DOTS = re.compile(r"(?:[ \t]?\.){5,}")
+
+def _without_contents(page: str, pages: int) -> str:
+    "A page without a table of contents: lines of dots that lead to rising numbers of pages; other dots are one sign."
+    out: list[str] = []
+    for leads, group in itertools.groupby(page.split("\n"), lambda line: bool(_LEADER.fullmatch(line))):
+        lines = list(group)
+        numbers = [int(found[1]) for line in lines if (found := _LEADER.fullmatch(line))]
+        if leads and len(numbers) > 3 and numbers == sorted(numbers) and numbers[-1] <= pages: continue
+        out += [_DOTS.sub(" …", line) for line in lines]
+    return "\n".join(out)
+
 # %% ../../nbs/1_data/07_pdf.ipynb #d4f00034
 _SPACED = re.compile(r"\s*[^\W\d_](?: +[^\W\d_]){3,}\s*")
 
@@ -189,6 +203,7 @@ def parse_pdf(
 ) -> list[Section]: # in page order
     "One section for each page that has text, with its number; a title that a word processor made up is left out."
     title, pages = _pdf_pages(raw, where)
+    pages = [_without_contents(page, len(pages)) for page in pages]
     title = " ".join(_plain_letters(title).split())
     known = frozenset(w for p in pages for w in re.findall(r"[\w'’]+(?:-[\w'’]+)*(?!\w|-\n)", p.lower()))
     parts = _running(["\n".join(_close_up(line, known) for line in p.split("\n")).strip() for p in pages])

@@ -96,6 +96,8 @@ OPAQUE_TAGS = frozenset("title textarea style xmp iframe noembed noframes script
 PAIRED_TAGS = HIDDEN_TAGS | OPAQUE_TAGS | _BLOCKS | {"select", "button"} - frozenset("p li dd dt hr center col".split())
 _UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _SPACE = re.compile(r"[ \t\n\r\f]+")
+_WIDE = "[\u3000-\u312f\u3400-\u9fff\uff01-\uff60]"          # Chinese and Japanese, which put no space between words
+_WIDE_BREAK = re.compile(rf"(?<={_WIDE})[ \t\r]*\n[ \t\r\n]*(?={_WIDE})")
 _LONG_HEADING = 300    # characters; a longer one is text after a tag that was not closed
 _LONG_CELL = 500       # characters; a table of longer ones is a frame around the page
 
@@ -356,7 +358,7 @@ def html_blocks(
         elif event == "close":
             _close(page, node)
         else:
-            page.read(node.text_content if page.plain else _SPACE.sub(" ", node.text_content))
+            page.read(node.text_content if page.plain else _SPACE.sub(" ", _WIDE_BREAK.sub("", node.text_content)))
     page.flush()
     rows = Counter(id(block.tight) for block in page.blocks)
     for block in page.blocks:      # a row alone has no names of columns above or below that its cells would stand under

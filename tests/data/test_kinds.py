@@ -152,6 +152,15 @@ def test_pdf(monkeypatch):
     assert texts[2] == pages[2] and texts[3] == "See ann-marie@x.org, http://x/a-b"
 
 
+def test_a_table_of_contents_of_a_pdf_is_no_text(monkeypatch):
+    contents = "Contents\n1 Oil . . . . . . 1\n1.1 Change........2\n2 Air . . . . . 2\n3 Water . . . . 3\nThe end"
+    monkeypatch.setattr("ragcun.data.pdf._pdf_pages", lambda raw, where: ("", [contents, "Name: ..........", "Text."]))
+    assert [s.text for s in parse_pdf(b"")] == ["Contents\nThe end", "Name: …", "Text."]
+    prices = "Bolt ........ 3\nNut ....... 2\nSeal ........ 9\nValve ..... 12"       # no pages
+    monkeypatch.setattr("ragcun.data.pdf._pdf_pages", lambda raw, where: ("", [prices]))
+    assert parse_pdf(b"")[0].text == "Bolt … 3\nNut … 2\nSeal … 9\nValve … 12"
+
+
 def test_what_stands_on_every_page_parts_no_sentence(monkeypatch):
     import ragcun.data.pdf as module
     said = ["The pump must cool for at least", "twelve hours. Then the centri-", "fugal part is opened.", "", "Well."]
@@ -475,6 +484,30 @@ def test_links_and_comments_of_org():
     assert words(parse_org(text)).strip() == "See the site, a.org, a[0].\nEnd."
     code = "#+begin_src\nx[[1]]; [[ -f x ]]\n#+end_src\n"     # no links
     assert words(parse_org(code)).strip() == "x[[1]]; [[ -f x ]]"
+
+
+def test_lines_of_languages_without_spaces_are_closed_up():
+    for kind, source in ((parse_markdown, "水を\n動かす。弁\n  を ABC\nと呼ぶ。"), (parse_html, "<p>水を\n動かす。弁\n  を ABC\nと呼ぶ。</p>"),
+                         (parse_rst, "水を\n動かす。弁\nを ABC\nと呼ぶ。")):
+        assert kind(source)[0].text == "水を動かす。弁を ABC と呼ぶ。"
+    assert parse_html("<p>물을\n옮긴다.</p><pre>水\n弁</pre>")[0].text == "물을 옮긴다.\n\n水\n弁"
+
+
+def test_files_that_a_text_includes_are_no_text():
+    source = ".. include:: NOTE.txt\n   :start-line: 3\n\nText.\n\n.. csv-table:: T\n   :file: a.csv\n\n.. include:: B.txt\n"
+    assert words(parse_rst(source)).strip() == "Text."
+
+
+def test_what_a_terminal_shows_as_colours_or_bold_is_no_text():
+    assert parse_text("\x1b[31mERROR\x1b[0m at \x1b]8;;http://x\x07valve\x1b]8;;\x07 \x1b[1;33mopen\x1b[m")[0].text == "ERROR at valve open"
+    assert parse_text("N\x08NA\x08AM\x08ME\x08E\n  pump - _\x08m_\x08oves")[0].text == "NAME\n  pump - moves"
+
+
+@pytest.mark.parametrize("source, heading, text", [
+    ("Pump 2.16\n=========\n\nOil\n---\nText.", "Pump 2.16", "Oil\n---\nText."), ("Pump\n----\nText.", "Pump", "Text."),
+    ("Pump\n-----------\nText.", "", "Pump\n-----------\nText."), ("Pump\n====", "", "Pump\n====")])
+def test_a_first_line_that_is_underlined_is_the_title(source, heading, text):
+    assert [(s.heading, s.text) for s in parse_text(source)] == [(heading, text)]
 
 
 def test_lists_of_contents_are_no_text():
