@@ -88,6 +88,7 @@ class Document:
         "Title and headings above the text, each once: `Manual › Safety`."
         return " › ".join(dict.fromkeys(name for name in (self.title, *self.headings) if name))
 
+_ENDS = re.compile(r"(?<=[.!?؟۔።])\s+|(?<=[。！？।॥។။])(?![」』）】〉》”’])\s*")    # a quotation ends no sentence
 ABBREVIATION = re.compile(r"(?:\b(?:[A-Z]|e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Prof|Fig|No|St|approx)\.)$")
 
 def sentences(
@@ -95,7 +96,7 @@ def sentences(
 ) -> list[str]:  # its sentences, white space tidied
     "Split at sentence ends; a full stop after an initial or a common abbreviation is not one."
     out: list[str] = []
-    for piece in re.split(r"(?<=[.!?。！？।॥])\s+|(?<=[。！？।॥])", " ".join(text.split())):
+    for piece in _ENDS.split(" ".join(text.split())):
         if out and ABBREVIATION.search(out[-1]):
             out[-1] += " " + piece
         elif piece:
@@ -133,7 +134,6 @@ def token_counter(
 
 # %% ../../nbs/1_data/09_documents.ipynb #d4f0001e
 _Piece = tuple[str, str]    # what stands before a piece of text, and the piece
-_ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？।॥])\s*")
 
 def _split(text: str, pattern: str | re.Pattern) -> list[_Piece]:
     "A text cut where a pattern is found, nothing lost."
@@ -307,9 +307,12 @@ def _bare(sections: list[Section], i: int, first: int) -> list[str]:
 _PROGRAMS = frozenset(("node_modules", "__pycache__", "site-packages", "bower_components"))
 
 def _left_out(place: Path) -> str:
-    "What to call a folder that holds no documents: installed programs, or an index; empty for any other."
+    "What to call a folder that holds no documents: programs, an index, parts of a saved page; empty for any other."
     if place.name in _PROGRAMS: return f"{place.name}/"
     if (place/"pyvenv.cfg").is_file(): return "virtual environment"
+    page = re.fullmatch(r"(.+)(?:_files|-Dateien|_fichiers|_archivos)", place.name)    # as browsers save a page
+    if page and any(place.with_name(page[1] + end).is_file() for end in (".html", ".htm")):
+        return "parts of saved pages"
     return "index of ragcun" if (place/"manifest.json").is_file() and (place/"documents.lance").is_dir() else ""
 
 # %% ../../nbs/1_data/09_documents.ipynb #real0008

@@ -11,7 +11,7 @@ import pytest
 
 from ragcun import UserError
 from ragcun.data.decoding import decode_bytes
-from ragcun.data.documents import estimate_tokens, kinds_in_words, list_folder, passages, read_file, read_folder
+from ragcun.data.documents import estimate_tokens, kinds_in_words, list_folder, passages, read_file, read_folder, sentences
 from ragcun.data.markup import (parse_asciidoc, parse_json_lines, parse_json_rows, parse_markdown, parse_org, parse_rst,
                                 parse_table, parse_text)
 from ragcun.data.office import parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_slides, parse_workbook
@@ -665,6 +665,23 @@ def test_an_object_that_is_a_page_by_itself_is_read():
         ("Storage", 1, "tags: x\nbody: Drain it first.\n\nKeep it dry.")]
     with pytest.raises(UserError, match="without a list of rows"):
         parse_json_rows('{"compilerOptions": {"strict": true}, "include": ["a b c"], "name": "x"}')
+
+
+def test_parts_of_a_saved_page_are_no_documents(tmp_path):
+    for name in ("Pump guide_files/advert.html", "Pump guide.html", "other_files/note.html"):
+        (tmp_path/name).parent.mkdir(exist_ok=True)
+        (tmp_path/name).write_text("<p>Text.</p>")
+    found = list_folder(tmp_path)
+    assert [*found.files] == ["Pump guide.html", "other_files/note.html"] and found.unread == {"parts of saved pages": 1}
+
+
+@pytest.mark.parametrize("text", ["هل هو مغلق؟ نعم. انتهى!", "弁を閉じる。次へ！終わり？", "「閉じて。」と言った。次へ。", "ਕੀ? وہ آیا۔ ہاں"])
+def test_sentences_end_where_each_language_ends_them(text):
+    found = {"هل": 3, "弁を": 3, "「閉": 2, "ਕੀ": 3}
+    said = sentences(text)
+    assert len(said) == next(n for start, n in found.items() if text.startswith(start)) and not any(s.startswith("」") for s in said)
+    assert "".join(passages(text, 12, 0)).replace(" ", "") == text.replace(" ", "")
+    assert not any(p.startswith("」") for p in passages(text, 12, 0))
 
 
 def test_kinds_that_are_not_read_are_said_in_a_few_words(tmp_path):
