@@ -84,8 +84,11 @@ _BLOCKS = frozenset("address article aside blockquote body caption center col co
                     "legend li listing main menu nav ol optgroup option p plaintext pre search section summary table "
                     "tbody td tfoot th thead tr ul xmp text foreignobject".split())
 _MENUS = frozenset(("nav", "footer"))
-_MENU_ROLES = frozenset(("navigation", "contentinfo"))
-_MENU_NAMES = frozenset("nav navbar navigation menu sidebar sphinxsidebar breadcrumb breadcrumbs toc footer".split())
+_MENU_ROLES = frozenset(("navigation", "contentinfo", "search"))
+_MENU_NAMES = frozenset("nav navbar navigation menu sidebar sphinxsidebar breadcrumb breadcrumbs toc footer catlinks "
+                        "mw-portlet-lang interlanguage-link skip-link skiplink mw-jump-link".split())
+_UNSEEN_NAMES = frozenset("mw-editsection printfooter sr-only visually-hidden visuallyhidden "
+                          "screen-reader-text".split())
 _LINK_MARKS = frozenset(("", "¶", "#", "🔗", "⚓", "\u200b", "\uf0c1"))    # a heading's link to itself, as written
 _CONTENT = frozenset("article main section blockquote figure li td dd".split())    # a footer in one of these is its own
 _LINES = frozenset("li dt dd tr summary legend".split())
@@ -108,6 +111,7 @@ def _is_hidden(node: Any) -> bool:
     if node.tag in HIDDEN_TAGS: return not (node.tag == "dialog" and "open" in found)
     if found.get("role") == "tabpanel": return False    # a click shows it
     if node.tag == "a" and "#" in (found.get("href") or "") and node.text().strip() in _LINK_MARKS: return True
+    if found.get("class") and not _UNSEEN_NAMES.isdisjoint(found["class"].split()): return True
     return found.get("hidden", "until-found") != "until-found" or bool(_UNSEEN.search(found.get("style") or ""))
 
 def _is_inline(tag: str) -> bool:
@@ -128,13 +132,17 @@ def _is_below_line(node: Any) -> bool:
 def _description(node: Any) -> str:
     "What a page says of a picture, once: nothing where the caption says the same."
     said = " ".join((node.attributes.get("alt") or "").split())
+    said = re.sub(r"^\{\\(?:display|text)style (.*)\}$", r"\1", said)    # a formula of a wiki
     if re.fullmatch(r"\S+\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?)", said, re.I): return ""    # only a name of a file
     around = node.parent
     if around is not None and around.tag not in ("a", "figure", "picture", "span"): return said
     while around is not None and around.tag in ("a", "picture", "span"):
         around = around.parent
     beside = around.css_first("figcaption") if around is not None and around.tag == "figure" else node.parent
-    return "" if beside is not None and said in " ".join(beside.text().split()) else said
+    shown = "" if beside is None else " ".join(
+        (c.text_content or "") if c.is_text_node else c.text() for c in beside.iter(include_text=True)
+        if c.is_text_node or (c.is_element_node and not _is_hidden(c)))
+    return "" if said in " ".join(shown.split()) else said
 
 def is_power(
     before: str,   # what stands before
@@ -149,6 +157,8 @@ def _is_menu(node: Any, inside: int) -> bool:
     found = node.attributes
     if node.tag == "nav" or found.get("role") == "navigation": return True
     if node.tag in _MENUS or found.get("role") in _MENU_ROLES: return not inside
+    if node.tag == "header" and not inside and node.css_first("nav, form, [role=search]"):    # a bar above the page
+        return node.css_first("h1, h2, h3, h4, h5, h6, p") is None
     names = f"{found.get('class') or ''} {found.get('id') or ''}".lower().split()
     if node.tag == "body" or _MENU_NAMES.isdisjoint(names): return False
     linked = sum(len(a.text().strip()) for a in node.css("a[href]"))

@@ -314,6 +314,19 @@ def test_marks_of_other_programs_in_markdown(source, wanted):
     assert words(parse_markdown(source)).strip() == (wanted or source)
 
 
+def test_what_a_wiki_shows_besides_its_text_is_left_out():
+    edit = '<span class="mw-editsection"><span>[</span><a href="/w?action=edit">edit</a><span>]</span></span>'
+    formula = ('<span><span style="display: none;"><math><mi>H</mi><annotation>{\\displaystyle H=z}</annotation></math></span>'
+               '<img src="z.svg" alt="{\\displaystyle H=z}"></span>')
+    page = (f'<title>Pump - Wiki</title><header><a href="/">Wiki</a><form role="search"><button>Search</button></form></header>'
+            f'<main><h1>Pump</h1><h2 id="U">Use{edit}</h2><p>It moves water, {formula}.</p><h2>Age</h2>{edit}<p>Old.'
+            f'<span class="sr-only">opens in a new window</span></p><div class="catlinks"><a href="/c">Pumps</a></div></main>'
+            f'<div class="printfooter">Retrieved from x</div>')
+    assert [(s.heading, s.text) for s in parse_html(page)] == [
+        ("Pump", ""), ("Use", "It moves water, H=z ."), ("Age", "Old.")]
+    assert parse_html("<header><h1>Pump</h1><p>By Ann.</p></header><p>Text.</p>")[0].text == "By Ann.\n\nText."
+
+
 def test_a_protected_book_is_not_told_to_be_in_another_encoding():
     def book(locked):
         return archive({
