@@ -24,7 +24,7 @@ from .files import (READERS, cell_fault, character_fault, file_format, home_path
 from .markup import (MAX_TABLE, YEAR, parse_asciidoc, parse_captions, parse_json_lines, parse_json_rows,
                                 parse_markdown, parse_notebook, parse_org, parse_rst, parse_table, parse_text)
 from .office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_rtf,
-                                parse_slides, parse_workbook)
+                                parse_slides, parse_web_archive, parse_workbook)
 from .pdf import parse_pdf
 from .web_pages import Section, parse_html
 
@@ -43,7 +43,8 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".org": parse_org, ".vtt": parse_captions, ".srt": parse_captions, ".csv": parse_table, ".tsv": parse_table,
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
-    ".pdf": parse_pdf, ".docx": parse_docx, ".eml": parse_message, ".mbox": parse_mailbox, ".epub": parse_epub,
+    ".pdf": parse_pdf, ".docx": parse_docx, ".eml": parse_message, ".mbox": parse_mailbox, ".mht": parse_web_archive,
+    ".mhtml": parse_web_archive, ".epub": parse_epub,
     ".pptx": parse_slides, ".odt": parse_odf, ".odp": parse_odf, ".ods": parse_odf, ".xlsx": parse_workbook,
     ".xlsm": parse_workbook, ".rtf": parse_rtf}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
@@ -428,7 +429,7 @@ def _ending(name: str) -> str:
 _SAVED_AS = {".doc": "save .doc as .docx", ".xls": "save .xls as .xlsx", ".ppt": "save .ppt as .pptx",
              ".pages": "save .pages as .docx", ".numbers": "save .numbers as .xlsx", ".key": "save .key as .pptx",
              ".one": "save .one as .pdf", ".msg": "save .msg as .eml", ".pst": "save .pst as .mbox",
-             ".mht": "save .mht as .html", ".mhtml": "save .mhtml as .html", ".djvu": "save .djvu as .pdf",
+             ".djvu": "save .djvu as .pdf",
              ".mobi": "save .mobi as .epub", ".azw3": "save .azw3 as .epub", ".zip": "unpack .zip", ".7z": "unpack .7z",
              ".rar": "unpack .rar", ".tar": "unpack .tar", ".tgz": "unpack .tgz"}
 

@@ -23,11 +23,11 @@ from .files import empty_formulas, sheet_text
 from .markup import MAX_TABLE, parse_text, part_tables
 from .pdf import MADE_UP_TITLE, import_parser
 from .web_pages import (Block, Section, bare_words, group_blocks, html_blocks, html_from_xml, is_power,
-                                   join_blocks)
+                                   join_blocks, parse_html)
 
 # %% auto #0
-__all__ = ['parse_docx', 'parse_message', 'parse_mailbox', 'parse_epub', 'parse_slides', 'parse_odf', 'parse_workbook',
-           'parse_rtf']
+__all__ = ['parse_docx', 'parse_message', 'parse_mailbox', 'parse_web_archive', 'parse_epub', 'parse_slides', 'parse_odf',
+           'parse_workbook', 'parse_rtf']
 
 # %% ../../nbs/1_data/08_office.ipynb #d4f00017
 _OLE = b"\xd0\xcf\x11\xe0"    # how old or protected files of Office begin
@@ -310,14 +310,20 @@ def _unflowed(text: str, joined: bool) -> str:
         out[-1] += said[:-1] if is_open and joined else said
     return "\n".join(line.rstrip() for line in out)
 
-def _part_text(part: Any, where: str) -> str:
-    "One text of a message, in the character set that it declares unless its bytes are in another; HTML as plain text."
+def _decoded(part: Any, where: str) -> str:
+    "A text of a message as it is written, in the character set that it declares unless its bytes are in another."
     raw = part.get_payload(decode=True) or b""
     is_page = part.get_content_subtype() == "html"
     declared = python_codec(part.get_content_charset() or "") or (declared_encoding(raw) if is_page else "")
     text = decode_or_none(raw, declared) if declared not in ("", "cp1252") else None
     if text is None or "\x00" in text:
         text = decode_bytes(raw, where, "auto", declared)[0]
+    return text
+
+def _part_text(part: Any, where: str) -> str:
+    "One text of a message; HTML as plain text."
+    text = _decoded(part, where)
+    is_page = part.get_content_subtype() == "html"
     if is_page: return join_blocks(html_blocks(text, menus=True))
     text = text.replace("\r\n", "\n").strip("\n")
     flowed = str(part.get_param("format") or "").lower() == "flowed"
@@ -403,6 +409,17 @@ def parse_mailbox(
     if not out:
         raise UserError("not a mailbox", "", "Save it again, or its messages as .eml.")
     return out
+
+def parse_web_archive(
+    raw: bytes,       # an .mhtml file
+    where: str = "",  # its name, for messages
+) -> list[Section]: # as of `parse_html`
+    "The page in a file that a browser has saved together with its pictures and frames."
+    message: Any = email.message_from_bytes(raw, policy=email.policy.default)
+    page = next((part for part in message.walk() if part.get_content_type() == "text/html"), None)
+    if page is None:
+        raise UserError("not a saved page", "", "Save it again as .html.")
+    return parse_html(_decoded(page, where))
 
 # %% ../../nbs/1_data/08_office.ipynb #kinds06b
 def _archive(raw: bytes, kind: str) -> zipfile.ZipFile:

@@ -14,7 +14,8 @@ from ragcun.data.decoding import decode_bytes
 from ragcun.data.documents import estimate_tokens, kinds_in_words, list_folder, passages, read_file, read_folder, sentences
 from ragcun.data.markup import (parse_asciidoc, parse_json_lines, parse_json_rows, parse_markdown, parse_org, parse_rst,
                                 parse_table, parse_text)
-from ragcun.data.office import parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_slides, parse_workbook
+from ragcun.data.office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_slides,
+                                parse_web_archive, parse_workbook)
 from ragcun.data.pdf import parse_pdf
 from ragcun.data.web_pages import parse_html
 
@@ -678,6 +679,14 @@ def test_an_object_that_is_a_page_by_itself_is_read():
         ("Storage", 1, "tags: x\nbody: Drain it first.\n\nKeep it dry.")]
     with pytest.raises(UserError, match="without a list of rows"):
         parse_json_rows('{"compilerOptions": {"strict": true}, "include": ["a b c"], "name": "x"}')
+
+
+def test_a_page_saved_as_one_file_is_read_as_a_page():
+    pages = [PAGE.format("<h1>Guide</h1><h2>Winter</h2>Größe").replace("html", "html; charset=utf-8", 1), PAGE.format("Advert")]
+    body, head = multi("related", *pages)
+    assert [(s.heading, s.text) for s in parse_web_archive(mail(body, head, parse=False))] == [("Guide", ""), ("Winter", "Größe")]
+    with pytest.raises(UserError, match="not a saved page"):
+        parse_web_archive(b"Subject: x\n\ntext")
 
 
 def test_parts_of_a_saved_page_are_no_documents(tmp_path):
