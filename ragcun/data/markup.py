@@ -163,9 +163,9 @@ def _markdown_tokens(text: str, env: dict[str, Any], tries: int = 20) -> list[An
 _SHOWN_AS: list[tuple[str, Any]] = [   # what only some programs show as meant
     (r"!?\[\[(?!\s)([^\[\]|\n]+)(?:\|(?!\d+(?:x\d+)?\])([^\[\]\n]+)|\|[\dx]+)?\]\]",
      lambda m: m[2] or m[1].replace("#", " ").strip()),
-    (r"\{\{[<%].*?[>%]\}\}|\{%.*?%\}",
+    (r"\{\{[<%][^{}]*[>%]\}\}|\{%[^{}]*%\}",
      lambda m: " ".join(re.findall(r"(?:caption|title|alt|content|text)=[\"']([^\"']*)", m[0]))),
-    (r"(?<!\S)%% .*? %%(?!\S)", ""), (r"(?<![=\w])==(?=[^\s=])(.+?)(?<=[^\s=])==(?![=\w])", r"\1"),
+    (r"(?<!\S)%% .*? %%(?!\S)", ""), (r"(?<![=\w])==(?=\S)([^=\n]{1,300})(?<=\S)==(?![=\w])", r"\1"),
     (r" \^(?=[\d-]*[A-Za-z])[\w-]{4,}$", "")]
 _UNSAID = re.compile(r"\[TOC\]|\[\[_?TOC_?\]\]|\{:.*\}|\([\w.:/-]+\)=", re.I)    # lists of contents, names of places
 _MODULE = re.compile(r"(?:import\s(?:[^;'\"]+\sfrom\s+)?(['\"])[^'\"\n]+\1;?\s*|export\s+[a-z]+\s+\w+\s*=.*)+",

@@ -384,8 +384,8 @@ def parse_message(
     subject = str(message["Subject"] or "")
     names = dict.fromkeys(part.get_filename() for part in message.walk())
     held = "\n".join(f"attached: {name}" for name in names if name)
-    lines, quoted = zip(*map(_reply, _message_lines(message, where)[bool(subject):]), strict=True)
-    below = "\n\n".join(filter(None, quoted))
+    said = [_reply(text) for text in _message_lines(message, where)[bool(subject):]]
+    lines, below = [own for own, _ in said], "\n\n".join(quoted for _, quoted in said if quoted)
     return [Section(subject, "\n\n".join([*lines, *[held] * bool(held)]), 1),
             *[Section("", below, path=(subject,) * bool(subject))] * bool(below)]
 

@@ -150,10 +150,10 @@ _DOTS = re.compile(r"(?:[ \t]?\.){5,}")
 def _without_contents(page: str, pages: int) -> str:
     "A page without a table of contents: lines of dots that lead to rising numbers of pages; other dots are one sign."
     out: list[str] = []
-    for leads, group in itertools.groupby(page.split("\n"), lambda line: bool(_LEADER.fullmatch(line))):
+    for leads, group in itertools.groupby(page.split("\n"), lambda s: len(s) < 300 and bool(_LEADER.fullmatch(s))):
         lines = list(group)
-        numbers = [int(found[1]) for line in lines if (found := _LEADER.fullmatch(line))]
-        if leads and len(numbers) > 3 and numbers == sorted(numbers) and numbers[-1] <= pages: continue
+        numbers = [int(found[1]) for line in lines if (found := _LEADER.fullmatch(line))] if leads else []
+        if len(numbers) > 3 and numbers == sorted(numbers) and numbers[-1] <= pages: continue
         out += [_DOTS.sub(" …", line) for line in lines]
     return "\n".join(out)
 

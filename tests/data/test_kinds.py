@@ -636,6 +636,10 @@ def test_an_answer_stands_apart_from_what_it_quotes(quote):
     assert len(parse_message(mail(quote, parse=False))) == 1     # nothing but a quote
 
 
+def test_a_message_of_a_subject_alone_is_read():
+    assert [(s.heading, s.text) for s in parse_message(b"Subject: Call me\n\n")] == [("Call me", "")]
+
+
 def test_answers_between_quotes_stay_with_them():
     text = "> It leaks.\n\nTake part 7.\n\n> It hums.\n\nThat is normal."
     assert [s.text.partition("\n\n")[2] for s in parse_message(mail(text, parse=False))] == [text]
