@@ -19,7 +19,7 @@ help:           ## this list
 demo: .venv/.demo  ## the whole job on real input: data, training, comparison, index, questions (minutes)
 	@.venv/bin/ragcun demo
 
-test: .venv/.dev   ## everything that must pass, from nothing (about twelve minutes)
+test: .venv/.dev   ## everything that must pass, from nothing (about a quarter of an hour)
 	@$(PY) .ci/check.py test
 
 test-all: .venv/.dev  ## test, plus every notebook compared, slow tests, kill sweeps, JupyterLab in a browser

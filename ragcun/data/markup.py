@@ -583,14 +583,16 @@ def _check_size(text: str) -> None:
         raise UserError(f"a table of more than {MAX_TABLE // 10**6} MB", "", "Index it by itself: --documents FILE.")
 
 _MARKED = re.compile(r"</(?:p|div|span|a|li|ul|ol|h[1-6]|strong|em|b|i|td|tr|table|code|pre)>|<br\s*/?>", re.I)
-_UNTOLD = re.compile(r"(?:id|hash|href|.*_(?:id|hash)|\w+Id|(?:.*_)?(?:url|avatar)\w*|\w+Url|image_\d+)")
+_ADDRESS = re.compile(r"href|(?:.*_)?(?:url|avatar)\w*|\w+Url|image_\d+")    # names of what no reader sees
+_OPAQUE = re.compile(r"[\da-fA-F-]{16,}")                                     # a key that only a program reads
 
 def _said(value: Any) -> str:
-    "A value as a reader sees it: HTML as its text, and what holds others by their names, without ids and addresses."
+    "A value as a reader sees it: HTML as its text, and what holds others by their names, without addresses and keys."
     if isinstance(value, str): return join_blocks(html_blocks(value, menus=True)) if _MARKED.search(value) else value
     if isinstance(value, list): return ", ".join(said for one in value if (said := _said(one)))
     if isinstance(value, dict):
-        told = {k: v for k, v in value.items() if v is not None and v is not False and not _UNTOLD.fullmatch(str(k))}
+        told = {k: v for k, v in value.items()
+                if v is not None and not (_ADDRESS.fullmatch(str(k)) or _OPAQUE.fullmatch(str(v)))}
         return ", ".join(f"{name}: {said}" for name, one in told.items() if (said := _said(one).strip()))
     return json.dumps(value, ensure_ascii=False)
 

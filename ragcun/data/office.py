@@ -367,7 +367,7 @@ def _reply(text: str) -> tuple[str, str]:
         end -= 1
     if end == len(lines) and (found := _EARLIER.search(text)):
         end = text.count("\n", 0, found.start())
-    elif end < len(lines) and lines[end - 1].rstrip().endswith(":"):    # who wrote it and when, in a line or two
+    elif 0 < end < len(lines) and lines[end - 1].rstrip().endswith(":"):    # who wrote it and when, in a line or two
         end -= 1 + bool(re.match(r"(?:On|Am|Le|El|Il|Op|Em)\b(?!.*:\s*$)", lines[end - 2]) and end > 1)
     own, below = ("\n".join(part).strip() for part in (lines[:end], lines[end:]))
     return (own, below) if own else (text, "")

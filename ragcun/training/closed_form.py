@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..core import UserError, logger
+from ..core import UserError, how_many, logger
 from ..data.collections import RetrievalData
 from ..data.pairs import PairSet, pairs_to_retrieval
 from ..measures.isotropy import participation_ratio
@@ -564,8 +564,8 @@ def check_different(
 ) -> None:
     "`UserError` where so few different documents are searched that they can be in any order."
     if (n := len(set(pairs.document_ids))) < 3:
-        raise UserError(f"{len(pairs)} training pairs with {n} different document{'s'*(n > 1)} say nothing of a "
-                        "ranking", pairs.name,
+        raise UserError(f"{how_many(len(pairs), 'training pair')} with {how_many(n, 'different document')} say nothing "
+                        "of a ranking", pairs.name,
                         "Give pairs with 3 documents at least; a fit that helps takes a hundred or more.")
 
 def limit_positives(

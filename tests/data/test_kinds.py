@@ -634,6 +634,7 @@ def test_an_answer_stands_apart_from_what_it_quotes(quote):
     assert own.text.endswith("Take part 7.\nClose it.") and "leaks" not in own.text
     assert below.text == quote.strip() and below.path == ("x",)
     assert len(parse_message(mail(quote, parse=False))) == 1     # nothing but a quote
+    assert len(parse_message(mail("> See\n> below:", parse=False))) == 1
 
 
 def test_a_message_of_a_subject_alone_is_read():
@@ -667,11 +668,11 @@ def test_every_list_of_a_json_object_is_read():
 
 
 def test_what_exports_hold_is_read_as_people_see_it():
-    rows = [{"id": 7, "title": "Reset", "body": "<p>Hold the <b>red</b> button.</p><p>Wait.</p>", "by": {"id": 1, "name": "Ann"},
+    rows = [{"id": 7, "title": "Reset", "body": "<p>Hold the <b>red</b> button.</p><p>Wait.</p>", "by": {"id": 1, "name": "Ann", "key": "0f8fad5b-d9cb-469f"},
              "notes": [{"body": "Works.", "url": "https://x.y", "is_bot": False}], "tags": ["a", "b"]}, {"title": "Stop"}]
     found = parse_json_rows(json.dumps({"articles": rows}))
     assert [(s.heading, s.level, s.text) for s in found] == [
-        ("Reset", 2, "id: 7; by: name: Ann; notes: body: Works.; tags: a, b\nbody: Hold the red button.\n\nWait."), ("", 0, "title: Stop")]
+        ("Reset", 2, "id: 7; by: id: 1, name: Ann; notes: body: Works., is_bot: false; tags: a, b\nbody: Hold the red button.\n\nWait."), ("", 0, "title: Stop")]
     assert [s.heading for s in parse_json_lines("\n".join(map(json.dumps, rows)))] == ["Reset", ""]
     assert parse_table("q;a\nWhy?;<p>Hold the <b>red</b><br>button.</p>\n")[0].text == "q | a\nWhy? | Hold the red button."
     assert parse_table("a;b\n1 < 2;x</y>\n")[0].text == "a | b\n1 < 2 | x</y>"
