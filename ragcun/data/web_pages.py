@@ -157,7 +157,7 @@ def _is_menu(node: Any, inside: int) -> bool:
     found = node.attributes
     if node.tag == "nav" or found.get("role") == "navigation": return True
     if node.tag in _MENUS or found.get("role") in _MENU_ROLES: return not inside
-    if node.tag == "header" and not inside and node.css_first("nav, form, [role=search]"):    # a bar above the page
+    if node.tag == "header" and not inside and node.css_first("[role=search], input[type=search]"):    # a bar
         return node.css_first("h1, h2, h3, h4, h5, h6, p") is None
     names = f"{found.get('class') or ''} {found.get('id') or ''}".lower().split()
     if node.tag == "body" or _MENU_NAMES.isdisjoint(names): return False

@@ -326,6 +326,7 @@ def test_what_a_wiki_shows_besides_its_text_is_left_out():
     assert [(s.heading, s.text) for s in parse_html(page)] == [
         ("Pump", ""), ("Use", "It moves water, H=z ."), ("Age", "Old.")]
     assert parse_html("<header><h1>Pump</h1><p>By Ann.</p></header><p>Text.</p>")[0].text == "By Ann.\n\nText."
+    assert parse_html("<header><form>Fill in.</form></header><p>Text.</p>")[0].text == "Fill in.\n\nText."
 
 
 def test_a_protected_book_is_not_told_to_be_in_another_encoding():
