@@ -5,7 +5,8 @@ ranks, an ordinarily trained base and its fusion, and ragcun from documents alon
 
 Collections with pairs are those of bench_peers.py: at most 1,600 pairs and 4,000 documents, the same dev questions for
 everybody's choices, test questions asked once. Both ways of training all weights make up to two epochs and keep the
-best on dev (up to 1,000 documents). cranfield, med and cacm have no pairs and show what documents alone give. Ranks
+best on dev (up to 1,000 documents). cranfield, med and cacm have no pairs and show what documents alone give; so does
+any other folder with test questions in BEIR form below RAGCUN_SHARED_DATA (--output names another record then). Ranks
 are fused as 1/(60 + rank); words are BM25 over ragcun's tokens. "no answer" is the AUROC of telling questions with
 their answers left out from those with them: largest cosine or BM25 score for the peers, the calibrated rule for
 ragcun. Seconds are those of the processor, so that a machine that does other work says the same. Rows go to
@@ -17,6 +18,7 @@ import argparse
 import copy
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -298,9 +300,9 @@ def main() -> None:
     for name in args.names:
         for seed in range(args.seeds):
             known = {r["method"] for r in found["rows"] if r["collection"] == name and r["seed"] in (None, seed)}
-            todo = [m for m in args.methods if ROW[m] not in known and (m == "words" or name not in ELSEWHERE)]
+            todo = [m for m in args.methods if ROW[m] not in known and (m == "words" or name in PAIRED)]
             if not todo: continue
-            task = None if name in ELSEWHERE else Task.load(name)
+            task = Task.load(name) if name in PAIRED else None
             model = GaussianEncoder.from_base(device="cpu")
             model.cached = True
             c = Collection(name, load_retrieval(SHARED/name, "test") if task is None else task.test, model)
@@ -313,9 +315,9 @@ def main() -> None:
                                  **asdict(paired_test(c.each[a], c.each[b]))}
                                 for a in c.each if a.startswith("ragcun") and not a.endswith("alone")
                                 for b in c.each if not b.startswith("ragcun") and not {a, b} <= known]
-            write_json(args.output, {"command": "python benchmarks/bench_lists.py", "threads": torch.get_num_threads(),
-                                     "machine": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
-                                     **found})
+            write_json(args.output, {"command": " ".join(["python benchmarks/bench_lists.py", *sys.argv[1:]]),
+                                     "threads": torch.get_num_threads(), "machine":
+                                     f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}", **found})
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ BENCHES = {
     "documents_only_product": ["benchmarks/bench_documents_only.py", "--product"],
     "bases": ["benchmarks/bench_bases.py"],
     "bases_curve": ["benchmarks/bench_bases.py", "--curve"],
+    "doubt": ["benchmarks/bench_doubt.py"],
     "search": ["benchmarks/bench_search.py", "--output", "data/results/search_exact.json"],
     "index": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384"],
     "graph": ["benchmarks/bench_index.py", "--documents", "1000000", "--dim", "384", "--ann", "IVF_HNSW_SQ", "--real",

@@ -130,6 +130,7 @@ def run_index(
         index = _fit_index(args, index)
     first = not env_number("RANK", 0)
     if first and index is not None:
+        _say_what_is_doubted(index)
         from ragcun.retrieval.index import keep_export
         keep_export(args.index_dir, index.model)
     if questions and first:
@@ -405,6 +406,14 @@ def _least_rate(calibrate: Callable[..., Any], wanted: float) -> float:
 def _too_few_for(wanted: float, alpha: float) -> str:
     "That the rate is not the one asked for, where it is not."
     return f"; so few cannot vouch for {wanted:.0%}" if alpha > wanted else ""
+
+def _say_what_is_doubted(index: Any) -> None:
+    "That the base hardly knows these documents, where it is so."
+    if index.joint is None or index.joint.weights.dense >= index.weights.dense: return
+    share = index.joint.weights.dense / index.weights.dense
+    print("the base rarely finds a document by a sentence of it where words do (is this its language?), so meaning "
+          f"weighs {share:.0%} of the usual. --base_model takes one that knows these documents")
+
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbalo1
 def _calibrate_alone(args: argparse.Namespace) -> None:

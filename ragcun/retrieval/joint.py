@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +21,9 @@ from .null import IDENTITY, GaussianNull, TailMap, conformal_p, corpus_null, fit
 from .words import Postings, Question
 
 # %% auto #0
-__all__ = ['PRIOR', 'FEW', 'HANDFUL', 'JointWeights', 'weights_of', 'BackgroundSample', 'Background', 'JointNull',
-           'fit_joint_null', 'save_joint_null', 'load_joint_null', 'fit_weights', 'calibrate_weights']
+__all__ = ['PRIOR', 'FEW', 'HANDFUL', 'TRUSTED', 'LOST', 'LEAST', 'ASKED', 'JointWeights', 'weights_of', 'BackgroundSample',
+           'Background', 'JointNull', 'first_found', 'trust_in_meaning', 'fit_joint_null', 'save_joint_null',
+           'load_joint_null', 'fit_weights', 'calibrate_weights']
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0005
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ class JointWeights:
     ) -> JointWeights: # 1 changes nothing
         "More or less weight on the words."
         return replace(self, words=self.words * words, phrases=self.phrases * words)
+
+    def doubted(self,
+        trust: float, # from 0 to 1, multiplies what meaning weighs beside words
+    ) -> JointWeights: # 1 changes nothing
+        "Less weight on vectors that do not know these documents."
+        return replace(self, dense=self.dense * trust)
 
 # For a corpus without questions: fitted on twenty pairs of a collection and a base, each judged with itself left out.
 PRIOR = JointWeights(dense=1., words=1.8, phrases=.54, constant=-2.25)
@@ -164,13 +171,17 @@ class JointNull:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # [n, m] evidence (NaN where masked), [n] its mean and [n] deviation
         "What the documents of the sample score for each question."
         z, _, _ = self.background.dense(q)
-        scores = np.empty((len(q), len(self.background)))
-        for i, one in enumerate(asked):
-            scores[i] = self.weights.evidence(z[i], self.background.lexical(one))
+        return self._spread(z, map(self.background.lexical, asked), mask)
+
+    def _spread(self, z: np.ndarray, lexical: Iterable[np.ndarray], mask: Sequence[Sequence[int]] | None,
+                ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        scores = np.empty(z.shape)
+        for i, one in enumerate(lexical):
+            scores[i] = self.weights.evidence(z[i], one)
             if mask is not None:
                 scores[i, list(mask[i])] = np.nan
         if scores.shape[1] < HANDFUL:
-            return scores, np.full(len(q), self.weights.constant), np.full(len(q), max(self.weights.dense, 1e-9))
+            return scores, np.full(len(z), self.weights.constant), np.full(len(z), max(self.weights.dense, 1e-9))
         return scores, np.nanmean(scores, 1), np.maximum(np.nanstd(scores, 1), 1e-9)
 
     def log_p(self,
@@ -195,6 +206,31 @@ def _surprise(evidence: np.ndarray, mean: Any, sd: Any) -> np.ndarray:
     from scipy.special import log_ndtr
     return -log_ndtr(-(np.asarray(evidence, float) - mean) / sd)
 
+# %% ../../nbs/7_retrieval/05_joint.ipynb #join0022
+TRUSTED = .75  # of the mean reciprocal rank that words reach: from here on meaning has its whole weight
+LOST = .55     # up to here the least
+LEAST = .125   # of the weight of meaning
+ASKED = 20     # with fewer questions nothing is concluded
+
+def first_found(
+    scores: np.ndarray, # [n, m] of m documents for each of n questions
+    own: np.ndarray,    # [n] the document each question was made from
+) -> np.ndarray: # [n] reciprocal ranks
+    "How near the top each question finds its own document."
+    mine = scores[np.arange(len(own)), own]
+    return 1 / (1 + (scores > mine[:, None]).sum(1))
+
+def trust_in_meaning(
+    z: np.ndarray,       # [n, m] dense scores of questions made from documents, one number for each document
+    words: np.ndarray,   # [n, m] BM25 of the same
+    own: Sequence[int],  # for each question, the document it was made from
+) -> float: # multiplies what meaning weighs; 1 where the base knows the documents
+    "Whether vectors find a document by a sentence of it nearly as often as words do."
+    if len(own) < ASKED: return 1.
+    dense, lexical = (first_found(s, np.asarray(own)).mean() for s in (z, words))
+    return float(LEAST ** np.clip((TRUSTED - dense / lexical) / (TRUSTED - LOST), 0, 1))
+
+
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0009-1
 def fit_joint_null(
     background: Background,    # a sample of the corpus
@@ -207,7 +243,13 @@ def fit_joint_null(
     "Measure the curve with questions whose answers are known."
     null = JointNull(background, weights)
     if len(background) < FEW or not len(q): return null
-    scores, mean, sd = null.spread(q, asked, own)
+    z, _, _ = background.dense(q)
+    lexical: Iterable[np.ndarray] = map(background.lexical, asked)
+    if weights == PRIOR and not real:
+        lexical = list(lexical)
+        trust = trust_in_meaning(z, np.array([one[:, 0] for one in lexical]), [rows[0] for rows in own])
+        null = replace(null, weights=weights.doubted(trust))
+    scores, mean, sd = null._spread(z, lexical, own)
     y = _surprise(scores, mean[:, None], sd[:, None])
     return replace(null, curve=fit_tail_map(y[np.isfinite(y)]), questions=len(q) if real else 0)
 

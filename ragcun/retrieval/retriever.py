@@ -357,7 +357,8 @@ class _WeightFit(SyntheticLimits):
         if self.weights is not None and len(queries):
             self._fit_weights(queries, z, relevant)
             law = Background.of(background, self.rho, list(sample.words or []))
-            self.joint = fit_joint_null(law, self.weights, z, self.asked(queries), rows, real=True)
+            assert self.joint is not None
+            self.joint = fit_joint_null(law, self.joint.weights, z, self.asked(queries), rows, real=True)
         self._set_null(null)
 
     def _fit_weights(self, queries: Sequence[str], z: np.ndarray, relevant: Sequence[Sequence[str]]) -> None:
@@ -367,7 +368,7 @@ class _WeightFit(SyntheticLimits):
         assert self.weights is not None and self.joint is not None
         found = [p.features[a] for p, a in zip(proposed, answers, strict=True)]
         if not sum(map(len, found)): return
-        weights = fit_weights([p.features for p in proposed], answers, self.weights)
+        weights = fit_weights([p.features for p in proposed], answers, self.joint.weights)
         background = self.joint.background
         z_all, _, _ = background.dense(z)
         unrelated = [np.c_[one, background.lexical(q)][::10] for one, q in zip(z_all, self.asked(queries), strict=True)]

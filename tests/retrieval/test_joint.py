@@ -1,15 +1,18 @@
 """The joint evidence: one number with its parts, the same from every store, and a null that follows the content."""
+import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from ragcun.cli.commands import _say_what_is_doubted
 from ragcun.models.evidence import Calibration
 from ragcun.retrieval.explanation import surroundings
-from ragcun.retrieval.joint import PRIOR
+from ragcun.retrieval.joint import LEAST, PRIOR, trust_in_meaning
 from ragcun.retrieval.quantization import QuantizedStore
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
@@ -175,3 +178,61 @@ def test_meaning_alone_is_on_the_scale_of_evidence_where_nobody_has_calibrated(t
     assert index.search(questions[0], words=0)[0].constant == index.weights.alone_constant
     again = GaussianRetriever(Uncalibrated(), tmp_path/"i")
     assert again.weights == index.weights and again.joint.weights == index.weights
+
+
+class Deaf(TinyEncoder):
+    "Its vectors are the same for the same text and have nothing to do with what that says."
+    def _one(self, text):
+        seed = int(hashlib.md5(text.encode()).hexdigest()[:8], 16)
+        return np.random.default_rng(seed).standard_normal(self.output_dim).astype(np.float32)
+
+
+def prose(n):
+    rng = np.random.default_rng(0)
+    words = [*WORDS, *(f"w{j}" for j in range(400))]
+    return [{"id": f"d{i}", "text": ". ".join(" ".join(rng.choice(words, 9)).capitalize() for _ in range(4)) + "."}
+            for i in range(n)]
+
+
+def own_rank(index, documents):
+    "How often three words of a document find it first."
+    asked = [" ".join(d["text"].split(". ")[1].split()[:3]) for d in documents]
+    return np.mean([r.hits[0].id == d["id"] for r, d in zip(index.search(asked, top_k=1), documents, strict=True)])
+
+
+def test_a_base_that_does_not_know_the_documents_weighs_little(tmp_path, capsys):
+    documents = prose(200)
+    knows, deaf = GaussianRetriever(TinyEncoder(512)), GaussianRetriever(Deaf(64), tmp_path/"i")
+    for index in (knows, deaf):
+        index.add(documents)
+    assert knows.joint.weights == PRIOR
+    assert deaf.joint.weights == PRIOR.doubted(LEAST)
+    assert deaf.weights == PRIOR                              # what an index starts from, when its content has changed
+    assert GaussianRetriever(Deaf(64), tmp_path/"i").joint.weights == deaf.joint.weights
+    _say_what_is_doubted(knows)
+    assert not capsys.readouterr().out
+    _say_what_is_doubted(deaf)
+    assert "weighs 12% of the usual. --base_model" in capsys.readouterr().out
+    doubted = own_rank(deaf, documents)
+    deaf.joint = replace(deaf.joint, weights=PRIOR)
+    assert doubted > own_rank(deaf, documents) + .1
+
+
+def test_weights_from_questions_are_not_doubted():
+    index = GaussianRetriever(Deaf(64))
+    documents = prose(150)
+    index.add(documents)
+    asked = [d["text"].split(". ")[2] for d in documents[:60]]
+    index.calibrate(asked, [[d["id"]] for d in documents[:60]], alpha=.1)
+    assert index.joint.weights == index.weights
+    assert index.weights.dense / index.weights.words < LEAST * PRIOR.dense / PRIOR.words
+
+
+def test_few_questions_conclude_nothing():
+    scores = np.eye(19)
+    assert trust_in_meaning(-scores, scores, range(19)) == 1
+    scores = np.eye(40)
+    assert trust_in_meaning(-scores, scores, range(40)) == LEAST
+    assert trust_in_meaning(scores, scores, range(40)) == 1
+    half = np.where(np.arange(40)[:, None] < 26, scores, -scores)     # .65 first, the rest last
+    assert LEAST < trust_in_meaning(half, scores, range(40)) < 1
