@@ -222,7 +222,7 @@ def parse_markdown(
     text: str,   # Markdown, with or without front matter
 ) -> list[Section]: # by heading, in order
     "Sections of a Markdown text."
-    title, said, rest = _front_parts(text)
+    title, said, rest = _front_parts(re.sub(r"\r\n?", "\n", text.lstrip("\ufeff")))
     blocks = _markdown_blocks(rest)
     if title and title not in (b.text for b in blocks if b.level == 1):
         blocks.insert(0, Block(title, 1))

@@ -97,7 +97,10 @@ HTML_TAGS = _INLINE | _CONTENT | HIDDEN_TAGS | _MENUS | _LINES | frozenset(
     "frameset h1 h2 h3 h4 h5 h6 header hgroup hr html menu ol p pre search table tbody tfoot th thead ul".split())
 OPAQUE_TAGS = frozenset("title textarea style xmp iframe noembed noframes script plaintext".split())   # to their end
 PAIRED_TAGS = HIDDEN_TAGS | OPAQUE_TAGS | _BLOCKS | {"select", "button"} - frozenset("p li dd dt hr center col".split())
+_NUMBERING = frozenset("lineno linenos linenodiv linenumber line-number line-numbers gutter rouge-gutter ln lnt "
+                       "react-syntax-highlighter-line-number".split())    # of code, beside it or in each line
 _UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
+_AS_BLOCK = re.compile(r"display\s*:\s*(?:block|flex|grid|list-item|table)(?![\w-])", re.I)
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _WIDE = "[\u3000-\u312f\u3400-\u9fff\uff01-\uff60]"          # Chinese and Japanese, which put no space between words
 _WIDE_BREAK = re.compile(rf"(?<={_WIDE})[ \t\r]*\n[ \t\r\n]*(?={_WIDE})")
@@ -105,29 +108,42 @@ _LONG_HEADING = 300    # characters; a longer one is text after a tag that was n
 _LONG_CELL = 500       # characters; a table of longer ones is a frame around the page
 
 # %% ../../nbs/1_data/05_web_pages.ipynb #d4f00030
+def _is_second(node: Any, names: list[str]) -> bool:
+    "The numbers of the lines of code, and the form for the screen of a formula that stands beside it as MathML."
+    if not _NUMBERING.isdisjoint(names) and re.fullmatch(r"[\d\s]*", node.text()): return True
+    if node.attributes.get("aria-hidden") != "true" or node.tag == "img" or node.parent is None: return False
+    beside = node.parent.css_first("math") if re.match("span$|mjx-", node.parent.tag) else None
+    return beside is not None and node.css_first("math") is None
+
 def _is_hidden(node: Any) -> bool:
-    "What a browser does not show, and the sign beside a heading that links to it."
+    "What a browser does not show, the sign beside a heading that links to it, and what is there twice."
     found = node.attributes
     if node.tag in HIDDEN_TAGS: return not (node.tag == "dialog" and "open" in found)
     if found.get("role") == "tabpanel": return False    # a click shows it
     if node.tag == "a" and "#" in (found.get("href") or "") and node.text().strip() in _LINK_MARKS: return True
-    if found.get("class") and not _UNSEEN_NAMES.isdisjoint(found["class"].split()): return True
+    names = (found.get("class") or "").split()
+    if not _UNSEEN_NAMES.isdisjoint(names) or _is_second(node, names): return True
     return found.get("hidden", "until-found") != "until-found" or bool(_UNSEEN.search(found.get("style") or ""))
 
-def _is_inline(tag: str) -> bool:
-    "Whether a tag stays inside a line, as those do that browsers do not know; a page's own elements do not."
-    return tag in _INLINE or (tag not in _BLOCKS and "-" not in tag)
+def _is_inline(node: Any) -> bool:
+    "Whether a tag stays inside a line, as unknown ones and formulas do; a page's own elements and styles may not."
+    tag = node.tag
+    if tag in _BLOCKS and tag not in _INLINE: return False
+    if tag != "a" and _AS_BLOCK.search(node.attributes.get("style") or ""): return False
+    return tag in _INLINE or "-" not in tag or tag.startswith("mjx-")
 
 def _stands_apart(node: Any) -> bool:
     "A box beside other boxes, or a line of text in a drawing."
     return node.tag in _APART or (node.tag == "tspan" and not {"x", "y", "dy"}.isdisjoint(node.attributes))
 
-def _is_below_line(node: Any) -> bool:
-    "The lower part of a fraction: an element after another one."
-    before = node.prev if node.parent.tag == "mfrac" else None
-    while before is not None and not before.is_element_node:
-        before = before.prev
-    return before is not None
+def _sign_before(node: Any, before: str) -> str:
+    "What stands before the lower part of a fraction, and before the power of a number, in MathML."
+    pair = node.parent.tag
+    first = node.prev if pair in ("mfrac", "msup") else None
+    while first is not None and not first.is_element_node:
+        first = first.prev
+    if first is None: return ""
+    return "/" if pair == "mfrac" else "^" * is_power(before, node.text())
 
 def _description(node: Any) -> str:
     "What a page says of a picture, once: nothing where the caption says the same."
@@ -317,8 +333,8 @@ def _open(page: _Page, node: Any) -> None:
         page.held.append(" ")
     elif tag in ("td", "th") and page.row is not None:
         page.open_cell(page.row, node)
-    elif _is_inline(tag):
-        page.held.append("/" * _is_below_line(node))
+    elif _is_inline(node):
+        page.held.append(_sign_before(node, "".join(page.held[-3:])))
         page.target = node.attributes.get("href") if tag == "a" else page.target
     else:
         page.flush()
@@ -336,7 +352,7 @@ def _close(page: _Page, node: Any) -> None:
     tag = node.tag
     if _stands_apart(node):
         page.held.append(" ")
-    elif _is_inline(tag):
+    elif _is_inline(node):
         if tag == "a":
             page.target = None
         return

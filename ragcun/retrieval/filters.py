@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 from ..core import UserError
@@ -170,7 +171,10 @@ def _as_stored(value: Any, depth: int = FILTER_DEPTH) -> Any:
         raise UserError(f"the filter has more than {FILTER_DEPTH} levels", "filter", "Write it flatter")
     if isinstance(value, Mapping): return {_name(k): _as_stored(v, depth - 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)): return [_as_stored(v, depth - 1) for v in value]
-    return value.item() if hasattr(value, "dtype") and hasattr(value, "item") and not value.shape else value
+    value = value.item() if hasattr(value, "dtype") and hasattr(value, "item") and not value.shape else value
+    if value is None or isinstance(value, (str, Number, set, frozenset)): return value
+    raise UserError(f"no metadata hold a {type(value).__name__}: {value!r}"[:160], "filter",
+                    "Give it as it was added: a date as the same text, a number as a number")
 
 def _name(name: Any) -> str:
     return name if isinstance(name, str) else json.dumps(name)  # as `json` writes a key: 1, true, null
@@ -199,7 +203,7 @@ def as_filter(
     "Read a filter; `UserError` for what is none."
     if wanted is None or isinstance(wanted, Filter): return wanted
     if callable(wanted): return Filter(_guarded(wanted))
-    wanted = _as_stored(wanted)
+    wanted = _as_stored(wanted) if isinstance(wanted, Mapping) else wanted
     passes = _predicate(wanted)
     try:
         return Filter(passes, _sql(wanted))

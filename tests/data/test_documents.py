@@ -200,6 +200,7 @@ def test_markdown_front_matter():
     ]  # rules, not front matter
     assert texts(parse_markdown("---\nNot closed: text.")) == ["Not closed: text."]
     assert heads(parse_markdown("---\ntitle: A\n---\n# A\n\nx")) == ["A"]
+    assert parse_markdown("\ufeff---\r\ntitle: The pump\r\n---\r\nText.\r\n") == [Section("The pump", "Text.", 1)]
     for title in ("2020", "1.10", "2024-01-05", "No"):
         assert heads(parse_markdown(f"---\nTitle: {title}\n---\nx")) == [title]
     assert parse_markdown('{\n "title": "The pump"\n}\n\nText.') == [Section("The pump", "Text.", 1)]

@@ -72,9 +72,33 @@ def test_marks_inside_and_declarations_in_comments(tmp_path):
     ("<p>x <img src=a.png alt=a.png></p>", "x"),
     ("<p>10<sup>6</sup> Pa on 5 m<sup>2</sup>, the 2<sup>nd</sup></p>", "10^6 Pa on 5 m2, the 2nd"),
     ("<div role=tabpanel hidden>brew install</div><p hidden>no</p>", "brew install"),
+    ("<p>About <math><msup><mn>10</mn><mn>6</mn></msup><msup><mi>x</mi><mn>2</mn></msup></math></p>", "About 10^6x2"),
+    ("<p>Name<span style='display: block'>Ann</span></p>", "Name\n\nAnn"),
 ])
 def test_html(page, wanted):
     assert words(parse_html(page)).strip() == wanted
+
+
+MATH = "<math><semantics><mi>n</mi><mo>+</mo><mn>1</mn><annotation>n+1</annotation></semantics></math>"
+
+
+@pytest.mark.parametrize("formula", [
+    f"<span class=katex><span class=katex-mathml>{MATH}</span><span class=katex-html aria-hidden=true>n+1</span></span>",
+    f"<span class=MathJax><nobr aria-hidden=true>n+1</nobr><span role=presentation>{MATH}</span></span><script>n+1</script>",
+    f"<mjx-container><mjx-math aria-hidden=true>n+1</mjx-math><mjx-assistive-mml>{MATH}</mjx-assistive-mml></mjx-container>",
+    "<span><span style='display:none'>" + MATH + "</span><img alt='{\\textstyle n+1}' aria-hidden=true></span>",
+    "<span><span aria-hidden=true>n+1</span></span>"])
+def test_a_formula_is_read_once(formula):
+    assert " ".join(words(parse_html(f"<p>It takes {formula} steps.</p>")).split()) == "It takes n+1 steps."
+
+
+@pytest.mark.parametrize("page", [
+    "<table><tr><td class=linenos><div class=linenodiv><pre>1\n2</pre></div></td><td><pre>a = 1\nb = 2</pre></td></tr></table>",
+    "<pre><span class=linenos>1</span>a = 1\n<span class='linenos special'> 2</span>b = 2</pre>",
+    "<pre><span class=line><span class=ln>1</span>a = 1\n</span><span class=line><span class=ln>2</span>b = 2</span></pre>"])
+def test_numbers_of_lines_of_code_are_no_code(page):
+    assert words(parse_html(page)).strip() == "a = 1\nb = 2"
+    assert words(parse_html(page.replace("1<", "1st<").replace("1\n", "1st\n"))).count("st") >= 1      # words stay
 
 
 def test_the_title_of_a_page_stays_where_its_heading_says_less():

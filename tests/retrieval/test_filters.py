@@ -1,4 +1,8 @@
 """Filters: in memory as on disk, and what is none is refused."""
+import datetime
+from decimal import Decimal
+from uuid import UUID
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -52,6 +56,15 @@ def test_memory_and_disk_let_the_same_pass(tmp_path_factory, metadata, wanted):
 def test_what_is_no_filter_is_refused(wanted):
     with pytest.raises(UserError):
         as_filter(wanted)
+
+
+@pytest.mark.parametrize("value", [datetime.date(2024, 1, 2), UUID(int=1), b"en"])
+def test_a_value_that_no_metadata_can_hold_is_refused(value):
+    for wanted in (value, {"$ne": value}, {"$in": ["x", value]}, [value]):      # all passed, or none, without a word
+        with pytest.raises(UserError, match="no metadata hold a"):
+            as_filter({"$or": [{"x": 1}, {"day": wanted}]})
+    assert as_filter({"x": Decimal("1.5")}).passes({"x": 1.5})
+    assert as_filter({"x": {"$in": {np.int64(3), "a"}}}).passes({"x": 3})
 
 
 def test_the_usual_ones_are_pushed_down():
