@@ -131,11 +131,41 @@ class FolderPlan:
     removed: int = 0                                            # passages removed by `fill_index`
     mark: str = ""                                              # of the folder
     recut: str = ""                                             # how they were cut, where files are cut in another way
+    touched: bool = False                                       # whether a file changed outside since the last run
 
     @property
     def todo(self) -> list[str]: # names
         "Files to read."
         return [*self.changed, *self.new]
+
+# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0s18
+_FOR_NOW = re.compile(r"pip install |\[Errno ")    # why a file was skipped that the next run may read
+
+def _is_touched(path: Path, since: int) -> bool:
+    "Whether anything of a file changed after that, be it its time: programs that unpack files set it back."
+    try:
+        return path.stat().st_ctime_ns > since
+    except OSError:
+        return False
+
+def _same(path: Path, state: FileState, touched: bool) -> FileState | None:
+    "The state of a file that is as it was, with its time as it is now; nothing of one that has changed."
+    try:
+        now = path.stat()
+        if now.st_size != state.size: return None
+        if touched or now.st_mtime_ns != state.time:
+            if not state.sha or sha256_file(path) != state.sha: return None
+    except OSError:
+        return None
+    return replace(state, time=now.st_mtime_ns)
+
+def _state_of(path: Path) -> tuple[int, int, str]:
+    "Size, time and hash, taken before a file is read: a change while it is read is seen by the next run."
+    try:
+        now = path.stat()
+        return now.st_size, now.st_mtime_ns, sha256_file(path)
+    except OSError:
+        return -1, 0, ""
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0018
 def compare_folder(
@@ -148,10 +178,13 @@ def compare_folder(
     known, whole = read_record(index_dir)
     known |= _unrecorded(index_dir)
     plan = FolderPlan(listing, {}, whole=whole or is_free(index_dir), before=known, mark=folder_mark(folder))
+    since = (index_dir/RECORD).stat().st_mtime_ns if (index_dir/RECORD).exists() else 0
     for name, path in listing.files.items():
         state = known.get(name)
-        now = _same(path, state) if state else None
-        if state is None:
+        touched = _is_touched(path, since)
+        plan.touched |= touched
+        now = _same(path, state, touched) if state else None
+        if state is None or _FOR_NOW.search(state.skipped):
             plan.new.append(name)
         elif now is None:
             plan.changed.append(name)
@@ -171,24 +204,6 @@ def _unrecorded(index_dir: Path) -> dict[str, FileState]:
     store = LanceStore(index_dir, read_manifest(index_dir).dim)
     held = Counter(str(m["source"]) for b in store.blocks() for m in b.metadata if m.get("source"))
     return {name: FileState(-1, 0, "", number) for name, number in held.items()}
-
-def _same(path: Path, state: FileState) -> FileState | None:
-    "The state of a file that is as it was, with its time as it is now; nothing of one that has changed."
-    try:
-        now = path.stat()
-        if now.st_size != state.size: return None
-        if now.st_mtime_ns != state.time and (not state.sha or sha256_file(path) != state.sha): return None
-    except OSError:
-        return None
-    return replace(state, time=now.st_mtime_ns)
-
-def _state_of(path: Path) -> tuple[int, int, str]:
-    "Size, time and hash, taken before a file is read: a change while it is read is seen by the next run."
-    try:
-        now = path.stat()
-        return now.st_size, now.st_mtime_ns, sha256_file(path)
-    except OSError:
-        return -1, 0, ""
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0010
 def plan_folder(
@@ -333,12 +348,13 @@ class FolderFill(FolderBatch):
         old = set(self.plan.changed)
         for name in progress(self.plan.todo, "reading", len(self.plan.todo), "file"):
             size, when, sha = _state_of(path := self.plan.listing.files[name])
-            if size < 0 and name in self.plan.before:
-                logger.warning("%s cannot be opened now: its passages of before stay", name)
-                self.states[name] = self.plan.before[name]
-                continue
             reading = self.plan.first.pop(name, None) or read_listed(name, path, self.options)
             why = reading.skipped[0][1] if reading.skipped and not reading.documents else ""
+            before = self.plan.before.get(name)
+            if before and (size < 0 or (before.passages and _FOR_NOW.search(why))):
+                logger.warning("%s cannot be opened now: its passages of before stay%s", name, why and f" ({why})")
+                self.states[name] = before
+                continue
             if why:
                 logger.warning("skipped %s: %s", name, why)
             self.held += reading.documents
@@ -407,7 +423,8 @@ def fill_index(
     fill.states |= {n: plan.before[n] for n in plan.gone if n not in set(plan.drop)}
     if plan.todo or not plan.whole or prune or plan.drop:
         fill.run()
-    elif any(s != t for s, t in zip(plan.states.values(), read_record(fill.place)[0].values(), strict=False)):
+    elif plan.touched or any(s != t for s, t in zip(plan.states.values(), read_record(fill.place)[0].values(),
+                                                    strict=False)):
         close_record(fill.place, fill.states)
     return replace(summary(plan, fill.states, documents), added=fill.added, replaced=fill.replaced,
                    seconds=time.monotonic() - started)

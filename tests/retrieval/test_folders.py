@@ -152,6 +152,35 @@ def written(folder, *names):
     return folder
 
 
+def test_a_change_that_keeps_size_and_time_is_seen(tmp_path):
+    docs, idx = written(tmp_path/"docs", "a.md", "b.md"), tmp_path/"idx"
+    for name in ("a.md", "b.md"):
+        os.utime(docs/name, (315532800, 315532800))          # as archives and reproducible builds set it
+    fill(docs, idx)
+    (docs/"a.md").write_text("A text of a.md and something else."[:len("A text of a.md and nothing else.")])
+    os.utime(docs/"a.md", (315532800, 315532800))
+    plan, report, _ = update(docs, idx)
+    assert (plan.changed, report.kept, report.replaced) == (["a.md"], 1, 1)
+    os.utime(docs/"b.md", (315532800, 315532800))
+    assert update(docs, idx)[1].kept == 2                    # looked at, and then known again
+    assert not plan_folder(docs, idx).touched
+
+
+def test_a_file_whose_parser_was_missing_is_read_once_it_is_there(tmp_path, monkeypatch, caplog):
+    docs, idx = written(tmp_path/"docs", "a.md"), tmp_path/"idx"
+    (docs/"b.pdf").write_bytes(pdf_bytes("The pump needs priming."))
+    monkeypatch.setitem(sys.modules, "pypdf", None)
+    assert fill(docs, idx).skipped == {"PDF files need a parser that is not installed": 1}
+    monkeypatch.undo()
+    report = fill(docs, idx)
+    assert (report.passages, report.added, report.skipped) == (2, 1, {})
+    monkeypatch.setitem(sys.modules, "pypdf", None)
+    (docs/"b.pdf").write_bytes(pdf_bytes("The pump needs priming each time."))
+    assert update(docs, idx)[2] == {"a.md", "b.pdf"} and "its passages of before stay (PDF files need" in caplog.text
+    monkeypatch.undo()
+    assert update(docs, idx)[1].replaced == 1
+
+
 def test_an_update_removes_what_was_deleted_from_this_folder_and_from_no_other(tmp_path):
     a, b = written(tmp_path/"a", "1.md", "2.md", "3.md"), written(tmp_path/"b", "4.md", "5.md")
     fill(a, tmp_path/"idx")
