@@ -52,6 +52,14 @@ def _plain_letters(text: str) -> str:
     text = re.sub("[\uf0b7\uf0a7\uf0d8\uf0a8\uf076\uf0fc]", "•", text)    # bullets of symbol fonts
     return re.sub(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", "", re.sub(r"\r\n|\r|\x0c", "\n", text))
 
+_NAMELESS = re.compile(r"[\ue000-\uf8ff\ufffd]|/[A-Za-z]{1,3}\d{1,5}(?=/|\W|$)")    # a glyph in the place of a letter
+
+def _is_garbled(text: str) -> bool:
+    "Whether most of a page is glyphs of fonts that do not say which letters they are."
+    bare = "".join(text.split())
+    glyphs = _NAMELESS.findall(bare)
+    return len(glyphs) > 7 and sum(map(len, glyphs)) > len(bare)/2
+
 # %% ../../nbs/1_data/07_pdf.ipynb #d4f00012
 def _seam(left: str, right: str, known: frozenset[str]) -> str | None:
     "What stands between two pieces that a hyphen at a line's end parts; None: the line ends there."
@@ -106,11 +114,13 @@ def _pdf_pages(raw: bytes, where: str) -> tuple[str, list[str]]:
 def _page_texts(pages: list[Any], where: str) -> list[str]:
     "The text of each page; one that cannot be read is empty and named, unless there is no other."
     texts, faults = [], {}
-    pictures = 0
+    pictures = garbled = 0
     for number, page in enumerate(pages, 1):
         try:
-            texts.append(_plain_letters("\n".join([page.extract_text(), *_fields(page)])))
-            pictures += not texts[-1].strip() and _has_picture(page)
+            text = _plain_letters("\n".join([page.extract_text(), *_fields(page)]))
+            garbled += _is_garbled(text)
+            pictures += not text.strip() and _has_picture(page)
+            texts.append("" if _is_garbled(text) else text)
         except Exception as e:
             texts.append("")
             faults[number] = f"{type(e).__name__} {e}"[:120]
@@ -120,10 +130,17 @@ def _page_texts(pages: list[Any], where: str) -> list[str]:
         logger.warning("page %d of %s cannot be read: %s", number, where or "a PDF file", fault)
     if pictures == len(pages):
         raise UserError("holds no text, only pictures of pages", "", "Make it searchable, with ocrmypdf for one.")
+    if garbled and garbled + pictures == len(pages):
+        raise UserError("holds glyphs, but its fonts do not say which letters they are", "",
+                        "Make it searchable, with ocrmypdf --force-ocr for one.")
+    if garbled:
+        logger.warning("%d of %d pages of %s are left out: their fonts do not say which letters they show", garbled,
+                       len(pages), where or "a PDF")
     if pictures:
         logger.warning("%d of %d pages of %s are only pictures, without text", pictures, len(pages), where or "a PDF")
     return texts
 
+# %% ../../nbs/1_data/07_pdf.ipynb #pdfpict1
 def _has_picture(page: Any) -> bool:
     "Whether a page draws a picture."
     drawn: Any = (page.get("/Resources") or {}).get("/XObject") or {}

@@ -592,6 +592,13 @@ def test_scanned_pages_are_named(monkeypatch, caplog):
     assert "1 of 2 pages of a.pdf are only pictures" in caplog.text
     with pytest.raises(UserError, match="only pictures of pages"):
         module._page_texts([Page("", True)], "a.pdf")
+    for glyphs in ("/G21/G22 /G3/G24/G25/G26 /G27/G8", "\ue001\ue002\ue003\ue004 \ufffd\ufffd\ufffd\ufffd 7"):
+        caplog.clear()
+        assert module._page_texts([Page(glyphs, False), Page("The sizes /A4/A5/B5.", False)], "a.pdf") == [
+            "", "The sizes /A4/A5/B5."]
+        assert "1 of 2 pages of a.pdf are left out: their fonts do not say which letters" in caplog.text
+        with pytest.raises(UserError, match="fonts do not say which letters"):
+            module._page_texts([Page(glyphs, False), Page("", True)], "a.pdf")
 
 
 # messages
