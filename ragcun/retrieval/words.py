@@ -29,7 +29,11 @@ there these they this to was will with what which who whom whose when where why 
 may i you he she we me my your his her its our from about has have had been were am than so too very any some all
 each""".split())
 "English words that say nothing about a topic: Lucene's, and those that questions begin with."
-LETTER = r"[\w\u0300-\u036f\u0900-\u0963\u0966-\u0dff\u0e00-\u0eff\u1000-\u109f\u1780-\u17d3]"
+_POINTS = ("\u00ad\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
+          "\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u0711\u0730-\u074a\u08ca-\u08ff")
+"What may be written or left out: vowel points of Hebrew, Arabic and Syriac, and the soft hyphen."
+LETTER = (rf"[\w{_POINTS}\u0300-\u036f\u07a6-\u07b0\u07eb-\u07f3\u0900-\u0963\u0966-\u0dff\u0e00-\u0eff"
+          r"\u0f71-\u0f84\u0f86-\u0fbc\u1000-\u109f\u1780-\u17d3]")
 "A letter or digit, or one of the vowel signs that Python's class of them leaves out."
 WORD = re.compile(rf"{LETTER}+(?:\.{LETTER}+)*")
 PIECE = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
@@ -78,7 +82,8 @@ class Tokenizer:
         text: str, # any text
     ) -> list[str]: # in the order of the text, with repetitions
         "The words of a text, case-folded."
-        return [w for m in WORD.finditer(unicodedata.normalize("NFKC", text)) for w in _words_of(self, m[0])]
+        text = text if text.isascii() else _LEFT_OUT.sub("", unicodedata.normalize("NFKC", text))
+        return [w for m in WORD.finditer(text) for w in _words_of(self, m[0])]
 
     def document(self,
         text: str,       # as it is searched
@@ -89,9 +94,15 @@ class Tokenizer:
 
     def _names(self, name: str) -> list[str]:
         parts = name.split(".")
-        if not self.identifiers: return [p.casefold() for p in parts]
+        if not self.identifiers: return [_folded(p) for p in parts]
         whole = [name] if len(parts) > 1 else []
-        return [w.casefold() for w in [*whole, *(w for p in parts for w in split_identifier(p))]]
+        return [_folded(w) for w in [*whole, *(w for p in parts for w in split_identifier(p))]]
+
+_LEFT_OUT = re.compile(f"[{_POINTS}\u0640]")    # and the stroke that makes an Arabic word longer
+
+def _folded(word: str) -> str:
+    "A word without its case; the dot that Python leaves of a Turkish İ is gone."
+    return word.casefold().replace("i\u0307", "i")
 
 @lru_cache(maxsize=1 << 16)  # most words of a text have been met before
 def _words_of(tokenizer: Tokenizer, name: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ragcun.retrieval.hits import Batch
+from ragcun.retrieval.hits import Batch, matched_words
 from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.retrieval.stores import COUNTS, LanceStore, MemoryStore
 from ragcun.retrieval.words import Question, Tokenizer, WordCounts, diversify, reciprocal_rank_fusion
@@ -58,6 +58,16 @@ def right(store):
     want = WordCounts().add(w.split() for b in store.blocks() for w in b.words)
     found = {w: n for w, n in counts.found.items() if n}
     return (counts.documents, counts.words, found) == (want.documents, want.words, dict(want.found))
+
+
+@pytest.mark.parametrize("written, asked", [
+    ("قال مُحَمَّد اليوم", "محمد"), ("محـــمد", "محمد"), ("שָׁלוֹם לכם", "שלום"), ("בית־ספר", "ספר"),
+    ("ދިވެހި", "ދިވެހި"), ("བོད་ཡིག", "བོད"),
+    ("İstanbul'da", "istanbul"), ("Donau\u00addampfschiff", "Donaudampfschiff"), ("cafe\u0301", "CAFÉ")])
+def test_points_and_marks_take_no_word_apart(written, asked):
+    words = Tokenizer()
+    assert words(asked)[0] in words(written) and all(len(w) > 1 for w in words(asked))     # "محمد" was ح, د and م
+    assert matched_words(asked, written)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
