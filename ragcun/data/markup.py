@@ -234,9 +234,10 @@ def parse_markdown(
 _UNSHOWN = frozenset("toctree index highlight meta currentmodule module automodule autoclass autofunction "
                      "literalinclude tabularcolumns sectionauthor codeauthor default-domain py:module "
                      "py:currentmodule".split())
+_SETTINGS = frozenset("only ifconfig rst-class cssclass grid plot program video youtube".split())    # say how, not what
 _DIRECTIVE = re.compile(r"^[ \t]*(?:\.\. )+(?:\|[^|\n]+\| )?([\w:.+-]+?)[ \t]*::(?:\s|$)", re.M)
 _ROLE = re.compile(r":([A-Za-z][\w:.+-]*):`")
-_INCLUDES = re.compile(r"\.\. (?:include|csv-table|raw)::(?=.*\n?\s*:(?:file|url):|(?<=include::))")
+_INCLUDES = re.compile(r"\.\. (?:contents|(?:include|csv-table|raw)::(?=.*\n?\s*:(?:file|url):|(?<=include::)))")
 _PLAIN = re.compile(r"[a-z0-9 _-]+")    # what `class` gives to the next paragraph; `Pump(x)` is Python's
 
 class _Options(dict):
@@ -260,7 +261,8 @@ def _any_directive() -> type:
         def run(self) -> list[Any]:
             if self.name in _UNSHOWN: return []
             box = nodes.container()
-            if self.arguments and (self.name != "class" or self.content or not _PLAIN.fullmatch(self.arguments[0])):
+            named = self.arguments and self.name not in _SETTINGS
+            if named and (self.name != "class" or self.content or not _PLAIN.fullmatch(self.arguments[0])):
                 found, messages = self.state.inline_text(self.arguments[0], self.lineno)
                 box += nodes.paragraph("", "", *found)
             said = [self.options.get(name) for name in ("caption", "subtitle")]
@@ -327,7 +329,7 @@ def _rst_html(text: str) -> str:
         found.parent.remove(found)
     for found in list(tree.findall(nodes.system_message)):
         kept = [child for child in found.children if isinstance(child, nodes.literal_block)
-                and not _INCLUDES.match(child.astext())]      # another file of the folder, which is read by itself
+                and not _INCLUDES.match(child.astext())]      # another file of the folder, read by itself, or a list
         if found.parent is not None:
             found.parent.replace(found, kept)
     return publish_from_doctree(tree, writer="html5", settings_overrides=_RST)

@@ -258,6 +258,7 @@ def test_markdown_keeps_what_stands_below_an_open_comment():
         (".. class:: Pump(x)\n\n   A pump.", "Pump(x)\n\nA pump."),
         (".. class:: special\n\ntext", "text"),
         (".. tab-set::\n\n   .. tab-item:: Linux\n\n      apt", "Linux\n\napt"),
+        ("One.\n\n.. only:: html\n\n .. contents::\n    :maxdepth: 1\n\n .. rst-class:: big\n\n Two.", "One.\n\nTwo."),
     ],
 )
 def test_rst_text(text, shown):
