@@ -13,7 +13,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -92,6 +92,57 @@ def _is_unsaid(element: Any) -> bool:
     return (any(value not in (None, "0", "false") for value in switches)
             or _value(element, "sdtPr", "docPartObj", "docPartGallery") == "Table of Contents")
 
+# %% ../../nbs/1_data/08_office.ipynb #wordnum1
+_ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
+          (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
+
+def _counted(n: int, form: str) -> str:
+    "A number as a list shows it."
+    if form.endswith("Letter"):
+        shown = chr(97 + (n - 1) % 26)*min((n - 1)//26 + 1, 9)
+    elif form.endswith("Roman"):
+        shown, n = "", n % 4000
+        for value, sign in _ROMAN:
+            shown, n = shown + sign*(n//value), n % value
+    else:
+        return f"{n:02d}" if form == "decimalZero" else str(n)
+    return shown.upper() if form.startswith("upper") else shown
+
+@dataclass
+class _Numbers:
+    "The numbers of headings and items, which stand in no paragraph of a Word file: Word counts them."
+    levels: dict[str, dict[int, Any]]                # kind of list → level → how it is counted
+    kinds: dict[str, str]                            # list → kind
+    begins: dict[tuple[str, int], int]               # list and level → where it begins anew
+    styles: dict[str, tuple[str, int]]               # style → list and level
+    counts: dict[str, dict[int, int]] = field(default_factory=dict)   # kind → level → last number
+
+    def next(self, paragraph: Any) -> str:
+        "What stands before a paragraph; nothing before one that is not counted."
+        named, level = self.styles.get(_value(paragraph, "pPr", "pStyle") or "", ("", 0))
+        key = _value(paragraph, "pPr", "numPr", "numId") or named
+        level = _whole(_value(paragraph, "pPr", "numPr", "ilvl"), level)
+        kind = self.kinds.get(key, "")
+        how = self.levels.get(kind, {})
+        if level not in how: return ""
+        count = self.counts.setdefault(kind, {})
+        first = _whole(_value(how[level], "start"), 1)
+        count[level] = self.begins.pop((key, level), count.get(level, first - 1) + 1)
+        for other in how:
+            if other > level:
+                count.pop(other, None)
+        return self.shown(how, level, count)
+
+    def shown(self, how: dict[int, Any], level: int, count: dict[int, int]) -> str:
+        "The numbers of a level in the text around them; signs before items are no numbers."
+        if _value(how[level], "numFmt") in ("bullet", "none", None): return ""
+        def number(found: re.Match) -> str:
+            at = int(found[1]) - 1
+            if at not in how: return ""
+            form = "decimal" if _child(how[level], "isLgl") is not None else _value(how[at], "numFmt") or ""
+            return _counted(max(count.get(at, _whole(_value(how[at], "start"), 1)), 1), form)
+        return re.sub(r"%([1-9])", number, _value(how[level], "lvlText") or "").strip()
+
 # %% ../../nbs/1_data/08_office.ipynb #real0003
 @dataclass
 class _WordText:
@@ -99,6 +150,7 @@ class _WordText:
     levels: dict[str, int]              # style id → level of a heading
     notes: dict[tuple[str, str], Any]   # kind and id of a note → its element
     part: Any = None                    # of the package, with the parts that it refers to
+    numbers: _Numbers | None = None     # that Word counts
 
     def pieces(self, element: Any, boxes: list[Any]) -> Iterator[str]:
         "The visible text of a paragraph; text boxes and notes are put aside."
@@ -170,8 +222,9 @@ class _Word(_WordText):
         text = _powers("".join(self.pieces(paragraph, boxes))).replace("\xad", "").strip()
         tight = _value(paragraph, "pPr", "numPr") is not None or "List" in (_value(paragraph, "pPr", "pStyle") or "")
         level = self.level(paragraph)
+        number = self.numbers.next(paragraph) if self.numbers else ""
         if text and level >= 0:
-            yield Block(text, level, tight)
+            yield Block(f"{number} {text}".lstrip(), level, tight)
         for box in boxes:
             yield from self.chunk(box) if _local(box) in _CHUNKS else self.blocks(box)
 
@@ -259,6 +312,39 @@ def _word_notes(part: Any) -> dict[tuple[str, str], Any]:
             for _, root in _related(part, "footnotes", "endnotes", "comments") for note in root
             for name, value in note.attrib.items() if name.rpartition("}")[2] == "id"}
 
+# %% ../../nbs/1_data/08_office.ipynb #wordnum2
+def _whole(text: str | None, default: int) -> int:
+    "A whole number as XML writes it."
+    return int(text) if text and text.isdecimal() and len(text) < 7 else default
+
+def _word_numbers(part: Any, styles: Any) -> _Numbers:
+    "How the lists of a Word file are counted, and which styles belong to one."
+    made = [e for _, root in _related(part, "numbering") for e in root]
+    kinds = {_attribute(e, "abstractNumId"): e for e in made if _local(e) == "abstractNum"}
+    lists = {_attribute(e, "numId"): e for e in made if _local(e) == "num"}
+    levels = {key: {_whole(_attribute(lvl, "ilvl"), 0): lvl for lvl in kind if _local(lvl) == "lvl"}
+              for key, kind in kinds.items()}
+    found = _Numbers(levels, {key: _value(e, "abstractNumId") or "" for key, e in lists.items()}, {}, {})
+    for key, e in lists.items():
+        for own in (c for c in e if _local(c) == "lvlOverride"):
+            begin = _whole(_value(own, "startOverride"), -1)
+            if begin >= 0:
+                found.begins[key, _whole(_attribute(own, "ilvl"), 0)] = begin
+    own_list = {_attribute(s, "styleId"): s for s in styles if _value(s, "pPr", "numPr", "numId")}
+    based = {_attribute(s, "styleId"): _value(s, "basedOn") or "" for s in styles}
+    for style in based:
+        near = next((s for s in _ancestors(style, based) if s in own_list), None)
+        if near is None: continue
+        key = _value(own_list[near], "pPr", "numPr", "numId") or ""
+        level = _whole(_value(own_list[near], "pPr", "numPr", "ilvl"), 0)
+        of_style = (n for n, lvl in levels.get(found.kinds.get(key, ""), {}).items() if _value(lvl, "pStyle") == style)
+        found.styles[style] = key, next(of_style, level)
+    for key, kind in kinds.items():       # a kind that is told by a style
+        link = found.styles.get(_value(kind, "numStyleLink") or "")
+        if link and not levels[key]:
+            found.kinds |= {name: found.kinds.get(link[0], "") for name, k in found.kinds.items() if k == key}
+    return found
+
 # %% ../../nbs/1_data/08_office.ipynb #d4f00033
 _NAMES = {b"http://purl.oclc.org/ooxml/officeDocument/": b"http://schemas.openxmlformats.org/officeDocument/2006/",
           b"http://purl.oclc.org/ooxml/wordprocessingml/": b"http://schemas.openxmlformats.org/wordprocessingml/2006/"}
@@ -285,7 +371,8 @@ def parse_docx(
         raise UserError("protected by a password, or in the format of Word 97", "", "Save it again as .docx.")
     try:
         document = docx.Document(io.BytesIO(_transitional(raw)))
-        word = _Word(_style_levels(document.styles.element), _word_notes(document.part), document.part)
+        word = _Word(_style_levels(document.styles.element), _word_notes(document.part), document.part,
+                     _word_numbers(document.part, document.styles.element))
         sections = group_blocks(word.blocks(document.element.body))
         edges = [b.text for _, root in _related(document.part, "header", "footer") for b in word.blocks(root)]
         title = " ".join((document.core_properties.title or "").split())

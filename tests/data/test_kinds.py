@@ -158,6 +158,54 @@ def run(text, before=""):
     return f"<w:p>{before}<w:r><w:t xml:space='preserve'>{text}</w:t></w:r></w:p>"
 
 
+def counted(kinds, lists, paragraphs, styles=()):
+    "Sections of a Word file with these kinds of lists, lists of them, and paragraphs: style, list, level, text."
+    docx = pytest.importorskip("docx")
+    from docx.oxml import parse_xml
+    made = docx.Document()
+    numbering = made.part.numbering_part.element
+    for old in list(numbering):
+        numbering.remove(old)
+    for i, kind in enumerate(kinds):
+        numbering.append(parse_xml(f'<w:abstractNum {W} w:abstractNumId="{i}">{kind}</w:abstractNum>'))
+    for i, (kind, own) in enumerate(lists, 1):
+        numbering.append(parse_xml(f'<w:num {W} w:numId="{i}"><w:abstractNumId w:val="{kind}"/>{own}</w:num>'))
+    for style in styles:
+        made.styles[style].element.get_or_add_pPr().append(parse_xml(f'<w:numPr {W}><w:numId w:val="1"/></w:numPr>'))
+    for style, key, level, text in paragraphs:
+        own = f'<w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="{key}"/></w:numPr>' if key else ""
+        made.element.body.insert(len(made.element.body) - 1, parse_xml(
+            f'<w:p {W}><w:pPr><w:pStyle w:val="{style}"/>{own}</w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>'))
+    out = io.BytesIO()
+    made.save(out)
+    return [(s.heading, s.text) for s in parse_docx(out.getvalue())]
+
+
+def way(level, form, shown, start=1, more=""):
+    return (f'<w:lvl w:ilvl="{level}"><w:start w:val="{start}"/><w:numFmt w:val="{form}"/>{more}'
+            f'<w:lvlText w:val="{shown}"/></w:lvl>')
+
+
+def test_numbers_that_word_counts_are_read():
+    law = (way(0, "decimal", "%1", more='<w:pStyle w:val="Heading1"/>')
+           + way(1, "decimal", "%1.%2", more='<w:pStyle w:val="Heading2"/>')
+           + way(2, "lowerLetter", "(%3)") + way(3, "lowerRoman", "(%4)"))
+    assert counted([law], [(0, "")], [
+        ("Heading1", 0, 0, "Scope"), ("Heading2", 0, 0, "Terms"), ("", 1, 2, "oil"), ("", 1, 2, "air"), ("", 1, 3, "dry"),
+        ("Heading2", 0, 0, "Fees"), ("", 1, 2, "due"), ("Heading1", 0, 0, "Liability"), ("Heading2", 0, 0, "Limits"),
+    ], ["Heading 1", "Heading 2"]) == [("1 Scope", ""), ("1.1 Terms", "(a) oil\n(b) air\n(i) dry"),
+                                       ("1.2 Fees", "(a) due"), ("2 Liability", ""), ("2.1 Limits", "")]
+    anew = '<w:lvlOverride w:ilvl="0"><w:startOverride w:val="1"/></w:lvlOverride>'
+    assert counted([way(0, "decimal", "%1.") + way(1, "bullet", "o")], [(0, ""), (0, anew), (0, "")], [
+        ("", 1, 0, "a"), ("", 1, 1, "sign"), ("", 1, 0, "b"), ("", 2, 0, "c"), ("", 2, 0, "d"), ("", 3, 0, "e"), ("", 9, 0, "f"),
+    ]) == [("", "1. a\nsign\n2. b\n1. c\n2. d\n3. e\nf")]
+    legal = way(1, "decimal", "%1.%2", more="<w:isLgl/>")
+    assert counted([way(0, "none", ""), way(0, "upperRoman", "Article %1.", 4) + legal, way(0, "upperLetter", "%1)", 27)],
+                   [(0, ""), (1, ""), (2, "")],
+                   [("Heading1", 0, 0, "References"), ("", 2, 0, "x"), ("", 2, 1, "y"), ("", 3, 0, "z")],
+                   ["Heading 1"]) == [("References", "Article IV. x\n4.1 y\nAA) z")]     # as LibreOffice writes headings
+
+
 def test_what_a_word_file_only_prompts_or_lists_is_left_out():
     def control(said, inside): return f"<w:sdt><w:sdtPr>{said}</w:sdtPr><w:sdtContent>{inside}</w:sdtContent></w:sdt>"
     gallery = '<w:docPartObj><w:docPartGallery w:val="Table of Contents"/></w:docPartObj>'
