@@ -91,8 +91,8 @@ def index_flags(
              "where synthetic questions do not speak against it")
     add_flag(parser, "update", "bool", False, "Replace documents whose text has changed, a file's passages as a whole; "
              "remove those of files deleted from the folder")
-    add_flag(parser, "prune", "bool", False, "Remove passages of all files that are not among the documents, "
-             "those of other folders, too")
+    add_flag(parser, "prune", "bool", False, "Remove passages of all files, and all rows, that are not among the "
+             "documents, those of other folders, too")
     add_flag(parser, "anew", "bool", False, "Make the index anew beside the one that is there, which goes on serving, "
              "and put it in its place when it is done")
     add_flag(parser, "questions", "str", None, "Questions whose answers in this index are known (a BEIR folder or "
@@ -239,23 +239,44 @@ def _index_rows(args: argparse.Namespace) -> tuple[Any, str]:
     "Index documents that are rows of a file; the index, and what is new in it."
     from ragcun.retrieval.retriever import GaussianRetriever, index_corpus
     documents = read_corpus(args.documents, lambda: _index_tokens(args), args.text_column)
-    before, changed = _compare(documents, args)
+    known, changed = _compare(documents, args)
     model = _index_model(args)
     if changed:
         GaussianRetriever(model, args.index_dir).update(changed)
     index = index_corpus(model, documents, args.index_dir)
     say_lines(args.documents, documents)
-    new = f"{len(index) - before:,} new" + f", {len(changed):,} replaced" * bool(changed)
+    now = index.store.ids()
+    replaced = sum(c["id"] in known for c in changed)
     _report_gone(index, documents, args)
-    return index, new
+    counts = (len(now - known), "new"), (replaced, "replaced"), (len(known - now), "removed")
+    return index, ", ".join(f"{n:,} {what}" for n, what in counts if n or what == "new")
 
 def _report_gone(index: Any, documents: list[dict[str, Any]], args: argparse.Namespace) -> None:
     "Name files whose passages are in the index and that were not read this time; `--prune` removes them."
+    from ragcun.retrieval.filters import as_filter
     read = {str(d["metadata"]["source"]) for d in documents if d["metadata"].get("source")}
-    gone = sorted(index.sources() - read) if read else []
-    if not gone: return
-    _say_gone(gone, (), gone if args.prune else (), index.prune(gone) if args.prune else 0)
+    filed = bool(read) or bool(index.store.select(as_filter({"source": {"$exists": True}})))
+    gone = sorted(index.sources() - read) if filed else []
+    if gone:
+        _say_gone(gone, (), gone if args.prune else (), index.prune(gone) if args.prune else 0)
+    if not all(d["metadata"].get("source") for d in documents):
+        _report_rows(index, documents, args)
 
+def _report_rows(index: Any, documents: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    "Name rows of before that are not among these; `--prune` removes them."
+    from ragcun.retrieval.filters import as_filter
+    from ragcun.retrieval.hits import iter_entries
+    here = {d.id for d in iter_entries(documents, index.id_rule)}
+    gone = sorted(set(index.store.select(as_filter({"source": {"$exists": False}}))) - here)
+    if not gone: return
+    said = f"{how_many(len(gone), 'document')} of the index ({_first(gone)})"
+    if args.prune:
+        index.delete(gone)
+        print(f"removed: {said}, not among the rows")
+    else:
+        print(f"not among the documents: {said}; --prune removes them")
+
+# %% ../../nbs/9_cli/07_commands.ipynb #rowsgone
 def _say_gone(gone: Sequence[str], own: Sequence[str] = (), drop: Sequence[str] = (), removed: int = 0) -> None:
     "Of the files that are gone: those just removed, those that an update removes, and those that are from elsewhere."
     here = [n for n in own if n not in set(drop)]
@@ -267,14 +288,14 @@ def _say_gone(gone: Sequence[str], own: Sequence[str] = (), drop: Sequence[str] 
     if other:
         print(f"not among the documents: {_files(other)} of the index ({_first(other)}); --prune removes the passages")
 
-def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[int, list[dict[str, Any]]]:
-    "How many documents the index holds, and which of these it holds with another text; seen before a model is loaded."
+def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple[set[str], list[dict[str, Any]]]:
+    "Ids that the index holds, and which of these documents it holds with another text; seen before a model is loaded."
     from ragcun.retrieval.hits import iter_entries
     from ragcun.retrieval.stores import LanceStore, is_free, read_manifest
     free = is_free(args.index_dir)
     rule = "source" if free else read_manifest(args.index_dir).id_rule
     entries = list(iter_entries(documents, rule))      # ids that stand for two texts are refused
-    if free: return 0, []
+    if free: return set(), []
     store = LanceStore(args.index_dir, read_manifest(args.index_dir).dim)
     known = store.ids()
     blocks = (entries[i:i + 1024] for i in range(0, len(entries), 1024))
@@ -290,7 +311,7 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
     if not args.update and (kept := _other_metadata(entries, store, known)):
         logger.warning("the index has other metadata for %d of these documents, the first of them %r; it stays as it "
                        "is, and --update replaces it", len(kept), min(kept))
-    return len(store), changed
+    return known, changed
 
 # %% ../../nbs/9_cli/07_commands.ipynb #c563afce-1
 def _files(names: Sequence[Any]) -> str:

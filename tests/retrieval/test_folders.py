@@ -12,6 +12,7 @@ import pytest
 from small import ROOT, context, docx_bytes, pdf_bytes
 from tiny_encoder import TinyEncoder
 
+from ragcun.cli import commands
 from ragcun.cli.commands import _compare
 from ragcun.cli.flags import read_corpus
 from ragcun.core import UserError
@@ -287,6 +288,26 @@ def test_update_sees_changed_metadata_and_passages_that_a_file_has_lost(tmp_path
     assert index.store.get(["1"]).metadata == [{"url": "http://new"}] and changed(new, *first[1:]) == []
     index.update(changed(new, first[1]))                           # b has lost a row
     assert index.store.ids() == {"1", "2"}
+
+
+def test_rows_that_a_file_has_lost_are_named_and_pruned(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(commands, "_index_model", lambda args: TinyEncoder())
+
+    def run(rows, name="r.csv", update=False, prune=False):
+        (tmp_path/name).write_text(rows)
+        index, said = commands._index_rows(argparse.Namespace(
+            documents=str(tmp_path/name), index_dir=str(tmp_path/"idx"), text_column="text", update=update,
+            prune=prune))
+        return len(index), said, capsys.readouterr().out.strip()
+
+    assert run("id,text\n1,The pump needs oil.\n2,The valve is blue.\n") == (2, "2 new", "")
+    lost = "not among the documents: 1 document of the index (2); --prune removes them"
+    assert run("id,text\n1,The pump needs oil.\n", update=True) == (2, "0 new", lost)
+    assert run("A line.\nAnother one.\n", "d.txt")[:2] == (4, "2 new")
+    assert run("A line.\nThe other one.\n", "d.txt", True)[:2] == (4, "1 new, 1 replaced, 1 removed")     # "-1 new"
+    held, said, out = run("id,text\n1,The pump needs oil.\n", prune=True)
+    assert (held, said) == (1, "0 new") and "2 passages of 1 file" in out and "1 document of the index (2), not" in out
+    assert run("id,text\n1,The pump needs oil.\n", prune=True) == (1, "0 new", "")
 
 
 @pytest.mark.parametrize("name", ["new\nline", "tab\t", os.fsdecode(b"gr\xf6\xdfe"), "per%20cent", "#?&", " "])
