@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 from ..core import UserError, logger
+from .files import word_tokens
 from .web_pages import (HIDDEN_TAGS, HTML_TAGS, OPAQUE_TAGS, PAIRED_TAGS, VOID_TAGS, Block, Section,
                                    group_blocks, html_blocks, is_power, join_blocks, without_menus)
 
@@ -639,8 +640,17 @@ def _row_text(row: Any) -> str:
 
 def _article(data: dict[str, Any]) -> list[Section]:
     "An object that says something without a list of rows, as one page of a site: its title and its text."
-    is_said = any(isinstance(value, str) and len(value.split()) > 2 for value in data.values())
-    return [_headed(data, 1)] if is_said else []
+    while len(data) == 1 and isinstance(inner := next(iter(data.values())), dict):
+        data = inner
+    return [_headed(data, 1)] if any(map(_tells, data.values())) else []
+
+def _tells(value: Any, within: bool = False) -> bool:
+    "Whether a value is some words; within another one, a sentence, HTML or a long text, as settings have words, too."
+    if isinstance(value, dict): return any(_tells(inner, True) for inner in value.values())
+    if not isinstance(value, str): return False
+    said = _said(value).strip()
+    if max(len(said.split()), len(word_tokens(said))) < 3: return False
+    return not within or said != value.strip() or _is_long(value) or bool(re.search(r"\w[.!?。！？]$", said))
 
 def _headed(row: dict[str, Any], level: int) -> Section:
     "A row under its title."

@@ -762,8 +762,12 @@ def test_an_object_that_is_a_page_by_itself_is_read():
     page = {"title": "Storage", "tags": ["x"], "body": "Drain it first.\n\nKeep it dry."}
     assert [(s.heading, s.level, s.text) for s in parse_json_rows(json.dumps(page))] == [
         ("Storage", 1, "tags: x\nbody: Drain it first.\n\nKeep it dry.")]
+    export = {"id": "7", "title": "Pump", "body": {"storage": {"value": "<p>It needs <b>oil</b> now</p>"}}}    # Confluence
+    assert [(s.heading, s.text) for s in parse_json_rows(json.dumps({"page": export}))] == [
+        ("Pump", "id: 7; body: storage: value: It needs oil now")]
+    assert words(parse_json_rows('{"title": "水泵", "text": "水泵的保修期为二十四个月。"}')) == "水泵 水泵的保修期为二十四个月。"
     with pytest.raises(UserError, match="without a list of rows"):
-        parse_json_rows('{"compilerOptions": {"strict": true}, "include": ["a b c"], "name": "x"}')
+        parse_json_rows('{"compilerOptions": {"strict": true, "run": "tsc -p ."}, "include": ["a b c"], "name": "x"}')
 
 
 def test_a_page_saved_as_one_file_is_read_as_a_page():
