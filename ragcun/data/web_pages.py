@@ -115,6 +115,16 @@ def _is_second(node: Any, names: list[str]) -> bool:
     beside = node.parent.css_first("math") if re.match("span$|mjx-", node.parent.tag) else None
     return beside is not None and node.css_first("math") is None
 
+def _is_folded(node: Any) -> bool:
+    "What a click shows: a panel with a label, and what is hidden right below a heading, as in lists of questions."
+    role = node.attributes.get("role")
+    if role: return role == "region" and "aria-labelledby" in node.attributes
+    before = node.prev
+    while before is not None and not before.is_element_node:
+        before = before.prev
+    return before is not None and node.tag in ("div", "dd", "section") and bool(
+        re.fullmatch("h[1-6]|dt|button", before.tag))
+
 def _is_hidden(node: Any) -> bool:
     "What a browser does not show, the sign beside a heading that links to it, and what is there twice."
     found = node.attributes
@@ -123,8 +133,10 @@ def _is_hidden(node: Any) -> bool:
     if node.tag == "a" and "#" in (found.get("href") or "") and node.text().strip() in _LINK_MARKS: return True
     names = (found.get("class") or "").split()
     if not _UNSEEN_NAMES.isdisjoint(names) or _is_second(node, names): return True
-    return found.get("hidden", "until-found") != "until-found" or bool(_UNSEEN.search(found.get("style") or ""))
+    is_unseen = found.get("hidden", "until-found") != "until-found" or bool(_UNSEEN.search(found.get("style") or ""))
+    return is_unseen and not _is_folded(node)
 
+# %% ../../nbs/1_data/05_web_pages.ipynb #pageinln
 def _is_inline(node: Any) -> bool:
     "Whether a tag stays inside a line, as unknown ones and formulas do; a page's own elements and styles may not."
     tag = node.tag

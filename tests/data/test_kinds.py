@@ -79,6 +79,18 @@ def test_html(page, wanted):
     assert words(parse_html(page)).strip() == wanted
 
 
+@pytest.mark.parametrize("page, wanted", [
+    ("<h3>How?</h3><div class=panel style='display: none;'><p>By card.</p></div>", "How? By card."),
+    ("<h3><button aria-controls=a>How?</button></h3><div id=a role=region aria-labelledby=b hidden>By card.</div>",
+     "How? By card."),
+    ("<dl><dt>How?</dt>\n<dd style='display:none'>By card.</dd></dl>", "How? By card."),
+    ("<h3>How?</h3><div role=dialog aria-labelledby=x hidden>no</div>", "How?"),
+    ("<h3>How?</h3><p>So.</p><div style='display:none'>no</div><div role=region aria-label=Cookies hidden>no</div>",
+     "How? So.")])
+def test_what_a_click_on_a_heading_shows_is_read(page, wanted):
+    assert " ".join(words(parse_html(page)).split()) == wanted
+
+
 MATH = "<math><semantics><mi>n</mi><mo>+</mo><mn>1</mn><annotation>n+1</annotation></semantics></math>"
 
 
