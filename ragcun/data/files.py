@@ -15,7 +15,7 @@ import re
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ from ..core import UserError, atomic_write
 # %% auto #0
 __all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'OddRow', 'GZIP_FAULTS', 'GZIP_MARK', 'UNCLOSED', 'READERS', 'normalise_text',
            'text_id', 'exact_id', 'word_tokens', 'RowError', 'plain_value', 'text_fault', 'cell_fault',
-           'character_fault', 'shown_name', 'home_path', 'open_bytes', 'read_bytes', 'broken_gzip', 'iter_lines',
-           'stream_lines', 'stream_blocks', 'parse_json', 'iter_json_lines', 'read_whole_json', 'file_format',
-           'iter_rows', 'sheet_text', 'empty_formulas', 'write_text', 'write_rows', 'check_apart']
+           'character_fault', 'as_texts', 'shown_name', 'home_path', 'open_bytes', 'read_bytes', 'broken_gzip',
+           'iter_lines', 'stream_lines', 'stream_blocks', 'parse_json', 'iter_json_lines', 'read_whole_json',
+           'file_format', 'iter_rows', 'sheet_text', 'empty_formulas', 'write_text', 'write_rows', 'check_apart']
 
 # %% ../../nbs/1_data/01_files.ipynb #0b7dc53a
 MAX_TEXT = 1_000_000     # characters in one text; more is a mistake in the file, not a document
@@ -125,6 +125,23 @@ def character_fault(
     except UnicodeEncodeError as e:
         return f"holds half of a surrogate pair at character {e.start}"
     return ""
+
+# %% ../../nbs/1_data/01_files.ipynb #astexts1
+def as_texts(
+    texts: Any,              # what was given where a list of texts is wanted
+    where: str = "encode",   # the function that was called
+) -> list[str]:              # the texts in their order
+    "A list, a column or a generator as a list of texts; `UserError` for anything else and for what is no text."
+    if isinstance(texts, str):
+        raise UserError("a single string was given where a list of texts is wanted", where, f"Write {where}([text]).")
+    if isinstance(texts, (Mapping, set, frozenset)) or hasattr(texts, "columns") or not isinstance(texts, Iterable):
+        raise UserError(f"{type(texts).__name__} is no list of texts", where,
+                        "Give a list of strings, such as one column of a table.")
+    made = list(texts)
+    for i, t in enumerate(made):
+        if not isinstance(t, str):
+            raise UserError(f"text {i} is a {type(t).__name__}, not a string", where, "Give a list of strings.")
+    return made
 
 # %% ../../nbs/1_data/01_files.ipynb #def97648
 OddRow = Callable[[UserError], None]    # is told what is wrong with a row that is left out

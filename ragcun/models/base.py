@@ -36,10 +36,9 @@ if TYPE_CHECKING:
 __all__ = ['DEFAULT_BASE', 'OFFLINE_SHA256', 'FP16_OVERFLOWS', 'QUERY_NAMES', 'DOCUMENT_NAMES', 'RETRIEVE', 'INSTRUCT',
            'FAMILIES', 'KINDS', 'POSITIONS', 'find_base', 'BaseOptions', 'load_base', 'is_routed', 'load_folder',
            'with_modules', 'quiet', 'set_prompts', 'family_prompts', 'warn_of_prompts', 'set_token_limit',
-           'token_limit', 'mend_tokenizers', 'check_precision', 'check_side', 'check_texts', 'token_batches',
-           'encode_features', 'tokenise', 'token_counts', 'token_weights', 'feature_dim', 'Ticker', 'BaseTokens',
-           'base_tokens', 'folder_tokens', 'describe_base', 'Cacheable', 'Encoder', 'hash_state', 'weight_marks',
-           'hash_base']
+           'token_limit', 'mend_tokenizers', 'check_precision', 'check_side', 'token_batches', 'encode_features',
+           'tokenise', 'token_counts', 'token_weights', 'feature_dim', 'Ticker', 'BaseTokens', 'base_tokens',
+           'folder_tokens', 'describe_base', 'Cacheable', 'Encoder', 'hash_state', 'weight_marks', 'hash_base']
 
 # %% ../../nbs/2_models/02_base.ipynb #62840281
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -460,16 +459,6 @@ def check_side(
         raise UserError(f"unknown side {side!r}", "encode", "Use 'query' or 'document'.")
     return side
 
-def check_texts(
-    texts: Sequence[str], # What was given to encode
-) -> Sequence[str]: # The same
-    "Refuse a single string and anything that is not text."
-    if isinstance(texts, str):
-        raise UserError("a single string was given where a list of texts is wanted", "encode", "Write encode([text]).")
-    for i, t in enumerate(texts):
-        if not isinstance(t, str):
-            raise UserError(f"text {i} is a {type(t).__name__}, not a string", "encode", "Give a list of strings.")
-    return texts
 
 # %% ../../nbs/2_models/02_base.ipynb #a2018980
 def token_batches(

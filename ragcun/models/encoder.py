@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from ..core import UserError, logger, pick_device, pick_precision
-from .base import (DEFAULT_BASE, BaseOptions, check_precision, check_side, check_texts, encode_features,
+from ..data.files import as_texts
+from .base import (DEFAULT_BASE, BaseOptions, check_precision, check_side, encode_features,
                                 feature_dim, hash_state, load_base, set_token_limit, token_limit)
 from .compiling import compiled_base
 from .evidence import Calibration, document_vector, evidence, information, query_vector
@@ -131,7 +132,7 @@ class FeatureEncoder(EncoderParts):
         "Features of the base, before the head; from the disk where `cached` is set and the base untouched."
         if self.cached and not self.base_changed:
             from ragcun.models.cache import cached_features
-            return cached_features(self, check_texts(texts), check_side(side))
+            return cached_features(self, as_texts(texts), check_side(side))
         return self.compute_features(texts, side, batch_tokens)
 
     def compute_features(self,
@@ -141,7 +142,7 @@ class FeatureEncoder(EncoderParts):
     ) -> np.ndarray: # [n, d_base] float32
         "Features, always computed."
         prompt = self.prompts[check_side(side)]
-        return encode_features(self.base, check_texts(texts), prompt, self.precision, self.normalise, batch_tokens,
+        return encode_features(self.base, as_texts(texts), prompt, self.precision, self.normalise, batch_tokens,
                                side, compiled_base)
 
 # %% ../../nbs/2_models/03_encoder.ipynb #enchead1

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..core import UserError, read_json, sha256_file
+from ..data.files import as_texts
 from .evidence import Calibration, document_vector, evidence, information, query_vector
 
 # %% auto #0
@@ -149,6 +150,8 @@ class ExportedParts:
         "Copy the model folder that the export lies in, or the export alone where it lies in none."
         whole = self.folder.name == EXPORTED and (self.folder.parent/"ragcun.json").is_file()
         target = Path(folder)
+        if target.exists() and not target.is_dir():
+            raise UserError("this is a file, not a folder", str(target), "Give a new one: it would be replaced.")
         if target.is_dir() and any(target.iterdir()) and not ((target/"ragcun.json").is_file()
                                                              or (target/EXPORTED/DESCRIPTION).is_file()):
             raise UserError("this folder holds other files than a model", str(target),
@@ -163,16 +166,6 @@ class ExportedParts:
         return target
 
 # %% ../../nbs/2_models/07_runtime.ipynb #5e02cdc2
-def _check_texts(texts: Sequence[str], side: str) -> None:
-    if side not in ("query", "document"):
-        raise UserError(f"unknown side {side!r}", "embed", "Use 'query' or 'document'.")
-    if isinstance(texts, str):
-        raise UserError("a single string was given where a list of texts is wanted", "embed", "Write embed([text]).")
-    bad = next((i for i, t in enumerate(texts) if not isinstance(t, str)), None)
-    if bad is not None:
-        raise UserError(f"text {bad} is a {type(texts[bad]).__name__}, not a string", "embed",
-                        "Give a list of strings.")
-
 class ExportedTexts(ExportedParts):
     "Text → z, in batches."
     def embed(self,
@@ -181,7 +174,9 @@ class ExportedTexts(ExportedParts):
         batch_tokens: int | None = None, # Padded tokens a batch
     ) -> np.ndarray: # [n, d] float32, never normalised
         "Embeddings z of texts; equal texts are computed once."
-        _check_texts(texts, side)
+        if side not in ("query", "document"):
+            raise UserError(f"unknown side {side!r}", "embed", "Use 'query' or 'document'.")
+        texts = as_texts(texts, "embed")
         unique = list(dict.fromkeys(texts))
         out = np.zeros((len(unique), self.output_dim), np.float32)
         for start in range(0, len(unique), 256):

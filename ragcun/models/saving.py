@@ -42,6 +42,8 @@ def save_model(
     folder: Path, # Folder to make or replace
 ) -> Path: # The folder
     "Write a model folder: first beside its final place, then renamed."
+    if folder.exists() and not folder.is_dir():
+        raise UserError("this is a file, not a folder", str(folder), "Give a new one: it would be replaced.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder/"modules.json").is_file():
         raise UserError("this folder holds other files than a model", str(folder),
                         "Give a new one: it would be replaced.")

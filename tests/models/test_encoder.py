@@ -148,6 +148,18 @@ def test_order_duplicates_and_emptiness(base):
     assert model.features([]).shape == (0, 32)
 
 
+def test_texts_come_in_any_form_and_a_table_is_not_encoded_by_its_columns(base):
+    pandas = pytest.importorskip("pandas")
+    model = GaussianEncoder.from_base(str(base), None, "cpu", "no")
+    wanted = model.encode_query(TEXTS)
+    for texts in (tuple(TEXTS), np.array(TEXTS), pandas.Series(TEXTS, index=range(7, 12)), iter(TEXTS),
+                  (t for t in TEXTS), dict.fromkeys(TEXTS).keys()):
+        assert np.array_equal(model.encode_query(texts), wanted)
+    for wrong in (pandas.DataFrame({"text": TEXTS}), {"text": "a"}, set(TEXTS), None):
+        with pytest.raises(UserError, match=f"^{type(wrong).__name__} is no list of texts"):
+            model.encode_document(wrong)
+
+
 def test_saving_is_repeatable(base, place):
     "Saved, loaded and saved again: every byte of the weights is the same."
     model = GaussianEncoder.from_base(str(base), 8, "cpu", "no")

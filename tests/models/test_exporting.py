@@ -149,6 +149,11 @@ def test_an_index_opened_without_torch_takes_documents_and_is_saved(index, texts
     assert light.search("quokka").hits[0].id == "new"
     light.delete("new")
     assert len(GaussianRetriever.open(tmp_path/"two", runtime="torch")) == len(texts)      # the whole model is there
+    (tmp_path/"notes.txt").write_text("years")
+    with pytest.raises(UserError, match="this is a file, not a folder"):
+        light.model.save(tmp_path/"notes.txt")
+    assert (tmp_path/"notes.txt").read_text() == "years"
+    assert np.array_equal(light.model.embed(t for t in texts[:3]), light.model.embed(texts[:3]))
 
 
 @pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])

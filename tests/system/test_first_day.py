@@ -95,6 +95,9 @@ def test_a_model_does_not_replace_a_folder_of_other_files(here, model):
         model.save("work")
     assert Path("work/thesis.txt").read_text() == "years"
     assert model.save("m") == Path("m")      # an earlier model is replaced
+    with pytest.raises(UserError, match="this is a file, not a folder"):
+        model.save("work/thesis.txt")
+    assert Path("work/thesis.txt").read_text() == "years"
 
 
 def test_the_code_of_the_model_card_runs(here, capsys):
