@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 # %% auto #0
-__all__ = ['logger', 'DETAIL', 'UserError', 'how_many', 'needs', 'set_seed', 'pick_device', 'supports_bf16', 'is_bf16_faster',
-           'pick_precision', 'atomic_write', 'sync_folder', 'write_json', 'read_json', 'iter_jsonl', 'write_jsonl',
-           'sha256_text', 'sha256_file', 'setup_logging', 'env_number', 'progress', 'in_notebook', 'cache_dir',
-           'machine_info']
+__all__ = ['logger', 'DETAIL', 'UserError', 'how_many', 'needs', 'check_model', 'set_seed', 'pick_device', 'supports_bf16',
+           'is_bf16_faster', 'pick_precision', 'atomic_write', 'sync_folder', 'write_json', 'read_json', 'iter_jsonl',
+           'write_jsonl', 'sha256_text', 'sha256_file', 'setup_logging', 'env_number', 'progress', 'in_notebook',
+           'cache_dir', 'machine_info']
 
 # %% ../nbs/0_foundations/01_core.ipynb #62840281
 class UserError(ValueError):
@@ -61,6 +61,17 @@ def needs(
     except ModuleNotFoundError as e:
         said = f"{(e.name or '').split('.')[0]} is not installed. Type: pip install 'ragcun[{extra}]'"
         raise ModuleNotFoundError(said, name=e.name) from None
+
+def check_model(
+    model: Any, # What was given where a GaussianEncoder is wanted
+    where: str, # The function that was called
+) -> None:
+    "`UserError` for the name of a base, a model of another library, and one that an index runs without torch."
+    if not hasattr(model, "features"):
+        shown = ascii(model)[:60] if isinstance(model, (str, Path, type(None))) else type(model).__name__
+        raise UserError(f"a GaussianEncoder is wanted, not {shown}", where,
+                        "Take a base with GaussianEncoder.from_base, load a model with GaussianEncoder.load, or open "
+                        "an index with runtime='torch'.")
 
 
 # %% ../nbs/0_foundations/01_core.ipynb #a5a2175c

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import UserError, logger
-from .files import (RowError, iter_json_lines, iter_lines, plain_value, read_whole_json, shown_name,
-                               text_fault, write_text)
+from .files import (RowError, file_format, iter_json_lines, iter_lines, plain_value, read_whole_json,
+                               shown_name, text_fault, write_text)
 
 # %% auto #0
 __all__ = ['KNOWN_KEYS', 'DEV', 'ENDINGS', 'RetrievalData', 'iter_corpus', 'title_of', 'read_qrels', 'split_name_of',
@@ -377,6 +377,8 @@ def save_retrieval(
     path: Path | str,      # a .json file
 ) -> None:
     "Write the single evaluation file, at once or not at all."
+    if file_format(path) != ".json":
+        raise UserError("an evaluation set is one .json file", str(path), "Name it .json.")
     place = {d: i for i, d in enumerate(data.corpus)}
     judged = [[[place[d], g] for d, g in data.qrels.get(q, {}).items() if d in place] for q in data.queries]
     absent = {str(i): {d: g for d, g in data.qrels.get(q, {}).items() if d not in place}

@@ -25,9 +25,10 @@ from ..core import UserError, atomic_write
 # %% auto #0
 __all__ = ['MAX_TEXT', 'MAX_LINE', 'EMPTY_CELLS', 'OddRow', 'GZIP_FAULTS', 'GZIP_MARK', 'UNCLOSED', 'READERS', 'normalise_text',
            'text_id', 'exact_id', 'word_tokens', 'RowError', 'plain_value', 'text_fault', 'cell_fault',
-           'character_fault', 'as_texts', 'shown_name', 'home_path', 'open_bytes', 'read_bytes', 'broken_gzip',
-           'iter_lines', 'stream_lines', 'stream_blocks', 'parse_json', 'iter_json_lines', 'read_whole_json',
-           'file_format', 'iter_rows', 'sheet_text', 'empty_formulas', 'write_text', 'write_rows', 'check_apart']
+           'character_fault', 'is_no_list', 'as_texts', 'shown_name', 'home_path', 'open_bytes', 'read_bytes',
+           'broken_gzip', 'iter_lines', 'stream_lines', 'stream_blocks', 'parse_json', 'iter_json_lines',
+           'read_whole_json', 'file_format', 'iter_rows', 'sheet_text', 'empty_formulas', 'write_text', 'write_rows',
+           'check_apart']
 
 # %% ../../nbs/1_data/01_files.ipynb #0b7dc53a
 MAX_TEXT = 1_000_000     # characters in one text; more is a mistake in the file, not a document
@@ -127,6 +128,12 @@ def character_fault(
     return ""
 
 # %% ../../nbs/1_data/01_files.ipynb #astexts1
+def is_no_list(
+    rows: Any,   # what was given where a list, a file of rows or a generator is wanted
+) -> bool:       # True for a table, which a loop reads as the names of its columns, and for what no loop can read
+    "Whether something cannot be read one row after the other."
+    return hasattr(rows, "columns") or not (isinstance(rows, Iterable) or hasattr(rows, "__getitem__"))
+
 def as_texts(
     texts: Any,              # what was given where a list of texts is wanted
     where: str = "encode",   # the function that was called
@@ -134,7 +141,7 @@ def as_texts(
     "A list, a column or a generator as a list of texts; `UserError` for anything else and for what is no text."
     if isinstance(texts, str):
         raise UserError("a single string was given where a list of texts is wanted", where, f"Write {where}([text]).")
-    if isinstance(texts, (Mapping, set, frozenset)) or hasattr(texts, "columns") or not isinstance(texts, Iterable):
+    if isinstance(texts, (Mapping, set, frozenset)) or is_no_list(texts):
         raise UserError(f"{type(texts).__name__} is no list of texts", where,
                         "Give a list of strings, such as one column of a table.")
     made = list(texts)

@@ -150,6 +150,12 @@ def pair_of(
     rng = random.Random(f"{seed} {hashlib.sha256(doc.text.encode('utf-8', 'surrogatepass')).hexdigest()}")
     return next((p for s in _order(strategy, rng) if (p := make_pair(doc, s, rng))), None)
 
+def _by_text(documents: Iterable[Document | str]) -> dict[str, Document]:
+    "Documents that have a text, each text once."
+    if isinstance(documents, (str, Document)):
+        raise UserError("one document was given where a list is wanted", "documents", "Write [document].")
+    return {d.text: d for d in map(as_document, documents) if not text_fault(d.text)}
+
 def generate_pairs(
     documents: Iterable[Document | str],        # texts or documents
     strategy: str | Sequence[str] = "auto",     # auto, mix, or names in `STRATEGIES`
@@ -160,7 +166,7 @@ def generate_pairs(
     if num_pairs is not None and num_pairs < 1:
         raise UserError(f"{num_pairs} pairs asked for", "--num_pairs", "Give a number from 1 up.")
     check_strategy(strategy)
-    docs = {d.text: d for d in map(as_document, documents) if not text_fault(d.text)}
+    docs = _by_text(documents)
     pairs = [p for d in docs.values() if (p := pair_of(d, strategy, seed))]
     made = len(pairs)
     if num_pairs is not None and made > num_pairs:
@@ -461,7 +467,7 @@ def question_pairs(
 ) -> PairSet:                              # a pair for each document with a usable question
     "One question per document, written by a language model."
     check_questions(config)
-    docs = {d.text: d for d in map(as_document, documents) if not text_fault(d.text)}
+    docs = _by_text(documents)
     known = read_cache(config.cache)
     pairs = []
     with _open_cache(Path(config.cache)) as stream:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..core import UserError, logger, progress
 from .files import normalise_text, word_tokens
-from .pairs import PairSet
+from .pairs import PairSet, as_pairs
 from .splitting import shingles
 
 # %% auto #0
@@ -85,7 +86,7 @@ def _below(scores: np.ndarray, own: int, options: MineOptions) -> np.ndarray:
 
 # %% ../../nbs/1_data/12_negatives.ipynb #56d4aca5
 def mine_bm25(
-    pairs: PairSet,              # rows that need negatives
+    pairs: PairSet | Iterable[Any],   # rows that need negatives
     num_negatives: int = 1,      # for each row
     margin: float = 0.05,        # a negative scores at most (1 - margin) of the positive
     seed: int = 42,              # not used: nothing is drawn
@@ -95,6 +96,7 @@ def mine_bm25(
     import bm25s
     from bm25s.stopwords import STOPWORDS_EN
     stop = frozenset(STOPWORDS_EN)
+    pairs = as_pairs(pairs)
     options, pool = _options(num_negatives, margin=margin, seed=seed), _Pool(pairs, extra)
     index = bm25s.BM25()
     index.index([_terms(text, stop) for text in [*pool.texts, "placeholder"]], show_progress=False)
@@ -124,13 +126,14 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12)
 
 def mine_dense(
-    pairs: PairSet,                                     # rows that need negatives
+    pairs: PairSet | Iterable[Any],                    # rows that need negatives
     encode: Callable[[list[str]], np.ndarray],          # texts → [n, d]; cosine is used
     num_negatives: int = 1,                             # for each row
     margin: float = 0.05,                               # a negative scores at most (1 - margin) of the positive
     extra: Sequence[str] = (),                          # further documents
 ) -> PairSet:                                           # the same rows with negatives added
     "Negatives that a model finds close to the question."
+    pairs = as_pairs(pairs)
     options, pool = _options(num_negatives, margin=margin), _Pool(pairs, extra)
     queries, documents = _unit(encode(pairs.queries)), _unit(encode(pool.texts))
 
@@ -142,12 +145,13 @@ def mine_dense(
 
 # %% ../../nbs/1_data/12_negatives.ipynb #75ea117a
 def mine_random(
-    pairs: PairSet,              # rows that need negatives
+    pairs: PairSet | Iterable[Any],   # rows that need negatives
     num_negatives: int = 1,      # for each row
     seed: int = 42,              # of the draw
     extra: Sequence[str] = (),   # further documents
 ) -> PairSet:                    # the same rows with negatives added
     "Negatives drawn at random: easy ones, for comparison."
+    pairs = as_pairs(pairs)
     options, pool = _options(num_negatives, seed=seed), _Pool(pairs, extra)
     rng = np.random.default_rng(seed)
     n = num_negatives + 20

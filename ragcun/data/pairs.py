@@ -18,12 +18,13 @@ from typing import Any, overload
 
 from ..core import UserError, logger
 from .collections import RetrievalData, beir_place, load_beir, load_single
-from .files import (OddRow, RowError, cell_fault, character_fault, file_format, home_path, iter_rows,
-                               normalise_text, plain_value, read_whole_json, text_id, write_rows)
+from .files import (OddRow, RowError, cell_fault, character_fault, file_format, home_path, is_no_list,
+                               iter_rows, normalise_text, plain_value, read_whole_json, text_id, write_rows)
 
 # %% auto #0
-__all__ = ['NEGATIVE', 'Pair', 'row_to_pair', 'check_pair', 'PairSet', 'pair_to_row', 'pairs_to_retrieval', 'retrieval_to_pairs',
-           'load_retrieval', 'column_advice', 'iter_numbered', 'iter_pairs', 'load_pairs', 'save_pairs']
+__all__ = ['NEGATIVE', 'Pair', 'row_to_pair', 'check_pair', 'PairSet', 'pair_to_row', 'as_pairs', 'as_retrieval',
+           'pairs_to_retrieval', 'retrieval_to_pairs', 'load_retrieval', 'column_advice', 'iter_numbered', 'iter_pairs',
+           'load_pairs', 'save_pairs']
 
 # %% ../../nbs/1_data/03_pairs.ipynb #56d4aca5
 @dataclass(frozen=True, slots=True)
@@ -189,10 +190,24 @@ def _add_text(texts: dict[str, str], key: str, text: str, kind: str, name: str) 
                         "Give every text its own id, or leave the ids out.")
     return key
 
+def as_pairs(
+    pairs: Any,   # a PairSet, or what `load_pairs` takes
+) -> PairSet:     # the same, or read and checked
+    "What was given where pairs are wanted."
+    return pairs if isinstance(pairs, PairSet) else load_pairs(pairs)
+
+def as_retrieval(
+    data: Any,        # RetrievalData, pairs, or where `load_retrieval` finds either
+) -> RetrievalData:   # the same, or read and checked
+    "What was given where questions, documents and judgements are wanted."
+    if isinstance(data, RetrievalData): return data
+    return load_retrieval(data) if isinstance(data, (str, Path)) else pairs_to_retrieval(data)
+
 def pairs_to_retrieval(
-    pairs: PairSet,   # relevant pairs
+    pairs: PairSet | Iterable[Any],   # relevant pairs, or rows as `load_pairs` takes them
 ) -> RetrievalData:
     "The corpus is every different positive and negative, the questions are the queries."
+    pairs = as_pairs(pairs)
     data = RetrievalData({}, {}, {}, pairs.name)
     for p, q, d in zip(pairs, pairs.query_ids, pairs.document_ids, strict=True):
         _add_text(data.queries, q, p.query, "query", pairs.name)
@@ -287,6 +302,9 @@ def iter_numbered(
 ) -> Iterator[tuple[int, Pair]]:          # row number, pair
     "Checked pairs with their row numbers, one at a time."
     is_path = isinstance(source, (str, Path))
+    if not is_path and is_no_list(source):
+        raise UserError(f"{type(source).__name__} is no list of pairs", "pairs",
+                        "Give a file, or dicts with query and positive, such as table.to_dict('records').")
     odd = (lambda e: on_fault(int(_ROW.findall(e.where)[-1]), e.what)) if on_fault else None
     rows = _rows_of(source, split_name, odd) if isinstance(source, (str, Path)) else enumerate(source, 1)
     for number, row in rows:

@@ -10,12 +10,13 @@ import logging
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..core import UserError, logger, progress
 from .files import normalise_text
-from .pairs import PairSet
+from .pairs import PairSet, as_pairs
 
 # %% auto #0
 __all__ = ['SIDES', 'BANDS', 'ROWS', 'NEAR_BYTES', 'NEAR_LIMIT', 'hash_bytes', 'text_keys', 'number_keys', 'first_rows',
@@ -60,9 +61,10 @@ def first_rows(
     return number_keys(both) == np.arange(len(both))
 
 def drop_duplicates(
-    pairs: PairSet,   # any pairs
-) -> PairSet:         # in the same order, each row once
+    pairs: PairSet | Iterable[Any],   # any pairs, or rows as `load_pairs` takes them
+) -> PairSet:                         # in the same order, each row once
     "Leave out rows whose query and positive were seen before."
+    pairs = as_pairs(pairs)
     keep = first_rows(text_keys(p.query for p in pairs), text_keys(p.positive for p in pairs))
     return PairSet((p for p, k in zip(pairs, keep, strict=True) if k), pairs.name)
 
@@ -123,10 +125,11 @@ def near_duplicates(
 
 # %% ../../nbs/1_data/10_splitting.ipynb #b1c22eef-1
 def drop_near_duplicates(
-    pairs: PairSet,           # any pairs
+    pairs: PairSet | Iterable[Any],  # any pairs, or rows as `load_pairs` takes them
     threshold: float = 0.8,   # of `near_duplicates`
 ) -> PairSet:                 # in the same order
     "Leave out rows whose document is equal or almost equal to that of an earlier row."
+    pairs = as_pairs(pairs)
     keys = number_keys(text_keys(p.positive for p in pairs))
     groups = group_rows(keys, keys, near_duplicates(pairs.documents, threshold))
     first = np.unique(groups, return_index=True)[1]
@@ -266,12 +269,13 @@ def near_links(
 
 # %% ../../nbs/1_data/10_splitting.ipynb #2bc3d24a-1
 def split_pairs(
-    pairs: PairSet,                                # any pairs
+    pairs: PairSet | Iterable[Any],               # any pairs, or rows as `load_pairs` takes them
     ratios: Sequence[float] = (0.8, 0.1, 0.1),     # train, validation, test
     seed: int = 42,                                # of the shuffle
     near: bool | None = None,                      # look for near duplicates; None: up to 200,000 rows
 ) -> tuple[PairSet, PairSet, PairSet]:             # train, validation, test, rows in the order they had
     "Split so that no document, question or near duplicate is on two sides."
+    pairs = as_pairs(pairs)
     queries = text_keys(p.query for p in pairs)
     documents = text_keys(p.positive for p in pairs)
     check_ratios(ratios)
@@ -285,11 +289,12 @@ def split_pairs(
 
 # %% ../../nbs/1_data/10_splitting.ipynb #278e634b
 def find_leaks(
-    left: PairSet,           # for example the training pairs
-    right: PairSet,          # for example the test pairs
+    left: PairSet | Iterable[Any],   # for example the training pairs
+    right: PairSet | Iterable[Any],  # for example the test pairs
     near: bool = False,      # also count near duplicates
 ) -> dict[str, int]:         # rows of `right` whose text is also in `left`
     "Count the rows of one set that were seen in the other."
+    left, right = as_pairs(left), as_pairs(right)
     out = {}
     for name, column in (("query", "queries"), ("document", "documents")):
         seen = {normalise_text(t) for t in getattr(left, column)}

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core import UserError
-from ..data.collections import RetrievalData
-from ..data.pairs import pairs_to_retrieval
+from ..data.pairs import as_retrieval
 from .gaussianity import (gaussian_tests, norm_law, qq_coordinates, qq_norms, related_law, spectrum,
                                             unrelated_law)
 from ..figures import PALETTE, dress, finite_array, new_axes
@@ -276,11 +275,11 @@ class Sample:
 
 
 def draw_sample(
-    data: Any,  # RetrievalData or PairSet
+    data: Any,  # RetrievalData, pairs, or where `load_retrieval` finds either
     config: DiagnoseConfig = DiagnoseConfig(),  # noqa: B008  how much
 ) -> Sample:  # texts and relations
     "A seeded sample of judged queries and of documents."
-    data = data if isinstance(data, RetrievalData) else pairs_to_retrieval(data)
+    data = as_retrieval(data)
     rng = np.random.default_rng(config.seed)
     good = {q: [i for i, grade in found.items() if grade > 0 and i in data.corpus] for q, found in data.qrels.items()}
     best = {q: max(ids, key=data.qrels[q].__getitem__) for q, ids in good.items() if ids and q in data.queries}

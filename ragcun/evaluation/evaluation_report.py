@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core import UserError, logger, write_json, write_jsonl
 from ..data.collections import RetrievalData
-from ..data.pairs import load_retrieval
+from ..data.pairs import as_retrieval
 from .comparison import check_ids, detectable, html_table, markdown_table, text_table, write_run
 from ..measures.paired import Difference, paired_tests
 from ..measures.ranking import KS, PerQuery, Ranking, check_collection, rank_vectors, ranking_metrics
@@ -233,15 +233,14 @@ def _describe(model: Any, data: RetrievalData, config: EvaluateConfig, metric: s
 # %% ../../nbs/5_evaluation/02_evaluation_report.ipynb #8e970e98
 def evaluate(
     model: Any,                             # GaussianEncoder, or anything with encode_query and encode_document
-    data: RetrievalData | str | Path,       # corpus, queries, judgements, or where `load_retrieval` finds them
+    data: Any,                              # RetrievalData, pairs, or where `load_retrieval` finds either
     config: EvaluateConfig | None = None,   # options
     **options: Any,                         # fields of `EvaluateConfig`, over those of `config`
 ) -> EvaluationReport:
     "Retrieval metrics of a model beside its base, with paired tests."
     config = _with_options(config, options)
     start = time.perf_counter()
-    if isinstance(data, (str, Path)):
-        data = load_retrieval(data)
+    data = as_retrieval(data)
     check_collection(data)
     if config.run_file:
         check_ids([*data.qrels, *data.corpus])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,11 +32,17 @@ __all__ = ['DOT_RHO', 'identity_head', 'EncoderParts', 'FeatureEncoder', 'HeadEn
 # %% ../../nbs/2_models/03_encoder.ipynb #62840281
 def _linear(weight: np.ndarray, bias: np.ndarray, device: torch.device) -> torch.nn.Linear:
     "An affine layer with these numbers."
-    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], device=device)
+    rows, columns = np.shape(weight)
+    layer = torch.nn.Linear(columns, rows, device=device)
     with torch.no_grad():
         layer.weight.copy_(torch.as_tensor(np.asarray(weight, np.float32)))
         layer.bias.copy_(torch.as_tensor(np.asarray(bias, np.float32)))
     return layer
+
+def _check_head(weight: np.ndarray, bias: np.ndarray, d: int, d_base: int) -> None:
+    if np.shape(weight) != (d, d_base) or np.shape(bias) != (d,):
+        raise UserError(f"W is {np.shape(weight)} and b {np.shape(bias)} for {d} of ρ and {d_base} features",
+                        "set_head", f"Give W [d, {d_base}], b [d] and ρ [d].")
 
 DOT_RHO = 0.02  # of a base that compares by dot product
 
@@ -272,8 +279,10 @@ class ChangeableEncoder(SidedEncoder):
         rho: np.ndarray, # [d]
         query: tuple[np.ndarray, np.ndarray] | None = None, # (weight, bias) of queries; None: as documents
     ) -> Self: # This encoder
-        "Replace the head and ρ."
+        "Replace the head and ρ; `UserError` for what does not fit the base's features."
         device = self.device
+        for side in ((weight, bias), *([query] if query else [])):
+            _check_head(*side, information(rho).size, self.head.in_features)
         self.head = _linear(weight, bias, device)
         self.query_head = None if query is None else _linear(*query, device)
         self.rho = torch.as_tensor(np.asarray(rho, np.float32), device=self.device)
@@ -284,8 +293,9 @@ class ChangeableEncoder(SidedEncoder):
         m: int, # Coordinates to keep
     ) -> Self: # A new encoder over the same base
         "Keep the first m coordinates: the most informative ones, since ρ is sorted."
-        if not 1 <= m <= self.output_dim:
-            raise UserError(f"cannot keep {m} of {self.output_dim} coordinates", "truncate", "Choose fewer.")
+        if not isinstance(m, Integral) or not 1 <= m <= self.output_dim:
+            raise UserError(f"cannot keep {m} of {self.output_dim} coordinates", "truncate",
+                            f"Give a whole number from 1 to {self.output_dim}.")
         small = copy.copy(self)
         small._modules = dict(self._modules)
         small._buffers = dict(self._buffers)

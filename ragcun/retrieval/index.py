@@ -251,6 +251,9 @@ class IndexFolder(_IndexPlace):
             self._open_folder(self.index_dir)
             return
         self.store = store if store is not None else MemoryStore(model.output_dim)
+        if not hasattr(self.store, "search"):
+            raise UserError(f"a store is wanted, not {ascii(store)[:60]}", "store",
+                            "Leave it out, or use QuantizedStore(model.rho_numpy)")
         if (dim := getattr(self.store, "dim", model.output_dim)) != model.output_dim:
             raise UserError(f"the store is made for {dim} coordinates, the model gives {model.output_dim}", "store",
                             "Make it with model.rho_numpy")

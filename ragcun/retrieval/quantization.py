@@ -49,6 +49,8 @@ def allot_bits(
     most: int = 8,                      # at most so many for one coordinate
 ) -> np.ndarray: # [d] integers, 0 for coordinates that are not stored
     "Bits per coordinate by reverse water-filling on the evidence."
+    if not 0 <= mean_bits <= most:
+        raise UserError(f"{mean_bits} bits a coordinate", "allot_bits", f"Use 0 to {most}")
     rho = np.asarray(rho, float)
     weight = (rho * inverse_deviation(rho)) ** 2 * (1. if variance is None else np.asarray(variance, float))
     error = np.array([lloyd_max(b)[2] for b in range(most + 1)])
@@ -95,7 +97,7 @@ class Quantizer:
 
     @staticmethod
     def _bits_of(codes: np.ndarray, b: int) -> np.ndarray:
-        return np.unpackbits(codes[..., None], axis=-1)[..., 8 - b:].reshape(len(codes), -1)
+        return np.unpackbits(codes[..., None], axis=-1)[..., 8 - b:].reshape(len(codes), codes.shape[1] * b)
 
     def decode(self,
         codes: np.ndarray, # [n, width] uint8
@@ -127,6 +129,7 @@ def fit_quantizer(
     if len(sample) < 2:
         raise UserError("a sample of two documents or more is needed", "fit_quantizer",
                         "Use Quantizer, which needs none")
+    sample = np.asarray(sample)
     centre = sample.mean(0)
     scale = sample.std(0)
     return Quantizer(allot_bits(rho, mean_bits, scale ** 2), len(rho), centre, scale)
@@ -180,6 +183,7 @@ class QuantizedStore(MemoryStore):
         rho: np.ndarray,                        # [d] correlations of the model
         bits: int | np.ndarray | Quantizer = 4, # a coordinate; or for each of them; or a quantiser
     ):
+        rho = np.asarray(rho, float)
         super().__init__(len(rho))
         self.gain = (rho * inverse_deviation(rho)).astype(np.float32)
         if isinstance(bits, Quantizer):

@@ -26,10 +26,10 @@ from .storage import RemotePath, as_place, fetched, plain_errors, sent
 from .words import Postings, Question, WordCounts
 
 # %% auto #0
-__all__ = ['TABLE', 'INDEX_FORMAT', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES', 'KEY', 'Manifest', 'read_manifest',
-           'write_manifest', 'is_free', 'MemoryRows', 'MemoryEdits', 'MemoryStore', 'writer_lock', 'LanceTable',
-           'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceIndexes', 'LanceCounts', 'LanceKept',
-           'LanceWords', 'LanceStore']
+__all__ = ['TABLE', 'INDEX_FORMAT', 'ELSEWHERE', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES', 'KEY', 'Manifest',
+           'read_manifest', 'write_manifest', 'is_free', 'MemoryRows', 'MemoryEdits', 'MemoryStore', 'writer_lock',
+           'LanceTable', 'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceIndexes', 'LanceCounts',
+           'LanceKept', 'LanceWords', 'LanceStore']
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #4f6e5322
 TABLE = "documents"
@@ -37,6 +37,8 @@ TABLE = "documents"
 
 INDEX_FORMAT = 2
 "Version of the index folder's layout: 1 of version 0.1.0, without words; 2 with them."
+
+ELSEWHERE = "Use the ragcun that wrote it, or index the documents again into another folder"
 
 @dataclass(frozen=True)
 class Manifest:
@@ -79,16 +81,14 @@ def read_manifest(
         raw = read_json(file)
     if not isinstance(raw, dict) or raw.get("format") not in (1, INDEX_FORMAT):
         got = raw.get("format") if isinstance(raw, dict) else "none"
-        raise UserError(f"the index has format {got}, this version reads 1 and {INDEX_FORMAT}", str(folder),
-                        "Index the documents again")
+        raise UserError(f"the index has format {got}, this version reads 1 and {INDEX_FORMAT}", str(folder), ELSEWHERE)
     if raw.get("metric") != "l2":
         raise UserError(f"the index uses metric {raw.get('metric')!r}, only 'l2' carries evidence", str(folder),
                         "Index the documents again")
     try:
         return Manifest(**raw)
     except TypeError:
-        raise UserError("manifest.json lacks fields or has unknown ones", str(folder),
-                        "Index the documents again") from None
+        raise UserError("manifest.json lacks fields or has unknown ones", str(folder), ELSEWHERE) from None
 
 def write_manifest(
     folder: str | Path | RemotePath, # index folder, or its address

@@ -5,16 +5,16 @@
 # %% ../../nbs/4_training/02_closed_form.ipynb #imports0
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
-from ..core import UserError, how_many, logger
+from ..core import UserError, check_model, how_many, logger
 from ..data.collections import RetrievalData
-from ..data.pairs import PairSet, pairs_to_retrieval
+from ..data.pairs import PairSet, as_pairs, as_retrieval, pairs_to_retrieval
 from ..measures.isotropy import participation_ratio
 from ..measures.paired import Difference, paired_test, paired_tests
 from ..measures.ranking import counted_ndcg
@@ -591,13 +591,15 @@ def few_of_each(
 
 def fit_closed_form(
     model: GaussianEncoder, # Its base gives the features
-    pairs: PairSet, # Training pairs
-    val: RetrievalData | None = None, # Choose s on these; None cross-validates on the pairs
+    pairs: PairSet | Iterable[Any], # Training pairs, or rows as `load_pairs` takes them
+    val: Any = None, # RetrievalData or pairs: choose s on these; None cross-validates on the training pairs
     output_dim: int | None = None, # Coordinates to keep; None keeps the model's
     shrinkages: tuple[float, ...] | None = None, # Candidates for s, the last 1, the base; None: by the number of texts
     documents: Sequence[str] | None = None, # Of the corpus: half of the covariance is theirs, for more isotropy
 ) -> GaussianEncoder: # A new encoder over the same base, with head, ρ and calibration
     "Encode, choose s on held-out pairs, solve on all of them."
+    check_model(model, "fit_closed_form")
+    pairs = as_pairs(pairs)
     if len(pairs) < MIN_PAIRS and not shrinkages:  # few pairs cannot choose s; a given one they can use
         raise UserError(f"{len(pairs)} pairs are too few to choose a fit", pairs.name,
                         f"Give at least {MIN_PAIRS}, say which shrinkage, or use the base as it is.")
@@ -605,7 +607,8 @@ def fit_closed_form(
     dim = min(output_dim or model.output_dim, model.head.in_features)
     features = pair_features(model, limit_positives(pairs))
     corpus = None if documents is None else cached_features(model, list(documents))
-    splits = validation_splits(features) if val is None else [(features.moments, encode_held_out(model, val))]
+    held = None if val is None else encode_held_out(model, as_retrieval(val))
+    splits = validation_splits(features) if held is None else [(features.moments, held)]
     return best_head(model, features, splits, dim, shrinkages, corpus)
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #17704b69-1

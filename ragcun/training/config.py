@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 from ..core import UserError, logger
@@ -14,7 +16,7 @@ from ..losses.contrastive import CRITICS
 from ..losses.total import LossWeights
 
 # %% auto #0
-__all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'UNUSED_WITHOUT_STEPS', 'UNUSED_FROZEN',
+__all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'KINDS', 'PRESETS', 'UNUSED_WITHOUT_STEPS', 'UNUSED_FROZEN',
            'TrainConfig', 'check_training', 'resolve_defaults']
 
 # %% ../../nbs/4_training/03_config.ipynb #62840281
@@ -105,6 +107,19 @@ def _check_frozen(c: TrainConfig) -> None:
             raise UserError(f"{name} has no effect on a frozen base", f"--{name}",
                             f"Leave it out, or leave out {frozen_by}.")
 
+KINDS: dict[str, tuple[Any, str]] = {
+    "bool": (bool, "True or False"), "int": (Integral, "a whole number"), "float": (Real, "a number"),
+    "str": ((str, PathLike), "a text"), "None": (type(None), "None")}
+
+def _check_kinds(c: TrainConfig) -> None:
+    "Half an epoch would be a whole one, and the text 'no' would be taken for yes."
+    for f in fields(c):
+        value = getattr(c, f.name)
+        kinds = str(f.type).split(" | ")
+        if not any(isinstance(value, KINDS[k][0]) and (k == "bool" or not isinstance(value, bool)) for k in kinds):
+            raise UserError(f"{f.name} is {value!r}", f"--{f.name}",
+                            f"Give {' or '.join(KINDS[k][1] for k in kinds)}.")
+
 def _check_ranges(c: TrainConfig) -> None:
     if c.shrinkage is not None and not 0 < c.shrinkage <= 1:
         raise UserError(f"shrinkage {c.shrinkage} is outside 0 < s ≤ 1", "--shrinkage",
@@ -123,7 +138,8 @@ def _check_ranges(c: TrainConfig) -> None:
 def check_training(
     c: TrainConfig, # As given
 ) -> None:
-    "`UserError` for anything that is out of range, unknown, or without effect."
+    "`UserError` for anything that is of another kind, out of range, unknown, or without effect."
+    _check_kinds(c)
     _check_ranges(c)
     if c.preset not in (None, "small", "large"):
         raise UserError(f"unknown preset {c.preset!r}", "--preset", "Use small or large.")

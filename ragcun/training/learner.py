@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..core import DETAIL, UserError, logger, progress, set_seed, write_json
 from ..data.collections import RetrievalData
-from ..data.pairs import Pair, PairSet, pairs_to_retrieval
+from ..data.pairs import Pair, PairSet, as_retrieval, pairs_to_retrieval
 from ..data.splitting import split_pairs
 from ..losses.contrastive import KnownPositives
 from ..losses.sigreg import sigreg_relative
@@ -52,12 +52,12 @@ __all__ = ['LEGACY_DEFAULTS', 'FREE', 'set_aside', 'FeatureSource', 'TextSource'
 # %% ../../nbs/4_training/06_learner.ipynb #e0fd9503
 def set_aside(
     pairs: PairSet, # All training pairs
-    val: RetrievalData | PairSet | None, # What the user gave
+    val: Any, # What the user gave: RetrievalData, pairs or None
     seed: int, # Of the choice
 ) -> tuple[PairSet, RetrievalData, str]: # (training pairs, validation data, where it came from)
     "Validation data: as given, or a document-disjoint tenth of the pairs ranked among the documents of all."
     check_different(pairs)
-    given = pairs_to_retrieval(val) if isinstance(val, PairSet) else val
+    given = None if val is None else as_retrieval(val)
     if given is not None:
         if len(given.corpus) < 3:
             raise UserError(f"validation data with {len(given.corpus)} documents ranks nothing", given.name or "val",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from ..core import DETAIL, logger, pick_precision, set_seed, write_json
+from ..core import DETAIL, check_model, logger, pick_precision, set_seed, write_json
 from ..data.collections import RetrievalData
-from ..data.pairs import PairSet
+from ..data.pairs import PairSet, as_pairs
 from ..measures.isotropy import participation_ratio
 from ..measures.paired import Difference, p_words, paired_test
 from ..measures.ranking import PerQuery, counted_ndcg, evaluate_vectors
@@ -328,15 +328,15 @@ def line_search(
 # %% ../../nbs/4_training/07_run.ipynb #17704b69
 def fit(
     model: GaussianEncoder, # From `GaussianEncoder.from_base`; not changed
-    pairs: PairSet, # Training pairs
-    val: RetrievalData | PairSet | None = None, # Validation data; None sets a tenth aside
+    pairs: PairSet | Iterable[Any], # Training pairs, or rows as `load_pairs` takes them
+    val: Any = None, # Validation data: RetrievalData or pairs; None sets a tenth aside
     config: TrainConfig | None = None, # Every choice; None: train the head on the frozen base
     output_dir: str | Path | None = None, # Keep log, checkpoints, model and report here
     served: Served | None = None, # Compares what search returns with two models, on the validation set
 ) -> FitResult: # The kept model and the report
     """Closed form, training, refit, comparison with the base; never worse than the base beyond the noise of the
     validation set, nor in what `served` compares."""
-    config = resolve_defaults(config or TrainConfig(freeze_base=True), len(pairs))
+    config = resolve_defaults(config or TrainConfig(freeze_base=True), len(pairs := as_pairs(pairs)))
     started = time.perf_counter()
     set_seed(config.seed, config.deterministic)
     model = _with_precision(model, config)
@@ -393,6 +393,7 @@ def _more(model: GaussianEncoder, chosen: Candidate, form: dict[str, Any], whole
 
 def _with_precision(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
     "A copy with the precision and dimension that the configuration asks for."
+    check_model(model, "fit")
     device = str(model.device)
     wanted = min(config.output_dim or model.output_dim, model.head.in_features)
     if config.output_dim and config.output_dim > wanted:

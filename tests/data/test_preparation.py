@@ -504,6 +504,8 @@ def test_rows_of_another_library():
         def __iter__(self):
             return iter(ROWS)
     assert len(load_pairs(Rows())) == 20
+    with pytest.raises(UserError, match="one document was given where a list is wanted"):
+        generate_pairs("A star is hot. It shines.")
 
 
 # the base decides lengths

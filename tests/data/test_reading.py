@@ -323,6 +323,9 @@ def test_one_odd_text_is_not_the_end_of_a_single_file(tmp_path, caplog):
     assert "corpus 1 is empty" in caplog.text and "queries 1 is null" in caplog.text
     save_retrieval(data, tmp_path/"again.json")
     assert load_retrieval(tmp_path/"again.json").qrels == data.qrels
+    for name, said in (("again", "unknown format"), ("again.csv", "an evaluation set is one .json file")):
+        with pytest.raises(UserError, match=said):      # no reader would take it
+            save_retrieval(data, tmp_path/name)
 
 
 def test_a_title_belongs_to_the_text_of_a_single_file(tmp_path):

@@ -102,7 +102,9 @@ def test_fitted_quantizer_adapts_and_a_dead_coordinate_is_harmless():
 
 def test_bad_input():
     for wrong in (lambda: Quantizer(4, 8).encode(np.zeros((2, 7))),
-                  lambda: Quantizer(4, 2).encode(np.array([[1., np.inf]])), lambda: lloyd_max(12)):
+                  lambda: Quantizer(4, 2).encode(np.array([[1., np.inf]])), lambda: lloyd_max(12),
+                  lambda: fit_quantizer(np.ones((4, 8)), np.full(8, .5), -1),
+                  lambda: fit_quantizer(np.ones((4, 8)), np.full(8, .5), 9)):
         with pytest.raises(UserError):
             wrong()
 
@@ -184,3 +186,13 @@ def test_a_store_that_would_be_ignored_or_does_not_fit_is_refused(tmp_path):
     for store in (MemoryStore(12), QuantizedStore(model.rho_numpy[:12], 4)):
         with pytest.raises(UserError, match="for 12 coordinates, the model gives 16"):
             GaussianRetriever(model, store=store)
+    with pytest.raises(UserError, match="a store is wanted, not 'memory'"):
+        GaussianRetriever(model, store="memory")
+
+
+def test_an_empty_index_of_codes_is_saved_and_calibrated_as_any_other(tmp_path):
+    model = TinyEncoder(16)
+    index = GaussianRetriever(model, store=QuantizedStore(model.rho_numpy.tolist(), 4))
+    assert index.add([]) == 0 and index.calibrate() == 0 and not index.search("ice").hits
+    assert len(index.save(tmp_path/"index")) == 0
+    assert Quantizer(4, 16).encode(np.zeros((0, 16))).shape == (0, 8)

@@ -201,7 +201,10 @@ def test_wrong_model_version_and_folder_are_refused(tmp_path):
         GaussianRetriever(TinyEncoder(8), tmp_path/"i")
     m = read_manifest(tmp_path/"i")
     write_json(tmp_path/"i"/"manifest.json", vars(m) | {"format": 7})
-    with pytest.raises(UserError, match="format 7"):
+    with pytest.raises(UserError, match="format 7.*Use the ragcun that wrote it"):
+        GaussianRetriever.open(tmp_path/"i")
+    write_json(tmp_path/"i"/"manifest.json", vars(m) | {"of_later": 1})
+    with pytest.raises(UserError, match="unknown ones.*Use the ragcun that wrote it"):
         GaussianRetriever.open(tmp_path/"i")
     (tmp_path/"i"/"manifest.json").unlink()
     with pytest.raises(UserError, match="no manifest|not a ragcun"):

@@ -1,6 +1,7 @@
 """Whole runs on a tiny random base: full training, low-rank updates, the residual layer, the length of an update."""
 import copy
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,11 @@ import torch
 
 from ragcun.core import UserError
 from ragcun.data.collections import RetrievalData
-from ragcun.data.pairs import PairSet, load_pairs, pairs_to_retrieval
+from ragcun.data.negatives import mine_random
+from ragcun.data.pairs import PairSet, load_pairs, pair_to_row, pairs_to_retrieval
+from ragcun.data.splitting import drop_duplicates, drop_near_duplicates, find_leaks, split_pairs
+from ragcun.diagnostics.diagnosis import diagnose
+from ragcun.evaluation.evaluation_report import evaluate
 from ragcun.losses.total import LossParts
 from ragcun.measures.paired import Difference
 from ragcun.measures.ranking import evaluate_vectors
@@ -198,6 +203,54 @@ def test_what_changes_nothing_is_said(given, said, caplog):
         assert [m.split()[0] for m in caplog.messages] == said and all(" is not used: " in m for m in caplog.messages)
         resolve_defaults(config, 100)
     assert len(caplog.messages) == 2*len(said)
+
+
+def test_pairs_come_as_rows_and_a_table_or_a_name_is_refused(model, pairs, val):
+    pandas = pytest.importorskip("pandas")
+    held = load_pairs(processed("val.json"))
+    rows = [pair_to_row(p) for p in pairs]
+    wanted = fit_closed_form(model, pairs, val).head_arrays()[0]
+    for given in (list(pairs), rows, pandas.DataFrame(rows).to_dict("records"), (p for p in pairs)):
+        assert np.array_equal(fit_closed_form(model, given, list(held)).head_arrays()[0], wanted)
+    config = TrainConfig(closed_form=True, mixed_precision="no")
+    assert fit(model, rows, list(held), config).sentence == fit(model, pairs, val, config).sentence
+    assert evaluate(model, list(held), base=False).metrics == evaluate(model, val, base=False).metrics
+    assert list(map(len, split_pairs(rows))) == list(map(len, split_pairs(pairs)))
+    assert find_leaks(rows, pairs)["query"] == len(pairs) and len(drop_near_duplicates(rows)) <= len(pairs)
+    assert drop_duplicates(iter(rows)) == drop_duplicates(pairs) and mine_random(rows) == mine_random(pairs)
+    for use in (lambda p: fit(model, p), lambda p: fit_closed_form(model, p), split_pairs, pairs_to_retrieval,
+                lambda p: evaluate(model, p), lambda p: diagnose(model, p)):
+        for wrong in (pandas.DataFrame(rows), None):
+            with pytest.raises(UserError, match=f"^{type(wrong).__name__} is no list of pairs"):
+                use(wrong)
+    for use in (fit, fit_closed_form, diagnose):
+        for wrong, said in (("some/base", "'some/base'"), (model.base, "SentenceTransformer")):
+            with pytest.raises(UserError, match=f"a GaussianEncoder is wanted, not {said}"):
+                use(wrong, pairs)
+
+
+@pytest.mark.parametrize("given", [dict(epochs=1.5), dict(epochs="2"), dict(learning_rate="1e-3"), dict(seed=None),
+                                   dict(freeze_base="no"), dict(report_to=["jsonl"]), dict(lora_rank=True)])
+def test_a_setting_of_another_kind_is_refused(given):
+    with pytest.raises(UserError, match=f"^{next(iter(given))} is .*Give "):
+        TrainConfig(**given)
+    TrainConfig(epochs=np.int64(2), learning_rate=np.float32(1e-3), tau=1, resume_from=Path("c.pt"),
+                mixed_precision=True, freeze_base=False)
+
+
+def test_a_head_that_does_not_fit_is_refused(model):
+    weight, bias, rho = model.head_arrays()
+    for wrong in ((weight[:, :3], bias, rho), (weight, bias[:3], rho), (weight, bias, rho[:3]),
+                  (weight, bias, rho, (weight[:3], bias))):
+        with pytest.raises(UserError, match=re.escape("Give W [d, 32], b [d] and ρ [d]")):
+            model.clone_head().set_head(*wrong)
+    with pytest.raises(UserError, match="outside 0 ≤ ρ < 1"):
+        model.clone_head().set_head(weight, bias, rho + 1)
+    listed = model.clone_head().set_head(weight.tolist(), bias.tolist(), rho.tolist())
+    assert np.array_equal(listed.head_arrays()[0], weight)
+    for m in (0, 33, 2.5, None):
+        with pytest.raises(UserError, match="Give a whole number from 1 to 32"):
+            model.truncate(m)
 
 
 def test_a_rate_that_was_given_wins_over_the_preset():
