@@ -33,8 +33,8 @@ from ..core import UserError, env_number, how_many, logger, setup_logging
 from ..data.files import check_apart
 
 # %% auto #0
-__all__ = ['COMMANDS', 'START', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags', 'run_search',
-           'delete_flags', 'run_delete', 'make_parser', 'parse', 'main']
+__all__ = ['IDLE_ALONE', 'COMMANDS', 'START', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags',
+           'run_search', 'delete_flags', 'run_delete', 'make_parser', 'parse', 'main']
 
 # %% ../../nbs/9_cli/07_commands.ipynb #c3a797df
 def encode_flags(
@@ -106,7 +106,7 @@ def run_index(
     args: argparse.Namespace, # Parsed flags
 ) -> int: # Exit code
     "`ragcun index`: make or extend an index."
-    only_calibrates = not args.documents and (args.questions or args.alpha) and args.index_dir
+    only_calibrates = not args.documents and (args.questions or args.alpha is not None) and args.index_dir
     need(args, *(() if only_calibrates else ("documents",)), "index_dir")
     _check_index(args)
     from ragcun.data.pairs import load_retrieval
@@ -144,8 +144,20 @@ def run_index(
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8-9
+IDLE_ALONE = ("text_column", "fit", "update", "prune", "anew", "model_path", "base_model", "query_prompt",
+              "document_prompt", "max_seq_length")  # of an index that is calibrated and gets no documents
+
+def _check_alone(args: argparse.Namespace) -> None:
+    "An index that is calibrated has its model, and reads nothing."
+    for name in IDLE_ALONE:
+        if getattr(args, name) not in (None, False, "text"):
+            raise UserError(f"--{name} has no effect where an index is only calibrated", f"--{name}",
+                            "Leave it out, or give --documents, too.")
+
 def _check_index(args: argparse.Namespace) -> None:
     "Refuse flags that do not go together, before anything is read."
+    if not args.documents:
+        _check_alone(args)
     if args.model_path:
         check_model(args.model_path)
         _check_no_base(args)

@@ -80,6 +80,11 @@ def test_an_index_is_calibrated_without_its_documents(index_dir, tmp_path, capsy
                  "cpu"]) == 0
     assert "5% are expected" in capsys.readouterr().out and read_manifest(index_dir).answer_limit != before.answer_limit
     assert main(["index", "--index_dir", str(index_dir)]) == 2 and "--documents is missing" in capsys.readouterr().err
+    for flag in (["--anew"], ["--prune"], ["--fit"], ["--text_column", "body"], ["--base_model", "other"]):
+        assert main(["index", "--index_dir", str(index_dir), "--alpha", ".1", *flag]) == 2
+        assert f"{flag[0]} has no effect where an index is only calibrated" in capsys.readouterr().err
+    assert main(["index", "--index_dir", str(index_dir), "--alpha", "0"]) == 2
+    assert "alpha 0.0 is not between 0 and 1" in capsys.readouterr().err
 
 
 def test_a_rate_that_cannot_be_had_leaves_an_index_that_answers(base, tmp_path, capsys):
