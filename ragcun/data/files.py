@@ -140,7 +140,7 @@ def as_texts(
 ) -> list[str]:              # the texts in their order
     "A list, a column or a generator as a list of texts; `UserError` for anything else and for what is no text."
     if isinstance(texts, str):
-        raise UserError("a single string was given where a list of texts is wanted", where, f"Write {where}([text]).")
+        raise UserError("a single string was given where a list of texts is wanted", where, "Write [text].")
     if isinstance(texts, (Mapping, set, frozenset)) or is_no_list(texts):
         raise UserError(f"{type(texts).__name__} is no list of texts", where,
                         "Give a list of strings, such as one column of a table.")

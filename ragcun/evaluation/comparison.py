@@ -190,11 +190,12 @@ def html_table(
 
 # %% ../../nbs/5_evaluation/01_comparison.ipynb #c3c5b5b7
 def per_query(
-    run: Any,                                               # PerQuery, Ranking, run, or path of a TREC run
-    qrels: Mapping[str, Mapping[str, int]] | None = None,   # needed unless `run` is a PerQuery
+    run: Any,                                               # report, PerQuery, Ranking, run, or path of a TREC run
+    qrels: Mapping[str, Mapping[str, int]] | None = None,   # needed unless `run` is a report or a PerQuery
     metric: str = "ndcg@10",                                # metric that will be asked for
 ) -> PerQuery:
     "Per-query values of whatever holds a ranking."
+    run = getattr(run, "per_query", run)                    # of what `evaluate` gives
     if isinstance(run, PerQuery): return run
     if qrels is None:
         raise UserError("a run needs judgements", "compare", "Give qrels")
@@ -206,7 +207,7 @@ def per_query(
     return retrieval_metrics(hits, qrels, ks)
 
 def compare(
-    run_a: Any,                 # PerQuery, Ranking, run, or path of a TREC run
+    run_a: Any,                 # report of `evaluate`, PerQuery, Ranking, run, or path of a TREC run
     run_b: Any,                 # the other one, usually the base
     qrels: Mapping[str, Mapping[str, int]] | None = None,   # judgements, needed for runs
     metric: str = "ndcg@10",    # what to compare

@@ -29,26 +29,36 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% auto #0
-__all__ = ['FORMAT', 'TWO_HEADS', 'E', 'save_model', 'model_card', 'load_model', 'model_info', 'pack_model', 'unpacked_model',
-           'load_pt']
+__all__ = ['FORMAT', 'TWO_HEADS', 'E', 'check_free', 'save_model', 'model_card', 'load_model', 'model_info', 'pack_model',
+           'unpacked_model', 'load_pt']
 
 # %% ../../nbs/2_models/05_saving.ipynb #f8b10a6e
 FORMAT = "ragcun-1"
 TWO_HEADS = "ragcun-2"  # a head for each side: what knows only the first format must refuse it
 E = TypeVar("E", bound=Encoder)
 
+def check_free(
+    folder: Path, # Where a model shall be saved
+) -> None:
+    "`UserError` where a model folder cannot be made: below a file, or over other files, which would be replaced."
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise UserError("this is a file, not a folder", str(there), "Choose another place.")
+    if there == folder and any(folder.iterdir()) and not (folder/"modules.json").is_file():
+        raise UserError("this folder holds other files than a model", str(folder),
+                        "Give a new one: it would be replaced.")
+
 def save_model(
     model: Encoder, # What to save
     folder: Path, # Folder to make or replace
 ) -> Path: # The folder
     "Write a model folder: first beside its final place, then renamed."
-    if folder.exists() and not folder.is_dir():
-        raise UserError("this is a file, not a folder", str(folder), "Give a new one: it would be replaced.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder/"modules.json").is_file():
-        raise UserError("this folder holds other files than a model", str(folder),
-                        "Give a new one: it would be replaced.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    tmp = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    check_free(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tmp = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as e:
+        raise _not_saved(folder, e) from None
     try:
         export = _as_sentence_transformer(model)
         with quiet():

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 
 from ..core import UserError, check_model, how_many, logger
 from ..data.collections import RetrievalData
+from ..data.files import as_texts
 from ..data.pairs import PairSet, as_pairs, as_retrieval, pairs_to_retrieval
 from ..measures.isotropy import participation_ratio
 from ..measures.paired import Difference, paired_test, paired_tests
@@ -556,6 +558,16 @@ def evidence_samples(
     related, others = (constant[p[:, 0]] - .5*((u[p[:, 0]] - v[p[:, 1]])**2).sum(1) for p in (good, bad))
     return related, others
 
+# %% ../../nbs/4_training/02_closed_form.ipynb #asked001
+def _check_asked(output_dim: int | None, shrinkages: Any, documents: Any) -> None:
+    if output_dim is not None and not (isinstance(output_dim, Integral) and output_dim >= 1):
+        raise UserError(f"output_dim is {output_dim!r}", "fit_closed_form", "Give a whole number from 1 on.")
+    if shrinkages is not None and not (np.ndim(shrinkages) == 1 and all(0 < s <= 1 for s in shrinkages)):
+        raise UserError(f"shrinkages is {shrinkages!r}", "fit_closed_form",
+                        "Give numbers above 0 and up to 1, such as (.2, .5, 1.).")
+    if documents is not None and not len(documents):
+        raise UserError("there are no documents", "fit_closed_form", "Give those of the corpus, or leave them out.")
+
 # %% ../../nbs/4_training/02_closed_form.ipynb #17704b69
 MIN_PAIRS = 30
 
@@ -600,13 +612,16 @@ def fit_closed_form(
     "Encode, choose s on held-out pairs, solve on all of them."
     check_model(model, "fit_closed_form")
     pairs = as_pairs(pairs)
+    documents = None if documents is None else as_texts(documents, "documents")
+    _check_asked(output_dim, shrinkages, documents)
+    shrinkages = None if shrinkages is None else tuple(shrinkages)
     if len(pairs) < MIN_PAIRS and not shrinkages:  # few pairs cannot choose s; a given one they can use
         raise UserError(f"{len(pairs)} pairs are too few to choose a fit", pairs.name,
                         f"Give at least {MIN_PAIRS}, say which shrinkage, or use the base as it is.")
     check_different(pairs)
     dim = min(output_dim or model.output_dim, model.head.in_features)
     features = pair_features(model, limit_positives(pairs))
-    corpus = None if documents is None else cached_features(model, list(documents))
+    corpus = None if documents is None else cached_features(model, documents)
     held = None if val is None else encode_held_out(model, as_retrieval(val))
     splits = validation_splits(features) if held is None else [(features.moments, held)]
     return best_head(model, features, splits, dim, shrinkages, corpus)

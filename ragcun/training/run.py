@@ -26,7 +26,7 @@ from ..measures.ranking import PerQuery, counted_ndcg, evaluate_vectors
 from ..models.base import check_precision, hash_base
 from ..models.cache import drop_features
 from ..models.encoder import GaussianEncoder
-from ..models.saving import pack_model
+from ..models.saving import check_free, pack_model
 from .closed_form import (MANY, POOLS, Head, HeldOut, Moments, PairFeatures, apply_head, best_head,
                                          encode_held_out, evidence_samples, fit_calibration, held_out_pairs,
                                          limit_positives, pair_features, shrinkages_for, solve, solve_head,
@@ -338,8 +338,7 @@ def fit(
     validation set, nor in what `served` compares."""
     config = resolve_defaults(config or TrainConfig(freeze_base=True), len(pairs := as_pairs(pairs)))
     started = time.perf_counter()
-    set_seed(config.seed, config.deterministic)
-    model = _with_precision(model, config)
+    model = _prepared(model, config, output_dir)
     train_pairs, val_data, source = set_aside(pairs, val, config.seed)
     if not config.freeze_base:
         val_data = limit_corpus(val_data, config.val_documents, config.seed)
@@ -393,7 +392,6 @@ def _more(model: GaussianEncoder, chosen: Candidate, form: dict[str, Any], whole
 
 def _with_precision(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
     "A copy with the precision and dimension that the configuration asks for."
-    check_model(model, "fit")
     device = str(model.device)
     wanted = min(config.output_dim or model.output_dim, model.head.in_features)
     if config.output_dim and config.output_dim > wanted:
@@ -402,6 +400,14 @@ def _with_precision(model: GaussianEncoder, config: TrainConfig) -> GaussianEnco
     model = model.truncate(wanted)
     model.precision = check_precision(model.base, pick_precision(config.mixed_precision, device))
     return model
+
+def _prepared(model: GaussianEncoder, config: TrainConfig, output_dir: str | Path | None) -> GaussianEncoder:
+    "The model as the run uses it; what would end the run after its work is refused before."
+    check_model(model, "fit")
+    if output_dir:
+        check_free(Path(output_dir)/"model")
+    set_seed(config.seed, config.deterministic)
+    return _with_precision(model, config)
 
 def start_candidates(
     model: GaussianEncoder, # The untouched base

@@ -13,6 +13,7 @@ from ragcun.data.negatives import mine_random
 from ragcun.data.pairs import PairSet, load_pairs, pair_to_row, pairs_to_retrieval
 from ragcun.data.splitting import drop_duplicates, drop_near_duplicates, find_leaks, split_pairs
 from ragcun.diagnostics.diagnosis import diagnose
+from ragcun.evaluation.comparison import compare
 from ragcun.evaluation.evaluation_report import evaluate
 from ragcun.losses.total import LossParts
 from ragcun.measures.paired import Difference
@@ -214,7 +215,9 @@ def test_pairs_come_as_rows_and_a_table_or_a_name_is_refused(model, pairs, val):
         assert np.array_equal(fit_closed_form(model, given, list(held)).head_arrays()[0], wanted)
     config = TrainConfig(closed_form=True, mixed_precision="no")
     assert fit(model, rows, list(held), config).sentence == fit(model, pairs, val, config).sentence
-    assert evaluate(model, list(held), base=False).metrics == evaluate(model, val, base=False).metrics
+    report = evaluate(model, list(held), base=False)
+    assert report.metrics == evaluate(model, val, base=False).metrics
+    assert compare(report, report).difference.mean == 0 and compare(report, report).metric == "ndcg@10"
     assert list(map(len, split_pairs(rows))) == list(map(len, split_pairs(pairs)))
     assert find_leaks(rows, pairs)["query"] == len(pairs) and len(drop_near_duplicates(rows)) <= len(pairs)
     assert drop_duplicates(iter(rows)) == drop_duplicates(pairs) and mine_random(rows) == mine_random(pairs)
@@ -236,6 +239,31 @@ def test_a_setting_of_another_kind_is_refused(given):
         TrainConfig(**given)
     TrainConfig(epochs=np.int64(2), learning_rate=np.float32(1e-3), tau=1, resume_from=Path("c.pt"),
                 mixed_precision=True, freeze_base=False)
+
+
+def test_what_a_closed_form_cannot_do_is_refused_and_arrays_are_taken(model, pairs, val):
+    "A dimension of -1 was one less than all, a shrinkage of 2 the base."
+    for given in (dict(output_dim=-1), dict(output_dim=0), dict(output_dim=8.), dict(shrinkages=.5),
+                  dict(shrinkages=(2.,)), dict(shrinkages=(0., 1.)), dict(documents=[]), dict(documents="one text")):
+        with pytest.raises(UserError, match="Give |Write "):
+            fit_closed_form(model, pairs, val, **given)
+    two = [fit_closed_form(model, pairs, val, np.int64(8), s, d).head_arrays()[0]
+           for s, d in (((.5, 1.), pairs.documents), (np.array([.5, 1.]), (t for t in pairs.documents)))]
+    assert two[0].shape == (8, 32) and np.array_equal(*two)
+
+
+def test_a_place_that_cannot_hold_a_model_is_refused_before_the_work(model, pairs, val, tmp_path, monkeypatch):
+    (tmp_path/"notes.txt").write_text("years")
+    (tmp_path/"run"/"model").mkdir(parents=True)
+    (tmp_path/"run"/"model"/"thesis.txt").write_text("years")
+    monkeypatch.setattr(run, "encode_held_out", lambda *a: pytest.fail("the work has begun"))
+    for place, said in (("notes.txt", "a file, not a folder"), ("notes.txt/deep", "a file, not a folder"),
+                        ("run", "other files than a model")):
+        with pytest.raises(UserError, match=said):
+            fit(model, pairs, val, TrainConfig(closed_form=True), tmp_path/place)
+    with pytest.raises(UserError, match="a file, not a folder"):
+        model.save(tmp_path/"notes.txt"/"deep")
+    assert (tmp_path/"notes.txt").read_text() == (tmp_path/"run"/"model"/"thesis.txt").read_text() == "years"
 
 
 def test_a_head_that_does_not_fit_is_refused(model):
