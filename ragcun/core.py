@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 # %% auto #0
-__all__ = ['logger', 'DETAIL', 'UserError', 'how_many', 'needs', 'check_model', 'set_seed', 'pick_device', 'supports_bf16',
+__all__ = ['logger', 'DETAIL', 'UserError', 'how_many', 'needs', 'check_encoder', 'set_seed', 'pick_device', 'supports_bf16',
            'is_bf16_faster', 'pick_precision', 'atomic_write', 'sync_folder', 'write_json', 'read_json', 'iter_jsonl',
            'write_jsonl', 'sha256_text', 'sha256_file', 'setup_logging', 'env_number', 'progress', 'in_notebook',
            'cache_dir', 'machine_info']
@@ -62,7 +62,7 @@ def needs(
         said = f"{(e.name or '').split('.')[0]} is not installed. Type: pip install 'ragcun[{extra}]'"
         raise ModuleNotFoundError(said, name=e.name) from None
 
-def check_model(
+def check_encoder(
     model: Any, # What was given where a GaussianEncoder is wanted
     where: str, # The function that was called
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UserError, atomic_write, check_model, logger, write_json
+from ..core import UserError, atomic_write, check_encoder, logger, write_json
 from ..data.pairs import as_retrieval
 from .gaussianity import plot_qq, plot_spectrum
 from .space import (DiagnoseConfig, Sample, Side, draw_sample, measure_space, plot_information,
@@ -245,7 +245,7 @@ def diagnose(
     config: DiagnoseConfig = DiagnoseConfig(),  # noqa: B008  how much to look at
 ) -> Diagnosis:  # prints as a table; .plot() for the picture
     "Say how healthy the embedding space is, base and model side by side on the same texts."
-    check_model(model, "diagnose")
+    check_encoder(model, "diagnose")
     data = as_retrieval(data)
     sample = draw_sample(data, config)
     if len(sample.documents) > 500:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..core import UserError, check_model, how_many, logger
+from ..core import UserError, check_encoder, how_many, logger
 from ..data.collections import RetrievalData
 from ..data.files import as_texts
 from ..data.pairs import PairSet, as_pairs, as_retrieval, pairs_to_retrieval
@@ -610,7 +610,7 @@ def fit_closed_form(
     documents: Sequence[str] | None = None, # Of the corpus: half of the covariance is theirs, for more isotropy
 ) -> GaussianEncoder: # A new encoder over the same base, with head, ρ and calibration
     "Encode, choose s on held-out pairs, solve on all of them."
-    check_model(model, "fit_closed_form")
+    check_encoder(model, "fit_closed_form")
     pairs = as_pairs(pairs)
     documents = None if documents is None else as_texts(documents, "documents")
     _check_asked(output_dim, shrinkages, documents)

@@ -16,7 +16,7 @@ from ..losses.contrastive import CRITICS
 from ..losses.total import LossWeights
 
 # %% auto #0
-__all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'KINDS', 'PRESETS', 'UNUSED_WITHOUT_STEPS', 'UNUSED_FROZEN',
+__all__ = ['STEPS_ONLY', 'AT_LEAST_1', 'POSITIVE', 'NOT_NEGATIVE', 'PRESETS', 'UNUSED_WITHOUT_STEPS', 'UNUSED_FROZEN',
            'TrainConfig', 'check_training', 'resolve_defaults']
 
 # %% ../../nbs/4_training/03_config.ipynb #62840281
@@ -107,7 +107,7 @@ def _check_frozen(c: TrainConfig) -> None:
             raise UserError(f"{name} has no effect on a frozen base", f"--{name}",
                             f"Leave it out, or leave out {frozen_by}.")
 
-KINDS: dict[str, tuple[Any, str]] = {
+_KINDS: dict[str, tuple[Any, str]] = {
     "bool": (bool, "True or False"), "int": (Integral, "a whole number"), "float": (Real, "a number"),
     "str": ((str, PathLike), "a text"), "None": (type(None), "None")}
 
@@ -116,9 +116,9 @@ def _check_kinds(c: TrainConfig) -> None:
     for f in fields(c):
         value = getattr(c, f.name)
         kinds = str(f.type).split(" | ")
-        if not any(isinstance(value, KINDS[k][0]) and (k == "bool" or not isinstance(value, bool)) for k in kinds):
+        if not any(isinstance(value, _KINDS[k][0]) and (k == "bool" or not isinstance(value, bool)) for k in kinds):
             raise UserError(f"{f.name} is {value!r}", f"--{f.name}",
-                            f"Give {' or '.join(KINDS[k][1] for k in kinds)}.")
+                            f"Give {' or '.join(_KINDS[k][1] for k in kinds)}.")
 
 def _check_ranges(c: TrainConfig) -> None:
     if c.shrinkage is not None and not 0 < c.shrinkage <= 1:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from ..core import DETAIL, check_model, logger, pick_precision, set_seed, write_json
+from ..core import DETAIL, check_encoder, logger, pick_precision, set_seed, write_json
 from ..data.collections import RetrievalData
 from ..data.pairs import PairSet, as_pairs
 from ..measures.isotropy import participation_ratio
@@ -403,7 +403,7 @@ def _with_precision(model: GaussianEncoder, config: TrainConfig) -> GaussianEnco
 
 def _prepared(model: GaussianEncoder, config: TrainConfig, output_dir: str | Path | None) -> GaussianEncoder:
     "The model as the run uses it; what would end the run after its work is refused before."
-    check_model(model, "fit")
+    check_encoder(model, "fit")
     if output_dir:
         check_free(Path(output_dir)/"model")
     set_seed(config.seed, config.deterministic)
