@@ -64,7 +64,7 @@ def paragraphs(file: Path) -> RetrievalData:
             for question in paragraph["qas"]:
                 queries[question["id"]] = question["question"]
                 qrels[question["id"]] = {name: 1}
-    return RetrievalData(file.stem, corpus, queries, qrels)
+    return RetrievalData(corpus, queries, qrels, file.stem)
 
 
 def few(data: RetrievalData) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
@@ -134,15 +134,12 @@ def main() -> None:
     parser.add_argument("--e5", type=Path, default=os.environ.get("RAGCUN_E5"), help="folder of multilingual-e5-small")
     parser.add_argument("--output", type=Path, default=ROOT/"data/results/doubt.json")
     args = parser.parse_args()
-    before = read_json(args.output)["rows"] if args.output.exists() else []
-    measured = []
+    found = {(r["kind"], r["name"]): r for r in read_json(args.output)["rows"]} if args.output.exists() else {}
     for r in rows(args.languages, args.e5):
         print(r, flush=True)
-        measured.append(r)
-    kinds = {r["kind"] for r in measured}
-    measured += [r for r in before if r["kind"] not in kinds]
-    write_json(args.output, {"command": "python benchmarks/bench_doubt.py --languages FOLDER --e5 FOLDER",
-                             "rows": measured})
+        found[r["kind"], r["name"]] = r
+        write_json(args.output, {"command": "python benchmarks/bench_doubt.py --languages FOLDER --e5 FOLDER",
+                                 "rows": list(found.values())})
 
 
 if __name__ == "__main__":
