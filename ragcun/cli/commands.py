@@ -440,13 +440,13 @@ def _too_few_for(wanted: float, alpha: float) -> str:
     "That the rate is not the one asked for, where it is not."
     return f"; so few cannot vouch for {wanted:.0%}" if alpha > wanted else ""
 
+# %% ../../nbs/9_cli/07_commands.ipynb #77dbdoubt1
 def _say_what_is_doubted(index: Any) -> None:
     "That the base hardly knows these documents, where it is so."
     if index.joint is None or index.joint.weights.dense >= index.weights.dense: return
     share = index.joint.weights.dense / index.weights.dense
     print("the base rarely finds a document by a sentence of it where words do (is this its language?), so meaning "
           f"weighs {share:.0%} of the usual. --base_model takes one that knows these documents")
-
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbalo1
 def _calibrate_alone(args: argparse.Namespace) -> None:

@@ -175,7 +175,7 @@ class JointNull:
 
     def _spread(self, z: np.ndarray, lexical: Iterable[np.ndarray], mask: Sequence[Sequence[int]] | None,
                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        scores = np.empty(z.shape)
+        scores = np.empty((len(z), len(self.background)))
         for i, one in enumerate(lexical):
             scores[i] = self.weights.evidence(z[i], one)
             if mask is not None:
@@ -227,8 +227,9 @@ def trust_in_meaning(
 ) -> float: # multiplies what meaning weighs; 1 where the base knows the documents
     "Whether vectors find a document by a sentence of it nearly as often as words do."
     if len(own) < ASKED: return 1.
-    dense, lexical = (first_found(s, np.asarray(own)).mean() for s in (z, words))
-    return float(LEAST ** np.clip((TRUSTED - dense / lexical) / (TRUSTED - LOST), 0, 1))
+    rows = np.asarray(own)
+    found = first_found(z, rows).mean() / first_found(words, rows).mean()
+    return float(LEAST ** np.clip((TRUSTED - found) / (TRUSTED - LOST), 0, 1))
 
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0009-1
