@@ -445,8 +445,8 @@ def _say_what_is_doubted(index: Any) -> None:
     "That the base hardly knows these documents, where it is so."
     if index.joint is None or index.joint.weights.dense >= index.weights.dense: return
     share = index.joint.weights.dense / index.weights.dense
-    print("the base rarely finds a document by a sentence of it where words do (is this its language?), so meaning "
-          f"weighs {share:.0%} of the usual. --base_model takes one that knows these documents")
+    print("the base hardly knows these documents (another language?): by a sentence of one, vectors find it much less "
+          f"often than words do. So meaning weighs {share:.0%} of the usual; --base_model takes a base that knows them")
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbalo1
 def _calibrate_alone(args: argparse.Namespace) -> None:

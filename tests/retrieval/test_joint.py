@@ -212,7 +212,7 @@ def test_a_base_that_does_not_know_the_documents_weighs_little(tmp_path, capsys)
     _say_what_is_doubted(knows)
     assert not capsys.readouterr().out
     _say_what_is_doubted(deaf)
-    assert "weighs 12% of the usual. --base_model" in capsys.readouterr().out
+    assert "meaning weighs 12% of the usual; --base_model" in capsys.readouterr().out
     doubted = own_rank(deaf, documents)
     deaf.joint = replace(deaf.joint, weights=PRIOR)
     assert doubted > own_rank(deaf, documents) + .1
