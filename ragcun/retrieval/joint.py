@@ -21,9 +21,9 @@ from .null import IDENTITY, GaussianNull, TailMap, conformal_p, corpus_null, fit
 from .words import Postings, Question
 
 # %% auto #0
-__all__ = ['PRIOR', 'FEW', 'HANDFUL', 'TRUSTED', 'LOST', 'LEAST', 'ASKED', 'JointWeights', 'weights_of', 'BackgroundSample',
-           'Background', 'JointNull', 'first_found', 'trust_in_meaning', 'fit_joint_null', 'save_joint_null',
-           'load_joint_null', 'fit_weights', 'calibrate_weights']
+__all__ = ['PRIOR', 'FEW', 'HANDFUL', 'TRUSTED', 'LOST', 'LEAST_TRUST', 'FEW_ASKED', 'JointWeights', 'weights_of',
+           'BackgroundSample', 'Background', 'JointNull', 'first_found', 'trust_in_meaning', 'fit_joint_null',
+           'save_joint_null', 'load_joint_null', 'fit_weights', 'calibrate_weights']
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0005
 @dataclass(frozen=True)
@@ -209,8 +209,8 @@ def _surprise(evidence: np.ndarray, mean: Any, sd: Any) -> np.ndarray:
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0022
 TRUSTED = .75  # of the mean reciprocal rank that words reach: from here on meaning has its whole weight
 LOST = .55     # up to here the least
-LEAST = .125   # of the weight of meaning
-ASKED = 20     # with fewer questions nothing is concluded
+LEAST_TRUST = .125  # of the weight of meaning
+FEW_ASKED = 20      # with fewer questions nothing is concluded
 
 def first_found(
     scores: np.ndarray, # [n, m] of m documents for each of n questions
@@ -226,10 +226,10 @@ def trust_in_meaning(
     own: Sequence[int],  # for each question, the document it was made from
 ) -> float: # multiplies what meaning weighs; 1 where the base knows the documents
     "Whether vectors find a document by a sentence of it nearly as often as words do."
-    if len(own) < ASKED: return 1.
+    if len(own) < FEW_ASKED: return 1.
     rows = np.asarray(own)
     found = first_found(z, rows).mean() / first_found(words, rows).mean()
-    return float(LEAST ** np.clip((TRUSTED - found) / (TRUSTED - LOST), 0, 1))
+    return float(LEAST_TRUST ** np.clip((TRUSTED - found) / (TRUSTED - LOST), 0, 1))
 
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0009-1

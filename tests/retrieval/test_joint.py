@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from ragcun.cli.commands import _say_what_is_doubted
 from ragcun.models.evidence import Calibration
 from ragcun.retrieval.explanation import surroundings
-from ragcun.retrieval.joint import LEAST, PRIOR, trust_in_meaning
+from ragcun.retrieval.joint import LEAST_TRUST, PRIOR, trust_in_meaning
 from ragcun.retrieval.quantization import QuantizedStore
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
@@ -206,7 +206,7 @@ def test_a_base_that_does_not_know_the_documents_weighs_little(tmp_path, capsys)
     for index in (knows, deaf):
         index.add(documents)
     assert knows.joint.weights == PRIOR
-    assert deaf.joint.weights == PRIOR.doubted(LEAST)
+    assert deaf.joint.weights == PRIOR.doubted(LEAST_TRUST)
     assert deaf.weights == PRIOR                              # what an index starts from, when its content has changed
     assert GaussianRetriever(Deaf(64), tmp_path/"i").joint.weights == deaf.joint.weights
     _say_what_is_doubted(knows)
@@ -225,14 +225,14 @@ def test_weights_from_questions_are_not_doubted():
     asked = [d["text"].split(". ")[2] for d in documents[:60]]
     index.calibrate(asked, [[d["id"]] for d in documents[:60]], alpha=.1)
     assert index.joint.weights == index.weights
-    assert index.weights.dense / index.weights.words < LEAST * PRIOR.dense / PRIOR.words
+    assert index.weights.dense / index.weights.words < LEAST_TRUST * PRIOR.dense / PRIOR.words
 
 
 def test_few_questions_conclude_nothing():
     scores = np.eye(19)
     assert trust_in_meaning(-scores, scores, range(19)) == 1
     scores = np.eye(40)
-    assert trust_in_meaning(-scores, scores, range(40)) == LEAST
+    assert trust_in_meaning(-scores, scores, range(40)) == LEAST_TRUST
     assert trust_in_meaning(scores, scores, range(40)) == 1
     half = np.where(np.arange(40)[:, None] < 26, scores, -scores)     # .65 first, the rest last
-    assert LEAST < trust_in_meaning(half, scores, range(40)) < 1
+    assert LEAST_TRUST < trust_in_meaning(half, scores, range(40)) < 1
