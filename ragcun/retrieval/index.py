@@ -23,7 +23,8 @@ from ..models.whitening import Whitening, load_whitening, save_whitening, whiten
 from .filters import Filter, as_filter
 from .hits import Batch, Entry, Store, checked_id, in_blocks, iter_entries
 from ragcun.retrieval.joint import (
-    FEW, Background, JointNull, JointWeights, fit_joint_null, load_joint_null, save_joint_null, weights_of,
+    FEW, FEW_ASKED, PRIOR, Background, JointNull, JointWeights, fit_joint_null, load_joint_null, save_joint_null,
+    weights_of,
 )
 from .no_answer import AnswerRule, load_rule, save_rule
 from .null import EmpiricalNull, fit_null
@@ -328,7 +329,8 @@ class IndexQuestions(IndexEdits):
     def _joint_from_made(self, background: Background, sample: Batch) -> JointNull:
         "The law of the joint evidence, measured with questions made from the sample."
         assert self.weights is not None
-        if len(background) < FEW: return JointNull(background, self.weights)
+        least = FEW_ASKED if self.weights == PRIOR else FEW   # for the weight of meaning; for a curve, too
+        if len(background) < least: return JointNull(background, self.weights)
         pairs = self._made_questions(sample.take(range(min(len(sample), MADE // 2))))
         place = {name: i for i, name in enumerate(sample.ids)}
         z = np.asarray(self.model.embed(pairs.queries, "query"), float) if len(pairs) else np.zeros((0, len(self.rho)))

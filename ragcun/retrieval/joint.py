@@ -243,13 +243,14 @@ def fit_joint_null(
 ) -> JointNull:
     "Measure the curve with questions whose answers are known."
     null = JointNull(background, weights)
-    if len(background) < FEW or not len(q): return null
+    if not len(q): return null
     z, _, _ = background.dense(q)
     lexical: Iterable[np.ndarray] = map(background.lexical, asked)
     if weights == PRIOR and not real:
         lexical = list(lexical)
         trust = trust_in_meaning(z, np.array([one[:, 0] for one in lexical]), [rows[0] for rows in own])
         null = replace(null, weights=weights.doubted(trust))
+    if len(background) < FEW: return null
     scores, mean, sd = null._spread(z, lexical, own)
     y = _surprise(scores, mean[:, None], sd[:, None])
     return replace(null, curve=fit_tail_map(y[np.isfinite(y)]), questions=len(q) if real else 0)

@@ -200,8 +200,9 @@ def own_rank(index, documents):
     return np.mean([r.hits[0].id == d["id"] for r, d in zip(index.search(asked, top_k=1), documents, strict=True)])
 
 
-def test_a_base_that_does_not_know_the_documents_weighs_little(tmp_path, capsys):
-    documents = prose(200)
+@pytest.mark.parametrize("size", [30, 200])
+def test_a_base_that_does_not_know_the_documents_weighs_little(tmp_path, capsys, size):
+    documents = prose(size)
     knows, deaf = GaussianRetriever(TinyEncoder(512)), GaussianRetriever(Deaf(64), tmp_path/"i")
     for index in (knows, deaf):
         index.add(documents)
