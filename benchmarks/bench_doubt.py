@@ -132,7 +132,8 @@ def handful_row(data: RetrievalData, model: GaussianEncoder) -> dict[str, Any]:
 
     def mean(values: Any) -> float:
         return round(float(np.mean(list(values))), 4)
-    return {**draws[0], **{k: mean(d[k] for d in draws) for k in ("documents", "questions", "found", "weight", "search")},
+    means = {k: mean(d[k] for d in draws) for k in ("documents", "questions", "found", "weight", "search")}
+    return {**draws[0], **means,
             "least": min(d["found"] for d in draws),
             "ndcg@10": {s: mean(d["ndcg@10"][s] for d in draws) for s in draws[0]["ndcg@10"]}}
 
