@@ -289,6 +289,12 @@ def sha256_file(
 logger = logging.getLogger("ragcun")
 DETAIL = {"detail": True}   # logger.info(…, extra=DETAIL): for the log file, not for the screen
 
+class _ToStderr(logging.StreamHandler):
+    "Standard error as it is when something is said: notebooks and tests put another in its place and close it."
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
 def setup_logging(
     log_file: str | Path | None = None, # Also append to this file
     stream: Any = None, # Where lines go; standard error when None
@@ -298,7 +304,7 @@ def setup_logging(
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    handlers: list[logging.Handler] = [logging.StreamHandler(stream or sys.stderr)]
+    handlers: list[logging.Handler] = [logging.StreamHandler(stream) if stream else _ToStderr()]
     handlers[0].addFilter(lambda record: not getattr(record, "detail", False))
     if log_file:
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
