@@ -138,6 +138,7 @@ class House:
         self.read, self.modules = read, dict[str, Module | None]()
         self.stubs: dict[str, dict[str, str]] = {}
         self.hashed: dict[str, dict[str, str]] = {}
+        self.codes: dict[tuple[str, str], str] = {}
         self.known: dict[tuple[str, str], tuple[set[tuple[str, str]], set[str]]] = {}
 
     def module(self, path: str) -> Module | None:
@@ -221,10 +222,16 @@ class House:
     def hashes(self, script: str) -> dict[str, str]:
         "Of the code behind a script, by file and name; definitions without code are left out."
         if script not in self.hashed:
-            found = {f"{p}:{n}": json.dumps(plain(code)) for (p, n), code in self.needed(script).items()}
-            self.hashed[script] = {place: hashlib.sha256(code.encode()).hexdigest()[:12]
-                                   for place, code in found.items() if code != "[]"}
+            found = {f"{p}:{n}": self.hash(p, n, code) for (p, n), code in self.needed(script).items()}
+            self.hashed[script] = {place: code for place, code in found.items() if code}
         return self.hashed[script]
+
+    def hash(self, path: str, name: str, statements: list[ast.stmt]) -> str:
+        "Of a definition, which many scripts lead to; empty where it has no code."
+        if (path, name) not in self.codes:
+            code = json.dumps(plain(statements))
+            self.codes[path, name] = hashlib.sha256(code.encode()).hexdigest()[:12] if code != "[]" else ""
+        return self.codes[path, name]
 
 
 def run_by(text: str) -> set[str]:
