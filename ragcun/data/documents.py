@@ -29,7 +29,7 @@ from .pdf import parse_pdf
 from .web_pages import Section, parse_html
 
 # %% auto #0
-__all__ = ['TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'ABBREVIATION', 'UNREADABLE', 'read_sections', 'Document', 'sentences',
+__all__ = ['TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'READER_VERSION', 'UNREADABLE', 'read_sections', 'Document', 'sentences',
            'as_document', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
            'section_documents', 'Listing', 'list_folder', 'kinds_in_words', 'read_folder', 'nothing_to_read',
            'read_file', 'read_listed', 'row_document', 'row_documents', 'read_documents']
@@ -43,11 +43,14 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".org": parse_org, ".vtt": parse_captions, ".srt": parse_captions, ".csv": parse_table, ".tsv": parse_table,
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
-    ".pdf": parse_pdf, ".docx": parse_docx, ".eml": parse_message, ".mbox": parse_mailbox, ".mht": parse_web_archive,
-    ".mhtml": parse_web_archive, ".epub": parse_epub,
-    ".pptx": parse_slides, ".odt": parse_odf, ".odp": parse_odf, ".ods": parse_odf, ".xlsx": parse_workbook,
-    ".xlsm": parse_workbook, ".rtf": parse_rtf}
+    ".pdf": parse_pdf, ".eml": parse_message, ".mbox": parse_mailbox, ".mht": parse_web_archive,
+    ".mhtml": parse_web_archive, ".epub": parse_epub, ".rtf": parse_rtf,
+    **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), parse_docx),      # with macros, and templates
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx", ".potm"), parse_slides),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), parse_workbook),
+    **dict.fromkeys((".odt", ".odp", ".ods", ".ott", ".otp", ".ots"), parse_odf)}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
+READER_VERSION = 1    # raised whenever a file may give other passages than before: an index reads it again then
 
 def read_sections(
     path: Path | str,          # a file of a known kind, may be packed (.gz)
@@ -90,15 +93,28 @@ class Document:
         return " › ".join(dict.fromkeys(name for name in (self.title, *self.headings) if name))
 
 _ENDS = re.compile(r"(?<=[.!?؟۔።])\s+|(?<=[。！？।॥។။])(?![」』）】〉》”’])\s*")    # a quotation ends no sentence
-ABBREVIATION = re.compile(r"(?:\b(?:[A-Z]|e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Prof|Fig|No|St|approx)\.)$")
+_SHORT = re.compile(r"(?:\b(?:[^\W\d_]|etc|Prof|Fig|No|approx)|(?<![\w.])(?![A-Z]{2})(?i:[b-df-hj-np-tv-xzß]{2,5})"
+                    r"|^\d{1,3}|\b(?i:am|vom|zum|im|de[rnms]|bis|ab) \d{1,2})\.$")    # J.  z. B.  Dr.  2.  am 3.
+_BRIEF = re.compile(r"\b(?:[^\W\d_]{2,5}|\d{1,2})\.$")                         # incl. five  Jan. 3  p. ex. le
+
+def _goes_on(
+    before: str,   # what ends in a mark
+    after: str,    # what follows
+) -> bool:
+    "Whether a full stop ends no sentence: after a letter, no vowel, or a short word before a small letter or a digit."
+    tail = before[-8:]
+    if len(before) > 1000: return False    # a text of single letters
+    if _SHORT.search(tail): return True
+    if re.fullmatch(r"\d{1,3}\.", after): return bool(re.search(r"\b\d{1,2}\.$", tail))    # 3. 10. 1990, or an item
+    return (after[:1].isdecimal() or after[:1].islower() and not before[:1].islower()) and bool(_BRIEF.search(tail))
 
 def sentences(
     text: str,   # any text
 ) -> list[str]:  # its sentences, white space tidied
-    "Split at sentence ends; a full stop after an initial or a common abbreviation is not one."
+    "Split at sentence ends; a full stop after an initial, an abbreviation or the number of an item is not one."
     out: list[str] = []
     for piece in _ENDS.split(" ".join(text.split())):
-        if out and ABBREVIATION.search(out[-1]):
+        if out and _goes_on(out[-1], piece):
             out[-1] += " " + piece
         elif piece:
             out.append(piece)
@@ -157,7 +173,7 @@ def _sentences(text: str) -> Iterator[_Piece]:
                         for i, (_, row) in enumerate(_split(paragraph, r"\n")))
             continue
         for before, sentence in _split(paragraph, _ENDS):
-            if held and ABBREVIATION.search(held[-1][1][-8:]):
+            if held and _goes_on(held[-1][1], sentence):
                 held[-1] = (held[-1][0], held[-1][1] + before + sentence)
             else:
                 held.append((before, sentence))
@@ -426,7 +442,8 @@ def _ending(name: str) -> str:
     kind = file_kind(name)
     return kind if re.fullmatch(r"\.\w[\w+~-]{0,11}", kind) else "(other names)" if kind else "(no ending)"
 
-_SAVED_AS = {".doc": "save .doc as .docx", ".xls": "save .xls as .xlsx", ".ppt": "save .ppt as .pptx",
+_SAVED_AS = {".doc": "save .doc as .docx", ".xls": "save .xls as .xlsx", ".xlsb": "save .xlsb as .xlsx",
+             ".ppt": "save .ppt as .pptx",
              ".pages": "save .pages as .docx", ".numbers": "save .numbers as .xlsx", ".key": "save .key as .pptx",
              ".one": "save .one as .pdf", ".msg": "save .msg as .eml", ".pst": "save .pst as .mbox",
              ".djvu": "save .djvu as .pdf",

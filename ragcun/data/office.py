@@ -23,7 +23,7 @@ from .files import empty_formulas, sheet_text
 from .markup import MAX_TABLE, parse_text, part_tables
 from .pdf import MADE_UP_TITLE, import_parser
 from .web_pages import (Block, Section, bare_words, group_blocks, html_blocks, html_from_xml, is_power,
-                                   join_blocks, parse_html)
+                                   item_number, join_blocks, parse_html)
 
 # %% auto #0
 __all__ = ['parse_docx', 'parse_message', 'parse_mailbox', 'parse_web_archive', 'parse_epub', 'parse_slides', 'parse_odf',
@@ -93,21 +93,6 @@ def _is_unsaid(element: Any) -> bool:
             or _value(element, "sdtPr", "docPartObj", "docPartGallery") == "Table of Contents")
 
 # %% ../../nbs/1_data/08_office.ipynb #wordnum1
-_ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
-          (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
-
-def _counted(n: int, form: str) -> str:
-    "A number as a list shows it."
-    if form.endswith("Letter"):
-        shown = chr(97 + (n - 1) % 26)*min((n - 1)//26 + 1, 9)
-    elif form.endswith("Roman"):
-        shown, n = "", n % 4000
-        for value, sign in _ROMAN:
-            shown, n = shown + sign*(n//value), n % value
-    else:
-        return f"{n:02d}" if form == "decimalZero" else str(n)
-    return shown.upper() if form.startswith("upper") else shown
-
 @dataclass
 class _Numbers:
     "The numbers of headings and items, which stand in no paragraph of a Word file: Word counts them."
@@ -140,7 +125,7 @@ class _Numbers:
             at = int(found[1]) - 1
             if at not in how: return ""
             form = "decimal" if _child(how[level], "isLgl") is not None else _value(how[at], "numFmt") or ""
-            return _counted(max(count.get(at, _whole(_value(how[at], "start"), 1)), 1), form)
+            return item_number(max(count.get(at, _whole(_value(how[at], "start"), 1)), 1), form)
         return re.sub(r"%([1-9])", number, _value(how[level], "lvlText") or "").strip()
 
 # %% ../../nbs/1_data/08_office.ipynb #real0003
@@ -348,14 +333,20 @@ def _word_numbers(part: Any, styles: Any) -> _Numbers:
 # %% ../../nbs/1_data/08_office.ipynb #d4f00033
 _NAMES = {b"http://purl.oclc.org/ooxml/officeDocument/": b"http://schemas.openxmlformats.org/officeDocument/2006/",
           b"http://purl.oclc.org/ooxml/wordprocessingml/": b"http://schemas.openxmlformats.org/wordprocessingml/2006/"}
+_WORD = b"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+_LIKE_WORD = re.compile(rb"application/(?:vnd\.ms-word\.(?:document|template)\.macroEnabled(?:Template)?|"
+                        rb"vnd\.openxmlformats-officedocument\.wordprocessingml\.template)\.main\+xml", re.I)
 
 def _transitional(raw: bytes) -> bytes:
-    "A file in the strict form of the format, with the names that `python-docx` knows; any other as it is."
+    "A file in the strict form of the format, with macros, or a template, with the names that `python-docx` knows."
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(raw)) as old, zipfile.ZipFile(made, "w") as new:
-        if not any(name in old.read("_rels/.rels") for name in _NAMES): return raw
+        is_strict = any(name in old.read("_rels/.rels") for name in _NAMES)
+        if not is_strict and not _LIKE_WORD.search(old.read("[Content_Types].xml")): return raw
         for part in old.namelist():
             data = old.read(part)
+            if part == "[Content_Types].xml":
+                data = _LIKE_WORD.sub(_WORD, data)
             for strict, usual in _NAMES.items() if part.endswith((".xml", ".rels")) else ():
                 data = data.replace(strict, usual)
             new.writestr(part, data)
@@ -589,7 +580,7 @@ def _slide(root: Any) -> tuple[str, list[Block]]:
 
 # %% ../../nbs/1_data/08_office.ipynb #kinds07b
 def parse_slides(
-    raw: bytes,       # a .pptx file
+    raw: bytes,       # a .pptx file, a show or a template
     where: str = "",  # its name, not used
 ) -> list[Section]: # one for each slide that has text, with its number
     "Slides in their order, with the words of their diagrams and charts and what the speaker notes say."
@@ -684,7 +675,7 @@ def _odf_sheet(table: Any) -> Iterator[list[str]]:
             yield from ([b.text] for b in _odf_blocks(part))
 
 def parse_odf(
-    raw: bytes,       # an .odt, .odp or .ods file
+    raw: bytes,       # an .odt, .odp or .ods file, or a template
     where: str = "",  # its name, not used
 ) -> list[Section]: # by heading or sheet, in order
     "Sections of an OpenDocument file."
@@ -696,7 +687,7 @@ def parse_odf(
 
 # %% ../../nbs/1_data/08_office.ipynb #sheets02
 def parse_workbook(
-    raw: bytes,       # an .xlsx or .xlsm file
+    raw: bytes,       # an .xlsx or .xlsm file, or a template
     where: str = "",  # its name, for messages
 ) -> list[Section]: # one for each sheet that says something
     "The visible sheets of a workbook: a line a row, the names of the columns first."

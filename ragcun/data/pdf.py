@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core import UserError, logger
@@ -94,6 +95,55 @@ def mend_lines(
             out = out[:-1] + seam + line.lstrip()
     return out
 
+# %% ../../nbs/1_data/07_pdf.ipynb #pdfrows2
+@dataclass(slots=True)
+class _Line:
+    "A line of a page and where it begins."
+    text: str
+    x: float = 0.        # from the left
+    y: float | None = None     # from below; None: not known
+    size: float = 10.    # of its letters
+
+def _placed_lines(page: Any) -> list[_Line]:
+    "The lines of a page as `pypdf` reads them, each with its place."
+    lines = [_Line("")]
+    def read(text: str, matrix: Any, at: Any, font: Any, size: float) -> None:
+        for i, piece in enumerate(text.split("\n")):
+            if i:
+                lines.append(_Line(""))
+            line = lines[-1]
+            if piece.strip() and not line.text.strip():
+                line.x = at[4]*matrix[0] + at[5]*matrix[2] + matrix[4]
+                line.size = abs(size*at[3]*matrix[3]) or 10.
+                upright = abs(at[1]) + abs(at[2]) + abs(matrix[1]) + abs(matrix[2]) < 1e-3
+                line.y = at[4]*matrix[1] + at[5]*matrix[3] + matrix[5] - 1.2*i*line.size if upright else None
+            line.text += piece
+    text = page.extract_text(visitor_text=read)
+    return lines if "\n".join(line.text for line in lines) == text else [_Line(s) for s in text.split("\n")]
+
+_ROW = 8    # lines of a cell, at most
+
+def _row_start(lines: list[_Line], line: _Line) -> int:
+    "How many of the last lines belong to the row of a table that a line goes on with, on their right; 0: none."
+    for n, above in enumerate(reversed(lines[-_ROW:]), 1):
+        if above.y is None or line.y is None or line.x <= above.x: return 0
+        if abs(line.y - above.y) < .3*max(line.size, above.size):
+            is_column = n > 2 and all(abs(held.x - above.x) < line.size for held in lines[-n:])
+            return 0 if is_column else n
+        if line.y < above.y: return 0
+    return 0
+
+def _page_text(page: Any) -> str:
+    "The text of a page, the cells of a row of a table on one line, but for words that are parted at a line's end."
+    out: list[_Line] = []
+    for line in _placed_lines(page):
+        n = _row_start(out, line)
+        row = [*out[len(out) - n:], line]
+        text = "".join(cell.text.rstrip() + ("\n" if cell.text.rstrip()[-1:] in ("-", "\u2010", "\xad") else " ")
+                       for cell in row[:-1]) + line.text
+        out[len(out) - n:] = [replace(line, text=text)]
+    return "\n".join(line.text for line in out)
+
 # %% ../../nbs/1_data/07_pdf.ipynb #d4f00014
 def _pdf_pages(raw: bytes, where: str) -> tuple[str, list[str]]:
     "Title and pages of a PDF file; one that no password opens is refused."
@@ -117,7 +167,7 @@ def _page_texts(pages: list[Any], where: str) -> list[str]:
     pictures = garbled = 0
     for number, page in enumerate(pages, 1):
         try:
-            text = _plain_letters("\n".join([page.extract_text(), *_fields(page)]))
+            text = _plain_letters("\n".join([_page_text(page), *_fields(page)]))
             garbled += _is_garbled(text)
             pictures += not text.strip() and _has_picture(page)
             texts.append("" if _is_garbled(text) else text)

@@ -15,7 +15,8 @@ from typing import Any
 
 # %% auto #0
 __all__ = ['HIDDEN_TAGS', 'HTML_TAGS', 'OPAQUE_TAGS', 'PAIRED_TAGS', 'VOID_TAGS', 'Section', 'Block', 'join_blocks',
-           'group_blocks', 'is_power', 'html_blocks', 'bare_words', 'without_menus', 'html_from_xml', 'parse_html']
+           'group_blocks', 'is_power', 'item_number', 'html_blocks', 'bare_words', 'without_menus', 'html_from_xml',
+           'parse_html']
 
 # %% ../../nbs/1_data/05_web_pages.ipynb #e9257ed3
 @dataclass(frozen=True, slots=True)
@@ -298,6 +299,61 @@ class _Table(_Line):
         if not {*cells} <= {"", _COVERED}:
             self.blocks.append(Block(" | ".join(cells), tight=self.spans[-1] if self.spans else True, links=links))
 
+# %% ../../nbs/1_data/05_web_pages.ipynb #olnumber1
+_ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
+          (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
+
+def item_number(
+    n: int,      # from 1; of others the digits are shown
+    form: str,   # as Word names it: `decimal`, `decimalZero`, `lowerLetter`, `upperRoman` …
+) -> str:        # 4 as 4, 04, d or IV
+    "A number as a list shows it."
+    if n > 0 and form.endswith("Letter"):
+        shown = chr(97 + (n - 1) % 26)*min((n - 1)//26 + 1, 9)
+    elif n > 0 and form.endswith("Roman"):
+        shown, n = "", n % 4000
+        for value, sign in _ROMAN:
+            shown, n = shown + sign*(n//value), n % value
+    else:
+        return f"{n:02d}" if form == "decimalZero" else str(n)
+    return shown.upper() if form.startswith("upper") else shown
+
+_LISTS = frozenset("ol ul menu dir".split())
+_FORMS = {"a": "lowerLetter", "i": "lowerRoman", "A": "upperLetter", "I": "upperRoman",
+          **{case + name: case + form for case in ("lower", "upper")
+             for name, form in (("alpha", "Letter"), ("latin", "Letter"), ("roman", "Roman"))}}
+_STYLE = re.compile(r"list-style[^;]*?\b(none|(lower|upper)-(alpha|latin|roman))\b", re.I)
+
+@dataclass
+class _Items:
+    "How the items of a list are counted."
+    form: str = ""      # as of `item_number`; empty: without numbers
+    at: int = 1         # the next number
+    step: int = 1
+
+    def next(self, item: Any) -> str:
+        "What stands before an item."
+        if not self.form: return ""
+        n = _stated(item.attributes.get("value"), self.at)
+        self.at = n + self.step
+        return f"{item_number(n, self.form)}. "
+
+def _stated(text: str | None, default: int) -> int:
+    "A whole number as a page writes it."
+    return int(text) if text and re.fullmatch(r"-?[0-9]{1,6}", text) else default
+
+def _items(node: Any) -> _Items:
+    "A list that begins: docutils says by a name how it is counted, others by an attribute or a style."
+    found = node.attributes
+    style = _STYLE.search(found.get("style") or "")
+    if node.tag != "ol" or (style and not style[2]): return _Items()
+    names = [found.get("type") or "", f"{style[2]}{style[3]}".lower() if style else "",
+             *(name for name in (found.get("class") or "").split() if len(name) > 1)]
+    is_back = "reversed" in found
+    items = sum(item.tag == "li" for item in node.iter()) if is_back else 1
+    return _Items(next((_FORMS[n] for n in names if n in _FORMS), "decimal"), _stated(found.get("start"), items),
+                  -1 if is_back else 1)
+
 # %% ../../nbs/1_data/05_web_pages.ipynb #d4f00009
 @dataclass
 class _Page(_Table):
@@ -305,6 +361,8 @@ class _Page(_Table):
     heading: int = 0    # level of the heading that is open
     plain: int = 0      # how many <pre> are open
     lines: int = 0      # how many items and rows are open
+    lists: list[_Items] = field(default_factory=list)           # that are open
+    number: str = ""    # of the item that is open, until its text is read
 
     def flush(self) -> None:
         "End the open block; inside a row or a heading it goes on."
@@ -315,15 +373,25 @@ class _Page(_Table):
         text = text.strip("\n") if self.plain else _tidy(text)
         links = self.menu()
         if text.strip():
-            self.blocks.append(Block(text, tight=bool(self.lines) and not self.plain, links=links))
+            self.blocks.append(Block(self.number + text, tight=bool(self.lines) and not self.plain, links=links))
+            self.number = ""
         self.held.clear()
+
+    def open_item(self, node: Any) -> None:
+        "The number of an item stands before its text."
+        number = self.lists[-1].next(node) if self.lists else ""
+        if self.row is None:
+            self.number += number
+        elif node.text().strip():
+            self.held.append(number)
 
     def close_heading(self) -> None:
         "A heading as a block; one without end is text."
         text = self.take()
         self.menu()
         if text:
-            self.blocks.append(Block(text, self.heading if len(text) <= _LONG_HEADING else 0))
+            self.blocks.append(Block(self.number + text, self.heading if len(text) <= _LONG_HEADING else 0))
+            self.number = ""
         self.heading = 0
 
 def _is_grid(row: Any) -> bool:
@@ -332,6 +400,20 @@ def _is_grid(row: Any) -> bool:
     return all(len(cell.text()) <= _LONG_CELL for cell in row.css("td, th"))
 
 # %% ../../nbs/1_data/05_web_pages.ipynb #d4f0000a
+def _open_block(page: _Page, node: Any) -> None:
+    "What a tag begins that does not stay inside a line."
+    tag = node.tag
+    if re.fullmatch("h[1-6]", tag) and page.row is None and not page.heading:
+        page.heading = int(tag[1])
+    elif tag == "tr" and page.row is None and _is_grid(node):
+        page.row = []
+    elif tag == "table":
+        page.spans.append({})
+    elif tag in _LISTS:
+        page.lists.append(_items(node))
+    elif tag == "li":
+        page.open_item(node)
+
 def _open(page: _Page, node: Any) -> None:
     "What an opening tag does."
     tag = node.tag
@@ -350,12 +432,7 @@ def _open(page: _Page, node: Any) -> None:
         page.target = node.attributes.get("href") if tag == "a" else page.target
     else:
         page.flush()
-        if re.fullmatch("h[1-6]", tag) and page.row is None and not page.heading:
-            page.heading = int(tag[1])
-        elif tag == "tr" and page.row is None and _is_grid(node):
-            page.row = []
-        elif tag == "table":
-            page.spans.append({})
+        _open_block(page, node)
         page.plain += tag in ("pre", "listing", "xmp")
         page.lines += tag in _LINES
 
@@ -378,6 +455,10 @@ def _close(page: _Page, node: Any) -> None:
     page.lines -= tag in _LINES
     if tag == "table" and page.spans:
         page.spans.pop()
+    elif tag in _LISTS and page.lists:
+        page.lists.pop()
+    elif tag == "li":
+        page.number = ""
 
 # %% ../../nbs/1_data/05_web_pages.ipynb #d4f0htm1
 def html_blocks(

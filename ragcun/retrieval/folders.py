@@ -18,11 +18,11 @@ from typing import Any
 
 from ..core import UserError, atomic_write, how_many, logger, progress, sha256_file, sha256_text
 from ragcun.data.documents import (
-    Document, FolderReading, Listing, ReadOptions, kinds_in_words, list_folder, nothing_to_read, read_listed,
-    token_counter,
+    READER_VERSION, Document, FolderReading, Listing, ReadOptions, kinds_in_words, list_folder, nothing_to_read,
+    read_listed, token_counter,
 )
 from ..data.files import home_path, shown_name
-from .hits import in_blocks, iter_entries
+from .hits import dump_metadata, in_blocks, iter_entries
 from .index import DocumentIndex
 from .stores import LanceStore, is_free, read_manifest
 
@@ -44,6 +44,7 @@ class FileState:
     skipped: str = ""    # why it gave none
     folder: str = ""     # that it was read from, of `folder_mark`
     cut: str = ""        # how it was cut into passages, from `cut_rule`; empty in records of before
+    reader: int = 0      # the `READER_VERSION` that read it; 0 in records of before
 
 def read_record(
     index_dir: Path,   # an index folder, or what is not there yet
@@ -122,6 +123,7 @@ class FolderPlan:
     states: dict[str, FileState]                                # files that stay as they are
     new: list[str] = field(default_factory=list)                # files to read
     changed: list[str] = field(default_factory=list)            # files to read again
+    older: list[str] = field(default_factory=list)              # unchanged ones that readers of before have read
     gone: list[str] = field(default_factory=list)               # files in the index that are not in the folder any more
     own: list[str] = field(default_factory=list)                # those of them that were read from this very folder
     drop: list[str] = field(default_factory=list)               # those whose passages `fill_index` removes
@@ -136,7 +138,7 @@ class FolderPlan:
     @property
     def todo(self) -> list[str]: # names
         "Files to read."
-        return [*self.changed, *self.new]
+        return [*self.changed, *self.older, *self.new]
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0s18
 _FOR_NOW = re.compile(r"pip install |\[Errno ")    # why a file was skipped that the next run may read
@@ -191,6 +193,8 @@ def compare_folder(
         elif not _cut_alike(now.cut, options):
             plan.changed.append(name)
             plan.recut = now.cut
+        elif now.reader < READER_VERSION:
+            plan.older.append(name)
         else:
             plan.states[name] = replace(now, folder=plan.mark)
     closed = tuple(f"{name}/" for name, _ in listing.faults)      # what is below these cannot be seen now
@@ -221,6 +225,9 @@ def plan_folder(
         _check_changed(plan, index_dir, update, options)
     if update:
         plan.drop = plan.own
+    if plan.older:
+        logger.info("%s to read again, since this version of ragcun may read more in them: %s",
+                    how_many(len(plan.older), "file"), ", ".join(plan.older[:3]) + "…" * (len(plan.older) > 3))
     if any(s.passages for s in plan.states.values()): return plan
     for name in plan.todo:
         plan.first[name] = read_listed(name, plan.listing.files[name], options)
@@ -343,9 +350,19 @@ class FolderBatch:
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold014b
 class FolderFill(FolderBatch):
     "Every file of a plan, one after the other."
+    def holds(self,
+        documents: list[Document],   # passages of a file, as they are read now
+        before: FileState | None,    # the file as it was
+    ) -> bool: # True: nothing of the file is to be encoded
+        "Whether the index has these passages and no others of the file."
+        if before is None or before.passages != len(documents): return False
+        held = self.index.store.get([d.document_id for d in documents])
+        now = [(d.text, json.loads(dump_metadata(d.metadata))) for d in documents]
+        return list(zip(held.texts, held.metadata, strict=True)) == now
+
     def run(self) -> None:
         "Read every file of the plan, and write its passages."
-        old = set(self.plan.changed)
+        old, older = set(self.plan.changed), set(self.plan.older)
         for name in progress(self.plan.todo, "reading", len(self.plan.todo), "file"):
             size, when, sha = _state_of(path := self.plan.listing.files[name])
             reading = self.plan.first.pop(name, None) or read_listed(name, path, self.options)
@@ -357,10 +374,12 @@ class FolderFill(FolderBatch):
                 continue
             if why:
                 logger.warning("skipped %s: %s", name, why)
-            self.held += reading.documents
+            same = name in older and self.holds(reading.documents, before)
+            self.held += [] if same else reading.documents
             self.clock.read(size)
-            self.ready[name] = FileState(size, when, sha, len(reading.documents), why, self.plan.mark, self.rule)
-            if name in old and (size >= 0 or reading.documents):
+            self.ready[name] = FileState(size, when, sha, len(reading.documents), why, self.plan.mark, self.rule,
+                                         READER_VERSION)
+            if not same and name in older | old and (size >= 0 or reading.documents):
                 self.changed.add(name)
             if len(self.held) >= (BLOCK if self.clock.passages else FIRST):
                 self.commit()

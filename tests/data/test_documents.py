@@ -219,7 +219,7 @@ def test_markdown_structure():
     ]
     assert texts(parse_markdown("| a | b |\n|---|---|\n| 1 |  |\n|  | 2 |")) == ["a | b\n1 | \n | 2"]
     assert texts(parse_markdown("```py\nif x:\n    y\n```")) == ["if x:\n    y"]
-    assert texts(parse_markdown("A[^1] List<int> $a_b$.\n\n[^1]: Note.")) == ["A[1] List<int> a_b.\n\nNote."]
+    assert texts(parse_markdown("A[^1] List<int> $a_b$.\n\n[^1]: Note.")) == ["A[1] List<int> a_b.\n\n1. Note."]
     assert parse_markdown("# A\n\n## B\n\n### C\n\nx")[-1].path == ("A", "B")
 
 
@@ -428,7 +428,7 @@ def test_token_counter_of_a_tokenizer():
         tokenizer = Tokenizer()
 
     assert token_counter(Model())("a b c") == token_counter(Tokenizer())("a b c") == 3
-    assert len(section_documents([Section("", "a b. " * 50)], "f", ReadOptions(10, 0, Model()))) == 10
+    assert len(section_documents([Section("", "go on. " * 50)], "f", ReadOptions(10, 0, Model()))) == 10
 
 
 # folders

@@ -12,6 +12,7 @@ from docx.oxml import OxmlElement, parse_xml
 from docx.oxml.ns import nsdecls
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small import pdf_bytes
 
 from ragcun.core import UserError
 from ragcun.data.markup import parse_markdown, parse_notebook, parse_rst
@@ -431,11 +432,35 @@ def test_pdf_that_needs_no_password_to_be_read_is_read(algorithm):
         parse_pdf(changed(pdf(["The pump."]), lock, password="secret"))
 
 
+ROWS = [["Name", "Use", "Price"], ["Kestrel 300", "Lifts water,\nsand, too", "12.50"], ["Owl", "Pours", "7"]]
+
+
+def drawn(cells, said):
+    "A page of texts at their places, each with the operators that a program writes around a text."
+    def draw(writer):
+        from pypdf.generic import DecodedStreamObject, NameObject
+        stream = DecodedStreamObject()
+        stream.set_data("\n".join(said.format(x=x, y=y, text=text) for x, y, text in cells).encode())
+        writer.pages[0][NameObject("/Contents")] = writer._add_object(stream)
+    return parse_pdf(changed(pdf_bytes("x"), draw))[0].text.split("\n")
+
+
+@pytest.mark.parametrize("said", [
+    "BT /F1 10 Tf {x} {y} Td ({text}) Tj ET",                                          # as Word does
+    "q 1 0 0 1 {x} {y} cm BT 1 0 0 1 0 2 Tm /F1 10 Tf 12 TL ({text}) Tj T* ET Q"])     # as ReportLab does
+def test_cells_of_a_row_of_a_pdf_stay_on_one_line(said):
+    cells = [(72 + 120*j, 700 - 40*i - 12*k, line) for i, row in enumerate(ROWS) for j, cell in enumerate(row)
+             for k, line in enumerate(cell.split("\n"))]
+    assert drawn(cells, said) == [" ".join(row).replace("\n", " ") for row in ROWS]
+    columns = [(72 + 240*j, 700 - 12*k, f"line {k} of {j}.") for j in range(2) for k in range(6)]    # are no rows
+    assert drawn(columns, said) == [text for _, _, text in columns]
+
+
 @pytest.mark.parametrize("bad", [1, 2])
 def test_pdf_page_that_cannot_be_read_takes_no_other_with_it(caplog, monkeypatch, bad):
     import pypdf
 
-    def read(page, rest=iter([KeyError("/Font"), "The pump." if bad == 1 else KeyError("/Font")])):
+    def read(page, rest=iter([KeyError("/Font"), "The pump." if bad == 1 else KeyError("/Font")]), **how):
         if isinstance(now := next(rest), Exception):
             raise now
         return now

@@ -3,6 +3,7 @@ import argparse
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -180,6 +181,29 @@ def test_a_file_whose_parser_was_missing_is_read_once_it_is_there(tmp_path, monk
     assert update(docs, idx)[2] == {"a.md", "b.pdf"} and "its passages of before stay (PDF files need" in caplog.text
     monkeypatch.undo()
     assert update(docs, idx)[1].replaced == 1
+
+
+def test_what_an_older_reader_has_read_is_read_again_once(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    docs, idx = written(tmp_path/"docs", "same.md"), tmp_path/"idx"
+    (docs/"steps.md").write_text("# Steps\n\n1. Open the lid.\n2. Close it.")
+    (docs/"empty.md").write_text("")
+    read = documents.TEXT_PARSERS[".md"]
+    monkeypatch.setitem(documents.TEXT_PARSERS, ".md", lambda text: read(re.sub(r"(?m)^\d\. ", "", text)))
+    fill(docs, idx)
+    monkeypatch.undo()
+    assert fill(docs, idx).kept == 3                         # nothing has changed
+    rows = [json.loads(r) for r in (idx/RECORD).read_bytes().splitlines()]     # as versions before wrote it
+    (idx/RECORD).write_text("\n".join(json.dumps({k: v for k, v in r.items() if k != "reader"}) for r in rows) + "\n")
+    encoded = []
+    monkeypatch.setattr(TinyEncoder, "embed", lambda self, texts, side, _own=TinyEncoder.embed, **kw:
+                        (encoded.extend(texts), _own(self, texts, side, **kw))[1])
+    report = fill(docs, idx)                                 # without --update: the files are as they were
+    assert (report.replaced, report.added, report.passages) == (1, 0, 2) and len(encoded) == 1
+    assert "3 files to read again" in caplog.text
+    assert GaussianRetriever(TinyEncoder(), idx).store.texts(["steps.md#1"]) == {
+        "steps.md#1": "1. Open the lid.\n2. Close it."}
+    assert fill(docs, idx).kept == 3
 
 
 def test_an_update_removes_what_was_deleted_from_this_folder_and_from_no_other(tmp_path):
