@@ -212,6 +212,12 @@ def test_filters_and_mistakes_on_the_page(server, browser):
         page.click("button[type=submit] >> nth=0")
         page.wait_for_function("() => document.getElementById('status').textContent.includes('no JSON')")
         assert "filter is no JSON" in page.inner_text("#status")
+        page.fill("#filter", "")
+        page.fill("#hits", "99")
+        page.click("summary")                                          # folded: the browser has nowhere to say it
+        page.click("button[type=submit] >> nth=0")
+        page.wait_for_function("() => document.getElementById('status').textContent.startsWith('Hits: ')")
+        assert page.is_visible("#hits") and "50" in page.inner_text("#status")
 
 
 @in_browser

@@ -202,6 +202,11 @@ $("ask").addEventListener("submit", e => {
   const question = $("question").value.trim();
   if (question) ask(question, true);
 });
+$("ask").addEventListener("invalid", e => {      // does not bubble; where "More" is folded, a browser says nothing
+  if (e.target === $("question")) return;
+  e.target.closest("details").open = true;
+  say(`${e.target.closest("label").textContent.trim()}: ${e.target.validationMessage}`, true);
+}, true);
 $("unlock").addEventListener("submit", e => {
   e.preventDefault();
   key = $("key").value.trim();
