@@ -46,9 +46,10 @@ class UserError(ValueError):
 def how_many(
     n: int, # Of them
     one: str, # What one of them is called
-) -> str: # Such as "1 file" or "2,000 files"
+) -> str: # Such as "1 file", "2,000 files" or "3 queries"
     "A number of things in words."
-    return f"{n:,} {one}{'s' * (n != 1)}"
+    many = f"{one[:-1]}ies" if one[-1:] == "y" and one[-2:-1] not in "aeiou" else f"{one}s"
+    return f"{n:,} {one if n == 1 else many}"
 
 # %% ../nbs/0_foundations/01_core.ipynb #needs001
 @contextlib.contextmanager

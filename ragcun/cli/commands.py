@@ -72,7 +72,8 @@ def run_encode(
         z = model.embed([d["text"] for d in documents])
     with atomic_write(args.output) as tmp, open(tmp, "wb") as f:
         np.save(f, z)
-    print(f"{len(z)} vectors z of {z.shape[1]} coordinates in {args.output}, in the order of the input")
+    print(f"{how_many(len(z), 'vector')} z of {how_many(z.shape[1], 'coordinate')} in {args.output}, "
+          "in the order of the input")
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8
@@ -424,8 +425,8 @@ def _calibrate(args: argparse.Namespace, data: Any) -> None:
     index.rule, index.alpha, index.answer_limit = before
     calibrate(alpha=None)
     index._write_manifest()
-    print(f"{len(known)} questions are too few for a limit of an answer, which stays as it was; they set the weights "
-          "of words and meaning. About ten are enough for a rate of 20%, forty for 5%")
+    print(f"too few for a limit of an answer, which stays as it was: {how_many(len(known), 'question')}. The weights "
+          "of words and meaning follow them. About ten are enough for a rate of 20%, forty for 5%")
 
 def _least_rate(calibrate: Callable[..., Any], wanted: float) -> float:
     "Calibrate at the rate that is wanted, or the next one that so few questions can vouch for; 0: there is none."
@@ -457,13 +458,13 @@ def _calibrate_alone(args: argparse.Namespace) -> None:
     alpha = _least_rate(index.calibrate, args.alpha)
     made = len(index.joint.made) if index.joint else len(index.null.made) if index.null else 0
     if alpha:
-        print(f"limit of an answer from {made} questions made from the documents: without the document it was made "
-              f"from, {alpha:.0%} of them get an answer{_too_few_for(args.alpha, alpha)}")
+        print(f"limit of an answer from {how_many(made, 'question')} made from the documents: without the document "
+              f"it was made from, {alpha:.0%} of them get an answer{_too_few_for(args.alpha, alpha)}")
         return
     index.alpha, index.answer_limit = before
     index._write_manifest()
-    print(f"{made} questions made from the documents are too few for a limit of an answer, which stays as it was; "
-          "ten of your own do better: "
+    print(f"too few for a limit of an answer, which stays as it was: {how_many(made, 'question')} made from the "
+          "documents; ten of your own do better: "
           f"ragcun judge --index_dir {quote(args.index_dir)} --questions my_questions.txt")
 
 def _only_calibrate(args: argparse.Namespace, questions: Any) -> int:

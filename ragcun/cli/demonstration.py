@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core import UserError, atomic_write, logger, read_json, write_json
+from ..core import UserError, atomic_write, how_many, logger, read_json, write_json
 from ..data.collections import RetrievalData
 from ..data.pairs import PairSet, pairs_to_retrieval
 
@@ -224,8 +224,8 @@ def report_page(
     cards = [(f"{test.base['ndcg@10']:.3f} → {test.metrics['ndcg@10']:.3f}",
               "NDCG@10 on questions whose documents were never seen in training, base → kept model"),
              (f"{100*gain.mean:+.1f} points",
-              f"95 % interval {100*gain.low:+.1f} to {100*gain.high:+.1f}, p = {gain.p:.4f}, {test.queries} questions, "
-              f"{test.documents:,} documents"),
+              f"95 % interval {100*gain.low:+.1f} to {100*gain.high:+.1f}, p = {gain.p:.4f}, "
+              f"{how_many(test.queries, 'question')}, {how_many(test.documents, 'document')}"),
              (f"{sum(stages.seconds.values()):.0f} s",
               "for everything: " + ", ".join(f"{k} {v:.0f} s" for k, v in stages.seconds.items()))]
     parts = ["<h1>A retriever for this machine's Python documentation</h1>", cards_html(cards),

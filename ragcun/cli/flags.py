@@ -18,7 +18,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from ..core import UserError, atomic_write, env_number, logger, setup_logging, write_json
+from ..core import UserError, atomic_write, env_number, how_many, logger, setup_logging, write_json
 
 # %% auto #0
 __all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'add_fields', 'add_flag', 'Parser', 'read_config',
@@ -333,7 +333,7 @@ def _beir_documents(folder: Path) -> list[dict[str, Any]]:
         else:
             empty += 1
     if empty:
-        logger.warning("%d documents of %s have no text and are left out", empty, folder)
+        logger.warning("%s of %s without text left out", how_many(empty, "document"), folder)
     return rows
 
 # %% ../../nbs/9_cli/01_flags.ipynb #saylines2

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import UserError, logger
+from ..core import UserError, how_many, logger
 from .files import (RowError, file_format, iter_json_lines, iter_lines, plain_value, read_whole_json,
                                shown_name, text_fault, write_text)
 
@@ -33,7 +33,7 @@ class RetrievalData:
 
     def __repr__(self) -> str:
         name = f", {self.name}" if self.name else ""
-        return f"RetrievalData({len(self.queries):,} queries, {len(self.corpus):,} documents{name})"
+        return f"RetrievalData({how_many(len(self.queries), 'query')}, {how_many(len(self.corpus), 'document')}{name})"
 
 # %% ../../nbs/1_data/02_collections.ipynb #18e7bf67
 def _beir_file(folder: Path, name: str) -> Path:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..core import UserError, logger, progress
+from ..core import UserError, how_many, logger, progress
 from .collections import title_of
 from .decoding import decode_or_none, file_kind, is_western, read_text, read_whole_file
 from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, plain_value,
@@ -286,7 +286,8 @@ class FolderReading:
     unread: dict[str, int] = field(default_factory=dict)             # ending of a kind that is not read → files
 
     def __repr__(self) -> str:
-        return f"FolderReading({len(self.documents):,} passages, {self.files:,} files, {len(self.skipped):,} skipped)"
+        return (f"FolderReading({how_many(len(self.documents), 'passage')}, {how_many(self.files, 'file')}, "
+                f"{len(self.skipped):,} skipped)")
 
 # %% ../../nbs/1_data/09_documents.ipynb #31669e69
 def section_documents(
@@ -482,7 +483,7 @@ def nothing_to_read(
 ) -> UserError: # to be raised
     "What to say of a folder without documents."
     number = len(listing.files) + sum(listing.unread.values())
-    return UserError(f"no readable document among {number} files", shown_name(home_path(folder)),
+    return UserError(f"no readable document among {how_many(number, 'file')}", shown_name(home_path(folder)),
                      f"Put {' '.join(sorted(READ))} files there.")
 
 def _say_skipped(result: FolderReading) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import UserError, logger, progress
+from ..core import UserError, how_many, logger, progress
 from .documents import Document, as_document, sentences
 from .files import cell_fault, character_fault, normalise_text, text_fault
 from .pairs import Pair, PairSet
@@ -172,7 +172,8 @@ def generate_pairs(
     if num_pairs is not None and made > num_pairs:
         pairs = [pairs[i] for i in sorted(random.Random(seed).sample(range(made), num_pairs))]
     if num_pairs is not None and made < num_pairs:
-        logger.warning("%s pairs asked for, %s made from %s documents", f"{num_pairs:,}", f"{made:,}", f"{len(docs):,}")
+        logger.warning("%s asked for, %s made from %s", how_many(num_pairs, "pair"), f"{made:,}",
+                       how_many(len(docs), "document"))
     return PairSet(pairs, "generated")
 
 # %% ../../nbs/1_data/11_generation.ipynb #d802f6aa
@@ -482,5 +483,5 @@ def question_pairs(
                 continue
             pairs.append(Pair(question, doc.text, (), "", doc.document_id, "questions"))
     if len(pairs) < len(docs):
-        logger.warning("%s documents, %s usable questions", f"{len(docs):,}", f"{len(pairs):,}")
+        logger.warning("%s, %s", how_many(len(docs), "document"), how_many(len(pairs), "usable question"))
     return PairSet(pairs, "questions")

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import UserError, logger, write_json, write_jsonl
+from ..core import UserError, how_many, logger, write_json, write_jsonl
 from .collections import load_beir
 from .files import iter_rows, normalise_text, text_fault
 from .pairs import Pair, pair_to_row
@@ -53,7 +53,7 @@ class DownloadReport:
 
     def __str__(self) -> str:
         rows = [("source", f"{self.repository} at {self.revision[:12]}"),
-                *((f, f"{n:,} rows") for f, n in self.written.items()), ("note", self.note)]
+                *((f, how_many(n, "row")) for f, n in self.written.items()), ("note", self.note)]
         return table(rows)
 
 # %% ../../nbs/1_data/15_hub.ipynb #93ac482b

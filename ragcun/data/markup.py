@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-from ..core import UserError, logger
+from ..core import UserError, how_many, logger
 from .files import word_tokens
 from .web_pages import (HIDDEN_TAGS, HTML_TAGS, OPAQUE_TAGS, PAIRED_TAGS, VOID_TAGS, Block, Section,
                                    group_blocks, html_blocks, is_power, join_blocks, without_menus)
@@ -710,5 +710,5 @@ def parse_json_lines(
     if not made:
         raise UserError("broken JSON", "", "Mend or remove it.")
     if odd:
-        logger.warning("%d lines that are no JSON are left out", odd)
+        logger.warning("left out, being no JSON: %s", how_many(odd, "line"))
     return _row_section(made)

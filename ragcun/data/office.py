@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
-from ..core import UserError, logger
+from ..core import UserError, how_many, logger
 from .decoding import MAX_FILE, declared_encoding, decode_bytes, decode_or_none, python_codec
 from .files import empty_formulas, sheet_text
 from .markup import MAX_TABLE, parse_text, part_tables
@@ -483,7 +483,7 @@ def parse_mailbox(
             continue
         out += [replace(section, level=2) if section.level else section for section in found]
     if odd:
-        logger.warning("%d messages of %s cannot be read", odd, where or "a mailbox")
+        logger.warning("%s of %s not readable", how_many(odd, "message"), where or "a mailbox")
     if not out:
         raise UserError("not a mailbox", "", "Save it again, or its messages as .eml.")
     return out
@@ -700,7 +700,8 @@ def parse_workbook(
             book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
             sheets = [s for s in book.worksheets if s.sheet_state == "visible"]
             if n := empty_formulas(archive):
-                logger.warning("%d formulas of %s have no value: save it in a spreadsheet program", n, where)
+                logger.warning("%s of %s without a value: save it in a spreadsheet program", how_many(n, "formula"),
+                               where)
             for sheet in sheets:
                 sheet.reset_dimensions()    # some programs write them wrong
             return _sheets((s.title, ([sheet_text(cell) for cell in row] for row in s.iter_rows())) for s in sheets)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from ..core import UserError, logger
+from ..core import UserError, how_many, logger
 from .collections import RetrievalData, beir_place, load_beir, load_single
 from .files import (OddRow, RowError, cell_fault, character_fault, file_format, home_path, is_no_list,
                                iter_rows, normalise_text, plain_value, read_whole_json, text_id, write_rows)
@@ -160,7 +160,7 @@ class PairSet(Sequence[Pair]):
         return h.hexdigest()
 
     def __repr__(self) -> str:
-        return f"PairSet({len(self):,} pairs{', ' + self.name if self.name else ''})"
+        return f"PairSet({how_many(len(self), 'pair')}{', ' + self.name if self.name else ''})"
 
     def _repr_markdown_(self) -> str:
         rows = [f"| {_cell(p.query)} | {_cell(p.positive)} |" for p in self.pairs[:5]]

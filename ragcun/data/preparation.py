@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UserError, logger, progress, write_json
+from ..core import UserError, how_many, logger, progress, write_json
 from .collections import RetrievalData, save_retrieval
 from .documents import Document, ReadOptions, kinds_in_words, read_documents, read_folder, token_counter
 from .files import READERS, check_apart, file_format, home_path, iter_rows, normalise_text, text_id
@@ -412,7 +412,7 @@ def scan_source(
         ids["document"] += _id_bytes(p.document_id)
     if not tally.rows:
         raise UserError("no usable pairs", where,
-                        "; ".join(f"{len(r)} rows: {f}" for f, r in list(faults.rows.items())[:3])
+                        "; ".join(f"{how_many(len(r), 'row')}: {f}" for f, r in list(faults.rows.items())[:3])
                         + "; …" * (len(faults.rows) > 3) or "Give rows with query and positive.")
     queries, documents = tally.keys
     for kind, keys in (("query", queries), ("document", documents)):
@@ -484,7 +484,8 @@ class PrepareReport:
         "Name and value of each line of the table."
         missed = self.asked and self.made is not None and self.made < self.asked
         short = f"; {self.asked:,} asked, {self.made:,} made" if missed else ""
-        source = f"{self.documents:,} documents, {self.made:,} pairs made{short}" if self.documents is not None else ""
+        source = ("" if self.documents is None else
+                  f"{how_many(self.documents, 'document')}, {how_many(self.made or 0, 'pair')} made{short}")
         out = [("source", source), ("rows", f"{self.read:,} read, {self.kept:,} kept")]
         for reason, n in self.dropped.items():
             rows = ", ".join(map(str, self.examples.get(reason, [])))
@@ -501,7 +502,7 @@ class PrepareReport:
         if not self.test.get("documents"): return ""
         n = self.test["documents"]
         note = f": recall@{n} is 1 whatever the model; --distractors -1 adds the other documents" if n <= 20 else ""
-        return f"{self.test['queries']:,} queries, {n:,} documents{note}"
+        return f"{how_many(self.test['queries'], 'query')}, {how_many(n, 'document')}{note}"
 
     def __str__(self) -> str:
         return table(self.lines())

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import how_many
 from .documents import estimate_tokens
 from .files import normalise_text
 from .pairs import Pair, PairSet
@@ -126,15 +127,16 @@ class DataReport:
 
     def lines(self) -> list[tuple[str, str]]: # name and value, in the order shown
         "Name and value of each line of the table."
-        out = [(name, f"{n:,} pairs, {self.documents[name]:,} documents") for name, n in self.rows.items()]
+        out = [(name, f"{how_many(n, 'pair')}, {how_many(self.documents[name], 'document')}")
+               for name, n in self.rows.items()]
         out += [("duplicate rows", f"{self.duplicates:,}")]
         out += [(f"leaks {sides}", ", ".join(f"{n:,} {what}" for what, n in found.items()))
                 for sides, found in self.leaks.items()]
         out += [("query in its positive", f"{self.contained:,}"),
-                ("several answers", f"{self.several_answers:,} questions")]
+                ("several answers", how_many(self.several_answers, "question"))]
         near = "not looked for"
         if self.near_duplicates is not None:
-            near = f"{self.near_duplicates:,} documents (false-negative suspects)"
+            near = f"{how_many(self.near_duplicates, 'document')} (false-negative suspects)"
         out += [("near duplicates", near)]
         if self.token_limit:
             out += [(f"cut at {self.token_limit} tokens",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UserError, atomic_write, check_encoder, logger, write_json
+from ..core import UserError, atomic_write, check_encoder, how_many, logger, write_json
 from ..data.pairs import as_retrieval
 from .gaussianity import plot_qq, plot_spectrum
 from .space import (DiagnoseConfig, Sample, Side, draw_sample, measure_space, plot_information,
@@ -181,7 +181,8 @@ class Diagnosis:
     def counts(self) -> str:  # one sentence
         "How many texts this rests on."
         queries, documents = (self.model.numbers[side]["vectors"] for side in ("queries", "documents"))
-        return f"Measured on {queries:,} queries and {documents:,} documents{' of ' + self.name if self.name else ''}."
+        return (f"Measured on {how_many(queries, 'query')} and {how_many(documents, 'document')}"
+                f"{' of ' + self.name if self.name else ''}.")
 
     def _repr_html_(self) -> str:
         rows = [("", self.base_name, "model", "a true Gaussian"), *self.table()]

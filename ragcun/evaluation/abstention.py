@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UserError
+from ..core import UserError, how_many
 from ..data.collections import RetrievalData
 from ..figures import PALETTE, dress, new_axes
 
@@ -122,7 +122,7 @@ class Abstention:
     unanswerable: int           # of these, without an answer
 
     def __repr__(self) -> str:
-        return (f"Abstention({self.queries} queries, {self.unanswerable} without an answer: "
+        return (f"Abstention({how_many(self.queries, 'query')}, {self.unanswerable} without an answer: "
                 f"AUROC {self.auroc:.3f}, nAUC {self.nauc:.3f}; "
                 f"at {self.threshold:.3g}: {self.false_answers:.1%} false answers, {self.missed_answers:.1%} missed)")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UserError, logger, write_json, write_jsonl
+from ..core import UserError, how_many, logger, write_json, write_jsonl
 from ..data.collections import RetrievalData
 from ..data.pairs import as_retrieval
 from .comparison import check_ids, detectable, html_table, markdown_table, text_table, write_run
@@ -73,7 +73,8 @@ class EvaluationReport:
 
     def title(self) -> str: # one line, with the numbers of queries and documents
         "What was evaluated."
-        return f"{self.config.get('data') or 'evaluation'}: {self.queries:,} queries, {self.documents:,} documents"
+        return (f"{self.config.get('data') or 'evaluation'}: {how_many(self.queries, 'query')}, "
+                f"{how_many(self.documents, 'document')}")
 
     def __repr__(self) -> str:
         return "\n".join([self.title(), text_table(self.rows()), *(f"- {n}" for n in self.notes)])
@@ -126,10 +127,11 @@ def make_notes(
         notes.append(f"{empty} of {n} queries have no relevant document; they count 0, as in trec_eval.")
     unjudged = len(data.queries) - n
     if unjudged:
-        notes.append(f"{unjudged} queries have no judgements and are left out.")
+        notes.append(f"{how_many(unjudged, 'query')} without judgements left out.")
     deep = int((model.relevant > max(ks)).sum())
     if deep:
-        notes.append(f"{deep} queries have more than {max(ks)} relevant documents, the depth of the ranking.")
+        notes.append(f"{how_many(deep, 'query')} with more than {max(ks)} relevant documents, "
+                     "the depth of the ranking.")
     if base is not None and n > 1:
         apart = int((model["ndcg@10"] != base["ndcg@10"]).sum())
         gap = detectable(float(np.std(model["ndcg@10"] - base["ndcg@10"], ddof=1)), n)

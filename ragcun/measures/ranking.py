@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UserError
+from ..core import UserError, how_many
 
 # %% auto #0
 __all__ = ['Hits', 'KS', 'top_k', 'metrics_from_gains', 'run_order', 'PerQuery', 'ranking_metrics', 'retrieval_metrics',
@@ -216,7 +216,7 @@ class PerQuery:
 
     def __repr__(self) -> str:
         shown = [k for k in ("ndcg@10", "recall@10", "mrr@10") if k in self.values]
-        return f"PerQuery({len(self)} queries: {', '.join(f'{k} {self[k].mean():.4f}' for k in shown)})"
+        return f"PerQuery({how_many(len(self), 'query')}: {', '.join(f'{k} {self[k].mean():.4f}' for k in shown)})"
 
 # %% ../../nbs/0_foundations/04_ranking.ipynb #2844a2e5
 def _ideal(qrels: Sequence[Mapping[str, int]], depth: int) -> tuple[np.ndarray, np.ndarray]:

@@ -288,7 +288,8 @@ class IndexEdits(IndexFolder):
     def _encode(self, block: list[Entry]) -> Batch:
         long = sum(len(d.text) > LONG for d in block)
         if long:
-            logger.warning("%d documents have over %d characters: the model reads only their beginning", long, LONG)
+            logger.warning("%s with over %d characters: the model reads only the beginning", how_many(long, "document"),
+                           LONG)
         return self._batch(block, self.model.embed([self._searched(d) for d in block], "document"))
 
     def _batch(self, block: list[Entry], z: np.ndarray) -> Batch:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UserError, logger, write_json, write_jsonl
+from ..core import UserError, how_many, logger, write_json, write_jsonl
 from ..data.collections import RetrievalData
 from ..data.files import word_tokens
 from ..evaluation.evaluation_report import per_query_rows
@@ -36,7 +36,7 @@ def _cautions(search: PerQuery) -> list[str]:
     n = len(search)
     empty = int((search.relevant == 0).sum())
     none = f"- {empty} of {n} questions have no relevant document; they count 0, as in trec_eval"
-    few = f"- {n} questions show only large differences: judge thirty or more (ragcun judge)"
+    few = f"- only large differences show in {how_many(n, 'question')}: judge thirty or more (ragcun judge)"
     return [none]*bool(empty) + [few]*(n < 30)
 
 # %% ../../nbs/7_retrieval/12_measure.ipynb #meas0005
@@ -56,7 +56,7 @@ class SearchReport:
                 for name in self.lists]
         gains = [f"search against {name}: {d}" for name, d in self.difference.items()]
         queries = len(self.per_query["search"])
-        head = (f"{queries:,} questions, {self.documents:,} documents\n"
+        head = (f"{how_many(queries, 'question')}, {how_many(self.documents, 'document')}\n"
                 f"{'':8}{'ndcg@10':>12}{'recall@100':>12}{'mrr@10':>12}")
         return "\n".join([head, *rows, *gains, *_cautions(self.per_query["search"])])
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import UserError, atomic_write, env_number, logger, progress, read_json, write_json
+from ..core import UserError, atomic_write, env_number, how_many, logger, progress, read_json, write_json
 from ..data.files import text_fault
 from ..models.evidence import evidence_from_distance, query_vector
 from .filters import Filter, as_filter
@@ -297,8 +297,8 @@ class Judge(AnswerValues):
     def _limit(self, values: np.ndarray, alpha: float) -> None:
         self.answer_limit = answer_limit(values, alpha)
         if not self.answer_limit:
-            logger.warning("%d questions are too few for a false-answer rate of %g: no hit counts as an answer now",
-                           len(values), alpha)
+            logger.warning("too few for a false-answer rate of %g: %s; no hit counts as an answer now", alpha,
+                           how_many(len(values), "question"))
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0005
 class SyntheticLimits(Judge):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from ..core import DETAIL, check_encoder, logger, pick_precision, set_seed, write_json
+from ..core import DETAIL, check_encoder, how_many, logger, pick_precision, set_seed, write_json
 from ..data.collections import RetrievalData
 from ..data.pairs import PairSet, as_pairs
 from ..measures.isotropy import participation_ratio
@@ -342,8 +342,8 @@ def fit(
     train_pairs, val_data, source = set_aside(pairs, val, config.seed)
     if not config.freeze_base:
         val_data = limit_corpus(val_data, config.val_documents, config.seed)
-    logger.info("%d training pairs; validation: %d queries, %d documents (%s)", len(train_pairs), len(val_data.qrels),
-                len(val_data.corpus), source)
+    logger.info("%s; validation: %s, %s (%s)", how_many(len(train_pairs), "training pair"),
+                how_many(len(val_data.qrels), "query"), how_many(len(val_data.corpus), "document"), source)
     held = encode_held_out(model, val_data)
     candidates = start_candidates(model, train_pairs, held, config)
     learner = None

@@ -554,7 +554,7 @@ def test_a_workbook_says_what_its_sheets_show():
 def test_formulas_without_a_value_are_counted(caplog):
     rows = [["part", "sum"], ["pump", "=1+1"], ["valve", "=A2&A3"]]
     assert parse_workbook(workbook(Sheet1=rows), "a.xlsx")[0].text == "part | sum\npump\nvalve"
-    assert "2 formulas of a.xlsx have no value" in caplog.text
+    assert "2 formulas of a.xlsx without a value" in caplog.text
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(workbook(Sheet1=rows))) as old, zipfile.ZipFile(made, "w") as new:
         for name in old.namelist():     # as a spreadsheet program saves them; the second says the empty text

@@ -243,7 +243,7 @@ def test_notes_say_what_the_numbers_hide(model, tiny):
     qrels = {**tiny.qrels, next(iter(tiny.qrels)): {next(iter(tiny.corpus)): 0}}
     qrels.pop(list(qrels)[-1])
     notes = " ".join(evaluate(model, RetrievalData(tiny.corpus, tiny.queries, qrels)).notes)
-    assert "1 of 9 queries have no relevant document" in notes and "1 queries have no judgements" in notes
+    assert "1 of 9 queries have no relevant document" in notes and "1 query without judgements" in notes
     assert "say nothing of the ranking, which holds all of them" in notes and "by construction" not in notes
 
 
@@ -251,7 +251,7 @@ def test_notes_count_queries_deeper_than_the_ranking():
     data = RetrievalData({f"d{i}": "t" for i in range(9)}, {"q": "t"}, {"q": {f"d{i}": 1 for i in range(5)}})
     scored = ranking_metrics({"q": ["d0"]}, data.qrels, (1, 3))
     assert make_notes(data, scored, None,
-                      (1, 3)) == ["1 queries have more than 3 relevant documents, the depth of the ranking."]
+                      (1, 3)) == ["1 query with more than 3 relevant documents, the depth of the ranking."]
 
 
 ODD = {  # name: (what is changed in a good BEIR folder, words of the answer)

@@ -189,7 +189,7 @@ def test_bad_input_is_one_line(tmp_path, caplog):
             wrong()
         assert "\n" not in str(e.value)
     assert len(index) == 0
-    assert index.add(["word " * 200_000]) == 1 and "only their beginning" in caplog.text      # 1 MB
+    assert index.add(["word " * 200_000]) == 1 and "reads only the beginning" in caplog.text      # 1 MB
     assert index.search("word", top_k=1)[0].text.startswith("word")
 
 
