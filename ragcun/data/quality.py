@@ -130,7 +130,8 @@ class DataReport:
         out = [(name, f"{how_many(n, 'pair')}, {how_many(self.documents[name], 'document')}")
                for name, n in self.rows.items()]
         out += [("duplicate rows", f"{self.duplicates:,}")]
-        out += [(f"leaks {sides}", ", ".join(f"{n:,} {what}" for what, n in found.items()))
+        one = {"queries": "query", "documents": "document"}
+        out += [(f"leaks {sides}", ", ".join(how_many(n, one[what]) for what, n in found.items()))
                 for sides, found in self.leaks.items()]
         out += [("query in its positive", f"{self.contained:,}"),
                 ("several answers", how_many(self.several_answers, "question"))]

@@ -30,8 +30,8 @@ may i you he she we me my your his her its our from about has have had been were
 each""".split())
 "English words that say nothing about a topic: Lucene's, and those that questions begin with."
 _POINTS = ("\u00ad\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
-          "\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u0711\u0730-\u074a\u08ca-\u08ff")
-"What may be written or left out: vowel points of Hebrew, Arabic and Syriac, and the soft hyphen."
+          "\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u0711\u0730-\u074a\u08ca-\u08ff\u200b\u2060\ufeff")
+"What may be written or left out: vowel points of Hebrew, Arabic and Syriac, soft hyphens and spaces without width."
 LETTER = (rf"[\w{_POINTS}\u0300-\u036f\u07a6-\u07b0\u07eb-\u07f3\u0900-\u0963\u0966-\u0dff\u0e00-\u0eff"
           r"\u0f71-\u0f84\u0f86-\u0fbc\u1000-\u109f\u1780-\u17d3]")
 "A letter or digit, or one of the vowel signs that Python's class of them leaves out."
@@ -46,10 +46,10 @@ LONGEST = 40
 def split_identifier(
     word: str, # letters, digits and underscores, as they were written
 ) -> list[str]: # its parts and itself; itself alone where it is no identifier
-    "`fit_closed_form` and `HTTPServer` give their parts too; `E22` and `covid19` stay whole."
+    "`fit_closed_form`, `HTTPServer` and `_private` give their parts too; `E22` and `covid19` stay whole."
     parts = PIECE.findall(word) if word.isascii() else word.replace("_", " ").split()
-    named = "_" in word.strip("_") or sum(p.isalpha() for p in parts) > 1
-    return [*parts, word] if named and len(parts) > 1 else [word]
+    named = "_" in word or len(parts) > 1 and sum(p.isalpha() for p in parts) > 1
+    return [*parts, word] if named and parts else [word]
 
 def character_pairs(
     word: str, # case-folded

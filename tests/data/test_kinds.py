@@ -495,6 +495,19 @@ NOT_READ = {"bad.json": b"{", "cfg.json": b'{"a": 1}', "bad.odt": b"PK\x03\x04",
             "none.epub": archive({"META-INF/container.xml": "<a/>"}), "x.eml": b"\x00\x01", "e.csv": b"\n"}
 
 
+@pytest.mark.parametrize("data, wanted", [
+    ({"How do I reset it?": "Press the red button.", "Where is it?": "It is below the lid."},
+     "How do I reset it?: Press the red button.\n\nWhere is it?: It is below the lid."),
+    ({"version": 2, "faq": {"p1": "Pumps move the water.", "p2": "Valves stop the water."}},
+     "p1: Pumps move the water.\n\np2: Valves stop the water."),
+    ({"a1": {"title": "Pump", "text": "It moves the water."}, "a2": {"title": "Valve", "text": "It stops the water."}},
+     "name: a1; title: Pump\nIt moves the water.\n\nname: a2; title: Valve\nIt stops the water."),
+    ({"home": {"title": "Welcome to us"}, "about": {"text": "We sell pumps and valves."}},
+     "home: title: Welcome to us; about: text: We sell pumps and valves.")])
+def test_an_object_that_names_its_rows_is_a_list_of_them(data, wanted):
+    assert words(parse_json_rows(json.dumps(data))).strip() == wanted
+
+
 def test_what_readers_read_belongs_to_their_version(tmp_path):
     page = "<title>T</title><nav>Menu</nav><h1>One</h1><p>A &amp; b.<ol><li>x<li>y</ol><table><tr><td>1<td>2</table>"
     files = {"a.html": page, "a.md": "---\ntitle: T\n---\n# One\n\n1. x\n2. y\n\n| a | b |\n|-|-|\n| 1 | |\n\n> [!NOTE] z",

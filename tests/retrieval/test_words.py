@@ -278,3 +278,14 @@ def test_small_adds_do_not_pile_up_and_a_large_table_gets_an_approximate_index(t
     assert store.is_approximate() and LanceStore(tmp_path, 4).is_approximate()
     near, exact = (store.search(np.ones((1, 4)), 5, exact)[0] for exact in (False, True))
     assert [f.id for f in near] == [f.id for f in exact]
+
+
+@pytest.mark.parametrize("written, asked", [
+    ("It is _important_ to wait.", "important"), ("def _private(self): call __init__", "private init"),
+    ("CONFIG_ is a prefix", "config"), ("set CONFIG_\u200bMAX in System.\u200bIO", "config_max system.io"),
+    ("super\u2060visor and \ufeffvalve", "supervisor valve")])
+def test_underscores_around_a_word_and_spaces_without_width_hide_no_word(written, asked):
+    words = Tokenizer()
+    assert set(words(asked)) <= set(words(written))
+    assert [written[a:b] for a, b in matched_words(asked, written)]
+    assert set(words("_private CONFIG_")) >= {"_privat", "config_"}       # as they are written, too
