@@ -617,7 +617,8 @@ def _line_documents(path: Path, encoding: str) -> list[Document]:
     name = shown_name(path)
     documents: list[Document] = []
     faults: list[UserError] = []
-    for number, line in enumerate(re.split(r"\r\n|\n|\r", read_text(path, encoding)[0]), 1):
+    text = read_text(path, encoding)[0].rstrip("\x1a")      # which ended a file under DOS
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
         text = line.strip()
         if not text: continue
         if fault := text_fault(text):

@@ -350,8 +350,10 @@ def parse_json(
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as e:
-        lines = "Extra data" in str(e)
-        hint = "A file with one object a line must be named .jsonl." if lines else "Mend or remove this row."
+        is_row, whole = ", row " in where, "Extra data" in str(e)
+        hint = "A file with one object a line must be named .jsonl." if whole else "Mend or remove this row."
+        if is_row and (whole or text.strip()[:1] == "[" or text.strip() == "{"):
+            hint = "Write one object a line; a list of rows belongs in a .json file."
         raise UserError(f"broken JSON: {str(e)[:120] or 'nested too deeply'}", where, hint) from e
 
 def iter_json_lines(

@@ -658,6 +658,18 @@ def _headed(row: dict[str, Any], level: int) -> Section:
     text = _row_text({k: v for k, v in row.items() if k != name})
     return Section(_cell(row[name]), text, level) if name else Section("", text)
 
+# %% ../../nbs/1_data/06_markup.ipynb #jsonrows1
+def _entries(data: dict[str, Any]) -> list[Any]:
+    "The rows of an object that names each of them: records by their ids, answers by their questions."
+    inner = list(data.values())
+    if len(inner) < 2: return []
+    if all(isinstance(value, dict) and any(map(_tells, value.values())) for value in inner):
+        alike = set.intersection(*(set(value) for value in inner))
+        return [{"name": key, **value} for key, value in data.items()] if alike else []
+    named = any(" " in key.strip() for key in data) or len({re.sub(r"\d+", "0", key) for key in data}) == 1
+    told = named and all(isinstance(value, str) for value in inner) and sum(map(_tells, inner)) > 1
+    return [{key: value} for key, value in data.items()] if told else []
+
 # %% ../../nbs/1_data/06_markup.ipynb #real005b
 def parse_json_rows(
     text: str,   # of a .json file
@@ -671,17 +683,6 @@ def parse_json_rows(
     if not isinstance(data, dict): return _row_section(data if isinstance(data, list) else [])
     rows = _rows_within(data)
     return (_article(data) if not rows else []) or _row_section(rows)
-
-def _entries(data: dict[str, Any]) -> list[Any]:
-    "The rows of an object that names each of them: records by their ids, answers by their questions."
-    inner = list(data.values())
-    if len(inner) < 2: return []
-    if all(isinstance(value, dict) and any(map(_tells, value.values())) for value in inner):
-        alike = set.intersection(*(set(value) for value in inner))
-        return [{"name": key, **value} for key, value in data.items()] if alike else []
-    named = any(" " in key.strip() for key in data) or len({re.sub(r"\d+", "0", key) for key in data}) == 1
-    told = named and all(isinstance(value, str) for value in inner) and sum(map(_tells, inner)) > 1
-    return [{key: value} for key, value in data.items()] if told else []
 
 def _rows_within(data: dict[str, Any]) -> list[Any]:
     "All rows of an object that holds lists of them, at any depth, and what it says beside these."

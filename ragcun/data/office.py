@@ -642,7 +642,7 @@ def _odf_text(element: Any) -> str:
         elif name in ("tab", "line-break"):
             out += "\t" if name == "tab" else "\n"
         elif name not in _ODF_GONE and name != "note-citation":
-            out += f" {_odf_text(child)} " if name in ("p", "note", "annotation") else _odf_text(child)
+            out += f" {_odf_text(child)} " if name in ("p", "note", "annotation", "frame") else _odf_text(child)
         out += child.tail or ""
     return out
 
@@ -720,8 +720,8 @@ def parse_rtf(
     if not raw.lstrip().startswith(b"{\\rtf"):
         raise UserError("not an RTF file", "", "Save it again as .rtf.")
     try:
-        text = rtf.rtf_to_text(raw.decode("latin-1"), errors="replace")
+        text = rtf.rtf_to_text(raw.decode("latin-1").replace("\\pntext", "\\listtext"), errors="replace")
     except Exception as e:
         raise UserError(f"not a readable RTF file: {type(e).__name__} {e}"[:160], "", "Save it again as .rtf.") from e
     apart = re.sub(r"\n(?=[^|\n]*(?:\n|$))", "\n\n", text.replace("\xa0", " "))    # rows of a table stay together
-    return parse_text(apart)
+    return parse_text(re.sub(r"^.*\|$", lambda m: " | ".join(map(str.strip, m[0][:-1].split("|"))), apart, flags=re.M))

@@ -248,8 +248,8 @@ def _check_changed(plan: FolderPlan, index_dir: Path, update: bool, options: Rea
     if not update:
         _refuse(plan, store, options)
     elif others := _of_other_folders(plan):
-        logger.warning("%d files of these names were read from another folder and are replaced, the first of them %s; "
-                       "to keep both, index the folder above both", len(others), others[0])
+        logger.warning("replaced, though read from another folder under the same name: %s, the first of them %s; "
+                       "to keep both, index the folder above both", how_many(len(others), "file"), others[0])
     if recorded and not plan.whole and not update:
         plan.changed += again
 

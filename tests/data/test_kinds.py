@@ -17,7 +17,7 @@ from ragcun.data.documents import (BINARY_PARSERS, READER_VERSION, estimate_toke
                                    passages, read_file, read_folder, sentences)
 from ragcun.data.markup import (parse_asciidoc, parse_json_lines, parse_json_rows, parse_markdown, parse_org, parse_rst,
                                 parse_table, parse_text)
-from ragcun.data.office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_slides,
+from ragcun.data.office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_rtf, parse_slides,
                                 parse_web_archive, parse_workbook)
 from ragcun.data.pdf import parse_pdf
 from ragcun.data.web_pages import parse_html
@@ -506,6 +506,15 @@ NOT_READ = {"bad.json": b"{", "cfg.json": b'{"a": 1}', "bad.odt": b"PK\x03\x04",
      "home: title: Welcome to us; about: text: We sell pumps and valves.")])
 def test_an_object_that_names_its_rows_is_a_list_of_them(data, wanted):
     assert words(parse_json_rows(json.dumps(data))).strip() == wanted
+
+
+def test_rows_and_numbers_of_rtf_and_words_around_a_frame():
+    rtf = rb"{\rtf1\ansi {\pntext\f0 1.\tab}Open it\par {\listtext 2.\tab}Close it\par \trowd a\cell b\cell\row c\cell 4\cell\row}"
+    assert words(parse_rtf(rtf)).replace("\t", " ").split("\n")[:1] == ["1. Open it 2. Close it"]
+    assert "a | b\nc | 4" in words(parse_rtf(rtf))
+    frame = "<p>See<frame><title>The pump</title></frame>.</p>"
+    assert words(parse_odf(archive({"content.xml": f"<document><body><text>{frame}</text></body></document>"}))) == (
+        " See The pump .")
 
 
 def test_what_readers_read_belongs_to_their_version(tmp_path):

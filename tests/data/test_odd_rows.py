@@ -176,3 +176,12 @@ def test_what_json_cannot_hold_of_a_row_ends_nothing(tmp_path):
     found = read_corpus(str(lines(tmp_path/"d.jsonl", *rows)))
     assert [d["metadata"] for d in found] == [{"price": None, "vector": [1., None]}, {"price": None, "year": 3},
                                               {"metadata": "from the shelf"}]
+
+
+@pytest.mark.parametrize("text", ['{"text": "a"}{"text": "b"}', '[{"text": "a"},', '{', '{"text": "a"}\r{"text": "b"}'])
+def test_rows_in_another_shape_than_their_name_says_are_told_which(tmp_path, text):
+    (tmp_path/"d.jsonl").write_bytes(text.encode() + b"\n")
+    with pytest.raises(UserError, match="one object a line; a list of rows belongs in a .json file"):
+        read_documents(tmp_path/"d.jsonl")
+    (tmp_path/"d.txt").write_bytes(b"One.\r\nTwo.\x1a")
+    assert [d.text for d in read_documents(tmp_path/"d.txt")] == ["One.", "Two."]
