@@ -20,7 +20,8 @@ from typing import Any
 from ..core import UserError, how_many, logger
 from .files import word_tokens
 from .web_pages import (HIDDEN_TAGS, HTML_TAGS, OPAQUE_TAGS, PAIRED_TAGS, VOID_TAGS, Block, Section,
-                                   group_blocks, html_blocks, is_power, join_blocks, without_menus)
+                                   group_blocks, html_blocks, is_power, item_number, join_blocks,
+                                   without_menus)
 
 # %% auto #0
 __all__ = ['YEAR', 'MAX_TABLE', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_notebook', 'parse_org', 'parse_asciidoc',
@@ -56,6 +57,8 @@ def _tag_block(markup: str) -> str:
     return _keep_unknown(markup, frozenset(n for n, end in found if (n in OPAQUE_TAGS | HIDDEN_TAGS or "-" in n)
                                            and not end and found[n, ""] > found[n, "/"]))
 
+_LABELS = {"versionadded": "New in version", "versionchanged": "Changed in version", "seealso": "See also",
+           "deprecated": "Deprecated since version", "versionremoved": "Removed in version"}   # as Sphinx shows them
 _KIND = re.compile(r"(?:note|tip|info|warning|danger|caution|important|details|success|question)\b\s*(?=\S)", re.I)
 _ROLES = frozenset("ref numref eq doc term any download abbr kbd sub sup math cite mod func class meth attr data exc "
                    "obj file command option envvar guilabel menuselection".split())
@@ -65,6 +68,7 @@ def _box_title(info: str) -> str:
     named = re.match(r"\s*\{(\w+)\}", info)
     found = re.search(r"title=[\"']([^\"']*)", info) or re.search(r"^\s*\w+\[(.*)\]", info)
     bare = found[1] if found else re.sub(r"\{[^{}]*\}", "", info).strip()
+    if named and named[1] in _LABELS: return f"{_LABELS[named[1]]} {bare}".strip()
     said = _KIND.sub("", bare, count=1) if bare else named[1] if named else ""
     return said.title() if said.isalpha() else said
 
@@ -74,6 +78,7 @@ def _role(token: Any) -> str:
     is_known = name in _ROLES or ":" in name
     return html.escape(re.sub(r"\s*<[^<>]*>$", "", token.content) if is_known else f"{{{name}}}{token.content}")
 
+# %% ../../nbs/1_data/06_markup.ipynb #mdreader1
 @cache
 def _markdown() -> Any:
     "A CommonMark reader with tables, footnotes, definition lists and formulas; pictures are their descriptions."
@@ -95,6 +100,7 @@ def _markdown() -> Any:
     rules["image"] = lambda tokens, i, *a: html.escape(renderer.renderInlineAsText(tokens[i].children or [], *a[:2]))
     rules["footnote_anchor"] = lambda *a: ""
     rules["myst_role"] = lambda tokens, i, *a: _role(tokens[i])
+    rules["fence"] = lambda tokens, i, *a: _directive(tokens[i]) or renderer.fence(tokens, i, *a)
     rules["container_box_open"] = lambda tokens, i, *a: f"<div><p>{html.escape(_box_title(tokens[i].info))}</p>"
     return md
 
@@ -196,18 +202,51 @@ def _call_out(children: list[Any]) -> None:
         for child in [c for c in children[1:] if c.type == "softbreak"][:1]:
             child.type, child.tag = "hardbreak", "br"
 
+# %% ../../nbs/1_data/06_markup.ipynb #mdmyst001
+_FENCED = re.compile(r"\{(?:\w+:)?(note|tip|hint|important|warning|caution|attention|danger|error|seealso|todo|"
+                     r"admonition|dropdown|details|card|grid|grid-item|grid-item-card|tab-set|tab-item|margin|sidebar|topic|figure|"
+                     r"image|table|list-table|glossary|epigraph|exercise|solution|theorem|definition|proof|"
+                     r"versionadded|versionchanged|deprecated|versionremoved|toctree|tableofcontents)\}")
+_ITS_OPTIONS = re.compile(r"\s*(?:---\n(?s:.*?)\n---[ \t]*(?:\n|\Z)|(?::[\w-]+:.*(?:\n|\Z))+)")
+
+def _directive(token: Any) -> str:
+    "A directive of MyST in backquotes, whose body is Markdown, as HTML; empty for code."
+    found = _FENCED.match(token.info.strip())
+    if not found: return ""
+    if found[1] in ("toctree", "tableofcontents"): return "<p></p>"
+    options = _ITS_OPTIONS.match(token.content)
+    body = token.content[options.end():] if options else token.content
+    said = re.findall(r"^:?(?:alt|caption|title):\s*(.*\S)", options[0], re.M) if options else []
+    argument = token.info.strip()[found.end():].strip()
+    is_told = found[1] in _LABELS or not re.fullmatch(r"[\d\s]*", argument) or _KIND.match(f"{found[1]} x")
+    title = _box_title(token.info.strip()) if is_told and found[1] not in ("figure", "image") else ""
+    shown = "\n\n".join(filter(None, (title, *said, body)))
+    return f"<div>{_markdown_html(shown)}</div>"
+
+_COMPONENT = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^[ \t]*(?:</?[A-Z][\w.]*(?:\s[^<>\n]*)?>[ \t]*)+$", re.M | re.S)
+
+def _without_components(text: str) -> str:
+    "Markdown without lines of tags of MDX, `<TabItem label=\"Linux\">`, but with their labels and what is between."
+    def shown(m: re.Match) -> str:
+        names = re.findall(r"</?([A-Z][\w.]*)", m[0])
+        is_tag = all(n.lower() not in HTML_TAGS and (f"</{n}" in text or "/>" in m[0]) for n in names)
+        if m[1] or not is_tag: return m[0]
+        said = re.findall(r"\b(?:title|label|caption|alt|heading|summary|question)=[\"']([^\"'\n]+)", m[0])
+        return "\n".join(("", *said, ""))
+    return _COMPONENT.sub(shown, text)
+
 # %% ../../nbs/1_data/06_markup.ipynb #mdmarks2
 _BOX = re.compile(r'^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^([ ]*)(?:===[+!]? (?="[^"\n]*"$)|'
                   r'((?:!{3}|\?{3}\+?) (?!\w+(?: inline(?: end)?)?(?: *"[^"\n]*")?$)))', re.M | re.S)
 
-def _markdown_blocks(
+def _markdown_html(
     text: str,   # Markdown without front matter
-) -> list[Block]: # in reading order
-    "Headings and blocks of a Markdown text."
+) -> str:        # as HTML
+    "A Markdown text as a browser would be given it."
     md = _markdown()
     env: dict[str, Any] = {}
     text = _BOX.sub(lambda m: m[0] if m[1] else f"{m[2]}\\{m[3]}" if m[3] else f"{m[2]}!!! tab ",
-                    re.sub(r"\r\n?", "\n", text))
+                    _without_components(re.sub(r"\r\n?", "\n", text)))
     tokens = _markdown_tokens(text, env)
     notes = [name[1:] for name, number in env.get("footnotes", {}).get("refs", {}).items() if number < 0]
     if notes:      # no mark in the text leads to them: they are text themselves
@@ -217,7 +256,13 @@ def _markdown_blocks(
     for before, token in itertools.pairwise(tokens):
         if token.type == "inline":
             _plain_line(token, before.type)
-    return without_menus(html_blocks(md.renderer.render(tokens, md.options, env), menus=True))
+    return md.renderer.render(tokens, md.options, env)
+
+def _markdown_blocks(
+    text: str,   # Markdown without front matter
+) -> list[Block]: # in reading order
+    "Headings and blocks of a Markdown text."
+    return without_menus(html_blocks(_markdown_html(text), menus=True))
 
 def parse_markdown(
     text: str,   # Markdown, with or without front matter
@@ -263,8 +308,9 @@ def _any_directive() -> type:
             if self.name in _UNSHOWN: return []
             box = nodes.container()
             named = self.arguments and self.name not in _SETTINGS
-            if named and (self.name != "class" or self.content or not _PLAIN.fullmatch(self.arguments[0])):
-                found, messages = self.state.inline_text(self.arguments[0], self.lineno)
+            head = " ".join((_LABELS.get(self.name, ""), *self.arguments)).strip()
+            if self.name in _LABELS or named and (self.name != "class" or self.content or not _PLAIN.fullmatch(head)):
+                found, messages = self.state.inline_text(head, self.lineno)
                 box += nodes.paragraph("", "", *found)
             said = [self.options.get(name) for name in ("caption", "subtitle")]
             said += [f"{name}: {self.options[name]}" for name in ("type", "value", "default") if self.options.get(name)]
@@ -507,6 +553,31 @@ def _asciidoc_line(line: str) -> list[str]:
     line = re.sub(r"^\s*(?:\*{1,5}|-|\.{1,5})\s+(?=\S)", "", line)
     return [re.sub(r"^(\S.*?)(?<!:):{2,4}(?:\s+|$)", r"\1: ", line).rstrip()]
 
+class _Steps:
+    "Lines of AsciiDoc; items of numbered lists with their numbers, which a paragraph after a blank line ends."
+    def __init__(self) -> None:
+        self.counts: dict[int, int] = {}
+        self.first = 0           # of the next list, where it is stated
+        self.is_blank = False    # the line before
+
+    def __call__(self, line: str) -> list[str]:
+        "A line as a reader sees it."
+        stated = re.match(r"\[.*\bstart=\"?(\d{1,6})", line)
+        self.first = int(stated[1]) if stated else self.first
+        mark = re.match(r"\s*(\.{1,5})\s+(?=\S)", line)
+        if not mark:
+            if line.startswith("=") or self.is_blank and line[:1].isalnum():
+                self.counts.clear()
+            self.is_blank = not line
+            return _asciidoc_line(line)
+        deep = len(mark[1])
+        self.counts = {k: n for k, n in self.counts.items() if k <= deep}
+        self.counts[deep] = n = self.first or self.counts.get(deep, 0) + 1
+        self.first = 0
+        form = ("decimal", "lowerLetter", "lowerRoman", "upperLetter", "upperRoman")[deep - 1]
+        return [f"{item_number(n, form)}. {line[mark.end():]}"]
+
+# %% ../../nbs/1_data/06_markup.ipynb #asciidoc5
 _TABLE = re.compile(r"(?:^\[([^\n]*\bcols\b[^\n]*)\]\n)?((?:^(?!\|===)\S[^\n|]*\n)?)^\|===\n(.*?)^\|===", re.M | re.S)
 _CELL = re.compile(r"(?:^|(?<=\s))(?:(\d+)?(?:\.\d+)?([*+]))?(?:[<^>]?(?:\.[<^>])?)[adehlmsv]?(?<!\\)\|", re.M)
 
@@ -529,7 +600,7 @@ def parse_asciidoc(
 ) -> list[Section]: # by heading, in order
     "Sections of an AsciiDoc text as a reader sees it; comments, settings and what includes other files are left out."
     known = _SIGNS | {name.lower(): value for name, value in re.findall(r"^:([\w-]+):[ \t]+(.*\S)", text, re.M)}
-    lines = _with_code_apart(text, re.compile(r"(-{4,}|\.{4,}|\+{4,}|/{4,}|```\w*)"), _asciidoc_line)
+    lines = _with_code_apart(text, re.compile(r"(-{4,}|\.{4,}|\+{4,}|/{4,}|```\w*)"), _Steps())
     parts = re.split(r"((?:^ .*\n?)+)", lines, flags=re.M)
     shown = "".join(part if i % 2 else _asciidoc_words(_TABLE.sub(_asciidoc_table, part), known)
                     for i, part in enumerate(parts))

@@ -517,6 +517,30 @@ def test_rows_and_numbers_of_rtf_and_words_around_a_frame():
         " See The pump .")
 
 
+@pytest.mark.parametrize("source, wanted", [
+    ("```{dropdown} How do I reset?\n:open:\n\nPress **it**.\n```", "How do I reset?\n\nPress it."),
+    ("```{admonition} Mind *this*\n---\nclass: hot\n---\nText\n```", "Mind this\n\nText"),
+    ("````{tab-set}\n```{tab-item} Linux\n`apt`\n```\n````", "Linux\n\napt"),
+    ("```{versionadded} 1.0\nNew x.\n```", "New in version 1.0\n\nNew x."), (":::{deprecated} 2.0\nUse y.\n:::",
+                                                                          "Deprecated since version 2.0\n\nUse y."),
+    ("```{image} a.png\n:alt: A pump\n```\n\n```{toctree}\na\n```", "A pump"), ("```{python}\nx = 1\n```", "x = 1"),
+    ('<Tabs>\n<TabItem value="a" label="Linux">\n\nRun **it**.\n\n</TabItem>\n</Tabs>', "Linux\n\nRun it."),
+    ('<Card title="Hot pump" />\n\nUse `<Card>`.\n\n```jsx\n<Card>\n```', "Hot pump\n\nUse <Card>.\n\n<Card>"),
+    ("Tags:\n\n<Item>", "Tags:\n\n<Item>")])
+def test_directives_in_backquotes_and_components_of_mdx(source, wanted):
+    assert words(parse_markdown(source)).strip() == wanted
+
+
+def test_what_changed_in_a_version_is_said_to_have_changed():
+    said = words(parse_rst(".. versionadded:: 1.0\n\n.. deprecated:: 2.0 Use y.\n\n.. seealso:: z\n")).strip()
+    assert said == "New in version 1.0\n\nDeprecated since version 2.0 Use y.\n\nSee also z"
+
+
+def test_items_of_asciidoc_have_their_numbers():
+    text = "= T\n\n. one\n+\nmore\n+\n----\ncode\n----\n.. sub\n. two\n\nText.\n\n. again\n\n[start=4]\n. four"
+    assert parse_asciidoc(text)[0].text == "1. one\nmore\n code\na. sub\n2. two\n\nText.\n\n1. again\n\n4. four"
+
+
 def test_what_readers_read_belongs_to_their_version(tmp_path):
     page = "<title>T</title><nav>Menu</nav><h1>One</h1><p>A &amp; b.<ol><li>x<li>y</ol><table><tr><td>1<td>2</table>"
     files = {"a.html": page, "a.md": "---\ntitle: T\n---\n# One\n\n1. x\n2. y\n\n| a | b |\n|-|-|\n| 1 | |\n\n> [!NOTE] z",
@@ -643,7 +667,7 @@ def test_blocks_of_comments_of_asciidoc():
      "Warning:\nHot\nThe motor burns.\n\nNOTE: Use x_a, not y."),
     ("|===\n|Mode |Speed\n\n|slow\n|10 l\n2+|none\n|===", "Mode | Speed\nslow | 10 l\nnone |"),
     ('[cols="1,2"]\n|===\n|slow\n|a\\|b\n|===', "slow | a|b"),
-    ("* one\n** two\n+\nmore\n\n. three\n\nCPU:: The brain.", "one\ntwo\nmore\n\nthree\n\nCPU: The brain."),
+    ("* one\n** two\n+\nmore\n\n. three\n\nCPU:: The brain.", "one\ntwo\nmore\n\n1. three\n\nCPU: The brain."),
     ("include::a.adoc[]\nifdef::x[]\n[[here]]\nA wordfootnote:[a note], 10^6^ and H~2~O, "
      "anchor:b[]C++, std::map.\nendif::[]",
      "A word (a note), 10^6 and H2O, C++, std::map."),

@@ -248,7 +248,7 @@ def test_a_file_of_another_folder_is_not_replaced_in_silence(tmp_path, caplog):
     held = GaussianRetriever.open(tmp_path/"idx", TinyEncoder()).store.texts(["README.md#1"])
     assert "README.md" in held["README.md#1"]
     plan_folder(b, tmp_path/"idx", update=True)
-    assert "were read from another folder and are replaced, the first of them README.md" in caplog.text
+    assert "another folder under the same name: 1 file, the first of them README.md" in caplog.text
     caplog.clear()
     (a/"README.md").write_text("The same folder, another text.")
     plan_folder(a, tmp_path/"idx", update=True)
