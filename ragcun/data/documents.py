@@ -29,8 +29,8 @@ from .pdf import parse_pdf
 from .web_pages import Section, parse_html
 
 # %% auto #0
-__all__ = ['TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'READER_VERSION', 'UNREADABLE', 'read_sections', 'Document', 'sentences',
-           'as_document', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
+__all__ = ['TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'READER_VERSION', 'UNREADABLE', 'read_sections', 'Document', 'as_document',
+           'sentences', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
            'section_documents', 'Listing', 'list_folder', 'kinds_in_words', 'read_folder', 'nothing_to_read',
            'read_file', 'read_listed', 'row_document', 'row_documents', 'read_documents']
 
@@ -92,10 +92,19 @@ class Document:
         "Title and headings above the text, each once: `Manual › Safety`."
         return " › ".join(dict.fromkeys(name for name in (self.title, *self.headings) if name))
 
+def as_document(
+    item: Document | str,   # a document, or only its text
+) -> Document:
+    "A text as a `Document`."
+    return Document(item) if isinstance(item, str) else item
+
+# %% ../../nbs/1_data/09_documents.ipynb #sentence1
 _ENDS = re.compile(r"(?<=[.!?؟۔።])\s+|(?<=[。！？।॥។။])(?![」』）】〉》”’])\s*")    # a quotation ends no sentence
+_MARK = r"(?:\d{1,3}|[ivx]{1,5}|[a-z])\."                   # of an item
 _SHORT = re.compile(r"(?:\b(?:[^\W\d_]|etc|Prof|Fig|No|approx)|(?<![\w.])(?![A-Z]{2})(?i:[b-df-hj-np-tv-xzß]{2,5})"
-                    r"|^\d{1,3}|\b(?i:am|vom|zum|im|de[rnms]|bis|ab) \d{1,2})\.$")    # J.  z. B.  Dr.  2.  am 3.
-_BRIEF = re.compile(r"\b(?:[^\W\d_]{2,5}|\d{1,2})\.$")                         # incl. five  Jan. 3  p. ex. le
+                    r"|(?:^|\n)\s*(?:\d{1,3}|[ivx]{1,5})"
+                    r"|\b(?i:am|vom|zum|im|de[rnms]|bis|ab) \d{1,2})\.$")       # J.  z. B.  Dr.  2.  am 3.
+_BRIEF = re.compile(r"\b(?:[^\W\d_]{2,5}|\d{1,2})\.$")    # incl. five  Jan. 3  p. ex. le
 
 def _goes_on(
     before: str,   # what ends in a mark
@@ -105,7 +114,7 @@ def _goes_on(
     tail = before[-8:]
     if len(before) > 1000: return False    # a text of single letters
     if _SHORT.search(tail): return True
-    if re.fullmatch(r"\d{1,3}\.", after): return bool(re.search(r"\b\d{1,2}\.$", tail))    # 3. 10. 1990, or an item
+    if re.fullmatch(_MARK, after): return bool(re.search(r"\b\d{1,2}\.$", tail))    # 3. 10. 1990, or the next item
     return (after[:1].isdecimal() or after[:1].islower() and not before[:1].islower()) and bool(_BRIEF.search(tail))
 
 def sentences(
@@ -113,18 +122,15 @@ def sentences(
 ) -> list[str]:  # its sentences, white space tidied
     "Split at sentence ends; a full stop after an initial, an abbreviation or the number of an item is not one."
     out: list[str] = []
-    for piece in _ENDS.split(" ".join(text.split())):
-        if out and _goes_on(out[-1], piece):
-            out[-1] += " " + piece
-        elif piece:
-            out.append(piece)
-    return out
-
-def as_document(
-    item: Document | str,   # a document, or only its text
-) -> Document:
-    "A text as a `Document`."
-    return Document(item) if isinstance(item, str) else item
+    for item in re.split(rf"\n(?=[ \t]*{_MARK} )", text):    # items of a numbered list
+        pieces = _ENDS.split(" ".join(item.split()))
+        out += pieces[:1]
+        for piece in pieces[1:]:
+            if _goes_on(out[-1], piece):
+                out[-1] += " " + piece
+            else:
+                out.append(piece)
+    return [*filter(None, out)]
 
 # %% ../../nbs/1_data/09_documents.ipynb #b9a22006
 def estimate_tokens(

@@ -114,7 +114,7 @@ def make_pair(
     "One pair by one strategy, checked."
     made = STRATEGIES[strategy](doc, rng)
     if made is None: return None
-    query = made[0].strip()
+    query = re.sub(r"^(?:\d{1,3}|[a-z])\. (?=\S)", "", made[0].strip())    # the number of an item asks nothing
     positive = made[1]
     if normalise_text(query) in normalise_text(positive):
         positive = take_out(query, positive)

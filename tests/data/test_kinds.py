@@ -13,8 +13,9 @@ from small import docx_bytes, pdf_bytes
 from ragcun import UserError
 from ragcun.core import sha256_text
 from ragcun.data.decoding import decode_bytes
-from ragcun.data.documents import (BINARY_PARSERS, READER_VERSION, estimate_tokens, kinds_in_words, list_folder,
+from ragcun.data.documents import (BINARY_PARSERS, READER_VERSION, Document, estimate_tokens, kinds_in_words, list_folder,
                                    passages, read_file, read_folder, sentences)
+from ragcun.data.generation import make_pair
 from ragcun.data.markup import (parse_asciidoc, parse_json_lines, parse_json_rows, parse_markdown, parse_org, parse_rst,
                                 parse_table, parse_text)
 from ragcun.data.office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_rtf, parse_slides,
@@ -539,6 +540,15 @@ def test_what_changed_in_a_version_is_said_to_have_changed():
 def test_items_of_asciidoc_have_their_numbers():
     text = "= T\n\n. one\n+\nmore\n+\n----\ncode\n----\n.. sub\n. two\n\nText.\n\n. again\n\n[start=4]\n. four"
     assert parse_asciidoc(text)[0].text == "1. one\nmore\n code\na. sub\n2. two\n\nText.\n\n1. again\n\n4. four"
+
+
+def test_the_number_of_an_item_stays_with_it():
+    text = "Do it:\n\n1. Open the lid\n2. Close it\n\n1. Open it.\n2. Close it.\n\ni. First part\nii. Second part"
+    items = ["1. Open the lid", "2. Close it", "1. Open it.", "2. Close it.", "i. First part", "ii. Second part"]
+    assert sentences(text) == ["Do it:", *items]
+    assert not any(re.search(r"(?m)^\s*\w+\.$", p) for n in range(5, 40) for p in passages(text, n, 0))
+    asked = make_pair(Document("1. Open the lid.\n2. Close it after a while."), "first_sentence", None)
+    assert (asked.query, asked.positive) == ("Open the lid.", "2. Close it after a while.")
 
 
 def test_what_readers_read_belongs_to_their_version(tmp_path):
