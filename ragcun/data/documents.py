@@ -184,7 +184,7 @@ def _sentences(text: str) -> Iterator[_Piece]:
             else:
                 held.append((before, sentence))
         for i, (before, sentence) in enumerate(held):
-            yield _gap("\n\n" if gap and not i else before), sentence
+            yield _gap(f"\n\n{gap.rpartition(chr(10))[2]}" if gap and not i else before), sentence
 
 def _table_head(paragraph: str) -> str:
     "The names of the columns, where most lines after them are rows of a table; three may stand above; else empty."

@@ -378,6 +378,12 @@ def test_docx_values():
 # passages
 
 
+def test_code_keeps_its_indentation_after_a_blank_line():
+    code = "def a():\n    x = 1\n\n    y = 2\n\n    return y\n\nb()"
+    assert passages(code, 100, 0) == [code]
+    assert passages(code, 9, 0)[0] == "def a():\n    x = 1"
+
+
 def test_passages_keep_lines():
     code = "if x:\n    return 1\nelse:\n    return 2"
     assert passages(code) == [code] and passages("a | b\nc | d") == ["a | b\nc | d"]
