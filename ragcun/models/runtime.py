@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -69,7 +70,8 @@ def open_graph(
     import onnxruntime as ort
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    threads = re.match(r"\s*(\d{1,4})\s*(?:,|$)", os.environ.get("OMP_NUM_THREADS", ""))   # may be a list, "4,2"
+    options.intra_op_num_threads = int(threads[1]) if threads else 0
     bounded = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 26)    # older ones spin for as long as they like
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(bounded)))
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN))

@@ -140,6 +140,16 @@ def test_no_thread_spins_without_end(index, monkeypatch, version, spins):
     assert 0 < int(said("session.intra_op.spin_duration_us")) < 1000
 
 
+@pytest.mark.parametrize("said, threads", [("3", 3), ("4,2", 4), (" 2 ", 2), ("", 0), ("many", 0), ("-1", 0)])
+def test_the_number_of_threads_may_be_a_list_or_nonsense(index, monkeypatch, said, threads):
+    import onnxruntime as ort
+    held = []
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr(ort, "InferenceSession", lambda path, options, **kwargs: held.append(options))
+    open_graph(index/"model"/EXPORTED/"encoder.onnx")
+    assert held[0].intra_op_num_threads == threads
+
+
 def test_an_index_opened_without_torch_takes_documents_and_is_saved(index, texts, tmp_path):
     GaussianRetriever.open(index, runtime="torch").save(tmp_path/"one")
     assert not has_export(tmp_path/"one")
