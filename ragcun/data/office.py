@@ -628,6 +628,41 @@ def _sheets(named: Iterable[tuple[str, Iterable[list[str]]]]) -> list[Section]:
     return [Section("" if _ANY_SHEET.fullmatch(title) else title, text, 2) for title, text in found if text]
 
 
+# %% ../../nbs/1_data/08_office.ipynb #odflists1
+@dataclass
+class _OdfLists:
+    "The numbers of the items of an OpenDocument file, which stand in no paragraph: the program counts them."
+    levels: dict[str, dict[int, Any]]                                     # style of a list → level → how it is counted
+    last: dict[tuple[str, int], int] = field(default_factory=dict)        # number of the last item
+
+    def number(self, node: Any, style: str = "", above: tuple[str, ...] = ()) -> None:
+        "Put the numbers of a list, and of those within it, before the first words of their items."
+        style, level = _attribute(node, "style-name") or style, len(above) + 1
+        how = self.levels.get(style, {}).get(level)
+        goes_on = _attribute(node, "continue-numbering") == "true" or bool(_attribute(node, "continue-list"))
+        first = 1 if how is None else _whole(_attribute(how, "start-value"), 1)
+        n = self.last.get((style, level), first - 1) if goes_on else first - 1
+        for item in (e for e in node if _local(e) == "list-item"):
+            n = _whole(_attribute(item, "start-value"), n + 1)
+            form = "" if how is None else _attribute(how, "num-format")
+            path = (*above, item_number(n, form) if form else "")
+            words = next((e for e in item if _local(e) in ("p", "h") and "".join(e.itertext()).strip()), None)
+            if form and words is not None and how is not None:
+                shown = ".".join(filter(None, path[-_whole(_attribute(how, "display-levels"), 1):]))
+                said = f"{_attribute(how, 'num-prefix')}{shown}{_attribute(how, 'num-suffix')} "
+                words.text = said + (words.text or "")
+            for inner in (e for e in item if _local(e) == "list"):
+                self.number(inner, style, path)
+        self.last[style, level] = n
+
+def _number_lists(root: Any, parts: Iterable[Any]) -> None:
+    "Number the lists of a text by the styles in its parts."
+    made = (e for part in parts for e in part.iter() if _local(e) == "list-style")
+    lists = _OdfLists({_attribute(style, "name"): {_whole(_attribute(e, "level"), 0): e for e in style
+                                                   if _local(e) == "list-level-style-number"} for style in made})
+    for node in [e for e in root.iter() if _local(e) == "list" and _local(e.getparent()) != "list-item"]:
+        lists.number(node)
+
 # %% ../../nbs/1_data/08_office.ipynb #kinds008
 _ODF_GONE = frozenset("tracked-changes annotation-end forms sequence-decls table-of-content illustration-index "
                       "table-index object-index alphabetical-index".split())
@@ -681,6 +716,8 @@ def parse_odf(
     "Sections of an OpenDocument file."
     archive = _archive(raw, "OpenDocument")
     root = _xml(_part_of(archive, "content.xml", "OpenDocument"))
+    styles = [_xml(archive.read(name)) for name in archive.namelist() if name == "styles.xml"]
+    _number_lists(root, [root, *styles])
     sheets = [e for e in root.iter() if _local(e) == "table" and _local(e.getparent()) == "spreadsheet"]
     if sheets: return _sheets((_attribute(table, "name"), _odf_sheet(table)) for table in sheets)
     return group_blocks(b for body in root.iter() if _local(body) == "body" for b in _odf_blocks(body))

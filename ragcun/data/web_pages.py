@@ -305,9 +305,10 @@ _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "x
 
 def item_number(
     n: int,      # from 1; of others the digits are shown
-    form: str,   # as Word names it: `decimal`, `decimalZero`, `lowerLetter`, `upperRoman` …
+    form: str,   # as Word names it: `decimal`, `decimalZero`, `lowerLetter`, `upperRoman` …; or 1, a, A, i, I
 ) -> str:        # 4 as 4, 04, d or IV
     "A number as a list shows it."
+    form = _FORMS.get(form, form)
     if n > 0 and form.endswith("Letter"):
         shown = chr(97 + (n - 1) % 26)*min((n - 1)//26 + 1, 9)
     elif n > 0 and form.endswith("Roman"):

@@ -551,6 +551,24 @@ def test_the_number_of_an_item_stays_with_it():
     assert (asked.query, asked.positive) == ("Open the lid.", "2. Close it after a while.")
 
 
+def test_items_of_opendocument_have_their_numbers():
+    def level(n, kind="number", **how):
+        said = " ".join(f'{name.replace("_", "-")}="{value}"' for name, value in how.items())
+        return f'<list-level-style-{kind} level="{n}" {said}/>'
+    styles = (f'<list-style name="L1">{level(1, num_format="1", num_suffix=".")}{level(2, num_format="a", num_suffix=")")}'
+              f'</list-style><list-style name="L2">{level(1, "bullet")}</list-style><list-style name="L3">'
+              f'{level(1, num_format="I", start_value=3)}{level(2, num_format="1", display_levels=2)}</list-style>')
+    def lists(style, *items, **how):
+        said = " ".join(f'{name.replace("_", "-")}="{value}"' for name, value in how.items())
+        return (f'<list {f"style-name={chr(34)}{style}{chr(34)}" if style else ""} {said}>'
+                + "".join(f"<list-item>{item}</list-item>" for item in items) + "</list>")
+    body = (lists("L1", "<p>one</p>", "<p/>", "<p>three</p>" + lists("", "<p>x</p>", "<p>y</p>")) + "<p>Text</p>"
+            + lists("L1", "<p>four</p>", continue_numbering="true") + lists("L1", "<p>new</p>") + lists("L2", "<p>b</p>")
+            + lists("L3", "<p>c</p>" + lists("", "<p>d</p>")))
+    found = parse_odf(archive({"content.xml": f"<d><styles>{styles}</styles><body><text>{body}</text></body></d>"}))
+    assert found[0].text == "1. one\n3. three\na) x\nb) y\n\nText\n\n4. four\n1. new\nb\nIII c\nIII.1 d"
+
+
 def test_what_readers_read_belongs_to_their_version(tmp_path):
     page = "<title>T</title><nav>Menu</nav><h1>One</h1><p>A &amp; b.<ol><li>x<li>y</ol><table><tr><td>1<td>2</table>"
     files = {"a.html": page, "a.md": "---\ntitle: T\n---\n# One\n\n1. x\n2. y\n\n| a | b |\n|-|-|\n| 1 | |\n\n> [!NOTE] z",
