@@ -13,12 +13,13 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from ..core import UserError, how_many, logger, progress
 from .collections import title_of
-from .decoding import decode_or_none, file_kind, is_western, read_text, read_whole_file
+from .decoding import decode_or_none, file_kind, is_western, python_codec, read_text, read_whole_file
 from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, plain_value,
                                shown_name, text_fault)
 from .markup import (MAX_TABLE, YEAR, parse_asciidoc, parse_captions, parse_json_lines, parse_json_rows,
@@ -281,6 +282,17 @@ class ReadOptions:
     overlap: int = 20             # tokens repeated
     tokenizer: Any = None         # of `token_counter`
     encoding: str = "auto"        # of text files
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_tokens", 1), ("overlap", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                raise UserError(f"{value!r} tokens", name, f"Give a whole number from {least} on.")
+        if isinstance(self.tokenizer, str):
+            raise UserError(f"{self.tokenizer!r} is a name, no tokenizer", "tokenizer",
+                            "Give the tokenizer, a model that has one, or a function of a text.")
+        if self.encoding != "auto" and not python_codec(str(self.encoding).lower()):
+            raise UserError(f"Python knows no encoding {self.encoding!r}", "encoding", "Give one such as utf-8.")
 
 @dataclass
 class FolderReading:

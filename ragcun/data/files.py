@@ -173,6 +173,8 @@ def home_path(
     path: Path | str,   # as a person types it
 ) -> Path:              # the same; `~` is the home folder, unless a file or folder here is named so
     "A path that a shell did not expand, as in `--documents=~/texts`."
+    if not isinstance(path, (str, os.PathLike)):
+        raise UserError(f"{path!r} is no path"[:80], "", "Give the name of a file or a folder.")
     path = Path(path)
     return path if path.exists() or not path.parts[:1] or path.parts[0][0] != "~" else _expanded(path)
 

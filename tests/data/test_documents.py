@@ -378,6 +378,17 @@ def test_docx_values():
 # passages
 
 
+@pytest.mark.parametrize("wrong, said", [
+    ({"max_tokens": -1}, "-1 tokens \\(max_tokens\\)"), ({"max_tokens": "200"}, "'200' tokens"), ({"overlap": 1.5}, "1.5 tokens"),
+    ({"tokenizer": "bert"}, "'bert' is a name, no tokenizer"), ({"encoding": "bogus"}, "no encoding 'bogus'")])
+def test_options_that_cannot_be_are_refused_and_blamed_on_no_file(wrong, said):
+    with pytest.raises(UserError, match=said):
+        ReadOptions(**wrong)
+    for read in (read_file, read_folder):
+        with pytest.raises(UserError, match="^None is no path"):
+            read(None)
+
+
 def test_code_keeps_its_indentation_after_a_blank_line():
     code = "def a():\n    x = 1\n\n    y = 2\n\n    return y\n\nb()"
     assert passages(code, 100, 0) == [code]
