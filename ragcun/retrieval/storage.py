@@ -60,8 +60,7 @@ SCHEMES = ("s3", "gs", "az", "file")
 "How an address may begin."
 RETRIES = {"client_max_retries": "3", "client_retry_timeout": "30", "connect_timeout": "5s"}
 "LanceDB's options for requests that fail."
-UNUSED_DAYS = 30
-"How long a copy of a model is kept that nobody opens."
+UNUSED_DAYS = 30  # how long a copy of a model is kept that nobody opens
 
 # %% ../../nbs/7_retrieval/07_storage.ipynb #fabefbe2-1
 @dataclass(frozen=True)
