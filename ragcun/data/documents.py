@@ -102,7 +102,8 @@ def as_document(
 # %% ../../nbs/1_data/09_documents.ipynb #sentence1
 _ENDS = re.compile(r"(?<=[.!?؟۔።])\s+|(?<=[。！？।॥។။])(?![」』）】〉》”’])\s*")    # a quotation ends no sentence
 _MARK = r"(?:\d{1,3}|[ivx]{1,5}|[a-z])\."                   # of an item
-_SHORT = re.compile(r"(?:\b(?:[^\W\d_]|etc|Prof|Fig|No|approx)|(?<![\w.])(?![A-Z]{2})(?i:[b-df-hj-np-tv-xzß]{2,5})"
+_SHORT = re.compile(r"(?:\b(?:[^\W\d_]|etc|Prof|Fig|No|approx)"
+                    r"|(?<![\w.])(?<!\d )(?![A-Z]{2})(?i:[b-df-hj-np-tv-xzß]{2,5})"    # and no unit: 5 mm.
                     r"|(?:^|\n)\s*(?:\d{1,3}|[ivx]{1,5})"
                     r"|\b(?i:am|vom|zum|im|de[rnms]|bis|ab) \d{1,2})\.$")       # J.  z. B.  Dr.  2.  am 3.
 _BRIEF = re.compile(r"\b(?:[^\W\d_]{2,5}|\d{1,2})\.$")    # incl. five  Jan. 3  p. ex. le

@@ -718,6 +718,7 @@ def test_links_and_comments_of_org():
     ["Utiliser p. ex. le filtre.", "Voir art. 5 et M. Dupont.", "Fin."],
     ["1. Install it.", "2. Run it.", "3. Stop it."],
     ["It happened in 1990.", "It is in HTML.", "The other is over.", "Now he has 12.", "The end."],
+    ["It was 10 mm.", "Then 3 hrs.", "Then 5 kg."],
     ["i like it.", "then we go.", "now it ends."]])
 def test_a_full_stop_after_an_abbreviation_ends_no_sentence(said):
     assert sentences(" ".join(said)) == said
