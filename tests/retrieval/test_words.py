@@ -172,6 +172,17 @@ def test_a_full_text_index_whose_files_are_broken_is_done_without(tmp_path, capl
     assert len([r for r in caplog.records if "full-text" in r.message]) == 1
 
 
+def test_languages_of_one_letter_are_told_apart():
+    tokenizer = Tokenizer()
+    assert tokenizer("C++, C# (F#), c and g++.") == ["c++", "c", "c#", "c", "f#", "f", "c", "g++", "g"]
+    assert tokenizer("issue#12 a+b i++j 5+ #1") == ["issu", "12", "b", "j", "5", "1"]
+    assert Tokenizer(identifiers=False)("C++ and C#") == ["c", "c"]
+    texts = [f"{name} gives memory back by hand" for name in ("C", "C++", "C#")]
+    index = GaussianRetriever(TinyEncoder(64))
+    index.add(texts)
+    assert [index.search(f"memory in {t.split()[0]}", words=50)[0].text for t in texts[1:]] == texts[1:]
+
+
 def test_documents_that_the_full_text_index_does_not_know_yet_are_found(tmp_path):
     index = GaussianRetriever(Blind(), tmp_path/"i")
     index.add([{"id": f"d{i}", "text": f"topic{i % 7} part{i % 11} rest code{i}"} for i in range(150)])
