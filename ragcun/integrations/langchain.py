@@ -74,7 +74,7 @@ def _document(hit: Hit, **more: Any) -> Document:
     return Document(page_content=hit.text, metadata={**copy.deepcopy(hit.metadata), **more}, id=hit.id)
 
 def _named(texts: Sequence[str], metadatas: Sequence[dict[str, Any]] | None, ids: Sequence[str | None] | None,
-           ) -> list[dict[str, Any]]:
+           id_rule: str) -> list[dict[str, Any]]:
     "What the index adds; the later of two documents with one id counts."
     for what, listed in (("metadatas", metadatas), ("ids", ids)):
         if listed and len(listed) != len(texts):
@@ -82,7 +82,8 @@ def _named(texts: Sequence[str], metadatas: Sequence[dict[str, Any]] | None, ids
     rows = zip(texts, metadatas or [{}] * len(texts), ids or [None] * len(texts), strict=True)
     def name(text: str, metadata: dict[str, Any], given: str | None) -> str:
         if given is not None: return str(given) if type(given) is int else given
-        return sha256_text(f"{dump_metadata(metadata)}\0{text}")[:16] if metadata else as_entry(text).id
+        if not metadata or id_rule == "text": return as_entry(text, 0, id_rule).id
+        return sha256_text(f"{dump_metadata(metadata)}\0{text}")[:16]
     return [{"id": name(t, m or {}, i), "text": t, "metadata": m or {}} for t, m, i in rows]
 
 # %% ../../nbs/8_integrations/02_langchain.ipynb #9c861631
@@ -108,7 +109,7 @@ class _StoreEdits(VectorStore):
         **_: Any,                              # what else LangChain passes, not used
     ) -> list[str]: # the ids
         "Add documents, or replace those whose ids are known."
-        rows = _named(list(texts), metadatas, ids)
+        rows = _named(list(texts), metadatas, ids, self.index.id_rule)
         self.index.update({row["id"]: row for row in rows}.values(), sources=False)
         return [row["id"] for row in rows]
 

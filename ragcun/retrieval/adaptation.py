@@ -164,9 +164,14 @@ def adapt_index(
     place = Path(index_dir)
     mend_index(place)
     index = GaussianRetriever.open(place, device=device, runtime="torch")
+    if index.tokenizer is None:
+        raise UserError("version 0.1.0 made this index, without the words that a fit is compared by", "--fit",
+                        "Index the documents into a new folder.")
+    asked, own = hard_questions(index)
+    if not asked:
+        raise UserError("no passage has a sentence of six words, to ask base and fit", "--fit", "Leave it out.")
     logger.info("fit: up to %s first sentences are encoded, each a question for its passage", f"{ASKING:,}")
     fitted = fit_documents(index)
-    asked, own = hard_questions(index)
     logger.info("fit: base and fit are asked %d synthetic questions each", len(asked))
     beside = place.with_name(f".{place.name}.fitted")
     shutil.rmtree(beside, ignore_errors=True)

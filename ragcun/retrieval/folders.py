@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -205,9 +205,23 @@ def compare_folder(
 def _unrecorded(index_dir: Path) -> dict[str, FileState]:
     "Files whose passages an index without a record holds: it was made in Python, or before there were records."
     if is_free(index_dir) or (index_dir/RECORD).exists(): return {}
-    store = LanceStore(index_dir, read_manifest(index_dir).dim)
-    held = Counter(str(m["source"]) for b in store.blocks() for m in b.metadata if m.get("source"))
+    manifest = read_manifest(index_dir)
+    rows = _files_of(LanceStore(index_dir, manifest.dim), manifest.id_rule)
+    held = Counter(source or old for _, source, old in rows if source or old)
     return {name: FileState(-1, 0, "", number) for name, number in held.items()}
+
+def _files_of(store: Any, id_rule: str) -> Iterator[tuple[str, str, str]]:
+    "Id of each passage and its file, by its metadata or by its id: version 0.1.0 wrote `notes.md#3` and no source."
+    for batch in store.blocks():
+        for name, metadata in zip(batch.ids, batch.metadata, strict=True):
+            file, _, number = name.rpartition("#")
+            yield name, str(metadata.get("source") or ""), file if id_rule == "text" and number.isdigit() else ""
+
+def _remove_old(index: DocumentIndex, files: Iterable[str]) -> int:
+    "Remove what version 0.1.0 made of these files, which `prune` does not find."
+    if index.id_rule != "text": return 0
+    known = set(files)
+    return index.delete([name for name, source, old in _files_of(index.store, "text") if not source and old in known])
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0010
 def plan_folder(
@@ -438,10 +452,11 @@ def fill_index(
     if prune:
         plan.drop = plan.gone
     if plan.drop:
-        plan.removed = index.prune(plan.drop)
+        plan.removed = index.prune(plan.drop) + _remove_old(index, plan.drop)
     fill.states |= {n: plan.before[n] for n in plan.gone if n not in set(plan.drop)}
     if plan.todo or not plan.whole or prune or plan.drop:
         fill.run()
+        _remove_old(index, (n for n, s in fill.states.items() if s.sha))   # what was read anew names its file
     elif plan.touched or any(s != t for s, t in zip(plan.states.values(), read_record(fill.place)[0].values(),
                                                     strict=False)):
         close_record(fill.place, fill.states)

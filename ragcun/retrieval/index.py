@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -171,6 +172,12 @@ class IndexReading(IndexManifest):
             self._read_manifest()
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0019
+@cache
+def _say_old(folder: str) -> None:
+    "What an index of version 0.1.0 lacks, once in a process."
+    logger.warning("%s was made by version 0.1.0 and searches by meaning alone; for words, headings and filters, index "
+                   "the documents again into a new folder", Path(folder).name)
+
 class _IndexPlace(IndexReading):
     "The folder of an index, opened or made."
     store: Store
@@ -186,8 +193,7 @@ class _IndexPlace(IndexReading):
                 self._make_folder(folder)
         self._read_manifest()
         if self.weights is None:
-            logger.info("%s was made by version 0.1.0: it searches by meaning alone; index again to add words",
-                        folder.name)
+            _say_old(str(folder))
 
     def _check_probe(self, path: Path | RemotePath) -> None:
         "The same weights may be pooled or tokenised in another way: what the two models make of one text is compared."

@@ -529,11 +529,12 @@ def world(
         raise UserError(f"rank {rank} of {size} processes", "RANK, WORLD_SIZE", "Start with torchrun, or unset both")
     return rank, size
 
-def _my_blocks(documents: Any, size: int, rank: int, n: int) -> Iterator[tuple[int, list[Entry]]]:
+def _my_blocks(documents: Any, size: int, rank: int, n: int, id_rule: str = "source",
+               ) -> Iterator[tuple[int, list[Entry]]]:
     "Numbered blocks of distinct documents that belong to this rank."
     block: list[Entry] = []
     number = 0
-    for entry in iter_entries(documents):
+    for entry in iter_entries(documents, id_rule):
         block.append(entry)
         if len(block) < size: continue
         if number % n == rank:
@@ -636,7 +637,7 @@ def index_corpus(
     from ragcun.models.cache import kept_features
     index = GaussianRetriever(model, index_dir)
     with kept_features(model), Ticker("documents", _share(documents, n)) as said:
-        for _, block in progress(_my_blocks(documents, block_size, rank, n), "indexing", unit="block"):
+        for _, block in progress(_my_blocks(documents, block_size, rank, n, index.id_rule), "indexing", unit="block"):
             index.add(block, block_size)
             said.add(len(block))
     index.refresh()

@@ -657,7 +657,8 @@ LEGACY_DEFAULTS = {"lora_rank": 0, "residual": False, "lambda_cosine": 0.0, "shr
                    "centred": False}
 # options that change no number of the run
 FREE = {"resume_from", "allow_changes", "keep_last", "save_steps", "report_to", "micro_batch_tokens", "preset",
-        "deterministic", "line_search", "finish_head"}
+        "deterministic", "line_search", "finish_head",
+        "mixed_precision"}     # how it was asked for: `precision` is what came of it
 
 class SavedLearner(EpochLearner):
     "Version 4, first half: what must be equal for a run to go on."
@@ -715,7 +716,8 @@ class RestoredLearner(SavedLearner):
         if lacks:
             raise UserError(f"the checkpoint lacks {lacks}", "--resume_from", "Use another one.")
         now = self.facts()
-        facts = LEGACY_DEFAULTS | {k: now[k] for k in ("prompts", "token_limit")} | state["facts"]  # 0.1.0 had none
+        facts = LEGACY_DEFAULTS | {k: now[k] for k in ("prompts", "token_limit")} | {  # 0.1.0 had none
+            k: v for k, v in state["facts"].items() if k not in FREE}
         if not facts["known positives"]:
             self.known = None  # a run of version 0.1.0 goes on as it began
         if not facts["centred"]:

@@ -262,8 +262,10 @@ def refuse_differences(
     found = differences(then, now)
     if not found: return
     if not allow:
+        before = then.get("precision")   # what "auto" gives differs by machine and by version
+        flag = f" (--mixed_precision {before})" if before != now.get("precision") else ""
         raise UserError("the run cannot be resumed with these changes: " + "; ".join(found), "--resume_from",
-                        "Use the old values, or --allow_changes.")
+                        f"Use the old values{flag}, or --allow_changes.")
     logger.warning("resuming with changes: %s", "; ".join(found))
 
 # %% ../../nbs/4_training/05_record.ipynb #56d4aca51

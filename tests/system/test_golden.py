@@ -15,6 +15,7 @@ import torch
 from safetensors.numpy import load_file
 
 from ragcun import GaussianEncoder, GaussianRetriever, TrainConfig, evaluate, fit, load_pairs, load_retrieval
+from ragcun.core import sha256_file
 from ragcun.training import closed_form
 from small import small_base
 
@@ -184,6 +185,43 @@ def test_index_extended_by_the_command(here, capsys):
     assert len(GaussianRetriever.open(here/"index", device="cpu")) == said("index.json")["documents"] + 1
 
 
+def test_index_says_what_it_lacks(here, caplog):
+    command("search", "--index_dir", "index", "what is a star", "--json", "--device", "cpu")
+    assert caplog.text.count("version 0.1.0 and searches by meaning alone") == 1
+
+
+def test_texts_without_ids_are_not_indexed_twice(here):
+    (here/"lines.txt").write_text("the king is taken and the game ends\nno rain falls where camels rest\n")
+    index = GaussianRetriever.open(here/"index", device="cpu")
+    index.add((here/"lines.txt").read_text().splitlines())      # with ids as 0.1.0 made them
+    command("index", "--documents", "lines.txt", "--index_dir", "index", "--device", "cpu")
+    store = pytest.importorskip("ragcun.integrations.langchain").GaussianVectorStore(index)
+    store.add_texts(["the king is taken and the game ends"], [{"by": "a chain"}])
+    assert len(GaussianRetriever.open(here/"index", device="cpu")) == said("index.json")["documents"] + 2
+
+
+def test_files_of_an_old_index_are_followed(here, capsys):
+    "0.1.0 wrote a passage's file into its id alone: what such a file has lost goes, and a file that is gone is named."
+    index = GaussianRetriever.open(here/"index", device="cpu")
+    index.add([{"id": f"{name}.md#{i}", "text": f"{name} says {i}"} for name in ("one", "gone") for i in (1, 2)])
+    (here/"docs").mkdir()
+    (here/"docs"/"one.md").write_text("# One\n\nNo rain falls where camels rest, and nobody minds.")
+    flags = "index", "--documents", "docs", "--index_dir", "index", "--device", "cpu"
+    command(*flags, "--update")
+    assert "not among the documents: 1 file of the index (gone.md); --prune" in capsys.readouterr().out
+    ids = GaussianRetriever.open(here/"index", device="cpu").store.ids()
+    assert {i for i in ids if "#" in i} == {"one.md#1", "gone.md#1", "gone.md#2"}
+    command(*flags, "--prune")
+    assert "removed: 2 passages of 1 file no longer there (gone.md)" in capsys.readouterr().out
+    assert {i for i in GaussianRetriever.open(here/"index", device="cpu").store.ids() if "#" in i} == {"one.md#1"}
+
+
+def test_fit_of_an_old_index_is_refused(here, capsys):
+    main = next(iter(entry_points(group="console_scripts", name="ragcun"))).load()
+    assert main(["index", "--documents", "documents.jsonl", "--index_dir", "index", "--fit", "--device", "cpu"]) == 2
+    assert "version 0.1.0 made this index" in capsys.readouterr().err.splitlines()[-1]
+
+
 # ---- runs
 
 def end_of_run(folder, want):
@@ -221,6 +259,24 @@ def test_checkpoint_of_another_setting_is_still_refused(here, capsys):
     main = next(iter(entry_points(group="console_scripts", name="ragcun"))).load()
     assert main(["train", "--config", "settings.json", "--resume_from", "auto", "--lambda_isotropy", "3"]) == 2
     assert "lambda_isotropy" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_run_that_was_asked_for_auto_goes_on_in_the_precision_that_this_gave(here, capsys):
+    "0.1.0 took bf16 where this version takes float32: the refusal names the flag, and the flag is enough."
+    shutil.copytree(of_0_1_0("run"), here/"out")
+    shutil.move(here/"out"/"train_config.json", here/"settings.json")
+    path = here/"out"/"checkpoint_epoch_1.pt"
+    state = torch.load(path, weights_only=True)
+    state["facts"] |= {"mixed_precision": "auto", "precision": "bf16"}
+    torch.save(state, path)
+    (here/"out"/"checkpoint_epoch_1.json").write_text(json.dumps(
+        json.loads((here/"out"/"checkpoint_epoch_1.json").read_text())
+        | {"bytes": path.stat().st_size, "sha256": sha256_file(path)}))
+    main = next(iter(entry_points(group="console_scripts", name="ragcun"))).load()
+    flags = ["train", "--config", "settings.json", "--resume_from", "auto"]
+    assert main([*flags, "--mixed_precision", "no"]) == 2
+    assert "Use the old values (--mixed_precision bf16)" in capsys.readouterr().err.splitlines()[-1]
+    command(*flags, "--mixed_precision", "bf16")
 
 
 def test_older_checkpoint_goes_on(here):
