@@ -313,7 +313,7 @@ def setup_logging(
     for handler in handlers:
         handler.setFormatter(form)
         logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.ERROR if env_number("RANK", 0) else logging.INFO)  # of several processes one speaks
     logger.propagate = False
 
 # %% ../nbs/0_foundations/01_core.ipynb #984dce58

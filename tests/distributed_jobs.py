@@ -90,6 +90,19 @@ def not_finite_together(base, folder, rank, world, port):
     return _one_line(learner.train)
 
 
+def command_together(flags, rank, world, port):
+    "The command as torchrun starts it; the last process is late with its documents."
+    from ragcun.cli.commands import main
+    from ragcun.retrieval.retriever import GaussianRetriever
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    real = GaussianRetriever.add
+    def add(self, *args, **more):
+        time.sleep(1.5*rank)
+        return real(self, *args, **more)
+    GaussianRetriever.add = add
+    return main(flags)
+
+
 def _one_line(function, *args):
     from ragcun.core import UserError
     try:

@@ -26,7 +26,7 @@ from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, 
                               check_column, check_model, check_output, decode_words, join_processes, load, model_flags,
                               model_tokens, named_tokens, need, prepare_output, read_config, read_corpus,
                               run_training, runtime_flag, runtime_of, say_lines, soften_streams, speaks_unicode,
-                              split_of, trust_flag, validation_data)
+                              split_of, trust_flag, validation_data, wait_for_others)
 from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, env_number, how_many, logger, setup_logging
@@ -58,6 +58,9 @@ def run_encode(
     documents = read_corpus(args.input, lambda: model_tokens(args.model_path, args.trust_remote_code),
                             args.text_column)
     check_output(args.output if args.output.endswith(".npy") else str(Path(args.output)/"x"))
+    if args.output.endswith(".npy") and env_number("WORLD_SIZE", 1) > 1:
+        raise UserError("several processes cannot write one file", f"--output {args.output}",
+                        "Give a folder, for shards.")
     if not args.output.endswith(".npy"):
         from ragcun.retrieval.retriever import encode_shards
         n = encode_shards(load(args), documents, args.output, args.shard_size)
@@ -124,19 +127,19 @@ def run_index(
         _work_beside(args)
     check_column(args.documents, args.text_column)
     made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
+    if env_number("RANK", 0): return 0     # the first of several processes does the rest
     index, new = made
     number, dim = (len(index), index.model.output_dim) if index is not None else _size_of(args.index_dir)
     print(f"{how_many(number, 'document')} in {place} ({new}), {dim} dimensions")
     if args.fit:
         index = _fit_index(args, index)
-    first = not env_number("RANK", 0)
-    if first and index is not None:
+    if index is not None:
         _say_what_is_doubted(index)
         from ragcun.retrieval.index import keep_export
         keep_export(args.index_dir, index.model)
-    if questions and first:
+    if questions:
         _calibrate(args, questions)
-    elif args.alpha and first:
+    elif args.alpha:
         _calibrate_alone(args)
     if args.anew:
         from ragcun.retrieval.folders import exchange_index
@@ -171,6 +174,8 @@ def _check_index(args: argparse.Namespace) -> None:
                         "Give the questions, too: --questions FILE.")
     if args.fit and "://" in args.index_dir:
         raise UserError("a fit needs the index on this machine", "--fit", "Index into a folder, and copy it.")
+    if args.fit and env_number("WORLD_SIZE", 1) > 1:
+        raise UserError("a fit is made by one process", "--fit", "Index first, then add it in one process.")
     if args.anew and ("://" in args.index_dir or env_number("WORLD_SIZE", 1) > 1):
         raise UserError("an index is made anew by one process, on this machine", "--anew",
                         "Index into another folder, and put it in the place of the old one.")
@@ -257,6 +262,11 @@ def _index_rows(args: argparse.Namespace) -> tuple[Any, str]:
     if changed:
         GaussianRetriever(model, args.index_dir).update(changed)
     index = index_corpus(model, documents, args.index_dir)
+    if env_number("WORLD_SIZE", 1) > 1:
+        wait_for_others()
+        if env_number("RANK", 0): return index, ""
+        index.refresh()
+        index._changed()
     say_lines(args.documents, documents)
     now = index.store.ids()
     replaced = sum(c["id"] in known for c in changed)

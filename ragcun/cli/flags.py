@@ -24,8 +24,8 @@ from ..core import UserError, atomic_write, env_number, how_many, logger, setup_
 __all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'add_fields', 'add_flag', 'Parser', 'read_config',
            'need', 'check_model', 'check_output', 'split_of', 'model_flags', 'trust_flag', 'base_flags', 'base_options',
            'named_tokens', 'model_tokens', 'TokensWhenNeeded', 'read_corpus', 'check_column', 'say_lines', 'load',
-           'runtime_flag', 'runtime_of', 'validation_data', 'say_seen', 'join_processes', 'check_free_model',
-           'sole_run', 'prepare_output', 'run_training']
+           'runtime_flag', 'runtime_of', 'validation_data', 'say_seen', 'join_processes', 'wait_for_others',
+           'check_free_model', 'sole_run', 'prepare_output', 'run_training']
 
 # %% ../../nbs/9_cli/01_flags.ipynb #01a41f0c
 def soften_streams() -> None:
@@ -449,6 +449,13 @@ def join_processes(
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=limit)
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if on_gpu else "cpu" if device == "auto" else device
 
+def wait_for_others() -> None:
+    "Wait until every process that torchrun started has come here; those that somebody else started cannot be seen."
+    if env_number("WORLD_SIZE", 1) == 1 or not os.environ.get("MASTER_ADDR"): return
+    join_processes("cpu")
+    import torch.distributed as dist
+    dist.barrier()
+
 # %% ../../nbs/9_cli/01_flags.ipynb #75ea117a1
 def check_free_model(
     folder: Path, # Where a run will leave its model
@@ -498,6 +505,8 @@ def prepare_output(
         setup_logging(output/"training.log")
         write_json(place, {k: v for k, v in vars(args).items() if k not in ("command", "run")})
         logger.info("config saved: %s", place)
+    else:
+        setup_logging()
     try:
         with alone: yield
     except UserError:
@@ -515,7 +524,6 @@ def run_training(
     device: str, # Where to run
 ) -> int: # Exit code
     "Load the base, fit, print the summary."
-    from ragcun.data.files import home_path
     from ragcun.models.encoder import GaussianEncoder
     from ragcun.retrieval.measure import compare_served
     from ragcun.training.learner import Interrupted
@@ -530,7 +538,15 @@ def run_training(
         return 128 + e.number
     if env_number("RANK", 0): return 0
     print(f"{result.sentence}\nmodel: {output/'model'}   report: {output/'report.json'}")
-    beside = home_path(args.train_data).parent/"test_eval.json"      # as prepare leaves it
     print(f"next:  ragcun evaluate --model_path {quote(str(output/'best_model.pt'))} --test_data "
-          f"{quote(str(beside)) if beside.is_file() else '…'}")
+          f"{_test_data(args.train_data)}")
     return 0
+
+def _test_data(train_data: str) -> str:
+    "Test questions that belong to the training data: a split of the same folder, or what prepare leaves beside a file."
+    from ragcun.data.collections import split_files
+    from ragcun.data.files import home_path
+    place = home_path(train_data)
+    test = place if place.is_dir() else place.parent/"test_eval.json"
+    there = "test" in split_files(train_data) if place.is_dir() else test.is_file()
+    return quote(str(test)) if there else "…"

@@ -103,9 +103,10 @@ class Quantizer:
         codes: np.ndarray, # [n, width] uint8
     ) -> np.ndarray: # [n, d] float32, the nearest levels; the mean where a coordinate has no bits
         "Embeddings from codes."
+        if codes.shape[1:] != (self.width,):
+            raise UserError(f"codes have shape {codes.shape}, not [n, {self.width}]", "decode", "Use their quantiser")
         z = np.zeros((len(codes), self.dim), np.float32)
-        start = 0
-        raw = np.unpackbits(codes, axis=1)
+        start, raw = 0, np.unpackbits(codes, axis=1)
         for b, cols in self._groups:
             mine = raw[:, start:start + b * len(cols)].reshape(len(codes), len(cols), b)
             z[:, cols] = lloyd_max(b)[0].astype(np.float32)[mine @ (1 << np.arange(b)[::-1]).astype(np.uint8)]
@@ -183,7 +184,9 @@ class QuantizedStore(MemoryStore):
         rho: np.ndarray,                        # [d] correlations of the model
         bits: int | np.ndarray | Quantizer = 4, # a coordinate; or for each of them; or a quantiser
     ):
-        rho = np.asarray(rho, float)
+        rho = np.asarray(getattr(rho, "rho_numpy", rho), float)
+        if rho.ndim != 1 or not (np.abs(rho) < 1).all():
+            raise UserError("the correlations of a model are wanted", "QuantizedStore", "Give model.rho_numpy")
         super().__init__(len(rho))
         self.gain = (rho * inverse_deviation(rho)).astype(np.float32)
         if isinstance(bits, Quantizer):

@@ -26,7 +26,7 @@ from .storage import RemotePath, as_place, fetched, plain_errors, sent
 from .words import Postings, Question, WordCounts
 
 # %% auto #0
-__all__ = ['TABLE', 'INDEX_FORMAT', 'ELSEWHERE', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES', 'KEY', 'Manifest',
+__all__ = ['TABLE', 'INDEX_FORMAT', 'ELSEWHERE', 'ANN_KINDS', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES', 'KEY', 'Manifest',
            'read_manifest', 'write_manifest', 'is_free', 'MemoryRows', 'MemoryEdits', 'MemoryStore', 'writer_lock',
            'LanceTable', 'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceIndexes', 'LanceCounts',
            'LanceKept', 'LanceWords', 'LanceStore']
@@ -39,6 +39,9 @@ INDEX_FORMAT = 2
 "Version of the index folder's layout: 1 of version 0.1.0, without words; 2 with them."
 
 ELSEWHERE = "Use the ragcun that wrote it, or index the documents again into another folder"
+
+ANN_KINDS = ("IVF_RQ", "IVF_SQ", "IVF_PQ", "IVF_FLAT", "IVF_HNSW_SQ", "IVF_HNSW_PQ", "IVF_HNSW_FLAT")
+"LanceDB's approximate indexes of vectors."
 
 @dataclass(frozen=True)
 class Manifest:
@@ -657,6 +660,8 @@ class LanceIndexes(LanceEdits):
             raise UserError(f"{len(self)} documents are too few for an approximate index", str(self.folder),
                             "Search them exactly")
         kind = kind or ("IVF_SQ" if self.dim % 8 else "IVF_RQ")
+        if kind not in ANN_KINDS:
+            raise UserError(f"there is no approximate index {kind!r}", "build_ann", f"Use {', '.join(ANN_KINDS)}")
         with writer_lock(self.folder):
             self.table.create_index(metric="l2", vector_column_name="v", index_type=kind, replace=True)
 

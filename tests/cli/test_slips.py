@@ -205,3 +205,13 @@ def test_ids_that_no_document_has_are_named(made, tmp_path, capsys):
     assert "id n3\n" in err and "id n4" not in err and "and 2 more ids that no document has" in err
     code, err = said(capsys, "delete", "--index_dir", index, "--ids", "a.md#1")
     assert code == 0 and "no document" not in err
+
+
+def test_training_names_the_test_questions_that_belong_to_it(tmp_path):
+    from ragcun.cli.flags import _test_data
+    (tmp_path/"beir"/"qrels").mkdir(parents=True)
+    (tmp_path/"test_eval.json").write_text("{}")
+    assert _test_data(str(tmp_path/"train.json")) == str(tmp_path/"test_eval.json")
+    assert _test_data(str(tmp_path/"beir")) == "…"                     # not what lies beside the folder
+    (tmp_path/"beir"/"qrels"/"test.tsv").write_text("")
+    assert _test_data(str(tmp_path/"beir")) == str(tmp_path/"beir")

@@ -176,6 +176,12 @@ def test_a_store_takes_bits_or_a_quantiser():
     for bad in (np.zeros((2, 5)), np.full((1, 16), np.nan)):
         with pytest.raises(UserError):
             RotatedQuantizer(rho, 2).encode(bad)
+    with pytest.raises(UserError, match=r"codes have shape \(3, 4\), not \[n, 8\]"):   # it decoded the wrong bits
+        Quantizer(4, 16).decode(Quantizer(2, 16).encode(np.zeros((3, 16))))
+    assert len(QuantizedStore(TinyEncoder(16), 4).gain) == 16
+    for bad in (np.zeros((2, 3)), [1., 2.], np.float64(.5)):
+        with pytest.raises(UserError, match="correlations of a model are wanted"):
+            QuantizedStore(bad, 4)
 
 
 def test_a_store_that_would_be_ignored_or_does_not_fit_is_refused(tmp_path):

@@ -292,6 +292,8 @@ def test_ann_finds_most_and_keeps_exact_distances(tmp_path, kind, dim):
     store.add(b)
     u = np.random.default_rng(5).standard_normal((30, dim)).astype(np.float32)
     exact = store.search(u, 10)
+    with pytest.raises(UserError, match="no approximate index 'ivf_pq'.*Use IVF_RQ"):
+        store.build_ann("ivf_pq")
     store.build_ann(kind)
     near = store.search(u, 10)
     common = np.mean([len({f.id for f in a} & {f.id for f in b}) / 10 for a, b in zip(exact, near, strict=True)])

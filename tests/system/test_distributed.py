@@ -120,6 +120,26 @@ def test_not_finite_ends_all(base, place):
     assert codes == [2, 2] and all("rows" in t for t in texts), texts
 
 
+def test_an_index_of_several_processes_is_whole_before_the_first_speaks(base, place):
+    "And the others say nothing: number, null, limit and export are those of all documents."
+    (place/"rows.jsonl").write_text("".join(f'{{"id": "{i}", "text": "plant {i} of earth"}}\n' for i in range(1030)))
+    flags = ["index", "--base_model", base, "--documents", str(place/"rows.jsonl"), "--device", "cpu", "--index_dir"]
+    codes, texts = together(jobs.command_together, 2, [*flags, str(place/"index")], place=place)
+    assert codes == [0, 0] and "1,030 documents in" in texts[0] and not texts[1].strip(), texts
+    codes, texts = together(jobs.command_together, 2, [*flags, str(place/"fitted"), "--fit"], place=place)
+    assert codes == [2, 2] and "a fit is made by one process" in texts[0]
+    codes, texts = together(jobs.command_together, 2, ["encode", "--model_path", str(place/"index"/"model"), "--input",
+                                                       str(place/"rows.jsonl"), "--output", "z.npy"], place=place)
+    assert codes == [2, 2] and "several processes cannot write one file" in texts[0]
+
+
+def test_one_of_several_processes_warns(base, place):
+    flags = ["train", "--train_data", processed("train.json"), "--val_data", processed("val.json"), "--base_model",
+             base, "--freeze_base", "--epochs", "1", "--device", "cpu", "--output_dir", str(place/"quiet")]
+    codes, texts = together(jobs.command_together, 2, flags, place=place)
+    assert codes == [0, 0] and "nothing was learned yet" in texts[0] and not texts[1].strip(), texts
+
+
 @pytest.mark.slow
 def test_torchrun_equals_one_process(base, place):
     "The command under torchrun with two processes: losses, best model and report of one."
