@@ -31,7 +31,7 @@ from .no_answer import AnswerRule, load_rule, save_rule
 from .null import EmpiricalNull, fit_null
 from .storage import RemotePath, as_place, fetched, local_copy, sent, stamp
 from ragcun.retrieval.stores import (
-    LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest, writer_lock,
+    ELSEWHERE, LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest, writer_lock,
 )
 from .words import Question, Tokenizer
 
@@ -134,8 +134,12 @@ class IndexReading(IndexManifest):
         self.id_rule = m.id_rule
         self.heading_rule = m.heading_rule
         self.token_rule = m.token_rule
-        self.weights = JointWeights(*m.weights) if m.weights else None
-        self.tokenizer = Tokenizer(**m.tokens) if m.tokens else None
+        try:
+            self.weights = JointWeights(*m.weights) if m.weights else None
+            self.tokenizer = Tokenizer(**m.tokens) if m.tokens else None
+        except TypeError:
+            raise UserError("manifest.json has weights or words of another version", str(self.index_dir),
+                            ELSEWHERE) from None
         try:
             self.rule = self._read(m.rule, load_rule)
             self.whitened = self._read(m.whitening, load_whitening)

@@ -26,10 +26,10 @@ from .storage import RemotePath, as_place, fetched, plain_errors, sent
 from .words import Postings, Question, WordCounts
 
 # %% auto #0
-__all__ = ['TABLE', 'INDEX_FORMAT', 'ELSEWHERE', 'ANN_KINDS', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES', 'KEY', 'Manifest',
-           'read_manifest', 'write_manifest', 'is_free', 'MemoryRows', 'MemoryEdits', 'MemoryStore', 'writer_lock',
-           'LanceTable', 'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceIndexes', 'LanceCounts',
-           'LanceKept', 'LanceWords', 'LanceStore']
+__all__ = ['TABLE', 'INDEX_FORMAT', 'ELSEWHERE', 'ANN_KINDS', 'RULES', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES', 'KEY',
+           'Manifest', 'read_manifest', 'write_manifest', 'is_free', 'MemoryRows', 'MemoryEdits', 'MemoryStore',
+           'writer_lock', 'LanceTable', 'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceIndexes',
+           'LanceCounts', 'LanceKept', 'LanceWords', 'LanceStore']
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #4f6e5322
 TABLE = "documents"
@@ -42,6 +42,9 @@ ELSEWHERE = "Use the ragcun that wrote it, or index the documents again into ano
 
 ANN_KINDS = ("IVF_RQ", "IVF_SQ", "IVF_PQ", "IVF_FLAT", "IVF_HNSW_SQ", "IVF_HNSW_PQ", "IVF_HNSW_FLAT")
 "LanceDB's approximate indexes of vectors."
+
+RULES = {"id_rule": ("text", "source"), "heading_rule": ("none", "headings"), "token_rule": ("estimate", "base")}
+"Rules of an index folder and what each may be: first that of version 0.1.0."
 
 @dataclass(frozen=True)
 class Manifest:
@@ -88,6 +91,10 @@ def read_manifest(
     if raw.get("metric") != "l2":
         raise UserError(f"the index uses metric {raw.get('metric')!r}, only 'l2' carries evidence", str(folder),
                         "Index the documents again")
+    for name, values in RULES.items():
+        if raw.get(name, values[0]) not in values:
+            raise UserError(f"the index follows the {name} {raw[name]!r}, this version {' and '.join(values)}",
+                            str(folder), ELSEWHERE)
     try:
         return Manifest(**raw)
     except TypeError:

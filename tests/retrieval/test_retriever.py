@@ -203,6 +203,10 @@ def test_wrong_model_version_and_folder_are_refused(tmp_path):
     write_json(tmp_path/"i"/"manifest.json", vars(m) | {"format": 7})
     with pytest.raises(UserError, match="format 7.*Use the ragcun that wrote it"):
         GaussianRetriever.open(tmp_path/"i")
+    for later in ({"id_rule": "page"}, {"token_rule": "chars"}, {"weights": list(range(9))}, {"tokens": {"kind": "x"}}):
+        write_json(tmp_path/"i"/"manifest.json", vars(m) | later)
+        with pytest.raises(UserError, match="Use the ragcun that wrote it"):
+            GaussianRetriever(TinyEncoder(), tmp_path/"i")
     write_json(tmp_path/"i"/"manifest.json", vars(m) | {"of_later": 1})
     with pytest.raises(UserError, match="unknown ones.*Use the ragcun that wrote it"):
         GaussianRetriever.open(tmp_path/"i")
