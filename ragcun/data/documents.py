@@ -96,7 +96,10 @@ class Document:
 def as_document(
     item: Document | str,   # a document, or only its text
 ) -> Document:
-    "A text as a `Document`."
+    "A text as a `Document`; `UserError` for what is neither."
+    if not isinstance(item, (str, Document)):
+        raise UserError(f"a {type(item).__name__} is no text", "documents",
+                        "Give texts or Documents, such as [row['text'] for row in rows].")
     return Document(item) if isinstance(item, str) else item
 
 # %% ../../nbs/1_data/09_documents.ipynb #sentence1

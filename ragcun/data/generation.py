@@ -26,7 +26,7 @@ from typing import Any
 
 from ..core import UserError, how_many, logger, progress
 from .documents import Document, as_document, sentences
-from .files import cell_fault, character_fault, normalise_text, text_fault
+from .files import cell_fault, character_fault, is_no_list, normalise_text, text_fault
 from .pairs import Pair, PairSet
 from .splitting import drop_near_duplicates
 
@@ -154,6 +154,9 @@ def _by_text(documents: Iterable[Document | str]) -> dict[str, Document]:
     "Documents that have a text, each text once."
     if isinstance(documents, (str, Document)):
         raise UserError("one document was given where a list is wanted", "documents", "Write [document].")
+    if is_no_list(documents):
+        raise UserError(f"{type(documents).__name__} is no list of documents", "documents",
+                        "Give a list of texts, such as one column of a table.")
     return {d.text: d for d in map(as_document, documents) if not text_fault(d.text)}
 
 def generate_pairs(

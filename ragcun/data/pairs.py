@@ -232,10 +232,11 @@ def _judged_pairs(data: RetrievalData) -> Iterator[Pair]:
                 yield Pair(data.queries[q], data.corpus[d], (), q, d)
 
 def load_retrieval(
-    path: Path | str,           # BEIR folder or a file of its qrels/, single evaluation file, or any file of pairs
+    path: Any,   # BEIR folder or a file of its qrels/, single evaluation file, any file of pairs, or pairs
     split_name: str = "test",   # of a BEIR folder
 ) -> RetrievalData:
     "Read data for evaluation."
+    if not isinstance(path, (str, Path)): return as_retrieval(path)
     path = home_path(path)
     if place := beir_place(path, split_name): return load_beir(*place)
     if path.is_file() and file_format(path) == ".json":

@@ -232,6 +232,9 @@ def check_config(
     config: PrepareConfig,   # as asked for
 ) -> tuple[str, Path, Path]: # name of the source, training file, folder of the others
     "Refuse a call that cannot work, with the line to type instead, before anything is read."
+    if not isinstance(config, PrepareConfig):
+        raise UserError(f"a PrepareConfig is wanted, not a {type(config).__name__}", "prepare",
+                        "Write prepare(PrepareConfig(input_dir=…, …)).")
     given = [s for s in SOURCES if getattr(config, s)]
     if len(given) != 1:
         what = "no input" if not given else f"{len(given)} inputs: {', '.join(given)}"

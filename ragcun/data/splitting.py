@@ -157,12 +157,18 @@ def check_ratios(
     ratios: Sequence[float],   # train, validation, test
 ) -> tuple[float, float, float]: # train, validation, test
     "Three numbers that sum to 1 (two: no validation), or what to type instead."
-    r = tuple(float(x) for x in ratios)
+    try:
+        r = tuple(float(x) for x in ratios)
+    except (TypeError, ValueError):
+        raise UserError(f"{ascii(ratios)[:40]} is no list of split ratios", "--split",
+                        "Give three, for example --split 0.8 0.1 0.1.") from None
+    if not all(x >= 0 for x in r):
+        raise UserError("a split ratio is below 0, or no number", "--split", "Use for example --split 0.8 0.1 0.1.")
     if len(r) == 2:
         r = (r[0], 0.0, r[1])
     if len(r) != 3:
         raise UserError(f"{len(r)} split ratios", "--split", "Give three, for example --split 0.8 0.1 0.1.")
-    if not all(0 <= x <= 1 for x in r) or abs(sum(r) - 1) > 1e-6:
+    if abs(sum(r) - 1) > 1e-6:
         raise UserError(f"the split ratios sum to {sum(r):g}, not to 1", "--split",
                         f"Use for example --split {_mended(r)}.")
     return r    # type: ignore[return-value]

@@ -53,11 +53,12 @@ def _histogram(scores: np.ndarray, bins: int) -> Surroundings:
 # %% ../../nbs/7_retrieval/16_explanation.ipynb #expl0019
 def explain_results(
     index: GaussianRetriever,          # that was asked
-    results: Sequence[SearchResult],   # its answers
+    results: Sequence[SearchResult] | SearchResult,   # its answers, or the one
     words: float = 1.,                 # weight of the words that the questions were asked with
     picture: bool = True,              # with the histogram
 ) -> list[dict[str, Any]]: # of each, ready for JSON
     "Results with their numbers in plain words."
+    results = [results] if isinstance(results, SearchResult) else results
     around = surroundings(index, [r.query for r in results], words) if picture else [None] * len(results)
     return [_explain(index, r, s) for r, s in zip(results, around, strict=True)]
 

@@ -497,6 +497,9 @@ class _IndexCopies(_IndexUpdates):
             raise UserError("this folder is in use", str(folder), "Choose a new one")
         null = self._ensure_null()
         copy = type(self)(self.model, folder)
+        copy.id_rule, copy.heading_rule, copy.token_rule = self.id_rule, self.heading_rule, self.token_rule
+        if self.id_rule == "text":         # of version 0.1.0: what its limit was set for stays
+            copy.weights = copy.tokenizer = None
         for batch in self.store.blocks():
             if copy.tokenizer is not None and (batch.words is None or self.tokenizer != copy.tokenizer):
                 batch = replace(batch, words=[" ".join(copy.tokenizer.document(t)) for t in batch.texts])

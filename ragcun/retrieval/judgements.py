@@ -45,6 +45,8 @@ def pool_hits(
     depth: int = 5,             # hits of each search that are judged
 ) -> list[Pool]: # of each distinct question, in order
     "What is to be judged."
+    if isinstance(questions, str):
+        raise UserError("one question was given where a list is wanted", "questions", "Write [question].")
     texts = list({text_id(q): q for q in reversed(list(questions)) if not text_fault(q)}.values())[::-1]
     if not texts:
         raise UserError("there is no question", "--questions", "Write one question a line.")

@@ -387,6 +387,8 @@ class QuestionFit(_WeightFit):
         unanswerable: Sequence[str] | None = None,         # questions without an answer; without, positives are removed
     ) -> float: # the new limit of `answered`, for answer values
         "Set the limit by split conformal prediction; real questions fit weights, null and no-answer rule as well."
+        if alpha is not None and not 0 < alpha < 1:
+            raise UserError(f"alpha {alpha} is not between 0 and 1", "calibrate", "Use .05 for one in twenty")
         if queries is None: return self._calibrate_alone(alpha, unanswerable)
         relevant = self._relevant_ids(queries, relevant or [])
         if len(queries) != len(relevant):
@@ -607,6 +609,8 @@ def read_shards(
 ) -> Iterator[tuple[list[str], np.ndarray]]: # ids and z [n, d] of each file, in order
     "Read vectors back, file by file."
     import pyarrow.parquet as pq
+    if not (Path(folder)/"encode.json").exists():
+        raise UserError("this folder holds no shards of vectors", str(folder), "Give one that ragcun encode wrote")
     for path in sorted(Path(folder).glob("part-*.parquet")):
         table = pq.read_table(path)
         z = table["z"].combine_chunks()

@@ -202,6 +202,9 @@ def resolve_defaults(
     pairs: int, # Training pairs
 ) -> TrainConfig: # Without None where a number is needed
     "Fill in what was left open: a value that was given wins over the preset, the preset over the default."
+    if not isinstance(config, TrainConfig):
+        raise UserError(f"a TrainConfig is wanted, not a {type(config).__name__}", "config",
+                        "Write TrainConfig(epochs=3, …).")
     if not config.resume_from:
         _say_unused(config, ("allow_changes",), "no run is resumed")
     if config.closed_form:

@@ -137,6 +137,34 @@ def test_a_strategy_or_a_row_that_cannot_be_used_is_named():
             row_document(bad, "rows.jsonl, row 2")
 
 
+def test_a_slip_in_a_call_is_one_line(model, tmp_path):
+    "What a table, a row, a dict of settings or one text in place of many gave: a traceback, or an answer to letters."
+    from ragcun import fit, generate_pairs, load_retrieval, prepare, split_pairs
+    from ragcun.retrieval import explain_results, pool_hits, read_shards
+    pairs = load_pairs(processed("train.json"))
+    index = GaussianRetriever(model)
+    index.add(pairs.documents)
+    class Table(dict):
+        columns = ["text"]
+    for call, said in (
+            (lambda: generate_pairs(Table(text="x")), "Table is no list of documents"),
+            (lambda: generate_pairs(None), "NoneType is no list of documents"),
+            (lambda: generate_pairs([{"text": "x"}]), "a dict is no text"),
+            (lambda: split_pairs(pairs, .8), "0.8 is no list of split ratios"),
+            (lambda: split_pairs(pairs, (-1, 1, 1)), "a split ratio is below 0"),
+            (lambda: fit(model, pairs, config={"epochs": 1}), "a TrainConfig is wanted, not a dict"),
+            (lambda: prepare({"input_dir": "x"}), "a PrepareConfig is wanted, not a dict"),
+            (lambda: load_retrieval(None), "NoneType is no list of pairs"),
+            (lambda: pool_hits(index, "how"), "one question was given where a list is wanted"),
+            (lambda: list(read_shards(tmp_path)), "no shards of vectors"),
+            (lambda: index.calibrate(alpha=0), "alpha 0 is not between 0 and 1")):
+        with pytest.raises(UserError, match=said):
+            call()
+    assert len(load_retrieval([{"query": "a", "positive": "b"}]).queries) == 1
+    result = index.search("how does memory get freed", top_k=2)
+    assert explain_results(index, result) == explain_results(index, [result])
+
+
 def test_an_unknown_flag_is_one_line_that_says_which_was_meant_and_where_to_look(capsys):
     for argv, line in ((["train", "--trian_data", "x.json"], "ragcun train: unknown: --trian_data "
                         "x.json (did you mean --train_data?). See ragcun train --help."),

@@ -200,6 +200,20 @@ def test_texts_without_ids_are_not_indexed_twice(here):
     assert len(GaussianRetriever.open(here/"index", device="cpu")) == said("index.json")["documents"] + 2
 
 
+@pytest.mark.parametrize("name", ["index", "index_alone"])
+def test_a_copy_of_an_old_index_answers_as_it_does(here, name):
+    "Its limit was set for meaning alone; and a text goes in under the id that it has there."
+    want = said(f"{name}.json")
+    for copy in (GaussianRetriever.open(here/name, device="cpu").save(here/"copy"),
+                 GaussianRetriever.open(here/"copy", device="cpu")):
+        same_numbers(searched(copy, want["questions"]), want["results"], CLOSE)
+        same_numbers(searched(copy, want["questions"], filter={"kind": "kitchen"}), want["in the kitchen"], CLOSE)
+    old = GaussianRetriever.open(here/name, device="cpu")
+    for index in (old, copy):
+        index.add(["the king is taken and the game ends"])
+    assert old.store.ids() == copy.store.ids()
+
+
 def test_files_of_an_old_index_are_followed(here, capsys):
     "0.1.0 wrote a passage's file into its id alone: what such a file has lost goes, and a file that is gone is named."
     index = GaussianRetriever.open(here/"index", device="cpu")
