@@ -44,8 +44,8 @@ def save_checkpoint(
     path = Path(folder)/f"checkpoint_{name}.pt"
     try:
         manifest(path).unlink(missing_ok=True)
-        with atomic_write(path) as tmp:
-            torch.save(state, tmp)
+        with atomic_write(path) as tmp, open(tmp, "wb") as f:
+            torch.save(state, f)    # given a name, it would write that into the file, too
         write_json(manifest(path), {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path),
                                     "step": state["step"], "epoch": state["epoch"]})
     except (OSError, RuntimeError) as e:

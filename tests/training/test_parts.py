@@ -56,6 +56,13 @@ def test_a_disk_that_torch_finds_full_is_said_to_be_full(tmp_path, monkeypatch):
         save_checkpoint(tmp_path, "step_1", {"step": 1, "epoch": 0})
 
 
+def test_a_checkpoint_does_not_depend_on_the_name_and_the_process_that_wrote_it(tmp_path):
+    "torch writes the name of a file into it: sizes and hashes followed the number of the process."
+    state = {"step": 1, "epoch": 0, "weights": torch.arange(4.)}
+    one, other = (save_checkpoint(tmp_path, name, state).read_bytes() for name in ("step_1", "step_1000000"))
+    assert one == other
+
+
 def test_leftovers_of_a_killed_writer_go_and_everything_else_stays(tmp_path):
     for name in (".checkpoint_step_3.pt.x1.tmp", "keep.tmp", "checkpoint_step_2.pt", ".gitignore"):
         (tmp_path/name).write_text("x")
