@@ -24,7 +24,7 @@ from typing import Any
 # %% auto #0
 __all__ = ['logger', 'DETAIL', 'UserError', 'how_many', 'needs', 'check_encoder', 'set_seed', 'pick_device', 'supports_bf16',
            'is_bf16_faster', 'pick_precision', 'atomic_write', 'sync_folder', 'write_json', 'read_json', 'iter_jsonl',
-           'write_jsonl', 'sha256_text', 'sha256_file', 'setup_logging', 'env_number', 'progress', 'in_notebook',
+           'write_jsonl', 'sha256_text', 'sha256_file', 'env_number', 'setup_logging', 'progress', 'in_notebook',
            'cache_dir', 'machine_info']
 
 # %% ../nbs/0_foundations/01_core.ipynb #62840281
@@ -286,6 +286,19 @@ def sha256_file(
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
+# %% ../nbs/0_foundations/01_core.ipynb #984dce58
+def env_number(
+    name: str, # Of the variable
+    usual: float, # Without it, or where it is empty; a whole number asks for one
+) -> Any: # int where `usual` is one, else float
+    "A number from the environment; anything else there is a `UserError`."
+    text = os.environ.get(name, "").strip()
+    try:
+        return type(usual)(text) if text else usual
+    except ValueError:
+        kind = "whole number" if isinstance(usual, int) else "number"
+        raise UserError(f"{text!r} is no {kind}", name, "Set it to one, or unset it") from None
+
 # %% ../nbs/0_foundations/01_core.ipynb #74c4cabd
 logger = logging.getLogger("ragcun")
 DETAIL = {"detail": True}   # logger.info(…, extra=DETAIL): for the log file, not for the screen
@@ -315,19 +328,6 @@ def setup_logging(
         logger.addHandler(handler)
     logger.setLevel(logging.ERROR if env_number("RANK", 0) else logging.INFO)  # of several processes one speaks
     logger.propagate = False
-
-# %% ../nbs/0_foundations/01_core.ipynb #984dce58
-def env_number(
-    name: str, # Of the variable
-    usual: float, # Without it, or where it is empty; a whole number asks for one
-) -> Any: # int where `usual` is one, else float
-    "A number from the environment; anything else there is a `UserError`."
-    text = os.environ.get(name, "").strip()
-    try:
-        return type(usual)(text) if text else usual
-    except ValueError:
-        kind = "whole number" if isinstance(usual, int) else "number"
-        raise UserError(f"{text!r} is no {kind}", name, "Set it to one, or unset it") from None
 
 # %% ../nbs/0_foundations/01_core.ipynb #3c928854
 def progress(
