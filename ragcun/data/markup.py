@@ -227,9 +227,10 @@ _COMPONENT = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^[ \t]*(?:</?[A-Z][\w.]*(
 
 def _without_components(text: str) -> str:
     "Markdown without lines of tags of MDX, `<TabItem label=\"Linux\">`, but with their labels and what is between."
+    closed = set(re.findall(r"</([A-Z][\w.]*)", text))
     def shown(m: re.Match) -> str:
         names = re.findall(r"</?([A-Z][\w.]*)", m[0])
-        is_tag = all(n.lower() not in HTML_TAGS and (f"</{n}" in text or "/>" in m[0]) for n in names)
+        is_tag = all(n.lower() not in HTML_TAGS and (n in closed or "/>" in m[0]) for n in names)
         if m[1] or not is_tag: return m[0]
         said = re.findall(r"\b(?:title|label|caption|alt|heading|summary|question)=[\"']([^\"'\n]+)", m[0])
         return "\n".join(("", *said, ""))
