@@ -151,7 +151,7 @@ class Background(BackgroundSample):
         out = np.zeros((len(self), 2))
         out[:, 0] = self.postings.bm25(asked)
         for row in self.postings.near(asked):
-            out[row] = asked.score(self.words[row].split())
+            out[row, 1] = asked.phrases(self.words[row], asked.pairs) / asked.mass**.5
         return out
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0009

@@ -209,16 +209,21 @@ class Question:
         words: Sequence[str], # of one document
     ) -> tuple[float, float]: # by words, by phrases; 0 where nothing is shared
         "BM25, and the idf of neighbouring words found as neighbours, both over the root of the question's mass."
-        held = [w for w in words if w in self.weights]
-        if not held: return 0., 0.
-        count = Counter(held)
+        count = Counter(filter(self.weights.__contains__, words))
+        if not count: return 0., 0.
         norm = self.k1 * (1 - self.b + self.b * len(words) / max(self.mean_length, 1e-9))
         bm25 = sum(self.weights[w] * n / (n + norm) for w, n in count.items())
         root = float(np.sqrt(self.mass))
-        return bm25 / root, self._phrases(words) / root if len(count) > 1 else 0.
+        pairs = [p for p in self.pairs if p[0] in count and p[1] in count]
+        return bm25 / root, self.phrases(" ".join(words), pairs) / root if pairs else 0.
 
-    def _phrases(self, words: Sequence[str]) -> float:
-        return sum(self.pairs[p] for p in self.pairs.keys() & set(zip(words, words[1:], strict=False)))
+    def phrases(self,
+        words: str,                        # of one document, a space between them
+        pairs: Iterable[tuple[str, str]],  # some of the question's
+    ) -> float: # nats
+        "Summed idf of those pairs that stand side by side."
+        padded = f" {words} "
+        return sum(self.pairs[a, b] for a, b in pairs if f" {a} {b} " in padded)
 
     def scores(self,
         documents: Iterable[Sequence[str]], # words of each
