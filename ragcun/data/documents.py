@@ -51,7 +51,7 @@ BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), parse_workbook),
     **dict.fromkeys((".odt", ".odp", ".ods", ".ott", ".otp", ".ots"), parse_odf)}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
-READER_VERSION = 1    # raised whenever a file may give other passages than before: an index reads it again then
+READER_VERSION = 2    # raised whenever a file may give other passages than before: an index reads it again then
 
 def read_sections(
     path: Path | str,          # a file of a known kind, may be packed (.gz)
@@ -319,10 +319,10 @@ def section_documents(
 ) -> list[Document]: # in reading order
     "Passages of one file; each carries the title of the file, the headings above it and its place."
     first = next((i for i, s in enumerate(sections) if s.level == 1), -1)
-    title = sections[first].heading if first >= 0 else ""
+    titles = _titles(sections, first)
     count = token_counter(options.tokenizer)
     out: list[Document] = []
-    for i, section in enumerate(sections):
+    for i, (section, title) in enumerate(zip(sections, titles, strict=True)):
         heading = "" if i == first else section.heading
         path = (*section.path, section.heading) if section.heading else section.path
         room = _room(Document("", title, headings=path).context, options, count)
@@ -331,7 +331,16 @@ def section_documents(
             number = len(out) + 1
             out.append(Document(text, title, heading, f"{name}#{number}", name, path, section.page, section.cell,
                                 number, part))
-    return out or ([Document(title, "", "", f"{name}#1", name, position=1)] if title else [])
+    return out or [Document(title, "", "", f"{name}#1", name, position=1) for title in titles[:1] if title]
+
+def _titles(sections: list[Section], first: int) -> list[str]:
+    "The title of each section: that of the file; where it has several chapters and no title, that of the chapter."
+    top = sections[first].heading if first >= 0 else ""
+    is_bare = sections[first + 1:first + 2] and sections[first + 1].level == 1 and not sections[first].text
+    if is_bare or sum(s.level == 1 for s in sections) < 2: return [top]*len(sections)
+    chapters = {s.heading for s in sections if s.level == 1}
+    above = ((*s.path, s.heading)[0] for s in sections)
+    return [name if name in chapters else "" for name in above]
 
 def _room(context: str, options: ReadOptions, count: Callable[[str], int]) -> int:
     "Tokens left for a passage beside the headings that are searched with it; half of the budget at least."

@@ -47,7 +47,7 @@ def heading_section(
 ) -> Made:
     "The heading asks, its section answers; a heading of one or two words needs the title beside it."
     if not doc.heading or doc.part > 1: return None
-    short = len(doc.heading.split()) < 3 and doc.title
+    short = len(doc.heading.split()) < 3 and doc.title not in ("", doc.heading)
     return f"{doc.title}: {doc.heading}" if short else doc.heading, doc.text
 
 def title_text(

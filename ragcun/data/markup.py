@@ -21,7 +21,7 @@ from ..core import UserError, how_many, logger
 from .files import word_tokens
 from .web_pages import (HIDDEN_TAGS, HTML_TAGS, OPAQUE_TAGS, PAIRED_TAGS, VOID_TAGS, Block, Section,
                                    group_blocks, html_blocks, is_power, item_number, join_blocks,
-                                   without_menus)
+                                   under_title, without_menus)
 
 # %% auto #0
 __all__ = ['YEAR', 'MAX_TABLE', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_notebook', 'parse_org', 'parse_asciidoc',
@@ -38,13 +38,15 @@ def _keep_unknown(markup: str, unpaired: frozenset[str] = frozenset()) -> str:
     return _TAG.sub(shown, markup)
 
 # %% ../../nbs/1_data/06_markup.ipynb #real0002
-def _inline_tag(tokens: Any, i: int) -> str:
+def _inline_tag(tokens: Any, i: int, env: dict) -> str:
     "A tag in a line; one that a writer only speaks of, as in \"the <title> of a page\", is text."
     found = _TAG.match(tokens[i].content)
     if not found: return tokens[i].content
     name = found[2].lower()
-    others = (_TAG.match(t.content) for t in tokens if t.type == "html_inline")
-    has_partner = any(t and t[2].lower() == name and t[1] != found[1] for t in others)
+    if ("tags", id(tokens)) not in env:    # of the whole line, looked at once
+        tags = (_TAG.match(t.content) for t in tokens if t.type == "html_inline")
+        env["tags", id(tokens)] = {(t[2].lower(), t[1]) for t in tags if t}
+    has_partner = (name, "" if found[1] else "/") in env["tags", id(tokens)]
     is_bare = re.fullmatch(r"<[\w.:-]+\s[^=\"'/]+>", found[0]) and name not in VOID_TAGS   # if a<b and c>d
     is_text = name in OPAQUE_TAGS or ((name in PAIRED_TAGS or "-" in name or is_bare) and not has_partner)
     return _keep_unknown(found[0], frozenset([name] * bool(is_text)))
@@ -95,7 +97,7 @@ def _markdown() -> Any:
     md = md.use(dollarmath_plugin, allow_space=False, allow_digits=False, allow_blank_lines=False)
     renderer: Any = md.renderer
     rules = renderer.rules
-    rules["html_inline"] = lambda tokens, i, *a: _inline_tag(tokens, i)
+    rules["html_inline"] = lambda tokens, i, options, env: _inline_tag(tokens, i, env)
     rules["html_block"] = lambda tokens, i, *a: _tag_block(tokens[i].content)
     rules["image"] = lambda tokens, i, *a: html.escape(renderer.renderInlineAsText(tokens[i].children or [], *a[:2]))
     rules["footnote_anchor"] = lambda *a: ""
@@ -270,9 +272,7 @@ def parse_markdown(
 ) -> list[Section]: # by heading, in order
     "Sections of a Markdown text."
     title, said, rest = _front_parts(re.sub(r"\r\n?", "\n", text.lstrip("\ufeff")))
-    blocks = _markdown_blocks(rest)
-    if title and title not in (b.text for b in blocks if b.level == 1):
-        blocks.insert(0, Block(title, 1))
+    blocks = under_title(title, _markdown_blocks(rest))
     if said:
         blocks.insert(1 if blocks and blocks[0].level == 1 else 0, Block(said))
     return group_blocks(blocks)

@@ -136,6 +136,7 @@ class _WordText:
     notes: dict[tuple[str, str], Any]   # kind and id of a note → its element
     part: Any = None                    # of the package, with the parts that it refers to
     numbers: _Numbers | None = None     # that Word counts
+    below: int = 0                      # 1 where the file has a title, which headings are below
 
     def pieces(self, element: Any, boxes: list[Any]) -> Iterator[str]:
         "The visible text of a paragraph; text boxes and notes are put aside."
@@ -165,7 +166,7 @@ class _WordText:
     def level(self, paragraph: Any) -> int:
         "The level of a paragraph that is a heading, else 0; -1: a line of a table of contents."
         own = _value(paragraph, "pPr", "outlineLvl")
-        if own and own.isdecimal(): return int(own) + 1 if int(own) < 6 else 0
+        if own and own.isdecimal(): return int(own) + 1 + self.below if int(own) < 6 else 0
         return self.levels.get(_value(paragraph, "pPr", "pStyle") or "", 0)
 
 # %% ../../nbs/1_data/08_office.ipynb #d4f00019
@@ -230,7 +231,13 @@ class _Word(_WordText):
                 yield Block(" | ".join(cell for text, n in places for cell in (*[""]*n, text)), tight=table)
 
 # %% ../../nbs/1_data/08_office.ipynb #d4f0001a
-def _style_levels(styles: Any) -> dict[str, int]:
+def _below_title(styles: Any, body: Any) -> int:
+    "1 where a paragraph is the title of the file, which headings are below; else 0."
+    titles = {_attribute(style, "styleId") for style in styles if (_value(style, "name") or "").lower() == "title"}
+    return int(any(_local(e) == "p" and _value(e, "pPr", "pStyle") in titles and "".join(e.itertext()).strip()
+                   for e in body.iter()))
+
+def _style_levels(styles: Any, below: int) -> dict[str, int]:
     "Style id → level of the headings, by name or outline, or by the style it is based on; -1: a table of contents."
     found: dict[str, int] = {}
     based: dict[str, str] = {}
@@ -242,9 +249,9 @@ def _style_levels(styles: Any) -> dict[str, int]:
         if re.fullmatch(r"toc (\d|heading)|table of figures", name):
             found[key] = -1
         elif name == "title" or heading:
-            found[key] = int(heading[1]) if heading else 1
+            found[key] = int(heading[1]) + below if heading else 1
         elif outline and outline.isdecimal():
-            found[key] = int(outline) + 1 if int(outline) < 6 else 0
+            found[key] = int(outline) + 1 + below if int(outline) < 6 else 0
         based[key] = _value(style, "basedOn") or ""
     for key in based:
         known = next((k for k in _ancestors(key, based) if k in found), "")
@@ -362,8 +369,10 @@ def parse_docx(
         raise UserError("protected by a password, or in the format of Word 97", "", "Save it again as .docx.")
     try:
         document = docx.Document(io.BytesIO(_transitional(raw)))
-        word = _Word(_style_levels(document.styles.element), _word_notes(document.part), document.part,
-                     _word_numbers(document.part, document.styles.element))
+        styles = document.styles.element
+        below = _below_title(styles, document.element.body)
+        word = _Word(_style_levels(styles, below), _word_notes(document.part), document.part,
+                     _word_numbers(document.part, styles), below)
         sections = group_blocks(word.blocks(document.element.body))
         edges = [b.text for _, root in _related(document.part, "header", "footer") for b in word.blocks(root)]
         title = " ".join((document.core_properties.title or "").split())

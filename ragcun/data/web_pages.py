@@ -9,14 +9,14 @@ import html
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 # %% auto #0
 __all__ = ['HIDDEN_TAGS', 'HTML_TAGS', 'OPAQUE_TAGS', 'PAIRED_TAGS', 'VOID_TAGS', 'Section', 'Block', 'join_blocks',
-           'group_blocks', 'is_power', 'item_number', 'html_blocks', 'bare_words', 'without_menus', 'html_from_xml',
-           'parse_html']
+           'group_blocks', 'under_title', 'is_power', 'item_number', 'html_blocks', 'bare_words', 'without_menus',
+           'html_from_xml', 'parse_html']
 
 # %% ../../nbs/1_data/05_web_pages.ipynb #e9257ed3
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,23 @@ def group_blocks(
         head = Block(" ".join(block.text.split()), block.level, cell=block.cell)
         held = []
     return out
+
+# %% ../../nbs/1_data/05_web_pages.ipynb #undertitle1
+def under_title(
+    title: str,            # of the whole file, may be empty
+    blocks: list[Block],   # texts and headings, in order
+    says: Callable[[str, str], bool] = str.__eq__,   # whether a heading says the title
+) -> list[Block]:          # with the title as their only heading of the first level
+    "Blocks below the title of their file, which may stand among them; without one they stay as they are."
+    if not title: return blocks
+    top = next((b for b in blocks if b.level == 1), None)
+    if top is None or not says(top.text, title):
+        top = Block(title, 1)
+        blocks = [top, *blocks]
+    if sum(b.level == 1 for b in blocks) > 1:
+        for block in (b for b in blocks if b.level and b is not top):
+            block.level += 1
+    return blocks
 
 # %% ../../nbs/1_data/05_web_pages.ipynb #d4f00004
 HIDDEN_TAGS = frozenset("script style template noscript noframes datalist rp dialog canvas video audio iframe "
@@ -554,12 +571,10 @@ def parse_html(
     text = html_from_xml(text)
     blocks = without_menus(html_blocks(text)) or html_blocks(text, menus=True)
     title = _page_title(text)
-    first = next((b.text for b in blocks if b.level == 1), "")
-    if title and not (first and _is_said(first, title)):
-        blocks.insert(0, Block(title, 1))
-    return group_blocks(blocks)
+    if len(title.split()) < 2 and all(b.text != title for b in blocks) and any(b.level == 1 for b in blocks):
+        title = ""    # "Home"
+    return group_blocks(under_title(title, blocks, _is_said))
 
 def _is_said(heading: str, title: str) -> bool:
-    "Whether the title of a page is its first heading, mostly with the name of the site, or too short to say more."
-    words = re.findall(r"\w+", title.lower())
-    return len(words) < 2 or {*re.findall(r"\w+", heading.lower())} <= {*words}
+    "Whether the title of a page is its first heading, mostly with the name of the site."
+    return {*re.findall(r"\w+", heading.lower())} <= {*re.findall(r"\w+", title.lower())}

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,9 @@ class FileState:
 def read_record(
     index_dir: Path,   # an index folder, or what is not there yet
 ) -> tuple[dict[str, FileState], bool]: # name → state; whether the run that wrote it came to its end
-    "The record of an index folder; lines that a kill has torn are left out."
+    "The record of an index folder; lines that a kill has torn are left out, and what a later version adds to them."
     states: dict[str, FileState] = {}
+    known = {f.name for f in fields(FileState)}
     whole = False
     path = index_dir/RECORD
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
@@ -58,7 +59,7 @@ def read_record(
             row = json.loads(line)
             name = row.pop("name", None)
             if name is not None:
-                states[name] = FileState(**row)
+                states[name] = FileState(**{key: value for key, value in row.items() if key in known})
         except (ValueError, TypeError, AttributeError):
             continue
         whole = name is None and row == {"whole": True}

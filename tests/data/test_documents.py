@@ -6,7 +6,9 @@ import io
 import json
 import logging
 import os
+import random
 import re
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,8 +18,9 @@ from ragcun.core import UserError
 from ragcun.data.collections import load_beir, load_single, save_retrieval
 from ragcun.data.files import cell_fault, exact_id, iter_rows, read_bytes, shown_name, text_fault, text_id
 from ragcun.data.decoding import declared_encoding, decode_bytes
-from ragcun.data.documents import (ReadOptions, estimate_tokens, passages, read_documents, read_file, read_folder,
+from ragcun.data.documents import (Document, ReadOptions, estimate_tokens, passages, read_documents, read_file, read_folder,
                                    read_sections, section_documents, token_counter)
+from ragcun.data.generation import make_pair
 from ragcun.data.markup import parse_markdown, parse_notebook, parse_rst, parse_text
 from ragcun.data.office import parse_docx
 from ragcun.data.pdf import mend_lines
@@ -367,12 +370,60 @@ def test_docx_values():
     d.save(held)
     assert parse_docx(held.getvalue()) == [
         Section("Manual", "", 1),
-        Section("Setup", "", 1),
-        Section("Valve", " | Basic | Pro\nP7 | 40 | 40\n\nboth | 1\n | 2", 2, ("Setup",)),
+        Section("Valve", " | Basic | Pro\nP7 | 40 | 40\n\nboth | 1\n | 2", 3, ("Manual", "Setup")),
         Section("", "ACME"),
     ]
     with pytest.raises(UserError, match="not a readable Word file"):
         parse_docx(held.getvalue()[:500])
+
+
+CHAPTERS = [("", "Before."), ("Pumps", "On pumps."), ("Pumps › Seals", "On seals."), ("Valves", "On valves."),
+            ("Valves › Leaks", "On leaks.")]
+MARKDOWN = "Before.\n\n# Pumps\nOn pumps.\n## Seals\nOn seals.\n# Valves\nOn valves.\n## Leaks\nOn leaks."
+
+
+@pytest.mark.parametrize("name, text, top", [
+    ("a.md", MARKDOWN, ""), ("a.md", f"---\ntitle: Manual\n---\n{MARKDOWN}", "Manual"), ("a.md", f"# Manual\n{MARKDOWN[9:]}", "Manual"),
+    ("a.html", "Before.<h1>Pumps</h1>On pumps.<h2>Seals</h2>On seals.<h1>Valves</h1>On valves.<h2>Leaks</h2>On leaks.", ""),
+    ("a.html", "<title>Our manual</title>Before.<h1>Pumps</h1>On pumps.<h2>Seals</h2>On seals.<h1>Valves</h1>On valves.<h2>Leaks</h2>"
+     "On leaks.", "Our manual"),
+    ("a.html", "<title>Manual - ACME</title><h1>Manual</h1>Before.<h1>Pumps</h1>On pumps.<h2>Seals</h2>On seals.<h1>Valves</h1>"
+     "On valves.<h2>Leaks</h2>On leaks.", "Manual"),
+    ("a.rst", "Before.\n\nPumps\n=====\n\nOn pumps.\n\nSeals\n-----\n\nOn seals.\n\nValves\n======\n\nOn valves.\n\nLeaks\n-----\n\nOn leaks.",
+     ""),
+    ("a.org", "Before.\n* Pumps\nOn pumps.\n** Seals\nOn seals.\n* Valves\nOn valves.\n** Leaks\nOn leaks.", "")])
+def test_each_chapter_is_the_title_of_its_passages_unless_the_file_has_one(tmp_path, name, text, top):
+    (tmp_path/name).write_text(text)
+    made = [(d.context, d.text) for d in read_file(tmp_path/name)]
+    wanted = [(" › ".join(filter(None, (top, place))), said) for place, said in CHAPTERS]
+    assert made == (wanted if "Before." in text else wanted[1:])
+
+
+@pytest.mark.parametrize("title", ["", "Manual"])
+def test_chapters_of_a_word_file_stand_below_its_title_alone(title):
+    docx = pytest.importorskip("docx")
+    d = docx.Document()
+    if title:
+        d.add_heading(title, 0)
+        d.add_paragraph("By Ann")
+    for heading, level, said in (("Pumps", 1, "On pumps."), ("Seals", 2, "On seals."), ("Valves", 1, "On valves.")):
+        d.add_heading(heading, level)
+        d.add_paragraph(said)
+    held = io.BytesIO()
+    d.save(held)
+    made = section_documents(parse_docx(held.getvalue()), "a.docx")
+    wanted = [("", "By Ann"), ("Pumps", "On pumps."), ("Pumps › Seals", "On seals."), ("Valves", "On valves.")]
+    assert [(d.context, d.text) for d in made] == [
+        (" › ".join(filter(None, (title, place))), said) for place, said in wanted[not title:]]
+    assert make_pair(Document("It shuts off the water.", "Valves", "Valves"), "heading", random.Random(1)).query == "Valves"
+
+
+def test_a_page_of_thousands_of_tags_takes_time_with_their_number():
+    def seconds(n):
+        start = time.process_time()
+        parse_markdown("<b>x\n"*n)
+        return time.process_time() - start
+    assert seconds(4000) < 10*seconds(1000)
 
 
 # passages

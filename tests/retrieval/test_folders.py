@@ -91,6 +91,13 @@ def test_a_folder_that_is_killed_loses_nothing_and_has_nothing_twice(tmp_path):
     check(tmp_path/"docs", tmp_path/"idx", 120)
 
 
+def test_a_record_of_a_later_version_is_read_without_what_it_adds(tmp_path):
+    state = {"size": 3, "time": 4, "sha": "ab", "passages": 2, "reader": 99, "language": "de"}
+    (tmp_path/RECORD).write_text(json.dumps({"name": "a.md", **state}) + '\n{"whole": true}\n')
+    states, whole = read_record(tmp_path)
+    assert whole and states["a.md"].passages == 2 and states["a.md"].reader == 99
+
+
 def alone(docs, idx):
     "Fill an index in a new process: processor seconds without its start, peak megabytes."
     code = ("import sys, time, lancedb; from retrieval.test_folders import fill; t = time.process_time(); "
