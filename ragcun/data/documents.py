@@ -278,6 +278,30 @@ def _with_head(head: str, held: Iterable[tuple[_Piece, int]]) -> str:
     "A passage, with the names of the columns of a table that it goes on with."
     return (f"{head}\n" if head else "") + _joined_pieces([piece for piece, _ in held])
 
+# %% ../../nbs/1_data/09_documents.ipynb #walls001
+_WALL = re.compile(r"(?:\bdata:[\w.+-]+/[\w.+-]+(?:;[\w.=-]+)*,)?(?<![\w+/-])[\w+/-]{40,}(?:\n[ \t>]*[\w+/-]{20,})*"
+                   r"(?:\n[ \t>]*[\w+/-]+(?:=+|(?=\n-----END)))?=*", re.A)
+_KIND_OF_LETTER = str.maketrans({c: kind for kind, letters in (
+    ("a", "bcdefghijklmnopqrstuvwxyz"), ("A", "BCDEFGHIJKLMNOPQRSTUVWXYZ"), ("0", "123456789")) for c in letters})
+_PACKED = re.compile(r"\)\{|=>|;\}|\}\.|:\w+;|\};")    # of scripts and styles, and of no data
+
+def _wall(found: re.Match) -> str:
+    "A sign for bytes in letters; other long words stay."
+    said = re.sub(r"\s", "", found[0].rpartition(",")[2])
+    bare = re.sub(r"[\W_]", "", said)      # which part the words of paths and addresses
+    changes = sum(a != b for a, b in itertools.pairwise(bare.translate(_KIND_OF_LETTER)))
+    is_coded = len(bare) > .9*len(said) and changes > .4*len(bare)
+    return "…" if is_coded and len(said) > (40 if found[0].startswith("data:") else 150) else found[0]
+
+def _without_walls(
+    text: str,   # of a section
+) -> str:        # empty where nothing else is in it
+    "A text without what only a program reads: bytes in letters, and code that is packed onto one line."
+    lines = (f"{line[:80]} …" if len(line) > 500 and line.count(" ") < .08*len(line) and len(_PACKED.findall(line)) > 9
+             else line for line in text.split("\n"))
+    shown = _WALL.sub(_wall, "\n".join(lines))
+    return shown if re.search(r"\w", shown) else ""
+
 # %% ../../nbs/1_data/09_documents.ipynb #f5824028
 @dataclass(frozen=True)
 class ReadOptions:
@@ -326,7 +350,8 @@ def section_documents(
         heading = "" if i == first else section.heading
         path = (*section.path, section.heading) if section.heading else section.path
         room = _room(Document("", title, headings=path).context, options, count)
-        texts = passages(section.text, room, min(options.overlap, room - 1), count) or _bare(sections, i, first)
+        shown = _without_walls(section.text)
+        texts = passages(shown, room, min(options.overlap, room - 1), count) or _bare(sections, i, first)
         for part, text in enumerate(texts, 1):
             number = len(out) + 1
             out.append(Document(text, title, heading, f"{name}#{number}", name, path, section.page, section.cell,

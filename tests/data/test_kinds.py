@@ -1,5 +1,7 @@
 """Kinds of files that people have in their folders, and what must not be lost of them."""
+import base64
 import datetime
+import hashlib
 import io
 import json
 import os
@@ -960,3 +962,19 @@ def test_kinds_that_are_not_read_are_said_in_a_few_words(tmp_path):
 def test_a_long_cell_of_a_table_is_read():
     long = "word " * 40_000
     assert parse_table(f"id,text\n1,{long}\n2,last\n")[0].text.endswith("2 | last")
+
+
+@pytest.mark.parametrize("name, source, shown", [
+    ("a.md", "# Keys\n\nPut it there:\n\n```\n-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n```\n\nStart it.",
+     "Put it there:\n\n-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n\nStart it."),
+    ("a.txt", "logo: data:image/png;base64,{}\nnote: red", "logo: …\nnote: red"),
+    ("a.eml", "From: a@b.c\nSubject: S\n\nHello.\n\n-----BEGIN PGP SIGNATURE-----\n\n{}\n-----END PGP SIGNATURE-----\n",
+     "From: a@b.c\n\nHello.\n\n-----BEGIN PGP SIGNATURE-----\n\n…\n-----END PGP SIGNATURE-----"),
+    ("a.json", '[{{"body": "A pump of the hall that is red.", "image": "{}"}}]', "body: A pump of the hall that is red.\nimage: …"),
+    ("a.md", "Style\n\n" + "a.b{{color:red;margin:0}}.c{{d:e;f:g}}@media(x){{a{{b:c;d:e}}}}function(){{x=>y}}"*20, None)])
+def test_what_only_a_program_reads_is_no_passage(tmp_path, name, source, shown):
+    letters = base64.b64encode(b"".join(hashlib.sha256(bytes([i])).digest() for i in range(30))).decode()
+    wall = letters if "json" in name or "data:" in source else "\n".join(re.findall(".{1,64}", letters))
+    (tmp_path/name).write_text(source.format(wall))
+    text = "".join(d.text for d in read_file(tmp_path/name))
+    assert text == shown if shown else len(text) < 100 and text.startswith("Style") and text.endswith(" …")
