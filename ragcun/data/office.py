@@ -587,6 +587,25 @@ def _slide(root: Any) -> tuple[str, list[Block]]:
             lines += [Block(s, tight=shape if is_table else True) for s in (*said, *_paragraphs(shape)) if s]
     return title, lines
 
+# %% ../../nbs/1_data/08_office.ipynb #remarks1
+def _links(
+    archive: zipfile.ZipFile,   # a file of Office
+    name: str,                  # of one of its parts
+) -> dict[str, str]:            # key → name of a part that it refers to
+    "The parts that belong to a part."
+    place, _, base = name.rpartition("/")
+    links = f"{place}/_rels/{base}.rels"
+    found = _xml(archive.read(links)) if links in archive.namelist() else ()
+    return {_attribute(e, "Id"): posixpath.normpath(posixpath.join(place, _attribute(e, "Target"))).lstrip("/")
+            for e in found}
+
+def _remarks(root: Any) -> Iterator[tuple[str, str]]:
+    "The cell of each comment, empty on a slide, and what it says; not what stands in for a newer form of it."
+    for comment in (e for e in root.iter() if _local(e) in ("comment", "threadedComment", "cm")):
+        said = " ".join(e.text or "" for e in comment.iter() if _local(e) in ("t", "text")).strip()
+        if said and not said.startswith("[Threaded comment]"):
+            yield _attribute(comment, "ref"), " ".join(said.split())
+
 # %% ../../nbs/1_data/08_office.ipynb #kinds07b
 def parse_slides(
     raw: bytes,       # a .pptx file, a show or a template
@@ -594,21 +613,17 @@ def parse_slides(
 ) -> list[Section]: # one for each slide that has text, with its number
     "Slides in their order, with the words of their diagrams and charts and what the speaker notes say."
     archive = _archive(raw, "PowerPoint")
-    def related(name: str) -> dict[str, str]:
-        place, _, base = name.rpartition("/")
-        links = f"{place}/_rels/{base}.rels"
-        found = _xml(archive.read(links)) if links in archive.namelist() else ()
-        return {_attribute(e, "Id"): posixpath.normpath(posixpath.join(place, _attribute(e, "Target"))).lstrip("/")
-                for e in found}
-    parts = related("ppt/presentation.xml")
+    parts = _links(archive, "ppt/presentation.xml")
     order = [e for e in _xml(_part_of(archive, "ppt/presentation.xml", "PowerPoint")).iter() if _local(e) == "sldId"]
     out = []
     for number, entry in enumerate(order, 1):
         name = next((parts[v] for k, v in entry.attrib.items() if k.startswith("{") and v in parts), "")
         title, lines = _slide(_xml(_part_of(archive, name, "PowerPoint")))
-        for part in sorted(n for n in related(name).values() if n in archive.namelist()):    # notes after what is shown
+        for part in sorted(n for n in _links(archive, name).values() if n in archive.namelist()):    # notes at the end
             if re.search(r"/diagrams/data|/charts/chart", part):
                 lines += _drawn(archive.read(part))
+            elif "/comments/" in part:
+                lines += [Block(said, tight=True) for _, said in _remarks(_xml(archive.read(part)))]
             elif "notesSlide" in part:
                 lines += _slide(_xml(archive.read(part)))[1]
         if title or lines:
@@ -631,11 +646,49 @@ def _sheet_lines(cells: Iterable[list[str]]) -> list[str]:
     used = sorted({i for row in rows for i, cell in enumerate(row) if cell})
     return [" | ".join(row[i] if i < len(row) else "" for i in used).rstrip(" |") for row in part_tables(rows)]
 
-def _sheets(named: Iterable[tuple[str, Iterable[list[str]]]]) -> list[Section]:
-    "A section for each sheet that says something, with its name if somebody gave it one."
-    found = ((title, "\n".join(_sheet_lines(rows))) for title, rows in named)
+def _sheets(named: Iterable[tuple[str, Iterable[list[str]], list[str]]]) -> list[Section]:
+    "A section for each sheet that says something, with its name if somebody gave it one; the third are lines below it."
+    found = ((title, "\n\n".join(filter(None, ("\n".join(_sheet_lines(rows)), "\n".join(below)))))
+             for title, rows, below in named)
     return [Section("" if _ANY_SHEET.fullmatch(title) else title, text, 2) for title, text in found if text]
 
+# %% ../../nbs/1_data/08_office.ipynb #remarks2
+def _with_remarks(
+    rows: Iterable[list[str]],    # of a sheet, from its first cell on
+    remarks: dict[str, str],      # cell, as `B7` → what is remarked on it
+    below: list[str],             # lines below the sheet, which grow
+) -> Iterator[list[str]]:
+    "Rows with the remarks in their cells; those on the first row, which names the columns, go below the sheet."
+    is_first = True
+    for number, row in enumerate(rows, 1):
+        cells = [remarks.get(f"{_column(i)}{number}", "") for i in range(len(row))]
+        if is_first:
+            below += [f"{cell}: {said}".removeprefix(": ") for cell, said in zip(row, cells, strict=True) if said]
+            is_first = not any(row)
+        else:
+            row = [f"{cell} ({said})" if said and cell else cell or said for cell, said in zip(row, cells, strict=True)]
+        yield row
+
+def _column(number: int) -> str:
+    "The letters of a column, counted from 0."
+    return (_column(number//26 - 1) if number > 25 else "") + chr(65 + number % 26)
+
+def _sheet(archive: zipfile.ZipFile, sheet: Any) -> tuple[str, Iterable[list[str]], list[str]]:
+    "Name, rows and lines below a sheet: comments on its cells, and the words of text boxes and titles of charts."
+    parts = [name for name in _links(archive, sheet._worksheet_path).values() if name in archive.namelist()]
+    remarks: dict[str, str] = {}
+    below: list[str] = []
+    for part in sorted(parts):
+        if "omment" in part:
+            for cell, said in _remarks(_xml(archive.read(part))):
+                remarks[cell] = f"{remarks[cell]}; {said}" if cell in remarks else said
+        elif "/drawings/" in part and part.endswith(".xml"):
+            below += _paragraphs(_xml(archive.read(part)))
+            for chart in _links(archive, part).values():
+                if "/charts/chart" in chart and chart in archive.namelist():
+                    below += _paragraphs(_xml(archive.read(chart)))    # its title; other words stand in cells
+    rows = ([sheet_text(cell) for cell in row] for row in sheet.iter_rows())
+    return sheet.title, _with_remarks(rows, remarks, below) if remarks else rows, below
 
 # %% ../../nbs/1_data/08_office.ipynb #odflists1
 @dataclass
@@ -692,7 +745,8 @@ def _odf_text(element: Any) -> str:
 
 def _odf_row(row: Any) -> list[str]:
     "The cells of a row."
-    cells = ((" ".join(b.text for b in _odf_blocks(c)), int(_attribute(c, "number-columns-repeated") or 1))
+    cells = ((" ".join(b.text for b in _odf_blocks(sorted(c, key=lambda e: _local(e) == "annotation"))),
+              int(_attribute(c, "number-columns-repeated") or 1))
              for c in row if _local(c) in ("table-cell", "covered-table-cell"))
     return [" ".join(text.split()) for text, times in cells for _ in range(min(times, 99))]
 
@@ -707,6 +761,8 @@ def _odf_blocks(element: Any, tight: Any = False) -> Iterator[Block]:
         elif name == "table-row":
             line = " | ".join(_odf_row(child)).rstrip(" |")
             yield from [Block(line, tight=tight)] if line else []
+        elif name == "annotation" and (said := " ".join(block.text for block in _odf_blocks(list(child)))):
+            yield Block(f"({said})", tight=tight)
         elif name not in _ODF_GONE:
             yield from _odf_blocks(child, child if name == "table" else tight or name == "list")
 
@@ -728,7 +784,7 @@ def parse_odf(
     styles = [_xml(archive.read(name)) for name in archive.namelist() if name == "styles.xml"]
     _number_lists(root, [root, *styles])
     sheets = [e for e in root.iter() if _local(e) == "table" and _local(e.getparent()) == "spreadsheet"]
-    if sheets: return _sheets((_attribute(table, "name"), _odf_sheet(table)) for table in sheets)
+    if sheets: return _sheets((_attribute(table, "name"), _odf_sheet(table), []) for table in sheets)
     return group_blocks(b for body in root.iter() if _local(body) == "body" for b in _odf_blocks(body))
 
 # %% ../../nbs/1_data/08_office.ipynb #sheets02
@@ -750,7 +806,7 @@ def parse_workbook(
                                where)
             for sheet in sheets:
                 sheet.reset_dimensions()    # some programs write them wrong
-            return _sheets((s.title, ([sheet_text(cell) for cell in row] for row in s.iter_rows())) for s in sheets)
+            return _sheets(_sheet(archive, s) for s in sheets)
     except UserError:
         raise
     except Exception as e:

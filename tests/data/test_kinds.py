@@ -627,6 +627,38 @@ def test_a_workbook_says_what_its_sheets_show():
         parse_workbook(b"\xd0\xcf\x11\xe0")
 
 
+def test_what_is_remarked_on_cells_and_drawn_beside_them_is_read():
+    book = openpyxl.Workbook()
+    sheet = book.active
+    for row in (("Name", "Price", "Stock"), ("Pump", 40, 3), ("Valve", 7, None)):
+        sheet.append(row)
+    for cell, said in (("B1", "Ann:\nwithout tax"), ("B2", "estimated"), ("C3", "ask the dealer")):
+        sheet[cell].comment = openpyxl.comments.Comment(said, "Ann")
+    chart = openpyxl.chart.BarChart()
+    chart.title = "Prices of 2024"
+    chart.add_data(openpyxl.chart.Reference(sheet, min_col=2, min_row=1, max_row=3))
+    sheet.add_chart(chart, "E5")
+    raw = io.BytesIO()
+    book.save(raw)
+    assert words(parse_workbook(raw.getvalue())).strip() == (
+        "Name | Price | Stock\nPump | 40 (estimated) | 3\nValve | 7 | ask the dealer\n\n"
+        "Prices of 2024\nPrice: Ann: without tax")
+    parts = {name: zipfile.ZipFile(raw).read(name) for name in zipfile.ZipFile(raw).namelist()}
+    old = next(name for name in parts if "comments/" in name)
+    links = "xl/worksheets/_rels/sheet1.xml.rels"     # a newer comment, and what stands in for it
+    parts[old] = re.sub(rb"estimated", b"[Threaded comment] Your version of Excel \xe2\x80\xa6", parts[old])
+    parts["xl/threadedComments/threadedComment1.xml"] = (
+        b'<c><threadedComment ref="B2"><text>Really?</text></threadedComment>'
+        b'<threadedComment ref="B2"><text>Yes.</text></threadedComment></c>')
+    parts[links] = parts[links].replace(
+        b"</Relationships>", b'<Relationship Id="t" Type="x" Target="/xl/threadedComments/threadedComment1.xml"/></Relationships>')
+    assert "Pump | 40 (Really?; Yes.) | 3" in words(parse_workbook(archive(parts)))
+    sheet = ('<d><body><spreadsheet><table name="P"><table-row><table-cell><annotation><creator>Ann</creator><p>in euro</p>'
+             '</annotation><p>Price</p></table-cell></table-row><table-row><table-cell><p>40</p></table-cell></table-row></table>'
+             '</spreadsheet></body></d>')
+    assert parse_odf(archive({"content.xml": sheet}))[0].text == "Price (in euro)\n40"
+
+
 def test_formulas_without_a_value_are_counted(caplog):
     rows = [["part", "sum"], ["pump", "=1+1"], ["valve", "=A2&A3"]]
     assert parse_workbook(workbook(Sheet1=rows), "a.xlsx")[0].text == "part | sum\npump\nvalve"
