@@ -23,7 +23,7 @@ from ragcun.data.markup import (parse_asciidoc, parse_json_lines, parse_json_row
 from ragcun.data.office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_rtf, parse_slides,
                                 parse_web_archive, parse_workbook)
 from ragcun.data.pdf import parse_pdf
-from ragcun.data.web_pages import parse_html
+from ragcun.data.web_pages import Section, parse_html
 
 
 def words(sections):
@@ -534,6 +534,28 @@ def test_directives_in_backquotes_and_components_of_mdx(source, wanted):
     assert words(parse_markdown(source)).strip() == wanted
 
 
+LIST = "* - Name\n  - Price\n* - Pump\n  - 12\n"
+CSV = ':header: "Name", "Price"\n\n"Pump", 12\n'
+
+
+@pytest.mark.parametrize("source, wanted", [
+    (f"```{{list-table}} Prices\n:header-rows: 1\n\n{LIST}```", "Prices\n\nName | Price\nPump | 12"),
+    (f":::{{list-table}} Prices\n:header-rows: 1\n\n{LIST}:::", "Prices\n\nName | Price\nPump | 12"),
+    (f"```{{csv-table}} Prices\n{CSV}```", "Prices\n\nName | Price\nPump | 12"),
+    (":::{note}\n:class: dropdown\nMind the *lid*.\n:::\nMore.", "Note\n\nMind the lid.\n\nMore."),
+    (":::{figure} pump.png\n:alt: A red pump\n\nIn the hall.\n:::", "A red pump\n\nIn the hall."),
+    ("::::{tab-set}\n:::{tab-item} Linux\n:sync: l\n```sh\napt :::\n```\n:::\n::::\nEnd.", "Linux\n\napt :::\n\nEnd."),
+    ("```{code-block} python\n:linenos:\n:caption: a.py\nx = 1\n```", "a.py\n\nx = 1"),
+    ("~~~\n:::{note}\nAs code.\n:::\n~~~", ":::{note}\nAs code.\n:::"), ("```{include} b.md\n```\nText.", "Text."),
+    (":::{note}\nNever closed.", "Note\n\nNever closed."), (":::tip Docs\nText.\n:::", "Docs\n\nText.")])
+def test_directives_between_colons_and_their_tables(source, wanted):
+    assert "\n\n".join(s.text for s in parse_markdown(source)) == wanted
+
+
+def test_the_title_of_a_page_for_pandoc():
+    assert parse_markdown("% The pump\n% Ann\n% May 2024\n\nIt is red.") == [Section("The pump", "It is red.", 1)]
+
+
 def test_what_changed_in_a_version_is_said_to_have_changed():
     said = words(parse_rst(".. versionadded:: 1.0\n\n.. deprecated:: 2.0 Use y.\n\n.. seealso:: z\n")).strip()
     assert said == "New in version 1.0\n\nDeprecated since version 2.0 Use y.\n\nSee also z"
@@ -737,6 +759,29 @@ def test_blocks_of_comments_of_asciidoc():
     ("a_b_c, 2 * 3 * 4, f(*args), x[0]", "a_b_c, 2 * 3 * 4, f(*args), x[0]")])
 def test_asciidoc_is_read_as_it_is_shown(source, wanted):
     assert words(parse_asciidoc(source)).strip() == wanted
+
+
+def test_org_is_read_as_it_is_shown():
+    source = ("#+TITLE: Notes\n#+DESCRIPTION: On pumps.\n* TODO [#A] Pumps [1/2] :work:\n:PROPERTIES:\n:ID: 1\n:END:\n"
+              "*Bold*, =code= and ~verb~, a*b and 2 * 3 * 4.\nA note[fn:1] here[fn:: in line].\n#+CAPTION: Prices\n"
+              "| Name | Price |\n|------+-------|\n| Pump |    12 |\n#+RESULTS:\n: 4 = x = y\n\n[fn:1] It is *red*.")
+    assert [(s.heading, s.text) for s in parse_org(source)] == [
+        ("Notes", ""), ("", "On pumps."), ("TODO Pumps",
+         "Bold, code and verb, a*b and 2 * 3 * 4.\nA note here (in line).\nPrices\nName | Price\nPump | 12\n4 = x = y\n\n"
+         "It is red.")]
+
+
+def test_entries_of_a_calendar(tmp_path):
+    event = ("BEGIN:VEVENT\nSUMMARY:Service of\n  pump 3\nDTSTART;TZID=Europe/Berlin:20240301T100000\nDTEND:20240301T113000\n"
+             "LOCATION:Hall B\\, left\nDESCRIPTION:Bring keys\\nand oil.\nATTENDEE;CN=\"Ann: A\":mailto:a@b.c\nRRULE:FREQ=WEEKLY\n"
+             "BEGIN:VALARM\nDESCRIPTION:Reminder\nEND:VALARM\nEND:VEVENT\n")
+    days = "BEGIN:VEVENT\nSUMMARY:Fair\nDTSTART;VALUE=DATE:20240228\nDTEND;VALUE=DATE:20240301\nEND:VEVENT\n"
+    task = "BEGIN:VTODO\nSUMMARY:Order oil\nDUE:20241399\nEND:VTODO\n"
+    (tmp_path/"a.ics").write_bytes(f"BEGIN:VCALENDAR\nX-WR-CALNAME:Work\n{event}{days}{task}END:VCALENDAR\n".replace("\n", "\r\n").encode())
+    assert [(d.title, d.heading, d.text) for d in read_file(tmp_path/"a.ics")] == [
+        ("Work", "Service of pump 3", "Date: 2024-03-01 10:00 to 11:30\nRepeated: weekly\nPlace: Hall B, left\nWith: Ann: A\n\n"
+                                      "Bring keys\nand oil."),
+        ("Work", "Fair", "Date: 2024-02-28 to 2024-02-29"), ("Work", "Order oil", "Due: 2024-13-99")]
 
 
 def test_links_and_comments_of_org():
