@@ -181,13 +181,16 @@ def record(part, name, figures):
 
 
 def pdf_bytes(*pages):
-    "A PDF file with a line of text on each page, as small programs write it."
+    "A PDF file with a line of text on each page, as small programs write it, or with texts at places: (x, y, text)."
     number = len(pages)
     kids = " ".join(f"{3 + 2*i} 0 R" for i in range(number))
     objects = ["<</Type/Catalog/Pages 2 0 R>>", f"<</Type/Pages/Kids[{kids}]/Count {number}>>"]
-    for i, text in enumerate(pages):
-        text = text.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
-        drawn = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET"
+    for i, page in enumerate(pages):
+        drawn = ""
+        for x, y, text in [(72, 720, page)] if isinstance(page, str) else page:
+            text = text.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
+            drawn += f"BT /F1 12 Tf {x} {y} Td ({text}) Tj ET "
+        drawn = drawn.strip()
         objects += [f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents {4 + 2*i} 0 R"
                     f"/Resources<</Font<</F1 {3 + 2*number} 0 R>>>>>>",
                     f"<</Length {len(drawn)}>>stream\n{drawn}\nendstream"]

@@ -133,10 +133,66 @@ def _row_start(lines: list[_Line], line: _Line) -> int:
         if line.y < above.y: return 0
     return 0
 
+# %% ../../nbs/1_data/07_pdf.ipynb #pdfcols1
+_NUMERIC = re.compile(r"[-+(−]?[^\w\s]?\s?\d")
+
+def _level(a: _Line, b: _Line) -> bool:
+    "Whether two lines stand on one height."
+    return a.y is not None and b.y is not None and abs(a.y - b.y) < .3*max(a.size, b.size)
+
+def _beside(column: list[_Line], run: list[_Line]) -> tuple[int, int]:
+    "From which line of a column on, and up to which of a run of lines, the latter stand on its right; 0, 0: nowhere."
+    first = next((i for i, line in enumerate(column) if _level(line, run[0])), len(column))
+    at = first
+    for n, line in enumerate(run):
+        at = next((i for i in range(at, len(column)) if _level(column[i], line)), -1)
+        if at < 0: break
+        if line.x <= column[at].x: return 0, 0
+    else:
+        n = len(run)
+    return (first, n) if n > 2 and 2*n > len(column) - first else (0, 0)
+
+def _is_numeric(lines: list[_Line]) -> bool:
+    "Whether most cells below the first are numbers."
+    return 2*sum(bool(_NUMERIC.match(line.text.strip())) for line in lines[1:]) > len(lines) - 1
+
+def _columns(runs: list[list[_Line]]) -> tuple[list[list[_Line]], int, int]:
+    "The first run of lines and those that stand beside it; where its rows begin, and where those of the last run end."
+    found = [runs[0]]
+    first = end = 0
+    for run in runs[1:]:
+        start, n = _beside(runs[0][first:], run)
+        if not n or (len(found) > 1 and (start or end < len(found[-1]))): break
+        first, end = first + start, n
+        found.append(run)
+    return found, first, end
+
+def _by_rows(lines: list[_Line]) -> list[_Line]:
+    "The lines of a page with tables that stand column by column put row by row."
+    shown = [line for line in lines if line.text.strip()]
+    rises = [i for i, (a, b) in enumerate(itertools.pairwise(shown), 1) if b.y is not None and a.y is not None
+             and b.y > a.y + .3*max(a.size, b.size)]
+    runs = [shown[i:j] for i, j in itertools.pairwise([0, *rises, len(shown)])] if rises else []
+    out: list[_Line] = []
+    is_changed = False
+    while runs:
+        found, first, end = _columns(runs)
+        runs = runs[len(found):]
+        table = [found[0][first:], *found[1:-1], *[found[-1][:end]]*(len(found) > 1)]
+        others = list(itertools.chain(*table[1:]))
+        rows = [cell for line in table[0] for cell in (line, *(cell for cell in others if _level(line, cell)))]
+        if len({_is_numeric(cells) for cells in table}) < 2 or len(rows) != sum(map(len, table)):
+            out += itertools.chain(*found)
+        else:
+            is_changed = True
+            out += [*found[0][:first], *rows, *found[-1][end:]]
+    return out if is_changed else lines
+
+# %% ../../nbs/1_data/07_pdf.ipynb #pdfcols2
 def _page_text(page: Any) -> str:
     "The text of a page, the cells of a row of a table on one line, but for words that are parted at a line's end."
     out: list[_Line] = []
-    for line in _placed_lines(page):
+    for line in _by_rows(_placed_lines(page)):
         n = _row_start(out, line)
         row = [*out[len(out) - n:], line]
         text = "".join(cell.text.rstrip() + ("\n" if cell.text.rstrip()[-1:] in ("-", "\u2010", "\xad") else " ")

@@ -285,6 +285,29 @@ def test_what_stands_on_every_page_parts_no_sentence(monkeypatch):
     assert [s.text for s in parse_pdf(b"")] == pages
 
 
+def columns(rows, *places):
+    "Cells with their places, column by column; numbers end on one line."
+    return [(x + (6*(6 - len(row[c])) if row[c][:1].isdigit() else 0), 600 - 16*r, row[c])
+            for c, x in enumerate(places) for r, row in enumerate(rows) if row[c]]
+
+
+@pytest.mark.parametrize("rows, places, is_table", [
+    ([("Name", "Price", "Stock"), ("Pump", "40.00", "3"), ("Valve", "7.50", "120"), ("Hose", "12.00", "")], (72, 200, 300), True),
+    ([("Number", "2024-001"), ("Date", "2024-01-05"), ("Total", "40.00 EUR"), ("Due", "30 days")], (72, 200), True),
+    ([("2019-21", "Fitter in Kiel"), ("2021-23", "Teacher"), ("2023-24", "Writer")], (72, 200), True),
+    ([("The pump of the hall is", "of a day it is put off,"), ("opened each day by the", "and oil is filled in by"),
+      ("people of the hall; in 2", "one of them until it is"), ("or 3 hours at the end of", "full again. That is all.")], (72, 320), False),
+    ([("apple, 3", "pear, 7", "rose, 9"), ("bread, 4", "pike, 8", "rice, 12"), ("cake, 5", "plum, 2", "rye, 13")], (72, 200, 300), False)])
+def test_a_table_of_a_pdf_written_by_columns_is_read_by_rows(rows, places, is_table):
+    cells = columns(rows, *places)
+    page = [(72, 700, "Above it."), *cells, (72, 480, "Below it.")]
+    lines = [" ".join(filter(None, row)) for row in rows] if is_table else [text for *_, text in cells]
+    assert parse_pdf(pdf_bytes(page))[0].text.split("\n") == ["Above it.", *lines, "Below it."]
+    assert parse_pdf(pdf_bytes([cell for cell in page if cell[0] < 200]))[0].text.count("it.") == 2
+    by_rows = sorted(page, key=lambda cell: -cell[1])
+    assert len(parse_pdf(pdf_bytes(by_rows))[0].text.split("\n")) == len(rows) + 2     # as before
+
+
 # tables and passages
 
 
