@@ -55,12 +55,24 @@ BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
 READER_VERSION = 2    # raised whenever a file may give other passages than before: an index reads it again then
 
+_BEGINS = {".pdf": re.compile(rb"%PDF-"), ".mbox": re.compile(rb"From [^\n]*\d\d:\d\d[^\n]*\n[\w-]+:")}
+
+def _kind(path: Path | str) -> str:
+    "What kind of document a file is, by its name, else by how it begins: mail programs name no kind."
+    if kind := file_kind(path): return kind
+    try:
+        with open(home_path(path), "rb") as f:
+            start = f.read(1000)
+    except OSError:
+        return ""
+    return next((kind for kind, begins in _BEGINS.items() if begins.match(start)), "")
+
 def read_sections(
     path: Path | str,          # a file of a known kind, may be packed (.gz)
     encoding: str = "auto",    # of text files
 ) -> tuple[list[Section], str]:    # sections, encoding (empty for binary formats)
     "The sections of one file."
-    kind = file_kind(path)
+    kind = _kind(path)
     if kind in BINARY_PARSERS: return BINARY_PARSERS[kind](read_whole_file(path), shown_name(path)), ""
     if kind not in TEXT_PARSERS:
         raise UserError(f"unknown kind of file {kind}", shown_name(path),
@@ -479,7 +491,7 @@ def list_folder(
     tree = _Tree(folder)
     tree.walk()
     taken: set[str] = set()
-    read = {parts for parts, path in tree.files.items() if file_kind(path) in READ or _is_plain_text(path)}
+    read = {parts for parts, path in tree.files.items() if _kind(path) in READ or _is_plain_text(path)}
     files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if parts in read}
     others = Counter(_ending(shown_name(p.name)) for n, p in tree.files.items() if n not in read)
     return Listing(files, tree.faults, dict(sorted((others + Counter(tree.left)).items())))

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from ..core import UserError, how_many, logger
 from .decoding import MAX_FILE, declared_encoding, decode_bytes, decode_or_none, python_codec
 from .files import empty_formulas, sheet_text
-from .markup import MAX_TABLE, parse_text, part_tables
+from .markup import MAX_TABLE, parse_calendar, parse_text, part_tables
 from .pdf import MADE_UP_TITLE, import_parser
 from .web_pages import (Block, Section, bare_words, group_blocks, html_blocks, html_from_xml, is_power,
                                    item_number, join_blocks, parse_html)
@@ -407,15 +407,29 @@ def _decoded(part: Any, where: str) -> str:
         text = decode_bytes(raw, where, "auto", declared)[0]
     return text
 
+_QUOTED = "blockquote[type=cite], .gmail_quote, .yahoo_quoted, .protonmail_quote"
+
+def _letter(page: str) -> str:
+    "The text of a letter in HTML; what it quotes stands below, with the marks that plain letters have."
+    from selectolax.lexbor import LexborHTMLParser
+    tree = LexborHTMLParser(page.encode("utf-8", "replace").decode("utf-8"))
+    quoted = tree.css_first(_QUOTED)
+    if quoted is None: return join_blocks(html_blocks(page, menus=True))
+    below = join_blocks(html_blocks(quoted.html or "", menus=True))
+    quoted.decompose()
+    own = join_blocks(html_blocks(tree.html or "", menus=True))
+    return f"{own}\n\n" + "\n".join(f"> {line}".rstrip() for line in below.split("\n"))
+
 def _part_text(part: Any, where: str) -> str:
     "One text of a message; HTML as plain text."
     text = _decoded(part, where)
     is_page = part.get_content_subtype() == "html"
-    if is_page: return join_blocks(html_blocks(text, menus=True))
+    if is_page: return _letter(text)
     text = text.replace("\r\n", "\n").strip("\n")
     flowed = str(part.get_param("format") or "").lower() == "flowed"
     return (_unflowed(text, str(part.get_param("delsp") or "").lower() == "yes") if flowed else text).strip()
 
+# %% ../../nbs/1_data/08_office.ipynb #kinds06c
 def _message_texts(part: Any, where: str) -> list[str]:
     "All that a message says, in order, forwarded messages too; of alternatives one."
     if part.get_content_type() == "message/rfc822":
@@ -423,6 +437,8 @@ def _message_texts(part: Any, where: str) -> list[str]:
     if part.is_multipart():
         found = [texts for p in part.get_payload() if any(texts := _message_texts(p, where))]
         return _fullest(found) if part.get_content_subtype() == "alternative" else [t for texts in found for t in texts]
+    if part.get_content_type() == "text/calendar":
+        return [f"{s.heading}\n{s.text}".strip() for s in parse_calendar(_decoded(part, where).replace("\r\n", "\n"))]
     is_text = part.get_content_type() in ("text/plain", "text/html") and not part.is_attachment()
     return [text] if is_text and (text := _part_text(part, where)) else []
 
@@ -477,6 +493,8 @@ def parse_message(
             *[Section("", below, path=(subject,) * bool(subject))] * bool(below)]
 
 # %% ../../nbs/1_data/08_office.ipynb #mail0003
+_MARK = re.compile(rb"(?:[\w-]+:.*\r?\n|[ \t].*\r?\n)*?X-Mozilla-Status: *([0-9a-fA-F]{1,4})\s*\n")
+
 def parse_mailbox(
     raw: bytes,       # an .mbox file
     where: str = "",  # its name, for messages
@@ -484,7 +502,9 @@ def parse_mailbox(
     "All messages of a mailbox; one that cannot be read takes no other with it."
     out: list[Section] = []
     odd = 0
-    for letter in re.split(rb"(?:\A|(?<=\n))From [^\n]*\d\d:\d\d[^\n]*\r?\n(?=[\w-]+:)", raw)[1:]:
+    letters = re.split(rb"(?:\A|(?<=\n))From [^\n]*\d\d:\d\d[^\n]*\r?\n(?=[\w-]+:)", raw)[1:]
+    for letter in letters:
+        if (mark := _MARK.match(letter)) and int(mark[1], 16) & 8: continue    # deleted, and not yet cleared away
         try:
             found = parse_message(re.sub(rb"(?m)^>(?=>*From )", b"", letter), where)
         except (UserError, ValueError, LookupError, AttributeError, TypeError):    # as `email` raises them
@@ -493,7 +513,7 @@ def parse_mailbox(
         out += [replace(section, level=2) if section.level else section for section in found]
     if odd:
         logger.warning("%s of %s not readable", how_many(odd, "message"), where or "a mailbox")
-    if not out:
+    if not letters or (odd and not out):
         raise UserError("not a mailbox", "", "Save it again, or its messages as .eml.")
     return out
 

@@ -994,6 +994,45 @@ def test_all_messages_of_a_mailbox_and_of_a_maildir(tmp_path, caplog):
     assert [d.title for d in found.documents] == ["x", "x"] and sum(found.unread.values()) == 1
 
 
+def test_what_a_mail_program_keeps_is_read_as_mail_whatever_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("ragcun.data.documents.MAX_TABLE", 200)      # bytes of a text without an ending
+    def letter(subject, mark="0001"):
+        return (f"From - Fri Mar 01 10:00:00 2024\r\nX-Mozilla-Status: {mark}\r\nSubject: {subject}\r\nFrom: a@b.c\r\n"
+                "Content-Transfer-Encoding: base64\r\n\r\nVGhlIHB1bXAgaXMgcmVkLg==\r\n\r\n")
+    (tmp_path/"Inbox.sbd").mkdir()
+    (tmp_path/"Inbox").write_text(letter("One") + letter("Deleted", "0009"))
+    (tmp_path/"Inbox.sbd"/"Work").write_text(letter("Two"))
+    (tmp_path/"Large").write_text(letter("Three")*9)
+    (tmp_path/"Trash").write_text(letter("Gone", "0008"))
+    (tmp_path/"letter").write_text("From now on 10:30 is the time.\n\nText.")
+    (tmp_path/"scan").write_bytes(pdf_bytes("A page."))
+    listed = list_folder(tmp_path)
+    assert len(listed.files) == 6 and not listed.unread
+    read = [(d.source, d.heading, d.text) for d in read_folder(tmp_path).documents if d.source not in ("Large", "letter")]
+    assert read == [("Inbox", "One", "From: a@b.c\n\nThe pump is red."), ("Inbox.sbd/Work", "Two", "From: a@b.c\n\nThe pump is red."),
+                    ("scan", "", "A page.")]
+    with pytest.raises(UserError, match="holds no text"):
+        read_file(tmp_path/"Trash")
+
+
+@pytest.mark.parametrize("quoted", [
+    "<div class='gmail_quote'>On Friday Bob wrote:<blockquote>Is it red?</blockquote></div>",
+    "<div class=moz-cite-prefix>On Friday Bob wrote:</div><blockquote type='cite'><p>Is it red?</p></blockquote>"])
+def test_what_a_letter_in_html_quotes_stands_apart(quoted):
+    raw = f"From: a@b.c\nSubject: S\nContent-Type: text/html\n\n<p>Yes, it is.</p><p>Ann</p>{quoted}"
+    own, below = parse_message(raw.encode())
+    assert own.text == "From: a@b.c\n\nYes, it is.\n\nAnn" and "> Is it red?" in below.text and "On Friday" in below.text
+    alone = parse_message(f"Subject: S\nContent-Type: text/html\n\n{quoted}".encode())
+    assert "Is it red?" in words(alone)
+
+
+def test_an_invitation_in_a_message_is_read():
+    event = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:On pumps\nLOCATION:Hall B\nEND:VEVENT\nEND:VCALENDAR"
+    raw = ("Subject: Invitation\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nPlease come.\n"
+           f"--b\nContent-Type: text/calendar; method=REQUEST\n\n{event}\n--b--\n")
+    assert parse_message(raw.encode())[0].text == "Please come.\n\nOn pumps\nPlace: Hall B"
+
+
 def test_every_list_of_a_json_object_is_read():
     found = parse_json_rows('{"title": "Questions of users", "v": "1.0", "faq": [{"q": "Why oil?"}], "words": [{"t": "valve"}]}')
     assert found[0].text == "title: Questions of users\n\nq: Why oil?\n\nt: valve"
