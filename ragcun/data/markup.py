@@ -696,6 +696,61 @@ def part_tables(
         out += [[]]*bool(out and held and _begins_table(held)) + held
     return out
 
+# %% ../../nbs/1_data/06_markup.ipynb #chats001
+_CHATS = [frozenset(keys.split()) for keys in (    # names that a message has in exports of Slack, Telegram, Discord …
+    "text ts type", "text from_id date", "content author timestamp mentions", "sender_name timestamp_ms",
+    "sender text uuid", "content author create_time weight")]
+_NOT_TOLD = re.compile(r"(?:channel|group|bot)_\w+|service")      # who came and went, and the like
+
+def _named(value: Any, *keys: str) -> str:
+    "A text, or the first of these values of an object that is one."
+    if isinstance(value, dict):
+        value = next((value[key] for key in keys if isinstance(value.get(key), str) and value[key].strip()), "")
+    return value.strip() if isinstance(value, str) else ""
+
+def _when(value: Any) -> str:
+    "A time as it stands, or of seconds or milliseconds since 1970."
+    number = float(value) if re.fullmatch(r"\d{10}(?:\.\d*)?|\d{13}", str(value)) else 0.
+    if not number: return str(value or "")
+    seconds = number/1000 if number > 1e12 else number
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc):%Y-%m-%d %H:%M}"
+
+def _pieces(value: Any) -> str:
+    "The text of a message, which may be a list of pieces."
+    value = value.get("parts", "") if isinstance(value, dict) else value
+    return "".join(_named(piece, "text") if isinstance(piece, dict) else str(piece) for piece in value
+                   if isinstance(piece, (str, dict))) if isinstance(value, (str, list)) else ""
+
+def _message(row: Any) -> str | None:
+    "A message of a chat: who, when, what; empty where nobody says something, None of what is no message."
+    if not isinstance(row, dict): return None
+    if {"message", "parent", "children"} <= row.keys():    # of a tree of answers
+        return _message(row["message"]) if row["message"] else ""
+    if not any(keys <= row.keys() for keys in _CHATS): return None
+    if _NOT_TOLD.fullmatch(str(row.get("subtype") or row.get("type"))): return ""
+    text = _pieces(row.get("text") or row.get("content") or "")
+    if "ts" in row:        # Slack's own marks
+        text = html.unescape(re.sub(r"<([^<>|\s]+)(?:\|([^<>]+))?>", lambda m: m[2] or m[1], text))
+    elif "timestamp_ms" in row:      # UTF-8 that was taken for something else
+        with suppress(UnicodeError):
+            text = text.encode("latin-1").decode("utf-8")
+    beside = [_named(one, "title", "fileName", "name", "text", "description", "fallback")
+              for key in ("files", "attachments", "embeds") for one in row.get(key) or () if isinstance(one, dict)]
+    who = (_named(row.get(key), "real_name", "nickname", "display_name", "name", "username", "role")
+           for key in ("user_profile", "from", "author", "sender_name", "sender", "username", "user"))
+    when = next((_when(row[key]) for key in ("date", "timestamp", "created_at", "ts", "timestamp_ms", "create_time")
+                 if row.get(key)), "")
+    said = "\n".join(filter(None, (text.strip(), *beside)))
+    return f"{next(filter(None, who), '')} ({when}): {said}" if said else ""
+
+def _chat(value: Any) -> str:
+    "The messages of a list or an object that holds nothing else, a line each; else empty."
+    lines: list[str] = []
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        if (line := _message(one)) is None: return ""
+        lines.append(line)
+    return "\n".join(filter(None, lines))
+
 # %% ../../nbs/1_data/06_markup.ipynb #kinds003
 MAX_TABLE = 2_000_000    # characters of a table that is read as a document
 
@@ -710,6 +765,7 @@ _OPAQUE = re.compile(r"[\da-fA-F-]{16,}")                                     # 
 def _said(value: Any) -> str:
     "A value as a reader sees it: HTML as its text, and what holds others by their names, without addresses and keys."
     if isinstance(value, str): return join_blocks(html_blocks(value, menus=True)) if _MARKED.search(value) else value
+    if talk := _chat(value): return talk
     if isinstance(value, list): return ", ".join(said for one in value if (said := _said(one)))
     if isinstance(value, dict):
         told = {k: v for k, v in value.items()
@@ -793,15 +849,17 @@ def parse_calendar(
 _SHORT = 200    # characters of a value that stands in one line with others
 
 def _is_long(value: Any) -> bool:
-    "Whether a value is a text of some sentences or paragraphs."
+    "Whether a value is a text of some sentences or paragraphs, or a chat."
+    if _chat(value): return True
     said = _said(value).strip() if isinstance(value, str) else ""
     return len(said) > _SHORT or "\n\n" in said
 
 def _row_text(row: Any) -> str:
     "A row of JSON: its names and values, in lines of their own where they are long; a text stands by itself."
     if not isinstance(row, dict): return _cell(row)
+    if (line := _message(row)) is not None: return line
     said = {str(name): _said(value).strip() for name, value in row.items() if value not in (None, "", [], {})}
-    text = said.pop("text", "")
+    text = said.pop(next((str(name) for name, value in row.items() if _chat(value)), "text"), "")
     short = {name: " ".join(value.split()) for name, value in said.items() if not _is_long(value)}
     rest = "; ".join(f"{name}: {value}" for name, value in short.items() if value)
     return "\n".join(filter(None, (rest, *(f"{n}: {v}" for n, v in said.items() if n not in short), text)))

@@ -1051,6 +1051,35 @@ def test_what_exports_hold_is_read_as_people_see_it():
     assert parse_table("a;b\n1 < 2;x</y>\n")[0].text == "a | b\n1 < 2 | x</y>"
 
 
+TREE = {"a": {"id": "a", "message": None, "parent": None, "children": ["b"]},
+        "b": {"id": "b", "parent": "a", "children": [], "message": {
+            "author": {"role": "user"}, "create_time": 1709283600.5, "weight": 1.0, "content": {"content_type": "text", "parts": ["Is it red?"]}}}}
+
+
+@pytest.mark.parametrize("data, wanted", [
+    ([{"type": "message", "ts": "1709283600.1", "user": "U1", "user_profile": {"real_name": "Ann", "image_72": "https://x"},
+       "text": "Is it <https://x.org/a|red> &amp; new?", "blocks": [{"elements": [{"text": "Is it red?"}]}], "client_msg_id": "c"},
+      {"type": "message", "subtype": "channel_join", "ts": "1709283601.1", "user": "U2", "text": "<@U2> has joined the channel"},
+      {"type": "message", "ts": "1709283660.1", "user": "U2", "text": "", "files": [{"title": "Plan of the hall"}]}],
+     "Ann (2024-03-01 09:00): Is it red & new?\n\nU2 (2024-03-01 09:01): Plan of the hall"),
+    ({"name": "Pumps", "id": 1, "messages": [
+        {"id": 1, "type": "service", "date": "2024-03-01T10:00:00", "from_id": "u1", "text": ""},
+        {"id": 2, "type": "message", "date": "2024-03-01T10:01:00", "from": "Ann", "from_id": "u1", "text_entities": [{"text": "x"}],
+         "text": ["See ", {"type": "link", "text": "x.org"}, " for it"]}]}, "Ann (2024-03-01T10:01:00): See x.org for it"),
+    ({"guild": {"name": "ACME"}, "messages": [{"id": "1", "type": "Default", "timestamp": "2024-03-01", "content": "Is it red?",
+                                               "author": {"id": "5", "name": "ann", "nickname": "Ann"}, "mentions": []}]},
+     "Ann (2024-03-01): Is it red?"),
+    ({"participants": [], "messages": [{"sender_name": "Zo\u00c3\u00ab", "timestamp_ms": 1709283600000, "content": "caf\u00c3\u00a9"}]},
+     "café"),
+    ([{"title": "Red pump", "mapping": TREE}], "Red pump user (2024-03-01 09:00): Is it red?"),
+    ([{"name": "Red pump", "chat_messages": [{"uuid": "1", "sender": "human", "text": "Is it red?", "created_at": "2024-03-01"}]}],
+     "Red pump human (2024-03-01): Is it red?"),
+    ([{"author": "ann", "content": "A good pump.", "timestamp": 1, "stars": 5}], "author: ann; content: A good pump.; timestamp: 1; stars: 5")])
+def test_a_chat_says_who_said_what_and_when(data, wanted):
+    said = words(parse_json_rows(json.dumps(data))).strip()
+    assert said == wanted if wanted != "café" else said.endswith("café")
+
+
 def test_an_object_that_is_a_page_by_itself_is_read():
     page = {"title": "Storage", "tags": ["x"], "body": "Drain it first.\n\nKeep it dry."}
     assert [(s.heading, s.level, s.text) for s in parse_json_rows(json.dumps(page))] == [
