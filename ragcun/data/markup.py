@@ -179,7 +179,8 @@ _SHOWN_AS: list[tuple[str, Any]] = [   # what only some programs show as meant
      lambda m: " ".join(re.findall(r"(?:caption|title|alt|content|text)=[\"']([^\"']*)", m[0]))),
     (r"(?<!\S)%% .*? %%(?!\S)", ""), (r"(?<![=\w])==(?=\S)([^=\n]{1,300})(?<=\S)==(?![=\w])", r"\1"),
     (r" \^(?=[\d-]*[A-Za-z])[\w-]{4,}$", "")]
-_UNSAID = re.compile(r"\[TOC\]|\[\[_?TOC_?\]\]|\{:.*\}|\([\w.:/-]+\)=", re.I)    # lists of contents, names of places
+# lists of contents, other files, names of places
+_UNSAID = re.compile(r"-+8<-+(?s:.*)|\[TOC\]|\[\[_?TOC_?\]\]|\{:.*\}|\([\w.:/-]+\)=", re.I)
 _MODULE = re.compile(r"(?:import\s(?:[^;'\"]+\sfrom\s+)?(['\"])[^'\"\n]+\1;?\s*|export\s+[a-z]+\s+\w+\s*=.*)+",
                      re.S)
 
@@ -229,6 +230,8 @@ def _directive(token: Any) -> str:
         lines = f"{header[1]}\n{body.lstrip()}" if header else body
         return f"<p>{html.escape(argument)}</p>{_myst_table(found[1], lines)}"
     if found[1] not in _FENCED:
+        said += re.findall(r"^#\| *(?:fig|tbl|lst)-(?:cap|alt): *[\"']?(.*?)[\"']?$", body, re.M)      # of Quarto
+        body = re.sub(r"\A(?:#\|.*(?:\n|\Z))+", "", body)
         return "".join(f"<p>{html.escape(s)}</p>" for s in said) + f"<pre><code>{html.escape(body)}</code></pre>"
     is_told = found[1] in _LABELS or not re.fullmatch(r"[\d\s]*", argument) or _KIND.match(f"{found[1]} x")
     title = _box_title(info) if is_told and found[1] not in ("figure", "image") else ""
@@ -244,7 +247,8 @@ def _myst_table(kind: str, body: str) -> str:
     cells = ("".join(f"<td>{_markdown_html(cell.strip())}</td>" for cell in row) for row in rows)
     return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
-_COMPONENT = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^[ \t]*(?:</?[A-Z][\w.]*(?:\s[^<>\n]*)?>[ \t]*)+$", re.M | re.S)
+_COMPONENT = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^[ \t]*(?:</?[A-Z][\w.]*(?:\s[^<>\n]*)?>[ \t]*)+$"
+                        r"|^([ \t]*<[a-z]+(?=[^<>\n]*\smarkdown\b)[^<>\n]*>)[ \t]*$", re.M | re.S)    # around Markdown
 
 def _without_components(text: str) -> str:
     "Markdown without lines of tags of MDX, `<TabItem label=\"Linux\">`, but with their labels and what is between."
@@ -252,6 +256,7 @@ def _without_components(text: str) -> str:
     def shown(m: re.Match) -> str:
         names = re.findall(r"</?([A-Z][\w.]*)", m[0])
         is_tag = all(n.lower() not in HTML_TAGS and (n in closed or "/>" in m[0]) for n in names)
+        if m[2]: return f"{m[2]}\n"
         if m[1] or not is_tag: return m[0]
         said = re.findall(r"\b(?:title|label|caption|alt|heading|summary|question)=[\"']([^\"'\n]+)", m[0])
         return "\n".join(("", *said, ""))
@@ -409,7 +414,7 @@ def _rst_html(text: str) -> str:
     for found in [t for t in tree.findall(nodes.topic) if "contents" in t["classes"]]:
         found.parent.remove(found)
     for found in list(tree.findall(nodes.system_message)):
-        kept = [child for child in found.children if isinstance(child, nodes.literal_block)
+        kept = [child for child in found.children if isinstance(child, nodes.literal_block) and found["level"] > 2
                 and not _INCLUDES.match(child.astext())]      # another file of the folder, read by itself, or a list
         if found.parent is not None:
             found.parent.replace(found, kept)

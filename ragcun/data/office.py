@@ -429,7 +429,7 @@ def _part_text(part: Any, where: str) -> str:
     flowed = str(part.get_param("format") or "").lower() == "flowed"
     return (_unflowed(text, str(part.get_param("delsp") or "").lower() == "yes") if flowed else text).strip()
 
-# %% ../../nbs/1_data/08_office.ipynb #kinds06c
+# %% ../../nbs/1_data/08_office.ipynb #mailtxt1
 def _message_texts(part: Any, where: str) -> list[str]:
     "All that a message says, in order, forwarded messages too; of alternatives one."
     if part.get_content_type() == "message/rfc822":
@@ -555,7 +555,8 @@ def parse_epub(
     root = next((_attribute(e, "full-path") for e in _xml(_part_of(archive, "META-INF/container.xml", "EPUB")).iter()
                  if _local(e) == "rootfile"), "")
     package = _xml(_part_of(archive, root, "EPUB"))
-    pages = {_attribute(e, "id"): _attribute(e, "href") for e in package.iter() if _local(e) == "item"}
+    pages = {_attribute(e, "id"): _attribute(e, "href") for e in package.iter() if _local(e) == "item"
+             and "nav" not in _attribute(e, "properties").split()}      # a list of contents
     title = next((" ".join((e.text or "").split()) for e in package.iter() if _local(e) == "title"), "")
     blocks = [Block(title, 1)] * bool(title)
     locks = [archive.read(n) for n in archive.namelist() if n == "META-INF/encryption.xml"]    # mostly of fonts alone

@@ -107,7 +107,7 @@ _MENU_NAMES = frozenset("nav navbar navigation menu sidebar sphinxsidebar breadc
                         "mw-portlet-lang interlanguage-link skip-link skiplink mw-jump-link".split())
 _UNSEEN_NAMES = frozenset("mw-editsection printfooter sr-only visually-hidden visuallyhidden "
                           "screen-reader-text".split())
-_LINK_MARKS = frozenset(("", "¶", "#", "🔗", "⚓", "\u200b", "\uf0c1"))    # a heading's link to itself, as written
+_LINK_MARKS = frozenset(("", "¶", "#", "🔗", "⚓", "\u200b", "\uf0c1", "↩", "↩︎", "↩️", "↑", "^"))    # to itself, or back
 _CONTENT = frozenset("article main section blockquote figure li td dd".split())    # a footer in one of these is its own
 _LINES = frozenset("li dt dd tr summary legend".split())
 HTML_TAGS = _INLINE | _CONTENT | HIDDEN_TAGS | _MENUS | _LINES | frozenset(
@@ -148,6 +148,7 @@ def _is_hidden(node: Any) -> bool:
     found = node.attributes
     if node.tag in HIDDEN_TAGS: return not (node.tag == "dialog" and "open" in found)
     if found.get("role") == "tabpanel": return False    # a click shows it
+    if "doc-pagebreak" == found.get("role") or "pagebreak" == found.get("epub:type"): return True    # numbers of paper
     if node.tag == "a" and "#" in (found.get("href") or "") and node.text().strip() in _LINK_MARKS: return True
     names = (found.get("class") or "").split()
     if not _UNSEEN_NAMES.isdisjoint(names) or _is_second(node, names): return True
@@ -174,6 +175,11 @@ def _sign_before(node: Any, before: str) -> str:
         first = first.prev
     if first is None: return ""
     return "/" if pair == "mfrac" else "^" * is_power(before, node.text())
+
+def _is_note(node: Any) -> bool:
+    "Whether a number or a sign leads to a note; it is no part of the word before it."
+    if node.tag == "a": return "noteref" in f"{node.attributes.get('epub:type')} {node.attributes.get('role')}"
+    return bool(re.fullmatch(r"\s*[\w*†‡]{1,3}\s*", node.text())) and node.css_first("a[href*='#']") is not None
 
 def _description(node: Any) -> str:
     "What a page says of a picture, once: nothing where the caption says the same."
@@ -440,13 +446,13 @@ def _open(page: _Page, node: Any) -> None:
     elif tag == "img":
         page.held.append(f" {_description(node)} ")
     elif tag == "sup":
-        page.held.append("^" * is_power("".join(page.held[-3:]), node.text()))
+        page.held.append(" " if _is_note(node) else "^" * is_power("".join(page.held[-3:]), node.text()))
     elif _stands_apart(node):
         page.held.append(" ")
     elif tag in ("td", "th") and page.row is not None:
         page.open_cell(page.row, node)
     elif _is_inline(node):
-        page.held.append(_sign_before(node, "".join(page.held[-3:])))
+        page.held.append(" " if tag == "a" and _is_note(node) else _sign_before(node, "".join(page.held[-3:])))
         page.target = node.attributes.get("href") if tag == "a" else page.target
     else:
         page.flush()

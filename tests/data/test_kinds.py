@@ -575,6 +575,32 @@ def test_directives_between_colons_and_their_tables(source, wanted):
     assert "\n\n".join(s.text for s in parse_markdown(source)) == wanted
 
 
+@pytest.mark.parametrize("source, wanted", [
+    ('<div class="grid" markdown>\n## Pumps\nThey are *red*.\n</div>', "Pumps They are red."), ("--8<-- \"a.md\"\n\nText.", "Text."),
+    ("--8<--\na.md\n--8<--\n\nText.", "Text."),
+    ("```{python}\n#| label: a\n#| fig-cap: \"A pump\"\nplot(x)\n#| y\n```", "A pump\n\nplot(x)\n#| y")])
+def test_marks_of_site_builders_are_no_text(source, wanted):
+    found = parse_markdown(source)
+    assert words(found).strip() == wanted
+
+
+def test_a_title_with_a_short_line_under_it_is_read_once():
+    assert parse_rst("A long title here\n=====\n\nText.\n") == [Section("A long title here", "Text.", 1)]
+    assert "keep me" in words(parse_rst("T\n=\n\n.. table::\n\n   keep me\n\nText.\n"))     # what cannot be read stays
+
+
+def test_the_mark_of_a_note_is_no_part_of_the_word_before_it():
+    page = ("<p>Hot<sup><a href='#n'>1</a></sup> is<sup><a href='#m'>[2]</a></sup> 10<sup>6</sup> m<sup>2</sup>.</p>"
+            "<ol><li id=n>Above 60. <a href='#r'>↩</a></ol>")
+    assert parse_html(page)[0].text == "Hot 1 is[2] 10^6 m2.\n\n1. Above 60."
+    chapter = ("<html xmlns='http://www.w3.org/1999/xhtml'><body><h1>One</h1><p>Hot<a epub:type='noteref' href='#n'>1</a> wa<span "
+               "epub:type='pagebreak'>7</span>ter.</p></body></html>")
+    parts = {"META-INF/container.xml": "<c><rootfile full-path='c.opf'/></c>", "n.html": "<h1>Contents</h1><p>One</p>", "p.html": chapter,
+             "c.opf": "<p><title>Book</title><item id='n' href='n.html' properties='nav'/><item id='a' href='p.html'/>"
+                      "<itemref idref='n'/><itemref idref='a'/></p>"}
+    assert [(s.heading, s.text) for s in parse_epub(archive(parts))] == [("Book", ""), ("One", "Hot 1 water.")]
+
+
 def test_the_title_of_a_page_for_pandoc():
     assert parse_markdown("% The pump\n% Ann\n% May 2024\n\nIt is red.") == [Section("The pump", "It is red.", 1)]
 
