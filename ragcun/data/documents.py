@@ -23,8 +23,8 @@ from .decoding import decode_or_none, file_kind, is_western, python_codec, read_
 from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, plain_value,
                                shown_name, text_fault)
 from .markup import (MAX_TABLE, YEAR, parse_asciidoc, parse_calendar, parse_captions,
-                                parse_json_lines, parse_json_rows, parse_markdown, parse_notebook, parse_org,
-                                parse_rst, parse_table, parse_text)
+                                parse_json_lines, parse_json_rows, parse_latex, parse_markdown, parse_notebook,
+                                parse_org, parse_rst, parse_table, parse_text)
 from .office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_rtf,
                                 parse_slides, parse_web_archive, parse_workbook)
 from .pdf import parse_pdf
@@ -42,7 +42,7 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".html": parse_html, ".htm": parse_html, ".xhtml": parse_html, ".ipynb": parse_notebook,
     ".text": parse_text, ".log": parse_text, ".mkd": parse_markdown, ".mdown": parse_markdown, ".mdx": parse_markdown,
     ".qmd": parse_markdown, ".rmd": parse_markdown, ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
-    ".org": parse_org, ".ics": parse_calendar, ".vtt": parse_captions, ".srt": parse_captions,
+    ".org": parse_org, ".tex": parse_latex, ".ics": parse_calendar, ".vtt": parse_captions, ".srt": parse_captions,
     ".csv": parse_table, ".tsv": parse_table,
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {

@@ -18,7 +18,7 @@ from ragcun.data.decoding import decode_bytes
 from ragcun.data.documents import (BINARY_PARSERS, READER_VERSION, Document, estimate_tokens, kinds_in_words, list_folder,
                                    passages, read_file, read_folder, sentences)
 from ragcun.data.generation import make_pair
-from ragcun.data.markup import (parse_asciidoc, parse_json_lines, parse_json_rows, parse_markdown, parse_org, parse_rst,
+from ragcun.data.markup import (parse_asciidoc, parse_json_lines, parse_json_rows, parse_latex, parse_markdown, parse_org, parse_rst,
                                 parse_table, parse_text)
 from ragcun.data.office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_rtf, parse_slides,
                                 parse_web_archive, parse_workbook)
@@ -818,6 +818,37 @@ def test_org_is_read_as_it_is_shown():
         ("Notes", ""), ("", "On pumps."), ("TODO Pumps",
          "Bold, code and verb, a*b and 2 * 3 * 4.\nA note here (in line).\nPrices\nName | Price\nPump | 12\n4 = x = y\n\n"
          "It is red.")]
+
+
+def test_latex_is_read_as_it_is_shown(tmp_path):
+    source = r"""\documentclass{article}\title{Pumps of \emph{Hall} B\thanks{X}}\author{Ann}
+\begin{document}\maketitle
+At 5\% load. % not \section{this}
+\section[Short]{Red \textbf{pumps}}\label{a}
+It is \emph{\textbf{red}}~\cite[p.~3]{x}, caf\'e na\"{\i}ve Stra\ss e --- \href{http://x}{a site}.\footnote{Since 2024.}
+So $E = \alpha c^2$.
+\subsection{Seals}
+\begin{itemize}
+  \item one
+  \item[Two] more
+\end{itemize}
+\begin{table}[ht]\centering\caption{Prices}
+\begin{tabular}{lr}\hline
+Name & Price \\ \hline
+Pump & 40 \\
+\end{tabular}\end{table}
+\begin{verbatim}
+x = 1 % \section{no}
+\end{verbatim}
+\input{valves}
+\end{document}"""
+    (tmp_path/"a.tex").write_text(source)
+    assert [(d.context, d.text) for d in read_file(tmp_path/"a.tex")] == [
+        ("Pumps of Hall B", "At 5% load."),
+        ("Pumps of Hall B › Red pumps", 'It is red, café naïve Straße — a site. (Since 2024.)\nSo $E = \\alpha c^2$.'),
+        ("Pumps of Hall B › Red pumps › Seals", "- one\n\nTwo: more\n\nPrices\n\nName | Price\nPump | 40\n\nx = 1 % \\section{no}")]
+    for wall in ("\\section{", "$", "\\begin{equation}", "\\a{b{c", "\\begin{x}[", "{", "\\verb|"):
+        parse_latex(wall*2000)
 
 
 def test_entries_of_a_calendar(tmp_path):
