@@ -5,6 +5,7 @@
 # %% ../../nbs/1_data/02_collections.ipynb #imports0
 from __future__ import annotations
 
+import csv
 import json
 import re
 import unicodedata
@@ -133,13 +134,20 @@ def _beir_text(row: dict) -> tuple[str, str]:
     return ("", f"text {fault}") if fault else (whole, "")
 
 # %% ../../nbs/1_data/02_collections.ipynb #c2f00003
+_QUOTED = re.compile(r'(?:^|[\t,])"[^"]*"(?:[\t,]|\s*$)')
+
+def _cells(line: str) -> list[str]:
+    "The cells of a judgement; texts may be quoted, as R and some tables write them."
+    if _QUOTED.search(line): return next(csv.reader([line.strip()], delimiter="\t" if "\t" in line else ","))
+    return line.split("\t") if "\t" in line else line.split() if len(line.split()) > 1 else line.split(",")
+
 def read_qrels(
     path: Path | str,   # query id, document id, grade (tabs, spaces or commas), or TREC's four columns; header optional
 ) -> Iterator[tuple[int, str, str, int]]:   # row number, query id, document id, grade
     "Judgements, one at a time."
     lines = ((number, line) for number, line in iter_lines(path) if line.strip())
     for i, (number, line) in enumerate(lines):
-        cells = line.split("\t") if "\t" in line else line.split() if len(line.split()) > 1 else line.split(",")
+        cells = _cells(line)
         if i == 0 and not _is_grade(cells[-1]) and _is_header(cells, f"{shown_name(path)}, row {number}"):
             continue
         if len(cells) not in (3, 4) or not _is_grade(cells[-1]):

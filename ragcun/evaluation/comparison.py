@@ -133,11 +133,13 @@ class Comparison:
     def row(self) -> list[str]: # as the header of `Comparisons.rows` names them, the collection left out
         "Cells of a table."
         d = self.difference
+        found = "–" if np.isnan(self.detectable) else f"{self.detectable:.4f}"      # one query has no spread
         return [f"{self.a:.4f}", f"{self.b:.4f}", f"{d.mean:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}",
-                f"{d.p:.4f}", f"{self.p_holm:.4f}", f"{self.detectable:.4f}", str(d.n)]
+                f"{d.p:.4f}", f"{self.p_holm:.4f}", found, str(d.n)]
 
     def __repr__(self) -> str:
-        return f"{self.metric}: {self.a:.4f} against {self.b:.4f}, {self.difference}, detectable {self.detectable:.4f}"
+        found = "" if np.isnan(self.detectable) else f", detectable {self.detectable:.4f}"
+        return f"{self.metric}: {self.a:.4f} against {self.b:.4f}, {self.difference}{found}"
 
 @dataclass(frozen=True)
 class Comparisons:

@@ -225,7 +225,9 @@ def test_beir_trec_qrels(beir):
 
 @pytest.mark.parametrize("name, text", [("test.tsv.gz", "query-id\tcorpus-id\tscore\nq1\td1\t1\n"),
                                         ("test.txt", "q1 0 d1 1\n"), ("test.trec.gz", "q1 0 d1 1\n"),
-                                        ("test.csv", "query-id,corpus-id,score\nq1,d1,1\n")])
+                                        ("test.csv", "query-id,corpus-id,score\nq1,d1,1\n"),
+                                        ("test.csv", '"query-id","corpus-id","score"\n"q1","d1",1\n'),
+                                        ("test.txt", '"query-id"\t"corpus-id"\t"score"\n"q1"\t"d1"\t1\n')])
 def test_judgements_under_other_endings(beir, name, text):
     (beir/"qrels"/"test.tsv").unlink()
     path = beir/"qrels"/name

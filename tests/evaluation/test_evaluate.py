@@ -435,3 +435,8 @@ def test_model_runs_in_mteb(tiny, tmp_path):
     for theirs, name in (("ndcg_at_10", "ndcg@10"), ("map_at_100", "map@100"), ("recall_at_1", "recall@1")):
         assert scores[theirs] == pytest.approx(ours[name], abs=1e-4)
     assert ours["ndcg@10"] < 1
+
+
+def test_one_query_has_no_detectable_difference():
+    found = compare({"q": {"a": 1.}}, {"q": {"b": 1.}}, {"q": {"a": 1}})
+    assert "nan" not in f"{found}" and "–" in found.row()
