@@ -23,7 +23,7 @@ from .files import empty_formulas, sheet_text
 from .markup import MAX_TABLE, parse_calendar, parse_text, part_tables
 from .pdf import MADE_UP_TITLE, import_parser
 from .web_pages import (Block, Section, bare_words, group_blocks, html_blocks, html_from_xml, is_power,
-                                   item_number, join_blocks, parse_html)
+                                   item_number, join_blocks, parse_html, under_title)
 
 # %% auto #0
 __all__ = ['parse_docx', 'parse_message', 'parse_mailbox', 'parse_web_archive', 'parse_epub', 'parse_slides', 'parse_odf',
@@ -795,6 +795,14 @@ def _odf_sheet(table: Any) -> Iterator[list[str]]:
         elif _local(part) == "shapes":
             yield from ([b.text] for b in _odf_blocks(part))
 
+# %% ../../nbs/1_data/08_office.ipynb #odftitle1
+def _odf_title(root: Any, parts: Iterable[Any]) -> str:
+    "The paragraph that is the title of the file by its style; empty where there is none."
+    styles = {"Title", *(_attribute(e, "name") for part in parts for e in part.iter() if _local(e) == "style"
+                         and _attribute(e, "parent-style-name") == "Title")}
+    named = (_odf_text(e).strip() for e in root.iter() if _local(e) == "p" and _attribute(e, "style-name") in styles)
+    return next(filter(None, named), "")
+
 def parse_odf(
     raw: bytes,       # an .odt, .odp or .ods file, or a template
     where: str = "",  # its name, not used
@@ -806,7 +814,10 @@ def parse_odf(
     _number_lists(root, [root, *styles])
     sheets = [e for e in root.iter() if _local(e) == "table" and _local(e.getparent()) == "spreadsheet"]
     if sheets: return _sheets((_attribute(table, "name"), _odf_sheet(table), []) for table in sheets)
-    return group_blocks(b for body in root.iter() if _local(body) == "body" for b in _odf_blocks(body))
+    blocks = [b for body in root.iter() if _local(body) == "body" for b in _odf_blocks(body)]
+    title = _odf_title(root, [root, *styles])
+    said = next((b for b in blocks if title and b.text == title), None)
+    return group_blocks(under_title(title, [b for b in blocks if b is not said]))
 
 # %% ../../nbs/1_data/08_office.ipynb #sheets02
 def parse_workbook(

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import time
+import zipfile
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +23,7 @@ from ragcun.data.documents import (Document, ReadOptions, estimate_tokens, passa
                                    read_sections, section_documents, token_counter)
 from ragcun.data.generation import make_pair
 from ragcun.data.markup import parse_markdown, parse_notebook, parse_rst, parse_text
-from ragcun.data.office import parse_docx
+from ragcun.data.office import parse_docx, parse_odf
 from ragcun.data.pdf import mend_lines
 from ragcun.data.web_pages import Section, parse_html
 
@@ -416,6 +417,17 @@ def test_chapters_of_a_word_file_stand_below_its_title_alone(title):
     assert [(d.context, d.text) for d in made] == [
         (" › ".join(filter(None, (title, place))), said) for place, said in wanted[not title:]]
     assert make_pair(Document("It shuts off the water.", "Valves", "Valves"), "heading", random.Random(1)).query == "Valves"
+
+
+def test_chapters_of_an_opendocument_text_stand_below_its_title():
+    body = ('<h outline-level="1">Pumps</h><p>On pumps.</p><h outline-level="1">Valves</h><p>On valves.</p>')
+    styles = '<automatic-styles><style name="P1" parent-style-name="Title"/></automatic-styles>'
+    for top, wanted in (("", ""), ('<p style-name="Title">Manual</p>', "Manual › "), ('<p style-name="P1">Manual</p>', "Manual › ")):
+        held = io.BytesIO()
+        with zipfile.ZipFile(held, "w") as packed:
+            packed.writestr("content.xml", f"<d>{styles}<body><text>{top}{body}</text></body></d>")
+        made = section_documents(parse_odf(held.getvalue()), "a.odt")
+        assert [(d.context, d.text) for d in made] == [(f"{wanted}Pumps", "On pumps."), (f"{wanted}Valves", "On valves.")]
 
 
 def test_a_page_of_thousands_of_tags_takes_time_with_their_number():
