@@ -25,8 +25,8 @@ from .files import (READERS, cell_fault, character_fault, file_format, home_path
 from .markup import (MAX_TABLE, YEAR, parse_asciidoc, parse_calendar, parse_captions,
                                 parse_json_lines, parse_json_rows, parse_latex, parse_markdown, parse_notebook,
                                 parse_org, parse_rst, parse_table, parse_text)
-from .office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_rtf,
-                                parse_slides, parse_web_archive, parse_workbook)
+from .office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_notes, parse_odf,
+                                parse_rtf, parse_slides, parse_web_archive, parse_workbook)
 from .pdf import parse_pdf
 from .web_pages import Section, parse_html
 
@@ -47,7 +47,7 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
     ".pdf": parse_pdf, ".eml": parse_message, ".mbox": parse_mailbox, ".mht": parse_web_archive,
-    ".mhtml": parse_web_archive, ".epub": parse_epub, ".rtf": parse_rtf,
+    ".mhtml": parse_web_archive, ".epub": parse_epub, ".enex": parse_notes, ".rtf": parse_rtf,
     **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), parse_docx),      # with macros, and templates
     **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx", ".potm"), parse_slides),
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), parse_workbook),

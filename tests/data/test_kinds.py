@@ -851,6 +851,16 @@ x = 1 % \section{no}
         parse_latex(wall*2000)
 
 
+def test_notes_of_a_notebook(tmp_path):
+    page = ('<?xml version="1.0"?><!DOCTYPE en-note SYSTEM "x.dtd"><en-note><h1>Care</h1><div>It needs <b>oil</b>.</div>'
+            '<en-media hash="a"/></en-note>')
+    note = "<note><title>Pump &amp; valve</title><content><![CDATA[{}]]></content><resource><data>{}</data></resource></note>"
+    (tmp_path/"a.enex").write_text('<?xml version="1.0" encoding="UTF-8"?><!DOCTYPE en-export SYSTEM "y.dtd"><en-export>'
+                                   + note.format(page, "aGVs"*900) + note.format("<en-note/>", "") + "</en-export>")
+    assert [(d.context, d.text) for d in read_file(tmp_path/"a.enex")] == [
+        ("Pump & valve › Care", "It needs oil."), ("Pump & valve", "Pump & valve")]
+
+
 def test_entries_of_a_calendar(tmp_path):
     event = ("BEGIN:VEVENT\nSUMMARY:Service of\n  pump 3\nDTSTART;TZID=Europe/Berlin:20240301T100000\nDTEND:20240301T113000\n"
              "LOCATION:Hall B\\, left\nDESCRIPTION:Bring keys\\nand oil.\nATTENDEE;CN=\"Ann: A\":mailto:a@b.c\nRRULE:FREQ=WEEKLY\n"
