@@ -447,10 +447,18 @@ def _fullest(found: list[list[str]]) -> list[str]:
     sizes = [len(bare_words(" ".join(texts))) for texts in found]
     return next((texts for texts, n in zip(found, sizes, strict=True) if 4 * n >= max(sizes)), [])
 
+def _head(message: Any, name: str) -> str:
+    "A line of the head of a message, as it is written where `email` stumbles over it."
+    try:
+        return str(message[name] or "")
+    except (AttributeError, IndexError, LookupError, TypeError, ValueError):
+        found = (" ".join(str(said).split()) for key, said in message.raw_items() if key.lower() == name.lower())
+        return next(found, "")
+
 def _message_lines(message: Any, where: str) -> list[str]:
     "The subject, the other lines of the head, and the texts."
-    head = [f"{name}: {message[name]}" for name in ("From", "To", "Cc", "Date") if message[name]]
-    return [part for part in (str(message["Subject"] or ""), "\n".join(head), *_message_texts(message, where)) if part]
+    head = [f"{name}: {said}" for name in ("From", "To", "Cc", "Date") if (said := _head(message, name))]
+    return [part for part in (_head(message, "Subject"), "\n".join(head), *_message_texts(message, where)) if part]
 
 def _with_readable_head(raw: bytes, where: str) -> bytes:
     "A message whose head is UTF-8, as old programs did not write it."
@@ -484,7 +492,7 @@ def parse_message(
     message: Any = email.message_from_bytes(raw, policy=email.policy.default)
     if not message.keys():
         raise UserError("not a message", "", "Save it again as .eml.")
-    subject = str(message["Subject"] or "")
+    subject = _head(message, "Subject")
     names = dict.fromkeys(part.get_filename() for part in message.walk())
     held = "\n".join(f"attached: {name}" for name in names if name)
     said = [_reply(text) for text in _message_lines(message, where)[bool(subject):]]

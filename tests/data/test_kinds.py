@@ -1093,6 +1093,12 @@ def test_what_a_letter_in_html_quotes_stands_apart(quoted):
     assert "Is it red?" in words(alone)
 
 
+@pytest.mark.parametrize("to", ["Group: a@b.c, Group2: d@e.f;;", "a: <>; x", "<", '"', "a@b.c, :"])
+def test_an_odd_head_takes_no_message_with_it(to):
+    found = parse_message(f"From: a@b.c\nTo: {to}\nSubject: S\n\nThe pump is red.".encode())[0]
+    assert found.heading == "S" and found.text.startswith(f"From: a@b.c\nTo: {to}") and found.text.endswith("is red.")
+
+
 def test_an_invitation_in_a_message_is_read():
     event = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:On pumps\nLOCATION:Hall B\nEND:VEVENT\nEND:VCALENDAR"
     raw = ("Subject: Invitation\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nPlease come.\n"
