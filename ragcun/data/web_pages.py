@@ -122,6 +122,7 @@ _AS_BLOCK = re.compile(r"display\s*:\s*(?:block|flex|grid|list-item|table)(?![\w
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _WIDE = "[\u3000-\u312f\u3400-\u9fff\uff01-\uff60]"          # Chinese and Japanese, which put no space between words
 _WIDE_BREAK = re.compile(rf"(?<={_WIDE})[ \t\r]*\n[ \t\r\n]*(?={_WIDE})")
+_LONG_FOOTER = 1000    # characters; a longer one is the page
 _LONG_HEADING = 300    # characters; a longer one is text after a tag that was not closed
 _LONG_CELL = 500       # characters; a table of longer ones is a frame around the page
 
@@ -150,6 +151,8 @@ def _is_hidden(node: Any) -> bool:
     if found.get("role") == "tabpanel": return False    # a click shows it
     if "doc-pagebreak" == found.get("role") or "pagebreak" == found.get("epub:type"): return True    # numbers of paper
     if node.tag == "a" and "#" in (found.get("href") or "") and node.text().strip() in _LINK_MARKS: return True
+    if node.tag == "button" and re.match(r"\s*cop(?:y|ied)\b", node.text(), re.I):
+        return node.parent is not None and node.parent.tag not in ("p", "li", "td", "dd")    # beside code
     names = (found.get("class") or "").split()
     if not _UNSEEN_NAMES.isdisjoint(names) or _is_second(node, names): return True
     is_unseen = found.get("hidden", "until-found") != "until-found" or bool(_UNSEEN.search(found.get("style") or ""))
@@ -213,6 +216,7 @@ def _is_menu(node: Any, inside: int) -> bool:
         return node.css_first("h1, h2, h3, h4, h5, h6, p") is None
     names = f"{found.get('class') or ''} {found.get('id') or ''}".lower().split()
     if node.tag == "body" or _MENU_NAMES.isdisjoint(names): return False
+    if "footer" in names and not inside and len(node.text()) < _LONG_FOOTER: return True     # of before HTML 5
     linked = sum(len(a.text().strip()) for a in node.css("a[href]"))
     return linked > .7*len("".join(node.text().split()))
 
@@ -519,6 +523,8 @@ def bare_words(
     "The words of a text."
     return re.findall(r"[^\W\d_]+", text.lower())
 
+_EDITS = re.compile(r"(?:edit|improve|view|show|suggest)\b.{0,20}\b(?:page|source|edits|github|gitlab)\b.{0,20}", re.I)
+
 def _is_page(link: tuple[str, str]) -> bool:
     "Whether a link leads to a page or a place of the same site, or is named as such links are."
     target, words = link
@@ -526,11 +532,12 @@ def _is_page(link: tuple[str, str]) -> bool:
     ending = place.rpartition("/")[2].rpartition(".")
     here = not re.match(r"[a-z][a-z0-9+.-]*:|//", target, re.I) and (
         not ending[1] or ending[2].lower() in ("html", "htm", "xhtml", "md", "rst", "php", "ipynb", "asp", "aspx", ""))
-    return here or (bool(found := bare_words(words)) and _STEER.issuperset(found))
+    return here or _EDITS.fullmatch(words) is not None or (
+        bool(found := bare_words(words)) and _STEER.issuperset(found))
 
 def _is_way(block: Block, run: int, first: bool) -> bool:
     "Whether a line of links is there to move about; `run` is how many links stand in it and the lines beside it."
-    if all(_STEER.issuperset(bare_words(words)) for _, words in block.links): return True
+    if all(_STEER.issuperset(bare_words(words)) or _EDITS.fullmatch(words) for _, words in block.links): return True
     if len(block.links) > 1 and "\n" not in block.text and len(block.text) < _LONG_HEADING: return True
     return run > 1 and (first or block.links[0][0].startswith("#"))
 

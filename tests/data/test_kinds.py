@@ -460,6 +460,18 @@ def test_what_a_wiki_shows_besides_its_text_is_left_out():
     assert parse_html("<header><form>Fill in.</form></header><p>Text.</p>")[0].text == "Fill in.\n\nText."
 
 
+@pytest.mark.parametrize("page, wanted", [
+    ("<div><pre>npm i</pre><button>Copy</button></div><p>Press <button>Copy</button> twice.</p>", "npm i\n\nPress Copy twice."),
+    ("<main><p>Text.</p></main><div class='footer'>© 2024 | Powered by <a href='https://s.org'>Sphinx</a></div>", "Text."),
+    ("<div id='main'><p>Text.</p></div><div id='footer'><p>Made by Confluence</p></div>", "Text."),
+    ("<article><p>Text.</p><div class='footer'>Its own.</div></article>", "Text.\n\nIts own."),
+    ("<div class='footer'><p>All there is.</p></div>", "All there is."),
+    ("<p>Text.</p><p><a href='https://github.com/x'>Edit this page on GitHub</a></p>", "Text."),
+    ("<p>Text.</p><p>See <a href='https://x.org'>the source</a>.</p>", "Text.\n\nSee the source.")])
+def test_what_pages_of_a_site_repeat_is_left_out(page, wanted):
+    assert words(parse_html(page)).strip() == wanted
+
+
 def test_a_protected_book_is_not_told_to_be_in_another_encoding():
     def book(locked):
         return archive({
