@@ -446,7 +446,8 @@ def parse_text(
     if re.fullmatch(r"(=+|-+|\*+|~+|#+)\s*", line) and 3 <= len(line.strip()) <= len(first) + 2:
         rest = "\n" + rest[len(line):].lstrip("\n")     # a title with a line under it
     is_title = rest[:1] == "\n" and 0 < len(first) <= 100 and not first.rstrip().endswith((".", "!", ",", ";"))
-    if not is_title or not rest.strip() or re.match(r"\s*[-*•·–] ", first): return [Section("", text)]    # or an item
+    # what begins with an item has no title
+    if not is_title or not rest.strip() or re.match(r"\s*(?:[-*•·–] |\w{1,3}[.)]\t)", first): return [Section("", text)]
     return [Section(re.sub(r"^#{1,6} +", "", first).strip(), rest.strip(), 1)]
 
 # %% ../../nbs/1_data/06_markup.ipynb #f07c9f3d

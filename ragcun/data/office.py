@@ -877,7 +877,9 @@ def parse_rtf(
     if not raw.lstrip().startswith(b"{\\rtf"):
         raise UserError("not an RTF file", "", "Save it again as .rtf.")
     try:
-        text = rtf.rtf_to_text(raw.decode("latin-1").replace("\\pntext", "\\listtext"), errors="replace")
+        shown = re.sub(r"\{\\v\b[^{}]*\}", "", raw.decode("latin-1").replace("\\pntext", "\\listtext"))    # hidden
+        shown = re.sub(r"\{(?:\\\*)?\\(?:footnote|annotation)\b", "{ ", shown)     # notes are text
+        text = re.sub(r"(?<=\S) {2,}", " ", rtf.rtf_to_text(shown, errors="replace"))
     except Exception as e:
         raise UserError(f"not a readable RTF file: {type(e).__name__} {e}"[:160], "", "Save it again as .rtf.") from e
     apart = re.sub(r"\n(?=[^|\n]*(?:\n|$))", "\n\n", text.replace("\xa0", " "))    # rows of a table stay together

@@ -546,9 +546,19 @@ def test_an_object_that_names_its_rows_is_a_list_of_them(data, wanted):
     assert words(parse_json_rows(json.dumps(data))).strip() == wanted
 
 
+def test_notes_of_rtf_are_read_and_what_it_hides_is_not():
+    raw = rb"{\rtf1 Hot{\footnote {\super 1} Above 60.} water{\v hidden} flows.{\*\atnauthor Ann}{\*\annotation Really?}\par}"
+    assert parse_rtf(raw)[0].text == "Hot 1 Above 60. water flows. Really?"
+    assert parse_rtf(rb"{\rtf1{\pntext 1.\tab}One\par{\pntext 2.\tab}Two\par}")[0].heading == ""
+
+
+def test_an_item_is_no_title():
+    assert parse_text("- one\n\n- two")[0].heading == "" and parse_text("## One\n\nText.")[0].heading == "One"
+
+
 def test_rows_and_numbers_of_rtf_and_words_around_a_frame():
     rtf = rb"{\rtf1\ansi {\pntext\f0 1.\tab}Open it\par {\listtext 2.\tab}Close it\par \trowd a\cell b\cell\row c\cell 4\cell\row}"
-    assert words(parse_rtf(rtf)).replace("\t", " ").split("\n")[:1] == ["1. Open it 2. Close it"]
+    assert words(parse_rtf(rtf)).split()[:6] == "1. Open it 2. Close it".split()
     assert "a | b\nc | 4" in words(parse_rtf(rtf))
     frame = "<p>See<frame><title>The pump</title></frame>.</p>"
     assert words(parse_odf(archive({"content.xml": f"<document><body><text>{frame}</text></body></document>"}))) == (
