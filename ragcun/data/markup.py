@@ -796,9 +796,10 @@ def _message(row: Any) -> str | None:
     if not isinstance(row, dict): return None
     if {"message", "parent", "children"} <= row.keys():    # of a tree of answers
         return _message(row["message"]) if row["message"] else ""
-    if not any(keys <= row.keys() for keys in _CHATS): return None
+    is_turn = {*row} in ({"role", "content"}, {"from", "value"})
+    if not is_turn and not any(keys <= row.keys() for keys in _CHATS): return None
     if _NOT_TOLD.fullmatch(str(row.get("subtype") or row.get("type"))): return ""
-    text = _pieces(row.get("text") or row.get("content") or "")
+    text = _pieces(row.get("text") or row.get("content") or row.get("value") or "")
     if "ts" in row:        # Slack's own marks
         text = html.unescape(re.sub(r"<([^<>|\s]+)(?:\|([^<>]+))?>", lambda m: m[2] or m[1], text))
     elif "timestamp_ms" in row:      # UTF-8 that was taken for something else
@@ -807,11 +808,11 @@ def _message(row: Any) -> str | None:
     beside = [_named(one, "title", "fileName", "name", "text", "description", "fallback")
               for key in ("files", "attachments", "embeds") for one in row.get(key) or () if isinstance(one, dict)]
     who = (_named(row.get(key), "real_name", "nickname", "display_name", "name", "username", "role")
-           for key in ("user_profile", "from", "author", "sender_name", "sender", "username", "user"))
+           for key in ("user_profile", "from", "author", "sender_name", "sender", "username", "user", "role"))
     when = next((_when(row[key]) for key in ("date", "timestamp", "created_at", "ts", "timestamp_ms", "create_time")
                  if row.get(key)), "")
     said = "\n".join(filter(None, (text.strip(), *beside)))
-    return f"{next(filter(None, who), '')} ({when}): {said}" if said else ""
+    return f"{next(filter(None, who), '')}{f' ({when})' if when else ''}: {said}" if said else ""
 
 def _chat(value: Any) -> str:
     "The messages of a list or an object that holds nothing else, a line each; else empty."
@@ -955,10 +956,25 @@ def _headed(row: dict[str, Any], level: int) -> Section:
     return Section(_cell(row[name]), text, level) if name else Section("", text)
 
 # %% ../../nbs/1_data/06_markup.ipynb #jsonrows1
+def _transposed(data: dict[str, Any]) -> list[Any]:
+    "The rows of a table that stands column by column, as pandas writes it; else none."
+    if {"columns", "data"} <= data.keys() <= {"columns", "index", "data"}:
+        names, rows = data["columns"], data["data"]
+        is_split = isinstance(names, list) and isinstance(rows, list) and all(isinstance(row, list) for row in rows)
+        return [dict(zip(map(str, names), row, strict=False)) for row in rows] if is_split else []
+    keys = [[*map(str, value)] if isinstance(value, dict) else [*map(str, range(len(value)))]
+            if isinstance(value, list) else [] for value in data.values()]
+    is_table = len(keys) > 1 and len(keys[0]) > 1 and all(k == keys[0] for k in keys)
+    if not is_table or not all(map(str.isdecimal, keys[0])): return []
+    columns = [[*value.values()] if isinstance(value, dict) else value for value in data.values()]
+    return [dict(zip(data, row, strict=True)) for row in zip(*columns, strict=True)]
+
 def _entries(data: dict[str, Any]) -> list[Any]:
     "The rows of an object that names each of them: records by their ids, answers by their questions."
+    if rows := _transposed(data): return rows
     inner = list(data.values())
     if len(inner) < 2: return []
+    if all(map(str.isdecimal, data)) and all(isinstance(value, dict) for value in inner): return inner
     if all(isinstance(value, dict) and any(map(_tells, value.values())) for value in inner):
         alike = set.intersection(*(set(value) for value in inner))
         return [{"name": key, **value} for key, value in data.items()] if alike else []

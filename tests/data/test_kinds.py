@@ -1175,6 +1175,22 @@ def test_a_chat_says_who_said_what_and_when(data, wanted):
     assert said == wanted if wanted != "café" else said.endswith("café")
 
 
+@pytest.mark.parametrize("data", [
+    {"name": {"0": "Pump", "1": "Valve"}, "price": {"0": 40, "1": 7}}, {"name": ["Pump", "Valve"], "price": [40, 7]},
+    {"0": {"name": "Pump", "price": 40}, "1": {"name": "Valve", "price": 7}},
+    {"columns": ["name", "price"], "index": [0, 1], "data": [["Pump", 40], ["Valve", 7]]}])
+def test_a_table_in_json_is_rows_however_it_is_turned(data):
+    assert words(parse_json_rows(json.dumps(data))).strip() == "name: Pump; price: 40\n\nname: Valve; price: 7"
+
+
+@pytest.mark.parametrize("talk", [
+    {"messages": [{"role": "user", "content": "Is it red?"}, {"role": "assistant", "content": "Yes."}]},
+    {"conversations": [{"from": "user", "value": "Is it red?"}, {"from": "assistant", "value": "Yes."}]}])
+def test_a_conversation_for_training_is_who_said_what(talk):
+    assert parse_json_rows(json.dumps([talk]))[0].text == "user: Is it red?\nassistant: Yes."
+    assert parse_json_lines(json.dumps(talk))[0].text == "user: Is it red?\nassistant: Yes."
+
+
 def test_an_object_that_is_a_page_by_itself_is_read():
     page = {"title": "Storage", "tags": ["x"], "body": "Drain it first.\n\nKeep it dry."}
     assert [(s.heading, s.level, s.text) for s in parse_json_rows(json.dumps(page))] == [
