@@ -646,7 +646,8 @@ def _links(
 def _remarks(root: Any) -> Iterator[tuple[str, str]]:
     "The cell of each comment, empty on a slide, and what it says; not what stands in for a newer form of it."
     for comment in (e for e in root.iter() if _local(e) in ("comment", "threadedComment", "cm")):
-        said = " ".join(e.text or "" for e in comment.iter() if _local(e) in ("t", "text")).strip()
+        parts = sorted(comment, key=lambda part: _local(part) == "replyLst")      # answers after what they answer
+        said = " ".join(e.text or "" for part in parts for e in part.iter() if _local(e) in ("t", "text")).strip()
         if said and not said.startswith("[Threaded comment]"):
             yield _attribute(comment, "ref"), " ".join(said.split())
 

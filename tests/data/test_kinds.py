@@ -418,6 +418,12 @@ def test_all_that_a_slide_shows_once():
         "ppt/charts/chart1.xml": "<c><p><t>Sales</t></p><strCache><v>May</v></strCache></c>",
         "ppt/diagrams/data1.xml": "<d><p><t>Order it</t></p></d>", "ppt/notesSlides/1": f"<n>{shape('said')}</n>"}))[0].text
     assert text == "one\ntwo\nthree\nx^2\n\nPart | Price\nBolt | 3\n\nA red valve\nSales\nMay\nOrder it\nsaid"
+    modern = "<m><cm><replyLst><reply><p><t>Done.</t></p></reply></replyLst><txBody><p><t>Check it.</t></p></txBody></cm></m>"
+    text = parse_slides(archive({
+        "ppt/presentation.xml": '<p xmlns:r="r"><sldId r:id="r0"/></p>', "ppt/_rels/presentation.xml.rels": links("s/1.xml"),
+        "ppt/s/1.xml": f"<s>{shape('one')}</s>", "ppt/s/_rels/1.xml.rels": links("../comments/c1.xml", "../comments/c2.xml"),
+        "ppt/comments/c1.xml": "<m><cm><text>Really?</text></cm></m>", "ppt/comments/c2.xml": modern}))[0].text
+    assert text == "one\nReally?\nCheck it. Done."
 
 
 @pytest.mark.parametrize("source, wanted", [
