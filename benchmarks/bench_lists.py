@@ -57,6 +57,7 @@ ROW = {"words": "words", "trained": "trained base", "large batches": "trained ba
        "full, large batches": "ragcun, full, batches of 256"}   # the row by which a method is known to be measured
 GROUPS = tuple(ROW)
 SINGLE = 40   # questions asked one by one for their milliseconds
+ENOUGH = 100  # documents that --fit asks for
 
 
 class Clock:
@@ -153,6 +154,7 @@ class Collection:
             index.calibrate(alpha=.1)
         self.row("ragcun, documents only", lists["search"], no_answer=self.rule(index), seconds=clock.seconds,
                  milliseconds=joined, bytes=self.bytes())
+        if len(index) < ENOUGH: return
         with Clock() as clock:
             fitted = refit_index(index, fit_documents(index))
         fitted.calibrate(alpha=.1)
