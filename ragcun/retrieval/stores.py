@@ -26,10 +26,10 @@ from .storage import RemotePath, as_place, fetched, plain_errors, sent
 from .words import Postings, Question, WordCounts
 
 # %% auto #0
-__all__ = ['TABLE', 'INDEX_FORMAT', 'ELSEWHERE', 'ANN_KINDS', 'RULES', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES', 'KEY',
-           'Manifest', 'read_manifest', 'write_manifest', 'is_free', 'MemoryRows', 'MemoryEdits', 'MemoryStore',
-           'writer_lock', 'LanceTable', 'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceIndexes',
-           'LanceCounts', 'LanceKept', 'LanceWords', 'LanceStore']
+__all__ = ['TABLE', 'INDEX_FORMAT', 'ELSEWHERE', 'ANN_KINDS', 'RULES', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES',
+           'OLD_VERSIONS', 'KEPT', 'KEY', 'Manifest', 'read_manifest', 'write_manifest', 'is_free', 'MemoryRows',
+           'MemoryEdits', 'MemoryStore', 'writer_lock', 'LanceTable', 'LanceArrow', 'LanceRows', 'LanceSamples',
+           'LanceEdits', 'LanceIndexes', 'LanceCounts', 'LanceKept', 'LanceWords', 'LanceStore']
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #4f6e5322
 TABLE = "documents"
@@ -340,6 +340,8 @@ COLUMNS = ["row", "id", "text", "metadata", "v"]  # order of arrival, and what a
 COUNTS = "words.arrow"  # the file of word counts in an index folder
 ANN_FROM = 250_000   # documents from which an approximate index is built without being asked
 SMALL_FILES = 100    # files of a table; with more, they are joined
+OLD_VERSIONS = 100   # of a table; with more, they are forgotten
+KEPT = 3600          # seconds for which a version is kept, for those who are reading it
 KEY = {"lance-schema:unenforced-primary-key": "true"}  # two commits that insert the same id contradict each other
 
 @contextlib.contextmanager
@@ -772,6 +774,7 @@ class LanceKept(LanceCounts):
 class LanceWords(LanceKept):
     "The table's own indexes of words and of vectors."
     _postings: tuple[int, list[str], Postings] | None = None  # in place of a full-text index that is missing
+    _looked = -OLD_VERSIONS  # the version at which old ones were counted
 
     def keep_indexes(self) -> None:
         "Make the indexes of words and vectors where they pay, and bring them and the files up to date."
@@ -783,7 +786,7 @@ class LanceWords(LanceKept):
             logger.info("%d documents: an approximate index of the vectors is built; exact=True goes round it", n)
             self.build_ann()
         waiting = max((i.num_unindexed_rows or 0 for i in known.values()), default=0)
-        if waiting > max(1000, n // 5) or self._small_files() > SMALL_FILES:
+        if waiting > max(1000, n // 5) or self._small_files() > SMALL_FILES or self._old_versions() > OLD_VERSIONS:
             self.compact()
 
     def _index_words(self) -> None:
@@ -796,11 +799,19 @@ class LanceWords(LanceKept):
     def _small_files(self) -> int:
         return int(self.table.stats()["fragment_stats"]["num_small_fragments"])
 
+    def _old_versions(self) -> int:
+        "How many versions wait to be forgotten; looked at once in as many changes, since each is a file."
+        import datetime
+        if self.table.version < self._looked + OLD_VERSIONS: return 0
+        self._looked = self.table.version
+        before = datetime.datetime.now() - datetime.timedelta(seconds=KEPT)
+        return sum(v["timestamp"] < before for v in self.table.list_versions())
+
     def compact(self) -> None:
         "Merge small files, bring indexes up to date, and forget versions older than an hour."
         import datetime
         with writer_lock(self.folder):
-            self.table.optimize(cleanup_older_than=datetime.timedelta(hours=1))
+            self.table.optimize(cleanup_older_than=datetime.timedelta(seconds=KEPT))
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0014
 class _LanceFound(LanceWords):

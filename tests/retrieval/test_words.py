@@ -291,6 +291,22 @@ def test_small_adds_do_not_pile_up_and_a_large_table_gets_an_approximate_index(t
     assert [f.id for f in near] == [f.id for f in exact]
 
 
+def test_a_document_that_changes_again_and_again_does_not_fill_the_disk(tmp_path, monkeypatch):
+    from ragcun.retrieval import stores
+    monkeypatch.setattr(stores, "OLD_VERSIONS", 10)
+    store = LanceStore(tmp_path, 4)
+    store.add(batch(0, 9, 0))
+    for i in range(15):
+        store.replace(batch(3, 1, i))
+        store.keep_indexes()
+    assert len(store.table.list_versions()) > 15      # they may be read for an hour
+    monkeypatch.setattr(stores, "KEPT", 1e-3)
+    for i in range(30):
+        store.replace(batch(3, 1, i))
+        store.keep_indexes()
+    assert len(store.table.list_versions()) < 30 and len(store) == 9
+
+
 @pytest.mark.parametrize("written, asked", [
     ("It is _important_ to wait.", "important"), ("def _private(self): call __init__", "private init"),
     ("CONFIG_ is a prefix", "config"), ("set CONFIG_\u200bMAX in System.\u200bIO", "config_max system.io"),
