@@ -687,6 +687,9 @@ def _prepare(args: argparse.Namespace) -> int:
     kind, _, _ = check_config(config)
     report = prepare(config, named_tokens(args, kind == "input_dir"))
     print(report)
+    if not report.data.rows.get("train"):
+        print("no pair is left for training: leave --split out, or give more pairs")
+        return 0
     val = "".join(f"--val_data {quote(f)} " for f in report.files if Path(f).stem.split(".")[0] == "val")
     print(f"next:  ragcun train --train_data {quote(report.files[0])} {val}--freeze_base --output_dir checkpoints/mine")
     return 0

@@ -165,7 +165,8 @@ def _is_header(cells: list[str], where: str) -> bool:
     wrong = next((place for place, cell in ends if _DOCUMENT.search(cell)), "")
     named = _HEADER.search(cells[0]) is not None
     if wrong and (named or wrong == "first"):
-        raise UserError(f"the column of documents stands {wrong}", where,
+        what = f"the column of documents stands {wrong}" if wrong == "first" or cells[2:] else "no column of grades"
+        raise UserError(what, where,
                         "Write: query id, tab, document id, tab, whole number.")
     return named
 
@@ -262,8 +263,8 @@ def load_beir(
         what = "query" if not known else "document"
         name = _beside(next(iter(qrels)), found) if not known else _beside(next(iter(_named(known))), corpus)
         raise UserError(f"no judged {what} is known, {name} for example", str(path), "Give the texts of this split.")
-    _say_unknown(list(qrels), found, "queries", "left out", path)
-    _say_unknown(_named(known), corpus, "documents", "counted as not found", path)
+    _say_unknown(list(qrels), found, "query", "left out", path)
+    _say_unknown(_named(known), corpus, "document", "counted as not found", path)
     return RetrievalData(corpus, {q: found[q] for q in known}, known, f"{folder.resolve().name}/{split_name_of(path)}")
 
 def read_judgements(
@@ -286,8 +287,8 @@ def _say_unknown(ids: list[str], texts: dict[str, str], kind: str, what: str, pa
     "Count and name judged ids that have no text."
     ids = [i for i in ids if i not in texts]
     if ids:
-        logger.warning("%d judged %s of %s have no text and are %s: %s", len(ids), kind, shown_name(path), what,
-                       ", ".join(_beside(i, texts) for i in ids[:3]) + ", …" * (len(ids) > 3))
+        logger.warning("without a text and %s: %s of %s: %s", what, how_many(len(ids), f"judged {kind}"),
+                       shown_name(path), ", ".join(_beside(i, texts) for i in ids[:3]) + ", …" * (len(ids) > 3))
 
 def _beside(name: str, texts: dict[str, str]) -> str:
     "An unknown id, with the known one that looks like it: other spaces, case, leading zeros, or marks written apart."

@@ -244,7 +244,8 @@ def check_config(
     value = getattr(config, given[0])
     if given[0] in ("documents", "input_dir") and not config.generate_pairs:
         raise UserError("documents have no questions yet", f"--{given[0]} {value}",
-                        f"Type: ragcun prepare --{given[0]} {value} --generate_pairs --output train.json")
+                        f"Type: ragcun prepare --{given[0]} {value} --generate_pairs --output train.json; "
+                        "a file of questions and answers is given with --input.")
     if given[0] != "python_packages" and not home_path(value).exists():
         raise UserError("no such file or folder", f"--{given[0]} {value}", "Check the path.")
     if not config.output and not config.output_dir:

@@ -215,3 +215,13 @@ def test_training_names_the_test_questions_that_belong_to_it(tmp_path):
     assert _test_data(str(tmp_path/"beir")) == "…"                     # not what lies beside the folder
     (tmp_path/"beir"/"qrels"/"test.tsv").write_text("")
     assert _test_data(str(tmp_path/"beir")) == str(tmp_path/"beir")
+
+
+def test_pairs_that_leave_none_for_training_name_no_training(tmp_path, capsys):
+    (tmp_path/"one.csv").write_text("query,positive\nHow do I pay?,By card.\n")
+    assert main(["prepare", "--input", str(tmp_path/"one.csv"), "--output_dir", str(tmp_path),
+                 "--split", ".7", ".15", ".15"]) == 0
+    out = capsys.readouterr().out
+    assert "no pair is left for training" in out and "next:" not in out
+    assert main(["prepare", "--documents", str(tmp_path/"one.csv"), "--output_dir", str(tmp_path)]) == 2
+    assert "a file of questions and answers is given with --input" in capsys.readouterr().err

@@ -727,7 +727,7 @@ def test_beir_judgements_without_a_text(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         data = load_beir(beir(tmp_path / "a", DOCS, ASKED, "q1\td1\t1\nq1\tgone\t1\nq9\td1\t1\n"))
     assert data.qrels == {"q1": {"d1": 1, "gone": 1}} and list(data.queries) == ["q1"]
-    assert "1 judged queries" in caplog.text and "1 judged documents" in caplog.text and "gone" in caplog.text
+    assert "1 judged query" in caplog.text and "1 judged document" in caplog.text and "gone" in caplog.text
     save_retrieval(data, tmp_path / "one.json")
     again = load_single(tmp_path / "one.json")
     assert again.qrels["q1"]["gone"] == 1 and len(again.qrels["q1"]) == 2

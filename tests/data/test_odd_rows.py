@@ -119,6 +119,12 @@ def test_a_header_whose_documents_stand_last_is_refused(tmp_path, header):
         list(read_qrels(tmp_path/"q.tsv"))
 
 
+def test_judgements_without_grades_are_said_to_have_none(tmp_path):
+    (tmp_path/"q.tsv").write_text("query-id\tcorpus-id\n1\t7\n")
+    with pytest.raises(UserError, match="no column of grades .*whole number"):
+        list(read_qrels(tmp_path/"q.tsv"))
+
+
 @pytest.mark.parametrize("header", ["query_id\tdoc_id\tdoc_relevance", "qid\tpid\tpassage_score"])
 def test_a_grade_may_be_named_after_the_document(tmp_path, header):
     (tmp_path/"q.tsv").write_text(f"{header}\n1\t7\t1\n")
