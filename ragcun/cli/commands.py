@@ -221,13 +221,15 @@ def _is_folder(path: str) -> bool:
 def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
     "Read what is new in a folder; the index, and what is new in it."
     from ragcun.data.documents import ReadOptions
-    from ragcun.retrieval.folders import fill_index, plan_folder, summary
+    from ragcun.retrieval.folders import fill_index, note_states, plan_folder, summary
     options = ReadOptions(tokenizer=TokensWhenNeeded(lambda: _index_tokens(args)))
     plan = plan_folder(args.documents, Path(args.index_dir), args.update, options)
     if not plan.todo and plan.whole and not args.fit and not (plan.drop or args.prune and plan.gone) \
             and not _names_model(args):
+        note_states(plan, Path(args.index_dir))
         print(summary(plan, plan.states, args.documents))
         _say_gone(plan.gone, plan.own)
+        _say_deleted(args.index_dir)
         return None, "0 new"
     if plan.todo:
         logger.info("%s: %s to read, %d as before", args.documents, _files(plan.todo), len(plan.states))
@@ -239,8 +241,10 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
         report = fill_index(index, plan, args.documents, args.prune, options)
     print(report)
     _say_gone(plan.gone, plan.own, plan.drop, plan.removed)
+    _say_deleted(args.index_dir)
     return index, f"{report.added:,} new" + f", {report.replaced:,} replaced" * bool(report.replaced)
 
+# %% ../../nbs/9_cli/07_commands.ipynb #fldnames1
 def _names_model(args: argparse.Namespace) -> bool:
     "Whether a model or a base is named, which has to be the one that the index has."
     flags = ("model_path", "base_model", "query_prompt", "document_prompt", "max_seq_length")
@@ -335,6 +339,14 @@ def _compare(documents: list[dict[str, Any]], args: argparse.Namespace) -> tuple
         logger.warning("the index has other metadata for %d of these documents, the first of them %r; it stays as it "
                        "is, and --update replaces it", len(kept), min(kept))
     return known, changed
+
+# %% ../../nbs/9_cli/07_commands.ipynb #rowsdele
+def _say_deleted(index_dir: str) -> None:
+    "That files are not read again of which somebody has deleted passages."
+    from ragcun.retrieval.folders import deleted_files
+    if found := deleted_files(Path(index_dir)):
+        print(f"deleted from the index since: passages of {_files(found)} ({_first(found)}); they stay out until the "
+              "file changes, and --anew reads all files again")
 
 # %% ../../nbs/9_cli/07_commands.ipynb #c563afce-1
 def _files(names: Sequence[Any]) -> str:

@@ -28,8 +28,8 @@ from .stores import LanceStore, is_free, read_manifest
 
 # %% auto #0
 __all__ = ['RECORD', 'COUNTED', 'BLOCK', 'FIRST', 'FileState', 'read_record', 'add_to_record', 'close_record', 'folder_mark',
-           'cut_rule', 'FolderPlan', 'compare_folder', 'plan_folder', 'FolderReport', 'FolderBatch', 'FolderFill',
-           'fill_index', 'summary', 'exchange_index', 'mend_index']
+           'cut_rule', 'FolderPlan', 'compare_folder', 'deleted_files', 'plan_folder', 'FolderReport', 'FolderBatch',
+           'FolderFill', 'fill_index', 'note_states', 'summary', 'exchange_index', 'mend_index']
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0005
 RECORD = "files.jsonl"   # in the index folder
@@ -223,6 +223,18 @@ def _remove_old(index: DocumentIndex, files: Iterable[str]) -> int:
     if index.id_rule != "text": return 0
     known = set(files)
     return index.delete([name for name, source, old in _files_of(index.store, "text") if not source and old in known])
+
+# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0dele
+def deleted_files(
+    index_dir: Path,      # of an index
+) -> list[str]:           # names
+    "Files of the record of which passages were deleted from the index since they were read."
+    manifest = read_manifest(index_dir)
+    store = LanceStore(index_dir, manifest.dim)
+    known = {name: state.passages for name, state in read_record(index_dir)[0].items()}
+    if sum(known.values()) <= len(store): return []
+    held = Counter(source or old for _, source, old in _files_of(store, manifest.id_rule))
+    return [name for name, number in known.items() if held[name] < number]
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0010
 def plan_folder(
@@ -458,11 +470,19 @@ def fill_index(
     if plan.todo or not plan.whole or prune or plan.drop:
         fill.run()
         _remove_old(index, (n for n, s in fill.states.items() if s.sha))   # what was read anew names its file
-    elif plan.touched or any(s != t for s, t in zip(plan.states.values(), read_record(fill.place)[0].values(),
-                                                    strict=False)):
-        close_record(fill.place, fill.states)
+    else:
+        note_states(plan, fill.place)
     return replace(summary(plan, fill.states, documents), added=fill.added, replaced=fill.replaced,
                    seconds=time.monotonic() - started)
+
+def note_states(
+    plan: FolderPlan,     # from `plan_folder`, with nothing to do
+    index_dir: Path,      # that it was made for
+) -> None:
+    "Note where the files of a plan are now, and their times: a folder may have been moved as a whole."
+    states = plan.states | {n: plan.before[n] for n in plan.gone}
+    if plan.touched or states != read_record(index_dir)[0]:
+        close_record(index_dir, states)
 
 def summary(
     plan: FolderPlan,               # from `plan_folder`

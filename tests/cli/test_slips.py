@@ -225,3 +225,25 @@ def test_pairs_that_leave_none_for_training_name_no_training(tmp_path, capsys):
     assert "no pair is left for training" in out and "next:" not in out
     assert main(["prepare", "--documents", str(tmp_path/"one.csv"), "--output_dir", str(tmp_path)]) == 2
     assert "a file of questions and answers is given with --input" in capsys.readouterr().err
+
+
+def test_a_folder_that_was_moved_or_of_which_passages_were_deleted(made, tmp_path, capsys):
+    docs, idx = tmp_path/"docs", tmp_path/"idx"
+    docs.mkdir()
+    for i, text in enumerate(TEXTS[:5]):
+        (docs/f"{i}.md").write_text(text)
+    assert main(["index", "--documents", str(docs), "--index_dir", str(idx), "--model_path", str(made/"m"/"model"),
+                 "--device", "cpu"]) == 0
+    docs = docs.rename(tmp_path/"moved")
+    update = ["index", "--documents", str(docs), "--index_dir", str(idx), "--update"]
+    assert main(update) == 0
+    (docs/"4.md").unlink()
+    assert main([*update, "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "removed: 1 passage of 1 file no longer there (4.md)" in out and "deleted" not in out
+    assert main(["delete", "--index_dir", str(idx), "--source", "2.md"]) == 0
+    assert main(update) == 0
+    assert "deleted from the index since: passages of 1 file (2.md)" in capsys.readouterr().out
+    (docs/"2.md").write_text("other words")
+    assert main([*update, "--device", "cpu"]) == 0
+    assert "deleted" not in capsys.readouterr().out
