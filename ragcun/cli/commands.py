@@ -468,8 +468,10 @@ def _say_what_is_doubted(index: Any) -> None:
     "That the base hardly knows these documents, where it is so."
     if index.joint is None or index.joint.weights.dense >= index.weights.dense: return
     share = index.joint.weights.dense / index.weights.dense
-    print("the base hardly knows these documents (another language?): by a sentence of one, vectors find it much less "
-          f"often than words do. So meaning weighs {share:.0%} of the usual; --base_model takes a base that knows them")
+    known, often = (("hardly knows these documents (another language?)", "much less often") if share < .3 else
+                    ("knows these documents less well than most", "less often"))
+    print(f"the base {known}: by a sentence of one, vectors find it {often} than words do. "
+          f"So meaning weighs {share:.0%} of the usual; --base_model takes another base")
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbalo1
 def _calibrate_alone(args: argparse.Namespace) -> None:

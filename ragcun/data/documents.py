@@ -25,8 +25,8 @@ from .files import (READERS, cell_fault, character_fault, file_format, home_path
 from .markup import (MAX_TABLE, YEAR, parse_asciidoc, parse_calendar, parse_captions,
                                 parse_json_lines, parse_json_rows, parse_latex, parse_markdown, parse_notebook,
                                 parse_org, parse_rst, parse_table, parse_text)
-from .office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_notes, parse_odf,
-                                parse_rtf, parse_slides, parse_web_archive, parse_workbook)
+from .office import (is_mailbox, parse_docx, parse_epub, parse_mailbox, parse_message, parse_notes,
+                                parse_odf, parse_rtf, parse_slides, parse_web_archive, parse_workbook)
 from .pdf import parse_pdf
 from .web_pages import Section, parse_html
 
@@ -55,8 +55,6 @@ BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
 READER_VERSION = 2    # raised whenever a file may give other passages than before: an index reads it again then
 
-_BEGINS = {".pdf": re.compile(rb"%PDF-"), ".mbox": re.compile(rb"From [^\n]*\d\d:\d\d[^\n]*\n[\w-]+:")}
-
 def _kind(path: Path | str) -> str:
     "What kind of document a file is, by its name, else by how it begins: mail programs name no kind."
     if kind := file_kind(path): return kind
@@ -65,7 +63,7 @@ def _kind(path: Path | str) -> str:
             start = f.read(1000)
     except OSError:
         return ""
-    return next((kind for kind, begins in _BEGINS.items() if begins.match(start)), "")
+    return ".pdf" if start.startswith(b"%PDF-") else ".mbox" if is_mailbox(start) else ""
 
 def read_sections(
     path: Path | str,          # a file of a known kind, may be packed (.gz)
@@ -73,6 +71,8 @@ def read_sections(
 ) -> tuple[list[Section], str]:    # sections, encoding (empty for binary formats)
     "The sections of one file."
     kind = _kind(path)
+    if TEXT_PARSERS.get(kind) is parse_text and is_mailbox(raw := read_whole_file(path)):
+        return parse_mailbox(raw, shown_name(path)), ""
     if kind in BINARY_PARSERS: return BINARY_PARSERS[kind](read_whole_file(path), shown_name(path)), ""
     if kind not in TEXT_PARSERS:
         raise UserError(f"unknown kind of file {kind}", shown_name(path),
@@ -499,9 +499,10 @@ def list_folder(
 def _is_plain_text(path: Path) -> bool:
     "Whether a file without an ending is text to read, such as README or LICENSE; a script is not."
     try:
-        if file_kind(path) or path.stat().st_size > MAX_TABLE: return False
+        if file_kind(path): return False
         with open(path, "rb") as f:
             start = f.read(4096)
+        if path.stat().st_size > MAX_TABLE and not is_mailbox(start): return False
     except OSError:
         return False
     if not start.strip() or start.startswith(b"#!") or re.search(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]", start): return False

@@ -523,7 +523,8 @@ def file_format(
     kind = suffixes[-1] if suffixes else ""
     if kind not in READERS:
         raise UserError(f"unknown format {kind or '(no suffix)'}", shown_name(path),
-                        f"Use one of {' '.join(READERS)} or a BEIR folder.")
+                        "Save the sheet as .csv (UTF-8). " * (kind in (".xlsx", ".xlsm", ".xls", ".ods"))
+                        + f"Use one of {' '.join(READERS)} or a BEIR folder.")
     return kind
 
 def iter_rows(

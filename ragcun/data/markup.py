@@ -47,6 +47,8 @@ def _inline_tag(tokens: Any, i: int, env: dict) -> str:
     found = _TAG.match(tokens[i].content)
     if not found: return tokens[i].content
     name = found[2].lower()
+    if found[2][0].isupper() and found[0].endswith("/>") and name not in HTML_TAGS:      # <Badge text="new" />
+        return html.escape(" ".join(re.findall(r"\b(?:text|title|label|caption|alt)=[\"']([^\"'\n]*)", found[0])))
     if ("tags", id(tokens)) not in env:    # of the whole line, looked at once
         tags = (_TAG.match(t.content) for t in tokens if t.type == "html_inline")
         env["tags", id(tokens)] = {(t[2].lower(), t[1]) for t in tags if t}
@@ -75,8 +77,18 @@ def _box_title(info: str) -> str:
     found = re.search(r"title=[\"']([^\"']*)", info) or re.search(r"^\s*\w+\[(.*)\]", info)
     bare = found[1] if found else re.sub(r"\{[^{}]*\}", "", info).strip()
     if named and named[1] in _LABELS: return f"{_LABELS[named[1]]} {bare}".strip()
+    bare = bare.removeprefix("callout-")
+    if re.fullmatch(r"[a-z]+(-[a-z]+)*", bare) and not _KIND.match(f"{bare} x"): return ""     # a class of pandoc
     said = _KIND.sub("", bare, count=1) if bare else named[1] if named else ""
     return said.title() if said.isalpha() else said
+
+_BLOCK = re.compile(r" *([a-z][\w-]*) *(?:\| *(.*))?")    # of PyMdown: /// note | Mind the lid
+
+def _block_title(info: str) -> str:
+    "What stands at the head of such a block; its kind where nothing else does."
+    kind, title = _BLOCK.fullmatch(info).groups()  # type: ignore[union-attr]
+    if kind in ("html", "define", "caption", "figure-caption", "table-caption"): return ""
+    return _box_title(title or kind)
 
 def _role(token: Any) -> str:
     "The words of a role, `{ref}`; of what only looks like one, all that is written."
@@ -98,6 +110,7 @@ def _markdown() -> Any:
     md = MarkdownIt("commonmark", {"html": True, "maxNesting": 100}).enable(["table", "strikethrough"])
     md = md.use(footnote_plugin, inline=False).use(deflist_plugin).use(admon_plugin).use(myst_role_plugin)
     md = md.use(container_plugin, "box", validate=lambda *a: True)
+    md = md.use(container_plugin, "block", marker="/", validate=lambda info, *a: bool(_BLOCK.fullmatch(info)))
     md = md.use(dollarmath_plugin, allow_space=False, allow_digits=False, allow_blank_lines=False)
     renderer: Any = md.renderer
     rules = renderer.rules
@@ -107,12 +120,14 @@ def _markdown() -> Any:
     rules["footnote_anchor"] = lambda *a: ""
     rules["myst_role"] = lambda tokens, i, *a: _role(tokens[i])
     rules["fence"] = lambda tokens, i, *a: _directive(tokens[i]) or renderer.fence(tokens, i, *a)
-    rules["container_box_open"] = lambda tokens, i, *a: f"<div><p>{html.escape(_box_title(tokens[i].info))}</p>"
+    rules["container_box_open"] = lambda tokens, i, *a: f"<div><p>{md.renderInline(_box_title(tokens[i].info))}</p>"
+    rules["container_block_open"] = lambda tokens, i, *a: f"<div><p>{md.renderInline(_block_title(tokens[i].info))}</p>"
     return md
 
 # %% ../../nbs/1_data/06_markup.ipynb #d4f0000d
 _FRONT = re.compile(r"\A\s*(---|\+\+\+)[ \t]*\n(.*?)^(\1|\.\.\.)[ \t]*(?:\n|\Z)", re.S | re.M)
 
+_TITLES = ("title", "question", "headline", "heading", "subject")        # names of the title, the first that is there
 _SAYS = ("subtitle", "description", "summary", "abstract", "excerpt")    # sentences in front matter
 
 def _front_text(values: dict) -> str:
@@ -132,9 +147,11 @@ def _front_parts(text: str) -> tuple[str, str, str]:
     found = _FRONT.match(text)
     values = _front_values(found[1], found[2]) if found else None
     if found is None or values is None: return "", "", text
-    title = next((v for k, v in values.items() if str(k).lower() == "title"), None)
+    known = {str(k).lower(): v for k, v in values.items()}
+    name = next((n for n in _TITLES if known.get(n) not in (None, "")), "title")
+    title = known.get(name)
     if not isinstance(title, (str, list, dict, type(None))):
-        line = re.search(r"^title\s*[:=]\s*(.*?)\s*$", found[2], re.M | re.I)   # as written: 1.10, No, 2024-01-05
+        line = re.search(rf"^{name}\s*[:=]\s*(.*?)\s*$", found[2], re.M | re.I)   # as written: 1.10, No, 2024-01-05
         title = line[1] if line else str(title)
     return (" ".join(title.split()) if isinstance(title, str) else ""), _front_text(values), text[found.end():]
 
@@ -144,8 +161,8 @@ def _json_front(text: str) -> tuple[str, str, str]:
         values, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         return "", "", text
-    if not isinstance(values.get("title"), str): return "", "", text
-    return values["title"], _front_text(values), text[end:]
+    title = next((values[name] for name in _TITLES if isinstance(values.get(name), str)), None)
+    return ("", "", text) if title is None else (title, _front_text(values), text[end:])
 
 def _front_values(mark: str, text: str) -> dict | None:
     "What front matter says, None when it is not front matter."
@@ -154,7 +171,7 @@ def _front_values(mark: str, text: str) -> dict | None:
         values = tomllib.loads(text) if mark == "+++" else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         if not all(re.match(r"\s*$|\s+\S|[\w-]+\s*[:=]|#|- ", line) for line in text.split("\n")): return None
-        found = re.search(r"^title\s*[:=]\s*[\"']?(.*?)[\"']?\s*$", text, re.M | re.I)
+        found = re.search(rf"^(?:{'|'.join(_TITLES)})\s*[:=]\s*[\"']?(.*?)[\"']?\s*$", text, re.M | re.I)
         return {"title": found[1]} if found else {}
     return values if isinstance(values, dict) else {} if values is None and not text.strip() else None
 
@@ -178,29 +195,44 @@ _SHOWN_AS: list[tuple[str, Any]] = [   # what only some programs show as meant
     (r"!?\[\[(?!\s)([^\[\]|\n]+)(?:\|(?!\d+(?:x\d+)?\])([^\[\]\n]+)|\|[\dx]+)?\]\]",
      lambda m: m[2] or m[1].replace("#", " ").strip()),
     (r"\{\{[<%][^{}]*[>%]\}\}|\{%[^{}]*%\}",
-     lambda m: " ".join(re.findall(r"(?:caption|title|alt|content|text)=[\"']([^\"']*)", m[0]))),
+     lambda m: " ".join(re.findall(r"(?:caption|title|header|alt|content|text|(?<=tab )name)=[\"']([^\"']*)", m[0]))),
     (r"(?<!\S)%% .*? %%(?!\S)", ""), (r"(?<![=\w])==(?=\S)([^=\n]{1,300})(?<=\S)==(?![=\w])", r"\1"),
-    (r" \^(?=[\d-]*[A-Za-z])[\w-]{4,}$", "")]
+    (r" \^(?=[\d-]*[A-Za-z])[\w-]{4,}$", ""), (r"(?<![\w{])\+\+([a-z][\w-]*(?:\+[\w-]+)*)\+\+(?!\w)", r"\1"),
+    (r":(?:material|fontawesome|octicons|simple)-[a-z\d-]+:(?:\{[^{}]*\})?", "")]
 # lists of contents, other files, names of places
-_UNSAID = re.compile(r"-+8<-+(?s:.*)|\[TOC\]|\[\[_?TOC_?\]\]|\{:.*\}|\([\w.:/-]+\)=", re.I)
+_UNSAID = re.compile(r"-+8<-+(?s:.*)|\[TOC\]|\[\[_?TOC_?\]\]|\{:.*\}|\{\s*[#.][^{}]*\}|\([\w.:/-]+\)=", re.I)
 _MODULE = re.compile(r"(?:import\s(?:[^;'\"]+\sfrom\s+)?(['\"])[^'\"\n]+\1;?\s*|export\s+[a-z]+\s+\w+\s*=.*)+",
                      re.S)
+
+def _described(attributes: re.Match) -> str:
+    "What attributes say of a picture, and nothing else of them."
+    found = re.search(r"\bfig-alt=\"([^\"]*)", attributes[0])
+    return f" {found[1]} " if found else ""
 
 def _plain_line(token: Any, before: str) -> None:
     "Words for what only some programs show as such: links of wikis, marks of headings, imports of MDX."
     children = token.children or []
     if before == "heading_open" and children:
-        children[-1].content = re.sub(r"\s*\{[#.:][^{}]*\}\s*$", "", children[-1].content)
+        children[-1].content = re.sub(r"\s*\{\s*[#.:][^{}]*\}\s*$", "", children[-1].content)
     elif before == "paragraph_open" and (_MODULE.fullmatch(token.content) or _UNSAID.fullmatch(token.content)):
         children.clear()
-    elif before == "paragraph_open" and token.level > 1:
-        _call_out(children)
+    elif before == "paragraph_open":
+        _plain_paragraph(token, children)
     for left, child in itertools.pairwise([None, *children]):
         if child is None or child.type != "text": continue
         if left is not None and left.type in ("link_close", "image", "code_inline"):
-            child.content = re.sub(r"^\{:?\s*(?:[#.]|\w+=)[^{}]*\}", "", child.content)
+            child.content = re.sub(r"^\{:?\s*(?:[#.]|[\w-]+=)[^{}]*\}", _described, child.content)
         for pattern, shown in _SHOWN_AS:
             child.content = re.sub(pattern, shown, child.content)
+
+def _plain_paragraph(token: Any, children: list[Any]) -> None:
+    "A caption of a table without its mark, the head of a note, and no line of attributes."
+    if token.content.startswith(": ") and children[0].type == "text":
+        children[0].content = re.sub(r"^:\s+|\s*\{[^{}]*\}$", "", children[0].content)
+    if token.level > 1:
+        _call_out(children)
+    if re.search(r"\n\{:?\s*[#.][^{}\n]*\}$", token.content):
+        del children[-2:]
 
 def _call_out(children: list[Any]) -> None:
     "The head of a quotation that is a note, on its own line: `[!warning] Hot` is \"Hot\", and `[!NOTE]` is \"Note\"."
@@ -215,14 +247,19 @@ _FENCED = frozenset("note tip hint important warning caution attention danger er
                     "dropdown details card grid grid-item grid-item-card tab-set tab-item margin sidebar topic figure "
                     "image table glossary epigraph exercise solution theorem definition proof versionadded "
                     "versionchanged deprecated versionremoved".split())
-_ITS_OPTIONS = re.compile(r"\s*(?:---\n(?s:.*?)\n---[ \t]*(?:\n|\Z)|(?::[\w-]+:.*(?:\n|\Z))+)")
+_NOT_SHOWN = re.compile(r"\{(?:toctree|tableofcontents|contents|index|include|literalinclude|bibliography|"
+                        r"(?:py:)?(?:current)?module|auto\w+|embed:.*)\}")
+_ITS_OPTIONS = re.compile(r"\A\s*(?:---\n(?s:.*?)\n---[ \t]*(?:\n|\Z)|(?::[\w-]+:.*(?:\n|\Z))+)")
 
 def _directive(token: Any) -> str:
     "A directive of MyST in backquotes as HTML: Markdown, a table, or code without options; empty for what is none."
     info = token.info.strip()
+    if _NOT_SHOWN.match(info): return "<p></p>"
     found = re.match(r"\{(?:\w+:)?([\w-]+)\}", info)
+    if not found and re.match(r"\{\w", info):
+        token.content = _OPTION.sub(r"\1\n", _ITS_OPTIONS.sub("", token.content, count=1)).lstrip("\n")
     if not found: return ""
-    if found[1] in ("toctree", "tableofcontents", "include", "literalinclude"): return "<p></p>"
+    if found[1] == "eval-rst": return f"<div>{_rst_body(token.content)}</div>"
     options = _ITS_OPTIONS.match(token.content)
     body = token.content[options.end():] if options else token.content
     said = re.findall(r"^:?(?:alt|caption|title):\s*(.*\S)", options[0], re.M) if options else []
@@ -232,8 +269,9 @@ def _directive(token: Any) -> str:
         lines = f"{header[1]}\n{body.lstrip()}" if header else body
         return f"<p>{html.escape(argument)}</p>{_myst_table(found[1], lines)}"
     if found[1] not in _FENCED:
-        said += re.findall(r"^#\| *(?:fig|tbl|lst)-(?:cap|alt): *[\"']?(.*?)[\"']?$", body, re.M)      # of Quarto
-        body = re.sub(r"\A(?:#\|.*(?:\n|\Z))+", "", body)
+        head = re.match(r"\n*(?:(?:#|//|%%)\|.*(?:\n|\Z))*", body)[0]      # options of Quarto
+        said += [m[1] for m in _OPTION.finditer(head) if m[1]]
+        body = body.removeprefix(head)
         return "".join(f"<p>{html.escape(s)}</p>" for s in said) + f"<pre><code>{html.escape(body)}</code></pre>"
     is_told = found[1] in _LABELS or not re.fullmatch(r"[\d\s]*", argument) or _KIND.match(f"{found[1]} x")
     title = _box_title(info) if is_told and found[1] not in ("figure", "image") else ""
@@ -279,8 +317,45 @@ def _as_fences(text: str) -> str:
     return "\n".join(out) or text
 
 # %% ../../nbs/1_data/06_markup.ipynb #mdmarks2
+_INCLUDED = re.compile(r"""^[ \t>]*(?:-+8<-+[ \t]*\n(?:(?!-+8<)[^\n]*\n){0,50}-+8<-+|-+8<-+.*|
+    \{!>?\s*[^\s!{}]+\s*!\}|\{\*\s*[^\s{}*]+\.\w+(?:\s[^{}*\n]*)?\*\}|
+    <<<\ *[@.][\w./\\-]+.*|\[!(?:INCLUDE|VIDEO|div)\b.*\]|:{3,}\s*(?:moniker|zone)(?:-end|\s.*)|
+    \{\{\#(?:\w*include|playground|title|(?:end)?(?:tabs?|ref))\b[^{}\n]*\}\}|
+    \{%-?\s*include\b[^{}\n]*%\}|:::[a-z-]+(?:\s.*)?:::)[ \t]*$""", re.M | re.I | re.X)
+_SAID = re.compile(r"\b(?:alt-text|content|caption|title|text|alt|(?<=tab )name)=\"([^\"\n]*)\"")
+_HIGHLIGHT = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|"
+                        r"^\{%-?\s*highlight\b[^%\n]*%\}[ ]*\n(.*?)^\{%-?\s*endhighlight\s*-?%\}", re.M | re.S)
+
+_OPTION = re.compile(r"^(?:#|//|%%)\| *(?:[\w-]+-(?:cap|alt|subcap): *[\"']?(?=[^\s|>-])(.*?)[\"']?$|.*)\n?", re.M)
+_GRID = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^(\+[-=:+]{3,}\+)[ ]*((?:\n[|+][^\n]*[|+][ ]*(?=\n|\Z))+)|"
+                   r"^ *-{2,}(?: +-{2,})+ *$\n?", re.M | re.S)
+
+def _grid_table(found: re.Match) -> str:
+    "A table of pandoc drawn with + and | as one that Markdown knows; rulers between columns are left out."
+    if not found[2]: return found[0] if found[1] else ""
+    ends = [i for i, sign in enumerate(found[2]) if sign == "+"]
+    rows: list[list[str]] = [[]]
+    for line in found[3].strip().split("\n"):
+        if line.startswith("+"):
+            rows += [[]] * bool(rows[-1])
+            continue
+        at = [i for i in ends if line[i:i + 1] in ("|", "+")]
+        cells = [line[a + 1:b].strip() for a, b in itertools.pairwise(at)]
+        rows[-1] = [f"{a} {b}".strip() for a, b in itertools.zip_longest(rows[-1], cells, fillvalue="")]
+    rows = rows if re.search(r"^\+[=:+]+\+", found[3], re.M) else [[""] * (len(ends) - 1), *rows]
+    head, *rest = ("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows if row)
+    return "\n".join(("", head, "|" + "---|" * (len(ends) - 1), *rest, ""))
+
+def _without_includes(text: str) -> str:
+    "Markdown without lines that bring in another file, and with what such a line says; code of Jekyll is in fences."
+    if "endhighlight" in text:
+        text = _HIGHLIGHT.sub(lambda m: m[0] if m[1] else f"````\n{m[2]}````", text)
+    return _INCLUDED.sub(lambda m: " ".join(_SAID.findall(m[0])), text)
+
+# %% ../../nbs/1_data/06_markup.ipynb #mkgrid02
 _BOX = re.compile(r'^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^([ ]*)(?:===[+!]? (?="[^"\n]*"$)|'
-                  r'((?:!{3}|\?{3}\+?) (?!\w+(?: inline(?: end)?)?(?: *"[^"\n]*")?$)))', re.M | re.S)
+                  r'((?:!{3}|\?{3}\+?) (?!\w+(?: inline(?: end)?)?(?: *"[^"\n]*")?$)))|'
+                  r'(^[ ]*/{3,} *[a-z][\w-]* *(?:\|[^\n]*)?)(?:\n[ ]{4,}\w+:[^\n]*)+', re.M | re.S)
 
 def _markdown_html(
     text: str,   # Markdown without front matter
@@ -288,8 +363,9 @@ def _markdown_html(
     "A Markdown text as a browser would be given it."
     md = _markdown()
     env: dict[str, Any] = {}
-    text = _BOX.sub(lambda m: m[0] if m[1] else f"{m[2]}\\{m[3]}" if m[3] else f"{m[2]}!!! tab ",
-                    _without_components(_as_fences(re.sub(r"\r\n?", "\n", text))))
+    text = _GRID.sub(_grid_table, _as_fences(re.sub(r"\r\n?", "\n", text)))
+    text = _BOX.sub(lambda m: m[0] if m[1] else m[4] if m[4] else f"{m[2]}\\{m[3]}" if m[3] else f"{m[2]}!!! tab ",
+                    _without_components(_without_includes(text)))
     tokens = _markdown_tokens(text, env)
     notes = [name[1:] for name, number in env.get("footnotes", {}).get("refs", {}).items() if number < 0]
     if notes:      # no mark in the text leads to them: they are text themselves
@@ -320,7 +396,9 @@ def parse_markdown(
 # %% ../../nbs/1_data/06_markup.ipynb #b974ca48
 _UNSHOWN = frozenset("toctree index highlight meta currentmodule module automodule autoclass autofunction "
                      "literalinclude tabularcolumns sectionauthor codeauthor default-domain py:module "
-                     "py:currentmodule".split())
+                     "py:currentmodule testsetup testcleanup".split())
+_CODE = frozenset("testcode testoutput doctest ipython prompt plot productionlist jupyter-execute exec_code "
+                  "click:example click:run".split())
 _SETTINGS = frozenset("only ifconfig rst-class cssclass grid plot program video youtube".split())    # say how, not what
 _DIRECTIVE = re.compile(r"^[ \t]*(?:\.\. )+(?:\|[^|\n]+\| )?([\w:.+-]+?)[ \t]*::(?:\s|$)", re.M)
 _ROLE = re.compile(r":([A-Za-z][\w:.+-]*):`")
@@ -347,6 +425,7 @@ def _any_directive() -> type:
         option_spec = _Options()
         def run(self) -> list[Any]:
             if self.name in _UNSHOWN: return []
+            if self.name in _CODE: return [nodes.literal_block("", "\n".join(self.content))]
             box = nodes.container()
             named = self.arguments and self.name not in _SETTINGS
             head = " ".join((_LABELS.get(self.name, ""), *self.arguments)).strip()
@@ -404,6 +483,15 @@ _RST = {"file_insertion_enabled": False, "raw_enabled": True, "_disable_config":
         "initial_header_level": 1, "syntax_highlight": "none", "embed_stylesheet": False, "stylesheet_path": None,
         "footnote_references": "brackets", "line_length_limit": 10_000_000, "input_encoding": "unicode",
         "output_encoding": "unicode", "toc_backlinks": False, "footnote_backlinks": False, "sectnum_xform": False}
+
+def _rst_body(text: str) -> str:
+    "The same without what is around it, for a part of another page; as it is written where it cannot be read."
+    try:
+        page = _rst_html(text)
+    except Exception:
+        return f"<pre>{html.escape(text)}</pre>"
+    found = re.search(r"<body[^>]*>(.*)</body>", page, re.S)
+    return found[1] if found else page
 
 def _rst_html(text: str) -> str:
     "reStructuredText as HTML; what docutils cannot read stays as it is written."

@@ -26,8 +26,8 @@ from .web_pages import (Block, Section, bare_words, group_blocks, html_blocks, h
                                    item_number, join_blocks, parse_html, under_title)
 
 # %% auto #0
-__all__ = ['parse_docx', 'parse_message', 'parse_mailbox', 'parse_web_archive', 'parse_epub', 'parse_notes', 'parse_slides',
-           'parse_odf', 'parse_workbook', 'parse_rtf']
+__all__ = ['parse_docx', 'parse_message', 'is_mailbox', 'parse_mailbox', 'parse_web_archive', 'parse_epub', 'parse_notes',
+           'parse_slides', 'parse_odf', 'parse_workbook', 'parse_rtf']
 
 # %% ../../nbs/1_data/08_office.ipynb #d4f00017
 _OLE = b"\xd0\xcf\x11\xe0"    # how old or protected files of Office begin
@@ -420,12 +420,14 @@ def _letter(page: str) -> str:
     own = join_blocks(html_blocks(tree.html or "", menus=True))
     return f"{own}\n\n" + "\n".join(f"> {line}".rstrip() for line in below.split("\n"))
 
+_LIST_FOOT = re.compile(r"\n_{30,}[ \t]*\n[^\n]* mailing list\b[^\n]*(?:\n[^\n]*\S[^\n]*){0,3}\s*\Z")
+
 def _part_text(part: Any, where: str) -> str:
-    "One text of a message; HTML as plain text."
+    "One text of a message, without what a mailing list puts below each; HTML as plain text."
     text = _decoded(part, where)
     is_page = part.get_content_subtype() == "html"
     if is_page: return _letter(text)
-    text = text.replace("\r\n", "\n").strip("\n")
+    text = _LIST_FOOT.sub("", text.replace("\r\n", "\n")).strip("\n")
     flowed = str(part.get_param("format") or "").lower() == "flowed"
     return (_unflowed(text, str(part.get_param("delsp") or "").lower() == "yes") if flowed else text).strip()
 
@@ -502,6 +504,15 @@ def parse_message(
 
 # %% ../../nbs/1_data/08_office.ipynb #mail0003
 _MARK = re.compile(rb"(?:[\w-]+:.*\r?\n|[ \t].*\r?\n)*?X-Mozilla-Status: *([0-9a-fA-F]{1,4})\s*\n")
+_LETTER = re.compile(rb"(?:\A|(?<=\n))From [^\n]*\d\d:\d\d[^\n]*\r?\n(?=[\w-]+:)")
+_BEGINS = re.compile(rb"From \S[^\n]* (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} +\d+ \d\d:\d\d[^\n]*\r?\n[\w-]+:")
+_HIDDEN = re.compile(rb"^From: (\S+) at (\S+\.\w+)(?: \((.*)\))?", re.M)    # as archives of lists write it
+
+def is_mailbox(
+    raw: bytes,       # the beginning of a file
+) -> bool:            # True: `parse_mailbox` reads it
+    "Whether a file is a mailbox whatever its name is, as Thunderbird's `Inbox` and a list's `2024-March.txt`."
+    return _BEGINS.match(raw) is not None
 
 def parse_mailbox(
     raw: bytes,       # an .mbox file
@@ -510,10 +521,11 @@ def parse_mailbox(
     "All messages of a mailbox; one that cannot be read takes no other with it."
     out: list[Section] = []
     odd = 0
-    letters = re.split(rb"(?:\A|(?<=\n))From [^\n]*\d\d:\d\d[^\n]*\r?\n(?=[\w-]+:)", raw)[1:]
+    letters = _LETTER.split(raw)[1:]
     for letter in letters:
         if (mark := _MARK.match(letter)) and int(mark[1], 16) & 8: continue    # deleted, and not yet cleared away
         try:
+            letter = _HIDDEN.sub(rb"From: \3 <\1@\2>", letter, count=1)
             found = parse_message(re.sub(rb"(?m)^>(?=>*From )", b"", letter), where)
         except (UserError, ValueError, LookupError, AttributeError, TypeError):    # as `email` raises them
             odd += 1

@@ -93,8 +93,7 @@ class _StoreEdits(VectorStore):
         index: GaussianRetriever,   # the index
         prior: float | None = None, # of relevance; one expected answer in the index by default
     ):
-        self.index = index
-        self.prior = prior
+        self.index, self.prior = index, prior
 
     @property
     def embeddings(self) -> GaussianEmbeddings: # of the index's model
@@ -136,8 +135,7 @@ class _StoreEdits(VectorStore):
         texts: list[str],                    # of documents
         embedding: Any,                      # `GaussianEmbeddings`: an index needs the model behind it
         metadatas: list[dict] | None = None, # of each
-        *,
-        ids: list[str] | None = None,        # of each
+        *, ids: list[str] | None = None,     # of each
         index_dir: Any = None,               # folder of the index; in memory without one
         **options: Any,                      # others are refused
     ) -> Any: # the store
@@ -145,7 +143,7 @@ class _StoreEdits(VectorStore):
         _known(options, "ids", "index_dir")
         if not isinstance(embedding, GaussianEmbeddings):
             raise UserError("an index is made from a model, not from any embedding", "from_texts",
-                            "Give langchain_embeddings(model), or use GaussianRetriever(model) and langchain_store(index)")
+                            "Give langchain_embeddings(model), or GaussianRetriever(model) to langchain_store")
         store = cls(GaussianRetriever(embedding.model, index_dir))
         store.add_texts(texts, metadatas, ids=ids)
         return store

@@ -580,6 +580,9 @@ def test_rows_and_numbers_of_rtf_and_words_around_a_frame():
     ("```{image} a.png\n:alt: A pump\n```\n\n```{toctree}\na\n```", "A pump"), ("```{python}\nx = 1\n```", "x = 1"),
     ('<Tabs>\n<TabItem value="a" label="Linux">\n\nRun **it**.\n\n</TabItem>\n</Tabs>', "Linux\n\nRun it."),
     ('<Card title="Hot pump" />\n\nUse `<Card>`.\n\n```jsx\n<Card>\n```', "Hot pump\n\nUse <Card>.\n\n<Card>"),
+    ("```{eval-rst}\n.. autofunction:: echo\n\n.. versionadded:: 1.0\n```\n\n```{contents}\n:depth: 1\n```", "New in version 1.0"),
+    ("```{eval-rst}\n.. click:example::\n\n    if x:\n        echo('a\\nb')\n```", "if x:\n    echo('a\\nb')"),
+    ("```{code-block} python\n:linenos:\n\nx = 1\n```\n\n```{currentmodule} click\n```", "x = 1"),
     ("Tags:\n\n<Item>", "Tags:\n\n<Item>")])
 def test_directives_in_backquotes_and_components_of_mdx(source, wanted):
     assert words(parse_markdown(source)).strip() == wanted
@@ -631,6 +634,52 @@ def test_the_mark_of_a_note_is_no_part_of_the_word_before_it():
 
 def test_the_title_of_a_page_for_pandoc():
     assert parse_markdown("% The pump\n% Ann\n% May 2024\n\nIt is red.") == [Section("The pump", "It is red.", 1)]
+
+
+@pytest.mark.parametrize("source, wanted", [
+    ("/// note | Mind the lid\n\nIt is *hot*.\n\n///\n\nEnd.", "Mind the lid\n\nIt is hot.\n\nEnd."),
+    ("//// tab | Python 3.9+\n\n/// tip\n\nUse it.\n\n///\n\n////\n\nEnd.", "Python 3.9+\n\nTip\n\nUse it.\n\nEnd."),
+    ("/// details | More\n    type: warning\n    open: True\n\nText.\n///\n\nEnd.", "More\n\nText.\n\nEnd."),
+    ("```cpp\n/// tip\n```\n\n/// two words", "/// tip\n\n/// two words"),
+    ("a\n\n```py\n{!../src/x.py!}\n```\n\n{* ../src/x.py hl[1:3] *}\n\n--8<-- \"x.md\"\n\nb", "a\n\nb"),
+    ("a\n\n<<< @/x.js{2}\n\n[!INCLUDE [x](./x.md)]\n\n:::code language=\"cs\" source=\"x.cs\":::\n\nb", "a\n\nb"),
+    ("::: moniker range=\">= 8.0\"\n\na\n\n::: moniker-end\n\n:::image source=\"x.png\" alt-text=\"A pump\":::", "a\n\nA pump"),
+    ("```pascal\n{* a remark *}\n```\n\n```\n{!! $name !!}\n```", "{* a remark *}\n\n{!! $name !!}"),
+    ("## Oil { #oil }\n\nPress ++ctrl+c++ :material-check:{ .big } now.\n{ .annotate }", " Oil Press ctrl+c now."),
+    ("i++ and j++, {x}\n\n{ x }", "i++ and j++, {x}\n\n{ x }"),
+    ("::: {.callout-note}\n## Mind\nx\n:::\n\n::: callout-tip\ny\n:::\n\n::: column-margin\nz\n:::", " Mind x\n\nTip\n\ny\n\nz"),
+    ('''![Cap](x.png){#fig-a fig-alt="A big pump" width=3}\n\n|a|\n|-|\n|1|\n\n: Rates {#tbl-a}''',
+     "Cap A big pump\n\na\n1\n\nRates"),
+    ("```{python}\n#| echo: false\n#| fig-cap: \"Ten pumps\"\nx = 1  # | y\n```", "Ten pumps\n\nx = 1  # | y"),
+    ("  Left   Right\n-------  -------\n  12     13\n\nb", "Left Right\n12 13\n\nb"),
+    ("{% include note.html content=\"Mind **this**.\" %}\n\nUse `{% include %}`.", "Mind this.\n\nUse {% include %}."),
+    ("{{#include x.rs:3}}\n\n```rust\n{{#rustdoc_include y.rs}}\n```\n\n{{#tab name=\"Linux\" }}\n\nb", "Linux\n\nb"),
+    ("::: tip Mind *this*\nx\n:::\n\nA <Badge type=\"tip\" text=\"new\" /> b, List<Item>", "Mind this\n\nx\n\nA new b, List<Item>")])
+def test_what_other_programs_add_to_markdown(source, wanted):
+    assert words(parse_markdown(source)).strip().replace("\n", " ") == wanted.strip().replace("\n", " ")
+
+
+def test_code_of_jekyll_keeps_its_lines():
+    text = "{% highlight ruby linenos %}\ndef x\n  `1`\nend\n{% endhighlight %}\n\nb"
+    assert parse_markdown(text)[0].text == "def x\n  `1`\nend\n\nb"
+    assert parse_markdown(f"```\n{text}\n```")[0].text == text
+    assert "Linux" in parse_markdown('{{% tab name="Linux" %}}\nRun it.\n{{% /tab %}}')[0].text
+
+
+@pytest.mark.parametrize("head", ["=", "-"])
+def test_tables_of_pandoc_are_tables(head):
+    drawn = "+-----+------+\n| Age | Name |\n+-----+------+\n| 1   | Ann  |\n|     | *x*  |\n+-----+------+\n| all young  |\n+-----+------+"
+    text = parse_markdown(f"a\n\n{drawn}\n\nb".replace(
+        "Name |\n+-----+------+", f"Name |\n+{head * 5}+{head * 6}+"))[0].text
+    assert text.split("\n") == ["a", "", "Age | Name", "1 | Ann x", "all young | ", "", "b"]
+    assert parse_markdown(f"```\n{drawn}\n```")[0].text == drawn
+
+
+@pytest.mark.parametrize("front", ["---\nquestion: How do I pay?\nid: 3\n---\n", "+++\nquestion = \"How do I pay?\"\n+++\n",
+                                   '{"question": "How do I pay?"}\n', "---\nquestion: How do I pay?\nx: a: b\n---\n"])
+def test_the_question_in_front_matter_is_the_title(front):
+    assert [(s.heading, s.text) for s in parse_markdown(front + "By card.")] == [("How do I pay?", "By card.")]
+    assert parse_markdown("---\nquestion: x\ntitle: 1.10\n---\nBy card.")[0].heading == "1.10"
 
 
 def test_what_changed_in_a_version_is_said_to_have_changed():
@@ -1073,6 +1122,22 @@ def test_a_message_of_a_subject_alone_is_read():
 def test_answers_between_quotes_stay_with_them():
     text = "> It leaks.\n\nTake part 7.\n\n> It hums.\n\nThat is normal."
     assert [s.text.partition("\n\n")[2] for s in parse_message(mail(text, parse=False))] == [text]
+
+
+def test_a_mailbox_is_known_by_its_content_and_the_foot_of_a_list_is_left_out(tmp_path):
+    foot = f"{'_' * 47}\nPumps mailing list\nPumps at x.org\nhttps://x.org/listinfo/pumps\n\n"
+    text = "".join(f"From ann at x.org  Mon Mar  4 10:0{i}:00 2024\nFrom: ann at x.org (Ann Smith)\nSubject: Leak {i}\n\n"
+                   f"Close valve {i}.\n{foot}" for i in range(2))
+    for name in ("2024-March.txt", "list.mbox"):
+        (tmp_path/name).write_text(text)
+    (tmp_path/"Inbox").write_text(text.replace("ann at x.org  Mon", "- Mon") + "\n" * 2_000_000)    # larger than a text may be
+    (tmp_path/"notes.txt").write_text("From 10:00 on it is open.\nBring: tea")
+    read = read_folder(tmp_path).documents
+    assert [(d.source, d.heading or d.headings[-1], d.text) for d in read if d.source in ("2024-March.txt", "list.mbox")] == [
+        (name, f"Leak {i}", f"From: Ann Smith <ann@x.org>\n\nClose valve {i}.")
+        for name in ("2024-March.txt", "list.mbox") for i in range(2)]
+    assert [d.source for d in read].count("Inbox") == 2
+    assert [d.text for d in read if d.source == "notes.txt"] == ["From 10:00 on it is open.\nBring: tea"]
 
 
 def test_all_messages_of_a_mailbox_and_of_a_maildir(tmp_path, caplog):

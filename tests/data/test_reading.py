@@ -195,7 +195,7 @@ def test_broken_containers(tmp_path):
     (tmp_path/"c.parquet").write_bytes(b"PAR1 no")
     refused(tmp_path/"c.parquet", "Parquet")
     (tmp_path/"d.xlsx").write_bytes(b"")
-    refused(tmp_path/"d.xlsx", "unknown format .xlsx")
+    refused(tmp_path/"d.xlsx", "unknown format .xlsx", "Save the sheet as .csv")
     refused(tmp_path/"none.json", "no such file")
 
 

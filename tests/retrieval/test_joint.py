@@ -213,8 +213,13 @@ def test_a_base_that_does_not_know_the_documents_weighs_little(tmp_path, capsys,
     _say_what_is_doubted(knows)
     assert not capsys.readouterr().out
     _say_what_is_doubted(deaf)
-    assert "meaning weighs 12% of the usual; --base_model" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "another language?" in said and "meaning weighs 12% of the usual; --base_model" in said
     doubted = own_rank(deaf, documents)
+    deaf.joint = replace(deaf.joint, weights=PRIOR.doubted(.9))
+    _say_what_is_doubted(deaf)
+    said = capsys.readouterr().out
+    assert "another language?" not in said and "meaning weighs 90% of the usual" in said
     deaf.joint = replace(deaf.joint, weights=PRIOR)
     assert doubted > own_rank(deaf, documents) + .1
 
