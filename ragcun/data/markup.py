@@ -269,10 +269,9 @@ def _directive(token: Any) -> str:
         lines = f"{header[1]}\n{body.lstrip()}" if header else body
         return f"<p>{html.escape(argument)}</p>{_myst_table(found[1], lines)}"
     if found[1] not in _FENCED:
-        head = re.match(r"\n*(?:(?:#|//|%%)\|.*(?:\n|\Z))*", body)[0]      # options of Quarto
-        said += [m[1] for m in _OPTION.finditer(head) if m[1]]
-        body = body.removeprefix(head)
-        return "".join(f"<p>{html.escape(s)}</p>" for s in said) + f"<pre><code>{html.escape(body)}</code></pre>"
+        code = re.sub(r"\A\n*(?:(?:#|//|%%)\|.*(?:\n|\Z))*", "", body)      # below options of Quarto
+        said += [m[1] for m in _OPTION.finditer(body.removesuffix(code)) if m[1]]
+        return "".join(f"<p>{html.escape(s)}</p>" for s in said) + f"<pre><code>{html.escape(code)}</code></pre>"
     is_told = found[1] in _LABELS or not re.fullmatch(r"[\d\s]*", argument) or _KIND.match(f"{found[1]} x")
     title = _box_title(info) if is_told and found[1] not in ("figure", "image") else ""
     shown = "\n\n".join(filter(None, (title, *said, body)))
