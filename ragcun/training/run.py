@@ -39,8 +39,8 @@ from .step import Processes, add_lora
 # %% auto #0
 __all__ = ['NEAR', 'Served', 'ENOUGH_TO_DECIDE', 'FOLDS', 'Candidate', 'embed_held', 'head_of', 'with_head', 'AnswerGain',
            'refit', 'trained_features', 'z_moments', 'whiten', 'unit_spread', 'compose', 'FitResult',
-           'candidate_report', 'sentence', 'against_whole_base', 'kept_row', 'line_search', 'fit', 'start_candidates',
-           'training_start', 'cross_fit', 'head_on_top', 'final_refit', 'save_result']
+           'candidate_report', 'sentence', 'against_whole_base', 'on_new_documents', 'kept_row', 'line_search', 'fit',
+           'start_candidates', 'training_start', 'cross_fit', 'head_on_top', 'final_refit', 'save_result']
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5
 @dataclass(frozen=True)
@@ -277,6 +277,26 @@ def against_whole_base(
     base = evaluate_vectors(held.q, held.x, held.data, "ip", 10)["ndcg@10"]
     return paired_test(kept.scores()["ndcg@10"], base)
 
+# %% ../../nbs/4_training/07_run.ipynb #runnew02
+def on_new_documents(
+    kept: Candidate, # The model that is kept
+    base: Candidate, # What it is compared with
+    pairs: PairSet, # Training pairs
+) -> Difference | None: # Of NDCG@10; None for the base, and where no answer was trained on or fewer than ten were not
+    "The gain on validation questions none of whose answers was trained on."
+    data = kept.held.parts[1].data
+    trained = set(pairs.documents)
+    new = np.array([not any(g > 0 and data.corpus.get(d) in trained for d, g in grades.items())
+                    for grades in data.qrels.values()])
+    if kept.name == base.name or new.all() or new.sum() < 10: return None
+    return paired_test(*(c.scores()["ndcg@10"][new] for c in (kept, base)))
+
+def _on_new(new: Difference | None, queries: int) -> str:
+    "What the gain is where no answer was trained on, if answers were."
+    if new is None: return ""
+    return (f" {queries - new.n} of these questions have an answer that was trained on; on the other {new.n}: "
+            f"{_words(asdict(new))}.")
+
 # %% ../../nbs/4_training/07_run.ipynb #keptrow1
 def kept_row(
     chosen: Candidate, # What is kept
@@ -293,9 +313,10 @@ def kept_row(
     return {"kind": "kept", "step": step, "epoch": epoch, "model": chosen.name,
             **{f"val_{k}": v for k, v in found.items()}}
 
-def _comparisons(whole: Difference | None, answers: AnswerGain | None) -> dict[str, Any]:
-    "Beside the candidates: all coordinates of the base, and the answer list."
-    return {"against_whole_base": asdict(whole) if whole else None, "served": answers.as_dict() if answers else None}
+def _comparisons(whole: Difference | None, answers: AnswerGain | None, new: Difference | None) -> dict[str, Any]:
+    "Beside the candidates: all coordinates of the base, the answer list, and answers that were not trained on."
+    return {"against_whole_base": asdict(whole) if whole else None, "served": answers.as_dict() if answers else None,
+            "on_new_documents": asdict(new) if new else None}
 
 def _validation(data: RetrievalData, deciding: int, source: str) -> dict[str, Any]:
     "What the candidates were compared on."
@@ -360,14 +381,15 @@ def fit(
     if learner:
         learner.log(kept_row(chosen, learner.at.step, learner.at.epoch))
     whole = against_whole_base(chosen, held)
+    new = on_new_documents(chosen, candidates[0], train_pairs)
     if source != "given" and kept < 2:
         chosen = final_refit(model, pairs, chosen, held.x if config.isotropic_corpus else None)
     deciding = len(held.parts[1].data.qrels)
     said = sentence(chosen.name, table, deciding, candidates[better].name, answers)
-    said += _more(model, chosen, form, whole, table)
+    said += _more(model, chosen, form, whole, table) + _on_new(new, deciding)
     weighed = answers if kept == better and source == "given" else None
     result = FitResult(_calibrated(chosen, kept, weighed), {
-        "kept": chosen.name, "sentence": said, "candidates": table, **_comparisons(whole, answers),
+        "kept": chosen.name, "sentence": said, "candidates": table, **_comparisons(whole, answers, new),
         "validation": _validation(val_data, deciding, source), "training_pairs": len(train_pairs), "closed_form": form,
         "update_scale": candidates[-1].model.extra.get("update_scale"), "config": asdict(config),
         "seconds": time.perf_counter() - started}, learner.rows if learner else [])

@@ -137,6 +137,25 @@ def test_fewer_coordinates_are_compared_with_the_whole_base_too(model, pairs, va
                TrainConfig(closed_form=True, mixed_precision="no")).report["against_whole_base"] is None
 
 
+def test_the_gain_on_answers_that_were_not_trained_on_is_told(model, pairs, val, monkeypatch):
+    """Twelve of the validation questions have an answer that was trained on: the others are compared by themselves."""
+    monkeypatch.setattr("ragcun.training.run.decide", lambda *_: 1)
+    config = TrainConfig(closed_form=True, mixed_precision="no")
+    trained = PairSet(pairs[8:])
+    asked = pairs_to_retrieval(PairSet(pairs[:20]))
+    both = RetrievalData(asked.corpus | val.corpus, asked.queries | val.queries, asked.qrels | val.qrels)
+    assert fit(model, trained, val, config).report["on_new_documents"] is None
+    result = fit(model, trained, both, config)
+    h = held(model, both)
+    gain = np.subtract(*(evaluate_vectors(m.to_query(m.project(h.q, "query")),
+                                          m.to_document(m.project(h.x, "document")),
+                                          both, "l2", 10)["ndcg@10"] for m in (result.model, model)))
+    new = result.report["on_new_documents"]
+    assert new["n"] == 8 + len(val.qrels) == len(gain) - 12
+    assert new["mean"] == pytest.approx(np.r_[gain[:8], gain[20:]].mean(), abs=1e-6) and abs(gain[8:20]).any()
+    assert f"12 of these questions have an answer that was trained on; on the other {new['n']}: " in result.sentence
+
+
 def test_pairs_that_all_hang_together_cannot_be_set_aside_and_that_is_said(model, pairs):
     one_question = load_pairs([{"query": "the same question", "positive": p.positive} for p in pairs])
     with pytest.raises(UserError, match="share questions or documents in groups of more than a tenth.*--val_data"):
