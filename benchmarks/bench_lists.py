@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 from bench_full import BATCH
 from bench_peers import ELSEWHERE, RATE, RUNS, Task, dense
 from bench_quality import SHARED
-from ragcun.core import read_json, set_seed, write_json
+from ragcun.core import UserError, read_json, set_seed, write_json
 from ragcun.data.collections import RetrievalData
 from ragcun.data.pairs import load_retrieval
 from ragcun.evaluation.abstention import auroc
@@ -57,7 +57,6 @@ ROW = {"words": "words", "trained": "trained base", "large batches": "trained ba
        "full, large batches": "ragcun, full, batches of 256"}   # the row by which a method is known to be measured
 GROUPS = tuple(ROW)
 SINGLE = 40   # questions asked one by one for their milliseconds
-ENOUGH = 100  # documents that --fit asks for
 
 
 class Clock:
@@ -154,9 +153,11 @@ class Collection:
             index.calibrate(alpha=.1)
         self.row("ragcun, documents only", lists["search"], no_answer=self.rule(index), seconds=clock.seconds,
                  milliseconds=joined, bytes=self.bytes())
-        if len(index) < ENOUGH: return
         with Clock() as clock:
-            fitted = refit_index(index, fit_documents(index))
+            try:
+                fitted = refit_index(index, fit_documents(index))
+            except UserError:  # too few documents
+                return
         fitted.calibrate(alpha=.1)
         self.row("ragcun, documents only, --fit", answer_lists(fitted, self.asked)["search"],
                  no_answer=self.rule(fitted), seconds=clock.seconds)

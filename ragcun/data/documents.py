@@ -21,7 +21,7 @@ from ..core import UserError, how_many, logger, progress
 from .collections import title_of
 from .decoding import decode_or_none, file_kind, is_western, python_codec, read_text, read_whole_file
 from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, plain_value,
-                               shown_name, text_fault)
+                               read_bytes, shown_name, text_fault)
 from .markup import (MAX_TABLE, YEAR, parse_asciidoc, parse_calendar, parse_captions,
                                 parse_json_lines, parse_json_rows, parse_latex, parse_markdown, parse_notebook,
                                 parse_org, parse_rst, parse_table, parse_text)
@@ -56,14 +56,15 @@ READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the fi
 READER_VERSION = 2    # raised whenever a file may give other passages than before: an index reads it again then
 
 def _kind(path: Path | str) -> str:
-    "What kind of document a file is, by its name, else by how it begins: mail programs name no kind."
-    if kind := file_kind(path): return kind
+    "What kind of document a file is, by its name; of text, or without one, by how it begins: mail is named at will."
+    kind = file_kind(path)
+    if TEXT_PARSERS.get(kind) is not parse_text: return kind
     try:
-        with open(home_path(path), "rb") as f:
-            start = f.read(1000)
-    except OSError:
-        return ""
-    return ".pdf" if start.startswith(b"%PDF-") else ".mbox" if is_mailbox(start) else ""
+        start = read_bytes(path, 1000)
+    except (OSError, UserError):
+        return kind
+    if is_mailbox(start): return ".mbox"
+    return kind or (".pdf" if start.startswith(b"%PDF-") else "")
 
 def read_sections(
     path: Path | str,          # a file of a known kind, may be packed (.gz)
@@ -71,8 +72,6 @@ def read_sections(
 ) -> tuple[list[Section], str]:    # sections, encoding (empty for binary formats)
     "The sections of one file."
     kind = _kind(path)
-    if TEXT_PARSERS.get(kind) is parse_text and is_mailbox(raw := read_whole_file(path)):
-        return parse_mailbox(raw, shown_name(path)), ""
     if kind in BINARY_PARSERS: return BINARY_PARSERS[kind](read_whole_file(path), shown_name(path)), ""
     if kind not in TEXT_PARSERS:
         raise UserError(f"unknown kind of file {kind}", shown_name(path),
@@ -491,7 +490,8 @@ def list_folder(
     tree = _Tree(folder)
     tree.walk()
     taken: set[str] = set()
-    read = {parts for parts, path in tree.files.items() if _kind(path) in READ or _is_plain_text(path)}
+    read = {parts for parts, path in tree.files.items() if file_kind(path) in READ
+            or _kind(path) in READ or _is_plain_text(path)}
     files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if parts in read}
     others = Counter(_ending(shown_name(p.name)) for n, p in tree.files.items() if n not in read)
     return Listing(files, tree.faults, dict(sorted((others + Counter(tree.left)).items())))

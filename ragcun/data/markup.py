@@ -795,6 +795,7 @@ def parse_latex(
     text: str,   # LaTeX
 ) -> list[Section]: # by heading, in order
     "Sections of a LaTeX text, without its settings; what is read from other files is read by itself."
+    text = text.replace("\x03", "")      # the sign for code below
     code = [found[2] or found[4] or "" for found in _TEX_CODE.finditer(text)]
     number = itertools.count()
     text = _TEX_CODE.sub(lambda m: f"\x03{next(number)}\x03", text)

@@ -1124,6 +1124,10 @@ def test_answers_between_quotes_stay_with_them():
     assert [s.text.partition("\n\n")[2] for s in parse_message(mail(text, parse=False))] == [text]
 
 
+def test_signs_that_a_reader_uses_itself_stop_no_text():
+    assert parse_latex("a \x037\x03 b \\verb|x_1|.")[0].text == "a 7 b x_1."
+
+
 def test_a_mailbox_is_known_by_its_content_and_the_foot_of_a_list_is_left_out(tmp_path):
     foot = f"{'_' * 47}\nPumps mailing list\nPumps at x.org\nhttps://x.org/listinfo/pumps\n\n"
     text = "".join(f"From ann at x.org  Mon Mar  4 10:0{i}:00 2024\nFrom: ann at x.org (Ann Smith)\nSubject: Leak {i}\n\n"
