@@ -265,9 +265,10 @@ def stored_outputs(run: Run) -> str:
     chosen = [p for p in notebooks() if run.everything or any(p == page or page in p.parents for page in pages)]
     if len(chosen) < FLOORS["notebooks"] - FLOORS["pages"]:
         raise Failed(f"only {len(chosen)} notebooks are no source of a module")
-    closing = pytest(run, "--nbval", "--nbval-sanitize-with=.ci/sanitize.cfg", "--nbval-cell-timeout=600", *SPREAD,
-                     "loadscope", *longest_first(chosen),
-                     MPLBACKEND="module://matplotlib_inline.backend_inline")  # else a kernel shows no figures
+    # without that backend a kernel shows no figures
+    closing = pytest(run, "-p", "forked", "--nbval", "--nbval-sanitize-with=.ci/sanitize.cfg",
+                     "--nbval-cell-timeout=600", *SPREAD, "loadscope", *longest_first(chosen),
+                     PYTHONPATH=str(ROOT/".ci"), MPLBACKEND="module://matplotlib_inline.backend_inline")
     return f"{len(chosen)} of {said}, cell by cell: {closing}"
 
 
