@@ -4,7 +4,8 @@ import re
 import sys
 from pathlib import Path
 
-import nbformat
+sys.modules.setdefault("rfc3987_syntax", None)  # else jsonschema compiles a grammar of web addresses for two seconds
+import nbformat  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent
 SETTINGS = {"IN_TEST": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1",

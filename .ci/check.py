@@ -281,7 +281,7 @@ def test_files() -> list[str]:
 def all_of(run: Run, *arguments: str) -> str:
     "The tests, and how many of them there are: a folder that is not collected is noticed, without collecting twice."
     before = run.tally.passed + run.tally.skipped
-    closing = pytest(run, *test_files(), *arguments, *SPREAD, "loadfile")
+    closing = pytest(run, "-p", "no:nbval", *test_files(), *arguments, *SPREAD, "loadfile")
     return f"{floor(tests=run.tally.passed + run.tally.skipped - before)}: {closing}"
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import sys
 import time
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from jupyter_client.provisioning import local_provisioner
+sys.modules.setdefault("rfc3987_syntax", None)  # as in conftest.py, before nbval loads nbformat
+from jupyter_client.provisioning import local_provisioner  # noqa: E402
 
 LOADED = ["ipykernel.kernelapp", "sentence_transformers", "ragcun.models.encoder", "ragcun.retrieval.retriever",
           "ragcun.training.run"]
