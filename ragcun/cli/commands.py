@@ -148,8 +148,9 @@ def run_index(
     return 0
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8-9
-IDLE_ALONE = ("text_column", "fit", "update", "prune", "anew", "model_path", "base_model", "query_prompt",
-              "document_prompt", "max_seq_length")  # of an index that is calibrated and gets no documents
+_OF_BASE = ("base_model", "query_prompt", "document_prompt", "max_seq_length")  # flags that name or change a base
+IDLE_ALONE = ("text_column", "fit", "update", "prune", "anew", "model_path",
+              *_OF_BASE)  # of an index that is calibrated and gets no documents
 
 def _check_alone(args: argparse.Namespace) -> None:
     "An index that is calibrated has its model, and reads nothing."
@@ -247,8 +248,7 @@ def _index_folder(args: argparse.Namespace) -> tuple[Any, str]:
 # %% ../../nbs/9_cli/07_commands.ipynb #fldnames1
 def _names_model(args: argparse.Namespace) -> bool:
     "Whether a model or a base is named, which has to be the one that the index has."
-    flags = ("model_path", "base_model", "query_prompt", "document_prompt", "max_seq_length")
-    return any(getattr(args, name) is not None for name in flags)
+    return any(getattr(args, name) is not None for name in ("model_path", *_OF_BASE))
 
 def _size_of(index_dir: str) -> tuple[int, int]:
     "Documents and dimensions of an index, without its model."
@@ -379,7 +379,7 @@ def _changed_otherwise(entries: list[Any], store: Any, known: set[str]) -> set[s
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbb2e8-3
 def _check_no_base(args: argparse.Namespace) -> None:
     "A trained model has its base, its prompts and its limit."
-    for name in ("base_model", "query_prompt", "document_prompt", "max_seq_length"):
+    for name in _OF_BASE:
         if getattr(args, name) is not None:
             raise UserError(f"{name} has no effect beside a trained model, which has its own", f"--{name}",
                             "Leave it out, or leave out --model_path.")

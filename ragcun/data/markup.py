@@ -356,6 +356,13 @@ _BOX = re.compile(r'^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^([ ]*)(?:===[+!]? (?="[^"\n]*"
                   r'((?:!{3}|\?{3}\+?) (?!\w+(?: inline(?: end)?)?(?: *"[^"\n]*")?$)))|'
                   r'(^[ ]*/{3,} *[a-z][\w-]* *(?:\|[^\n]*)?)(?:\n[ ]{4,}\w+:[^\n]*)+', re.M | re.S)
 
+
+def _box_mark(m: re.Match[str]) -> str:
+    "Code as it is, a block without its options, `!!!` that begins a sentence as text, and a tab as a note."
+    if m[1]: return m[0]
+    if m[4]: return m[4]
+    return f"{m[2]}\\{m[3]}" if m[3] else f"{m[2]}!!! tab "
+
 def _markdown_html(
     text: str,   # Markdown without front matter
 ) -> str:        # as HTML
@@ -363,8 +370,7 @@ def _markdown_html(
     md = _markdown()
     env: dict[str, Any] = {}
     text = _GRID.sub(_grid_table, _as_fences(re.sub(r"\r\n?", "\n", text)))
-    text = _BOX.sub(lambda m: m[0] if m[1] else m[4] if m[4] else f"{m[2]}\\{m[3]}" if m[3] else f"{m[2]}!!! tab ",
-                    _without_components(_without_includes(text)))
+    text = _BOX.sub(_box_mark, _without_components(_without_includes(text)))
     tokens = _markdown_tokens(text, env)
     notes = [name[1:] for name, number in env.get("footnotes", {}).get("refs", {}).items() if number < 0]
     if notes:      # no mark in the text leads to them: they are text themselves
@@ -564,15 +570,20 @@ def _cell_blocks(number: int, cell: dict) -> list[Block]:
         block.cell = number
     return blocks
 
+def _raw_text(text: str, kind: str) -> list[Block]:
+    "The text of a raw cell, by its kind."
+    if "markdown" in kind: return _markdown_blocks(text)
+    if "html" in kind: return html_blocks(text, menus=True)
+    if kind == "text/restructuredtext": return html_blocks(_rst_html(text), menus=True)
+    return [Block(text.strip("\n"))] if text.strip() else []
+
+
 def _raw_blocks(source: str, cell: dict) -> list[Block]:
     "A raw cell: its front matter gives the title; the rest is read as what it says it is."
     title, rest = _front_matter(source)
     about = dict(cell.get("metadata") or {})
     kind = str(about.get("format") or about.get("raw_mimetype") or "")
-    made = (_markdown_blocks(rest) if "markdown" in kind else html_blocks(rest, menus=True) if "html" in kind
-            else html_blocks(_rst_html(rest), menus=True) if kind == "text/restructuredtext"
-            else [Block(rest.strip("\n"))] if rest.strip() else [])
-    return [Block(title, 1)] * bool(title) + made
+    return [Block(title, 1)] * bool(title) + _raw_text(rest, kind)
 
 _BLOCKS_OF: dict[str, Callable[[str, dict], list[Block]]] = {
     "markdown": lambda source, cell: _markdown_blocks(source), "raw": _raw_blocks,

@@ -35,7 +35,7 @@ def simulate_p_values(
     "p-values of related documents under the null of unrelated ones, by importance sampling."
     r = finite_array(rho, "rho")
     rng = np.random.default_rng(seed)
-    information(r)
+    information(r)  # refuses ρ outside 0 to 1
     p_values = np.empty((queries, documents))
     for row, q in zip(p_values, rng.standard_normal((queries, len(r))), strict=True):
         evidence = np.sort(_related_evidence(r, q, documents, rng))[::-1]
@@ -46,7 +46,7 @@ def simulate_p_values(
 # %% ../../nbs/6_diagnostics/03_capacity.ipynb #74c8413d
 def temper(
     rho: Any,  # [d] correlations
-    tau: float,  # 0 to 1, how much of the evidence is not counted twice
+    tau: float,  # above 0, at most 1: share of the information that counts
 ) -> np.ndarray:  # [d] correlations with τ times the information
     "Correlations whose information is τ times as large, coordinate by coordinate."
     if not 0 < tau <= 1:
@@ -71,7 +71,7 @@ def predict_recall(
 def measure_recall(
     u: np.ndarray,  # [n, d] query vectors
     v: np.ndarray,  # [m, d] document vectors
-    related: Sequence[set[int]],  # documents that answer each query; the first drawn stands in the corpus
+    related: Sequence[set[int]],  # documents that answer each query; the one of lowest index stands in the corpus
     sizes: Sequence[int],  # corpus sizes, each at most m
     seed: int = 0,  # of the subsets
 ) -> list[float]:  # Recall@1 for each size

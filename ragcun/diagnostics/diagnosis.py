@@ -59,15 +59,11 @@ def _ninety(numbers: dict) -> str:
     return f"{d['directions_90']} of {d['dimension']} directions (Gaussian: {d['directions_90_gaussian']})"
 
 
-def _ninety_gaussian(numbers: dict) -> str:
-    "Say how many directions a true Gaussian sample of this size needs."
-    return _of("documents.directions_90_gaussian", "documents.dimension")(numbers)
-
-
 def _shape(numbers: dict) -> str:
     "Say the outcome of the normality tests."
     tests = numbers["documents"]["normality"]
-    return tests.get("not_tested") and "not tested" or ("not Gaussian" if tests["rejected_at_1_percent"] else "passes")
+    if "not_tested" in tests: return "not tested"
+    return "not Gaussian" if tests["rejected_at_1_percent"] else "passes"
 
 
 def _kept(numbers: dict) -> str:
@@ -84,7 +80,7 @@ def _information(numbers: dict) -> str:
 
 # %% ../../nbs/6_diagnostics/04_diagnosis.ipynb #diagrow2
 _ROWS: list[tuple[str, Callable[[dict], str], Callable[[dict], str]]] = [
-    ("90 % of the variance lies in", _ninety, _ninety_gaussian),
+    ("90 % of the variance lies in", _ninety, _of("documents.directions_90_gaussian", "documents.dimension")),
     ("share of directions in use (participation ratio, sample size corrected)", _num("documents.participation_ratio"),
      lambda n: "1.00"),
     ("the same after whitening on these documents (uncorrected)", _num("whitened.participation_ratio_uncorrected"),
@@ -117,7 +113,7 @@ def _panel_row(axes: Any, view: dict, name: str) -> None:
     for radius in (1, 2, 3):
         axes[0].plot(radius * np.cos(turn), radius * np.sin(turn), "--", color=PALETTE["theory"], linewidth=0.7)
     axes[0].set_box_aspect(1)
-    dress(axes[0], f"{name}", "widest direction", "middle direction")
+    dress(axes[0], name, "widest direction", "middle direction")
     dress(plot_spectrum({name: view["spectrum"]}, view.get("expected"), axes[1]), "Spectrum", "direction, %", "", False)
     dress(plot_qq({name: view["qq"]}, ax=axes[2]), "Against normal", "quantile", "", False)
     pairs = plot_pair_distances(view["related"], view["unrelated"], None, axes[3])

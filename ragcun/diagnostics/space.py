@@ -186,8 +186,8 @@ def plot_quality_isotropy(
     for p, a, b in zip(points, x, y, strict=True):
         kept = chosen is not None and np.isclose(p["s"], chosen)
         if kept or p is points[0] or p is points[-1]:
-            ax.annotate(f"s = {p['s']:g}", (a, b), xytext=(-6, 5), textcoords="offset points", fontsize=8,
-                        ha="right" if a > x.mean() else "left")
+            ax.annotate(f"s = {p['s']:g}", (a, b), xytext=(-6, 5 if b > y.mean() else -12), textcoords="offset points",
+                        fontsize=8, ha="right" if a > x.mean() else "left")
         if kept:
             ax.plot(a, b, "o", markersize=9, markerfacecolor="none", color=PALETTE["threshold"], label="chosen")
     ax.margins(0.12)

@@ -107,7 +107,7 @@ def _certain(documents: int, ks: Sequence[int], found: bool = True) -> list[str]
     "Cut-offs that see the whole corpus; `found`: every question has relevant documents, all of them in it."
     sure = [f"recall@{k}" for k in sorted(ks) if k >= documents]
     if not sure: return []
-    corpus = f"The corpus has {documents} document{'s' * (documents > 1)}"
+    corpus = f"The corpus has {how_many(documents, 'document')}"
     verbs = ("is", "says") if len(sure) == 1 else ("are", "say")
     if not found:
         return [f"{corpus}: {_names(sure)} {verbs[1]} nothing of the ranking, which holds all of them."]
@@ -239,7 +239,7 @@ def evaluate(
     config: EvaluateConfig | None = None,   # options
     **options: Any,                         # fields of `EvaluateConfig`, over those of `config`
 ) -> EvaluationReport:
-    "Retrieval metrics of a model beside its base, with paired tests."
+    "Retrieval metrics of a model beside its base, with paired tests; data without answers are refused before encoding."
     config = _with_options(config, options)
     start = time.perf_counter()
     data = as_retrieval(data)

@@ -73,7 +73,7 @@ def paired_tests(
     seed: int = 0,                  # of the resampling
     draws: int = 10_000,            # resamples, in steps of 500
 ) -> dict[str, Difference]: # metric → a − b
-    "Paired bootstrap intervals and randomisation tests, all metrics on the same resamples."
+    "Paired bootstrap intervals and randomisation tests, all on the same resamples; `UserError` for NaN and for none."
     names = [k for k in a if k in b]
     d = np.stack([np.asarray(a[k], float) - np.asarray(b[k], float) for k in names], 1) if names else np.zeros((0, 0))
     if not d.size:
@@ -94,7 +94,7 @@ def paired_test(
     b: np.ndarray,  # [n] of the other, same queries
     seed: int = 0,  # of the resampling
 ) -> Difference:
-    "Mean of a − b with a 95 % paired bootstrap interval and the p-value of a randomisation test."
+    "Mean of a − b, its 95 % paired bootstrap interval, and the p-value of a randomisation test; `UserError` for NaN."
     if len(a) != len(b):
         raise UserError(f"{len(a)} and {len(b)} values cannot be paired", "paired_test", "Use the same queries")
     return paired_tests({"": np.asarray(a)}, {"": np.asarray(b)}, seed)[""]

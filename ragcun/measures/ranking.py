@@ -132,7 +132,7 @@ def top_k(
     metric: str = "l2",       # "l2" (distance, not squared) or "ip" (inner product)
     block_size: int = 16384,  # documents per block: 64 MB of scores for 1,024 queries
 ) -> tuple[np.ndarray, np.ndarray]: # scores [n, min(k, m)] float32, best first; document indices, ties by lower index
-    "Exact nearest documents of each query in bounded memory."
+    "Exact nearest documents of each query in bounded memory; `UserError` for NaN or shapes that do not fit."
     queries = np.asarray(queries, np.float32)
     _check_vectors(queries, documents, k, metric)
     _half_squares(queries, "query")
@@ -172,7 +172,7 @@ def metrics_from_gains(
     g, best = (np.pad(np.maximum(a, 0.), ((0, 0), (0, max(0, depth - a.shape[1]))))[:, :depth] for a in (gains, ideal))
     rank = np.arange(1, depth + 1)
     hit = g > 0
-    found = np.cumsum(g > 0, axis=1)
+    found = np.cumsum(hit, axis=1)
     dcg, best_dcg = (np.cumsum(a / np.log2(rank + 1), axis=1) for a in (g, best))
     precise = np.cumsum(hit * found / rank, axis=1)
     first = np.where(hit.any(1), hit.argmax(1) + 1, depth + 1)
@@ -251,12 +251,11 @@ def ranking_metrics(
     judged = _judged(qrels)
     _same_kind("query", ranked, qrels)
     _same_kind("document", next((r for r in ranked.values() if len(r)), ()), next((g for g in judged if g), ()))
-    depth = max(ks)
     rows = [ranked.get(q, ()) for q in qrels]
     for q, row in zip(qrels, rows, strict=True):
         if len(set(row)) < len(row):
             raise UserError("a document is ranked twice", f"query {q}", "Keep the best")
-    depth = max(depth, max(len(r) for r in rows))
+    depth = max(*ks, *map(len, rows))
     gains = np.zeros((len(rows), depth))
     for out, row, grades in zip(gains, rows, judged, strict=True):
         out[:len(row)] = [grades.get(d, 0) for d in row]

@@ -38,7 +38,7 @@ class Hit:
     id: str              # of the document
     text: str            # of the document, whole
     evidence: float      # calibrated a + τE, nats
-    p_value: float       # P(an unrelated document has at least this evidence | query); NaN for words weighted otherwise
+    p_value: float       # P(an unrelated document has at least this evidence | query); NaN for `words` other than 0, 1
     e_value: float       # expected number of such documents in the index; likewise
     distance: float      # ‖u − v‖, not squared
     metadata: dict[str, Any] = field(default_factory=dict)  # as it was added with the document
@@ -63,7 +63,7 @@ class JudgedHits(Sequence):  # type: ignore[type-arg]
     "What a search found, and what decides whether it is an answer."
     query: str           # as it was asked
     hits: list[Hit]      # best first, at most k
-    answered: bool | None  # the answer value is within the limit; None for words weighted otherwise
+    answered: bool | None  # the answer value is within the limit; None for `words` other than 0, 1
     documents: int       # number searched
     limit: float         # that decided
     value: float | None = None  # compared with the limit; None: the smallest E-value was

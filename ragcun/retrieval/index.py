@@ -51,21 +51,21 @@ LONG = 20_000      # characters beyond which a document certainly exceeds what a
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47-1
 class IndexState:
     "What an index knows beside its documents."
-    model: GaussianEncoder
-    index_dir: Path | RemotePath | None
-    null: EmpiricalNull | None
-    joint: JointNull | None
-    rule: AnswerRule | None
-    weights: JointWeights | None
-    tokenizer: Tokenizer | None
-    id_rule: str
-    heading_rule: str
-    whitened: Whitening | None
-    token_rule: str
-    answer_limit: float
-    alpha: float
-    _fitted: tuple[int, int]  # documents, and the last row, when the nulls were fitted
-    _stamp: int | bytes
+    model: GaussianEncoder               # embeds queries and documents
+    index_dir: Path | RemotePath | None  # None: in memory
+    null: EmpiricalNull | None           # of the vectors alone; None until there are documents
+    joint: JointNull | None              # of words and meaning together; None without words
+    rule: AnswerRule | None              # where `calibrate` has fitted one
+    weights: JointWeights | None         # of words and meaning; None: searched by meaning alone
+    tokenizer: Tokenizer | None          # how texts become words; None: no words are kept
+    id_rule: str                         # of ids that nobody gave, as in `Manifest`
+    heading_rule: str                    # what is embedded with a passage, as in `Manifest`
+    whitened: Whitening | None           # made when it is first asked for
+    token_rule: str                      # how the tokens of passages were counted, as in `Manifest`
+    answer_limit: float                  # an answer value up to this is an answer
+    alpha: float                         # rate of a limit from synthetic questions; 0: the limit has another origin
+    _fitted: tuple[int, int]             # documents, and the last row, when the nulls were fitted
+    _stamp: int | bytes                  # of manifest.json when it was read
 
     def _check(self, m: Manifest) -> None:
         where = str(self.index_dir)

@@ -284,12 +284,13 @@ def series(
     prefix: str = "",  # "" for training, "val_" for validation
 ) -> tuple[np.ndarray, np.ndarray]:  # steps [m] and values [m]; empty when never recorded
     "One quantity of a training run against the optimiser step."
-    named = [key] if not prefix else []
-    for names in (named, [f"{prefix or 'train_'}{key}"]):
+    for name in [f"{prefix}{key}"] if prefix else [key, f"train_{key}"]:
         points, step = [], 0
         for row in rows:
             step = row.get("step") or step
-            points += [(step, row[n]) for n in names if isinstance(row.get(n), (int, float)) and np.isfinite(row[n])]
+            value = row.get(name)
+            if isinstance(value, (int, float)) and np.isfinite(value):
+                points.append((step, value))
         if points:
             return np.array([p[0] for p in points]), np.array([p[1] for p in points], dtype=float)
     return np.array([]), np.array([])
@@ -346,6 +347,17 @@ def _draw_series(ax: Any, rows: list[dict], key: str, name: str, tint: str, mark
     return steps.size + val_steps.size
 
 
+def _make_room(ax: Any, curve: Curve) -> None:
+    "Let the legend stand above the curves, and no change of a hundredth of NDCG fill the panel."
+    low, high = ax.get_ylim()
+    if curve.log:
+        ax.set_ylim(low, high * (high / low) ** .5)
+        return
+    lacking = max(0, (.02 if curve.unit == "NDCG@10" else 0) - (high - low)) / 2
+    low, high = low - lacking, high + lacking
+    ax.set_ylim(low, high + .5 * (high - low))
+
+
 def plot_curve(
     rows: Any,  # rows of metrics.jsonl, or its path
     name: str,  # a key of `CURVES`
@@ -364,9 +376,8 @@ def plot_curve(
     if not count:
         ax.text(0.5, 0.5, "not recorded in this run", transform=ax.transAxes, ha="center", color=PALETTE["unrelated"])
     dress(ax, curve.title, "step", curve.unit, count > 0)
-    if legend := ax.get_legend():  # lines pass behind it
-        legend.set_frame_on(True)
-        legend.get_frame().set(alpha=.8, linewidth=0, facecolor="white")
+    if count:
+        _make_room(ax, curve)
     return ax
 
 # %% ../../nbs/4_training/05_record.ipynb #b6149bb91
