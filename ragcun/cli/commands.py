@@ -972,6 +972,7 @@ def main(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the processor to others
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
+        _check_working_folder()
         args = parse(argv)
         return args.run(args)
     except UserError as e:
@@ -993,6 +994,14 @@ def main(
         return _say("an argument holds characters that are not text. Write it in UTF-8", 2)
     except (OSError, MemoryError) as e:
         return _say(_os_reason(e), 2)
+
+def _check_working_folder() -> None:
+    "Torch does not load in a folder that was removed, and ends the process with words about its own files."
+    try:
+        os.getcwd()
+    except OSError:
+        raise UserError("the working folder was removed, or may not be entered", os.environ.get("PWD", ""),
+                        "Go to one that is there: cd") from None
 
 def _os_reason(e: BaseException) -> str:
     if isinstance(e, OSError) and e.errno == errno.ENOSPC:

@@ -434,11 +434,13 @@ def _no_dev(folder: str) -> UserError:
     return UserError("no dev split in this folder", f"--val_data {folder}",
                      f"Give the judgements by their path: {paths}")
 
+# %% ../../nbs/9_cli/01_flags.ipynb #joinpr001
 def join_processes(
     device: str, # --device
 ) -> str: # The device of this process
     "Join the process group when torchrun or accelerate launch started several."
-    if env_number("WORLD_SIZE", 1) == 1: return device
+    from ragcun.retrieval.retriever import world
+    if world()[1] == 1: return device
     from datetime import timedelta
 
     import torch
@@ -446,7 +448,11 @@ def join_processes(
     on_gpu = torch.cuda.is_available() and device in ("auto", "cuda")
     limit = timedelta(minutes=env_number("RAGCUN_TIMEOUT_MINUTES", 30.))
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=limit)
+        try:
+            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=limit)
+        except (ValueError, RuntimeError) as e:    # no MASTER_ADDR, or nobody answers there
+            raise UserError(f"the processes did not find one another: {str(e).splitlines()[0][:130]}",
+                            "RANK, WORLD_SIZE", "Start with torchrun, or unset both") from None
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if on_gpu else "cpu" if device == "auto" else device
 
 def wait_for_others() -> None:

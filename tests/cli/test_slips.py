@@ -247,3 +247,25 @@ def test_a_folder_that_was_moved_or_of_which_passages_were_deleted(made, tmp_pat
     (docs/"2.md").write_text("other words")
     assert main([*update, "--device", "cpu"]) == 0
     assert "deleted" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("variables, why", [
+    ({"RANK": "1"}, "rank 1 of 1 processes"),                       # it trained and said nothing at all
+    ({"RANK": "0", "WORLD_SIZE": "2"}, "did not find one another"),  # nobody said where they meet: a traceback
+])
+def test_variables_that_another_launcher_left(tmp_path, capsys, monkeypatch, variables, why):
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    code, err = said(capsys, "train", "--train_data", processed("train.json"), "--val_data", processed("val.json"),
+                     "--closed_form", "--output_dir", tmp_path/"o")
+    assert code == 2 and why in err and "torchrun, or unset both" in err
+
+
+def test_a_working_folder_that_was_removed(tmp_path, capsys, monkeypatch):
+    (tmp_path/"gone").mkdir()
+    monkeypatch.chdir(tmp_path/"gone")
+    (tmp_path/"gone").rmdir()
+    assert main(["info"]) == 2
+    assert "the working folder was removed" in capsys.readouterr().err
