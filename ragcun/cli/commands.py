@@ -23,8 +23,8 @@ from typing import Any
 
 from .exporting import export_flags, run_export
 from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, base_options,
-                              check_column, check_model, check_output, decode_words, join_processes, load, model_flags,
-                              model_tokens, named_tokens, need, prepare_output, read_config, read_corpus,
+                              check_column, check_model, check_output, decode_words, expand_home, join_processes, load,
+                              model_flags, model_tokens, named_tokens, need, prepare_output, read_config, read_corpus,
                               run_training, runtime_flag, runtime_of, say_lines, soften_streams, speaks_unicode,
                               split_of, trust_flag, validation_data, wait_for_others)
 from .judging import judge_flags, run_judge
@@ -944,6 +944,7 @@ def parse(
         near = get_close_matches(argv[0], COMMANDS, 1)
         parser.error(f"no command {argv[0]!r}" + (f" (did you mean {near[0]}?)" if near else ""))
     args, unknown = parser.parse_known_args(argv)
+    expand_home(args)
     if not args.command and not unknown:
         parser.print_help()
         raise SystemExit(2)
@@ -954,7 +955,7 @@ def parse(
     known = set(vars(args)) - {"command", "run", "config"}
     values = read_config(args.config, {k: v for k, v in vars(args).items() if k in known})
     sub.set_defaults(**values)
-    return parser.parse_args(argv)
+    return expand_home(parser.parse_args(argv))
 
 def _nearest(flag: str, parser: argparse.ArgumentParser) -> str:
     "The flag that was probably meant."
