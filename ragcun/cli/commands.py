@@ -23,8 +23,8 @@ from typing import Any
 
 from .exporting import export_flags, run_export
 from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, base_options,
-                              check_column, check_model, check_output, decode_words, join_processes, load, model_flags,
-                              model_tokens, named_tokens, need, prepare_output, read_config, read_corpus,
+                              check_column, check_model, check_output, decode_words, expand_home, join_processes, load,
+                              model_flags, model_tokens, named_tokens, need, prepare_output, read_config, read_corpus,
                               run_training, runtime_flag, runtime_of, say_lines, soften_streams, speaks_unicode,
                               split_of, trust_flag, validation_data, wait_for_others)
 from .judging import judge_flags, run_judge
@@ -944,6 +944,7 @@ def parse(
         near = get_close_matches(argv[0], COMMANDS, 1)
         parser.error(f"no command {argv[0]!r}" + (f" (did you mean {near[0]}?)" if near else ""))
     args, unknown = parser.parse_known_args(argv)
+    expand_home(args)
     if not args.command and not unknown:
         parser.print_help()
         raise SystemExit(2)
@@ -954,7 +955,7 @@ def parse(
     known = set(vars(args)) - {"command", "run", "config"}
     values = read_config(args.config, {k: v for k, v in vars(args).items() if k in known})
     sub.set_defaults(**values)
-    return parser.parse_args(argv)
+    return expand_home(parser.parse_args(argv))
 
 def _nearest(flag: str, parser: argparse.ArgumentParser) -> str:
     "The flag that was probably meant."
@@ -972,6 +973,7 @@ def main(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the processor to others
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
+        _check_working_folder()
         args = parse(argv)
         return args.run(args)
     except UserError as e:
@@ -993,6 +995,14 @@ def main(
         return _say("an argument holds characters that are not text. Write it in UTF-8", 2)
     except (OSError, MemoryError) as e:
         return _say(_os_reason(e), 2)
+
+def _check_working_folder() -> None:
+    "Torch does not load in a folder that was removed, and ends the process with words about its own files."
+    try:
+        os.getcwd()
+    except OSError:
+        raise UserError("the working folder was removed, or may not be entered", os.environ.get("PWD", ""),
+                        "Go to one that is there: cd") from None
 
 def _os_reason(e: BaseException) -> str:
     if isinstance(e, OSError) and e.errno == errno.ENOSPC:

@@ -22,10 +22,10 @@ from ..core import UserError, atomic_write, env_number, how_many, logger, setup_
 
 # %% auto #0
 __all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'add_fields', 'add_flag', 'Parser', 'read_config',
-           'need', 'check_model', 'check_output', 'split_of', 'model_flags', 'trust_flag', 'base_flags', 'base_options',
-           'named_tokens', 'model_tokens', 'TokensWhenNeeded', 'read_corpus', 'check_column', 'say_lines', 'load',
-           'runtime_flag', 'runtime_of', 'validation_data', 'say_seen', 'join_processes', 'wait_for_others',
-           'check_free_model', 'sole_run', 'prepare_output', 'run_training']
+           'expand_home', 'need', 'check_model', 'check_output', 'split_of', 'model_flags', 'trust_flag', 'base_flags',
+           'base_options', 'named_tokens', 'model_tokens', 'TokensWhenNeeded', 'read_corpus', 'check_column',
+           'say_lines', 'load', 'runtime_flag', 'runtime_of', 'validation_data', 'say_seen', 'join_processes',
+           'wait_for_others', 'check_free_model', 'sole_run', 'prepare_output', 'run_training']
 
 # %% ../../nbs/9_cli/01_flags.ipynb #01a41f0c
 def soften_streams() -> None:
@@ -132,6 +132,19 @@ def _config_value(name: str, value: Any, now: Any, path: str) -> Any:
         raise UserError(f"{name}: {str(value)[:40]!r} is not a value for this flag", f"--config {path}",
                         "See ragcun train --help.")
     return value if isinstance(value, bool) else str(value)
+
+# %% ../../nbs/9_cli/01_flags.ipynb #exphome1
+_WORDS = ("query_prompt", "document_prompt", "about", "filter")
+
+def expand_home(
+    args: argparse.Namespace, # As parsed; changed in place
+) -> argparse.Namespace: # The same
+    "`~` in `--index_dir=~/idx`, which shells leave as it is; a folder of that name here comes first."
+    from ragcun.data.files import home_path
+    for name, value in vars(args).items():
+        if isinstance(value, str) and value.startswith("~/") and name not in _WORDS:
+            setattr(args, name, str(home_path(value)))
+    return args
 
 # %% ../../nbs/9_cli/01_flags.ipynb #628402811
 def need(
@@ -434,11 +447,13 @@ def _no_dev(folder: str) -> UserError:
     return UserError("no dev split in this folder", f"--val_data {folder}",
                      f"Give the judgements by their path: {paths}")
 
+# %% ../../nbs/9_cli/01_flags.ipynb #joinpr001
 def join_processes(
     device: str, # --device
 ) -> str: # The device of this process
     "Join the process group when torchrun or accelerate launch started several."
-    if env_number("WORLD_SIZE", 1) == 1: return device
+    from ragcun.retrieval.retriever import world
+    if world()[1] == 1: return device
     from datetime import timedelta
 
     import torch
@@ -446,7 +461,11 @@ def join_processes(
     on_gpu = torch.cuda.is_available() and device in ("auto", "cuda")
     limit = timedelta(minutes=env_number("RAGCUN_TIMEOUT_MINUTES", 30.))
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=limit)
+        try:
+            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=limit)
+        except (ValueError, RuntimeError) as e:    # no MASTER_ADDR, or nobody answers there
+            raise UserError(f"the processes did not find one another: {str(e).splitlines()[0][:130]}",
+                            "RANK, WORLD_SIZE", "Start with torchrun, or unset both") from None
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if on_gpu else "cpu" if device == "auto" else device
 
 def wait_for_others() -> None:

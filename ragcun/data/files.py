@@ -174,7 +174,7 @@ def home_path(
 ) -> Path:              # the same; `~` is the home folder, unless a file or folder here is named so
     "A path that a shell did not expand, as in `--documents=~/texts`."
     if not isinstance(path, (str, os.PathLike)):
-        raise UserError(f"{path!r} is no path"[:80], "", "Give the name of a file or a folder.")
+        raise UserError(f"{path!r:.60} is no path", "", "Give the name of a file or a folder.")
     path = Path(path)
     return path if path.exists() or not path.parts[:1] or path.parts[0][0] != "~" else _expanded(path)
 

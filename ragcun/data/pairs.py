@@ -190,6 +190,7 @@ def _add_text(texts: dict[str, str], key: str, text: str, kind: str, name: str) 
                         "Give every text its own id, or leave the ids out.")
     return key
 
+# %% ../../nbs/1_data/03_pairs.ipynb #aspairs01
 def as_pairs(
     pairs: Any,   # a PairSet, or what `load_pairs` takes
 ) -> PairSet:     # the same, or read and checked
@@ -201,6 +202,7 @@ def as_retrieval(
 ) -> RetrievalData:   # the same, or read and checked
     "What was given where questions, documents and judgements are wanted."
     if isinstance(data, RetrievalData): return data
+    if isinstance(data, Mapping): return load_single("data", dict(data))   # as `json.load` gives an evaluation file
     return load_retrieval(data) if isinstance(data, (str, Path)) else pairs_to_retrieval(data)
 
 def pairs_to_retrieval(
@@ -303,7 +305,7 @@ def iter_numbered(
 ) -> Iterator[tuple[int, Pair]]:          # row number, pair
     "Checked pairs with their row numbers, one at a time."
     is_path = isinstance(source, (str, Path))
-    if not is_path and is_no_list(source):
+    if not is_path and (is_no_list(source) or isinstance(source, Mapping)):
         raise UserError(f"{type(source).__name__} is no list of pairs", "pairs",
                         "Give a file, or dicts with query and positive, such as table.to_dict('records').")
     odd = (lambda e: on_fault(int(_ROW.findall(e.where)[-1]), e.what)) if on_fault else None

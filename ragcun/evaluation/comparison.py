@@ -29,7 +29,10 @@ Run = Mapping[str, Mapping[str, float]]     # query id → document id → score
 
 def _as_run(run: Ranking | Run) -> Run:
     "A plain mapping, whatever was given."
-    return run.run() if isinstance(run, Ranking) else run
+    if isinstance(run, Ranking): return run.run()
+    if not isinstance(run, Mapping):
+        raise UserError(f"a {type(run).__name__} is no run", "run", "Write {query: {document: score}}")
+    return run
 
 def _word(text: str) -> str:
     "An id that can be a column of a TREC file."
@@ -91,10 +94,12 @@ def write_qrels(
     path: str | Path,                           # file to write
     qrels: Mapping[str, Mapping[str, int]],     # query id → document id → grade
 ) -> None:
-    "Write judgements in TREC's four columns."
+    "Write judgements in TREC's four columns; a grade that is no whole number would be cut to one."
     with atomic_write(path) as tmp, open(tmp, "w", encoding="utf-8") as f:
         for q, grades in qrels.items():
             for d, grade in grades.items():
+                if int(grade) != grade:
+                    raise UserError(f"the grade of document {d} is {grade!r}", f"query {q}", "Give a whole number")
                 f.write(f"{_word(q)} 0 {_word(d)} {int(grade)}\n")
 
 # %% ../../nbs/5_evaluation/01_comparison.ipynb #b4f4c709

@@ -73,18 +73,21 @@ def _document(hit: Hit, **more: Any) -> Document:
     "A copy: a chain may write into metadata, and the index keeps its own."
     return Document(page_content=hit.text, metadata={**copy.deepcopy(hit.metadata), **more}, id=hit.id)
 
-def _named(texts: Sequence[str], metadatas: Sequence[dict[str, Any]] | None, ids: Sequence[str | None] | None,
+def _named(texts: Iterable[str], metadatas: Sequence[dict[str, Any]] | None, ids: Sequence[str | None] | None,
            id_rule: str) -> list[dict[str, Any]]:
     "What the index adds; the later of two documents with one id counts."
+    if isinstance(texts, str):
+        raise UserError("one text was given where a list is wanted", "add_texts", "Write add_texts([text])")
+    texts, metadatas, ids = list(texts), list(metadatas or ()), list(() if ids is None else ids)
     for what, listed in (("metadatas", metadatas), ("ids", ids)):
         if listed and len(listed) != len(texts):
             raise UserError(f"{len(texts)} texts and {len(listed)} {what}", "add_texts", "Give one for each text")
     rows = zip(texts, metadatas or [{}] * len(texts), ids or [None] * len(texts), strict=True)
-    def name(text: str, metadata: dict[str, Any], given: str | None) -> str:
-        if given is not None: return str(given) if type(given) is int else given
-        if not metadata or id_rule == "text": return as_entry(text, 0, id_rule).id
+    def name(number: int, text: str, metadata: dict[str, Any], given: str | None) -> str:
+        entry = as_entry({"id": given, "text": text, "metadata": metadata}, number, id_rule)
+        if given is not None or not metadata or id_rule == "text": return entry.id
         return sha256_text(f"{dump_metadata(metadata)}\0{text}")[:16]
-    return [{"id": name(t, m or {}, i), "text": t, "metadata": m or {}} for t, m, i in rows]
+    return [{"id": name(n, t, m or {}, i), "text": t, "metadata": m or {}} for n, (t, m, i) in enumerate(rows, 1)]
 
 # %% ../../nbs/8_integrations/02_langchain.ipynb #9c861631
 class _StoreEdits(VectorStore):
@@ -109,7 +112,7 @@ class _StoreEdits(VectorStore):
         **_: Any,                              # what else LangChain passes, not used
     ) -> list[str]: # the ids
         "Add documents, or replace those whose ids are known."
-        rows = _named(list(texts), metadatas, ids, self.index.id_rule)
+        rows = _named(texts, metadatas, ids, self.index.id_rule)
         self.index.update({row["id"]: row for row in rows}.values(), sources=False)
         return [row["id"] for row in rows]
 

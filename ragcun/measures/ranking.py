@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,9 @@ def metrics_from_gains(
 # %% ../../nbs/0_foundations/04_ranking.ipynb #17704b69
 def run_order(hits: Mapping[str, float]) -> list[str]: # document ids, best first
     "Order one query's hits as trec_eval does: float32 score descending, then id descending."
+    if not isinstance(hits, Mapping):
+        raise UserError(f"the hits of a query are a {type(hits).__name__}, not documents with their scores", "run",
+                        "Write {query: {document: score}}; for lists there is ranking_metrics")
     ids = list(hits)
     scores = np.array([hits[d] for d in ids], np.float32)
     if np.isnan(scores).any():
@@ -236,10 +240,24 @@ def _same_kind(what: str, found: Iterable[Any], judged: Iterable[Any]) -> None:
                         "Make both str")
 
 def _judged(qrels: Mapping[str, Mapping[str, int]]) -> list[Mapping[str, int]]:
-    "Judgements of each query; none at all is an error."
+    "Judgements of each query; none at all is an error, and so is what has no grades."
     if not qrels:
         raise UserError("there are no relevance judgements", "qrels", "Give at least one judged query")
+    for q, grades in qrels.items():
+        if not isinstance(grades, Mapping):
+            raise UserError(f"the judgements are a {type(grades).__name__}, not documents with grades", f"query {q}",
+                            "Write {query: {document: 1}}: dict.fromkeys(documents, 1)")
+        for d, g in grades.items():
+            if not isinstance(g, (Real, np.bool_)) or g != g:
+                raise UserError(f"the grade of document {d} is {g!r}", f"query {q}", "Give a whole number")
     return list(qrels.values())
+
+def _cut_offs(ks: Any) -> tuple[int, ...]:
+    "One cut-off or several; what is no whole number is an error."
+    found = tuple(ks) if isinstance(ks, Iterable) else (ks,)
+    if not found or not all(isinstance(k, Integral) for k in found):
+        raise UserError(f"{ks!r:.60} is no list of cut-offs", "ks", "Write ks=(1, 10)")
+    return found
 
 # %% ../../nbs/0_foundations/04_ranking.ipynb #62e83953
 def ranking_metrics(
@@ -248,11 +266,14 @@ def ranking_metrics(
     ks: Sequence[int] = KS,                     # cut-offs
 ) -> PerQuery:
     "Metrics of ranked id lists for every judged query, in the order of `qrels`; unjudged queries are left out."
-    judged = _judged(qrels)
+    judged, ks = _judged(qrels), _cut_offs(ks)
     _same_kind("query", ranked, qrels)
     _same_kind("document", next((r for r in ranked.values() if len(r)), ()), next((g for g in judged if g), ()))
     rows = [ranked.get(q, ()) for q in qrels]
     for q, row in zip(qrels, rows, strict=True):
+        if isinstance(row, (str, Mapping)):   # the order of a dict is that of its making, not that of its scores
+            raise UserError(f"the documents are a {type(row).__name__}, not a list", f"query {q}",
+                            "Write {query: [document, …]}; for scores there is retrieval_metrics")
         if len(set(row)) < len(row):
             raise UserError("a document is ranked twice", f"query {q}", "Keep the best")
     depth = max(*ks, *map(len, rows))

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from ..core import UserError, cache_dir, logger, progress, read_json, sha256_file, write_json
+from ..data.files import home_path
 from .evidence import Calibration
 from .kernels import use_attention, use_packed
 
@@ -50,7 +51,11 @@ def find_base(
     download: bool = True, # Whether the hub may be asked for what is not on this machine
 ) -> tuple[str, str]: # (path to load from, id to remember)
     "Locate a base model without loading it; `UserError` if it is nowhere."
+    if base_model is not None and not (isinstance(base_model, (str, Path)) and str(base_model)):
+        raise UserError(f"{ascii(base_model)[:40]} is no base model", "--base_model", "Give a folder or a hub id.")
     name = str(base_model or DEFAULT_BASE)
+    if name.startswith("~"):
+        name = str(home_path(name))
     if Path(name).is_dir(): return _check_folder(Path(name)), name
     if name in (DEFAULT_BASE, "all-MiniLM-L6-v2") and (copy_ := _offline_copy()):
         return copy_, DEFAULT_BASE
@@ -108,7 +113,7 @@ def load_base(
 ) -> tuple[SentenceTransformer, bool, str]: # (model without Normalize, whether its features are L2-normalised, id)
     "Load a base encoder; cosine models give normalised features."
     path, base_id = find_base(base_model)
-    model = load_folder(path, device, options.trust_remote_code)
+    model = _merged(load_folder(path, device, options.trust_remote_code))
     _check_routes(model, base_id)
     modules, normalise = _comparable(model, base_id)
     if modules != list(model):
@@ -161,6 +166,21 @@ def _check_routes(model: SentenceTransformer, base_id: str) -> None:
             except ValueError:
                 raise UserError(f"this base has a router without a route for a {side}", base_id,
                                 "Take another base.") from None
+
+# %% ../../nbs/2_models/02_base.ipynb #74c8413d-2
+def _merged(model: SentenceTransformer) -> SentenceTransformer:
+    "Adapters of peft become weights: a model saved with adapters alone needs the folder of their base for good."
+    for name, layer in list(model.named_modules()):
+        if hasattr(layer, "get_base_layer") and hasattr(layer, "merge"):
+            layer.merge()
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, layer.get_base_layer())
+    for part in list(model.modules()):
+        if getattr(part, "_hf_peft_config_loaded", False):
+            part._hf_peft_config_loaded = False  # type: ignore[assignment]
+            part._weight_conversions = None  # type: ignore[assignment]  # names that saving would bring back
+            del part.peft_config
+    return model
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0002
 def load_folder(
@@ -426,9 +446,9 @@ def mend_tokenizers(
         if tokenizer is None: continue
         most = _most_tokens(config) if config.model_type in POSITIONS else None
         stated = part.max_seq_length
-        if most and (not stated or stated > most):
+        if most and not 0 < (stated or 0) <= most:
             part.max_seq_length = most
-            if stated and stated < 10**6:
+            if stated and most < stated < 10**6:
                 logger.info("%s states %d tokens and has positions for %d, which are read", base_id, stated, most)
         if config.model_type in POSITIONS:
             tokenizer.padding_side = "right"  # positions count from the left: padding there would move the text's

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..core import UserError, logger, pick_device, pick_precision
-from ..data.files import as_texts
+from ..data.files import as_texts, home_path
 from .base import (DEFAULT_BASE, BaseOptions, check_precision, check_side, encode_features,
                                 feature_dim, hash_state, load_base, set_token_limit, token_limit)
 from .compiling import compiled_base
@@ -366,7 +366,7 @@ class GaussianEncoder(ChangeableEncoder):
     ) -> GaussianEncoder: # The encoder as it was saved
         "Load a saved encoder; base, dimensions and hashes are checked."
         from ragcun.models.saving import load_model
-        return load_model(cls, Path(path), device, precision, trust_remote_code)
+        return load_model(cls, home_path(path), device, precision, trust_remote_code)
 
     def __repr__(self) -> str:
         return (f"GaussianEncoder({self.base_id}, {self.head.in_features} → {self.output_dim}, "

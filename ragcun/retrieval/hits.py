@@ -462,6 +462,9 @@ def as_entry(
         item = {"text": item}
     rest = {k: v for k, v in item.items() if k not in ("id", "_id", "text", "title", "metadata")}
     text = item.get("text")
+    if "text" not in item:
+        raise UserError(f"there is no key 'text', only {', '.join(map(str, item)) or 'none at all'}", where,
+                        "Give every document a text, under this key")
     fault = text_fault(text)
     if fault:
         raise UserError(f"the text {fault}", where, "Give every document a text")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from numbers import Real
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import UserError, atomic_write, env_number, how_many, logger, progress, read_json, write_json
-from ..data.files import text_fault
+from ..data.files import is_no_list, text_fault
 from ..models.evidence import evidence_from_distance, query_vector
 from .filters import Filter, as_filter
 from .hits import Entry, Found, Hit, SearchResult, iter_entries
@@ -76,12 +76,19 @@ def _reranked(rerank: Callable[[str, list[Hit]], Sequence[Hit]], result: SearchR
     return list(hits)
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #56d4aca5-1
+def _check_questions(queries: Any) -> None:
+    "A table or a mapping, as `load_beir` and pandas have questions, would be asked by its column names or ids."
+    if isinstance(queries, (str, Mapping)) or is_no_list(queries):
+        raise UserError(f"{type(queries).__name__} is no list of questions", "search",
+                        "Give one question or a list of them: list(questions.values()), table['question']")
+
 class QuestionEncoder(DocumentIndex):
     "From questions to what both sides propose."
     def encode_queries(self,
         queries: Sequence[str], # questions
     ) -> np.ndarray: # [n, d] embeddings z, float64
         "Embeddings of questions; an empty one is a `UserError`."
+        _check_questions(queries)
         for i, text in enumerate(queries):
             fault = text_fault(text)
             if fault:
@@ -500,6 +507,7 @@ class GaussianRetriever(QuestionFit):
             return self.search([query], top_k, max_e_value, filter, rerank, exact, words, diversity,
                                merge)[0]
         _check_request(top_k, max_e_value, words, diversity)
+        _check_questions(query)
         query = list(query)
         self.refresh()
         z = self.encode_queries(query)

@@ -225,7 +225,7 @@ def as_place(
         raise UserError("an address was given as a Path, which loses a slash", str(where), "Give it as a string")
     parts = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", where, re.DOTALL) if isinstance(where, str) else None
     if not isinstance(where, (str, os.PathLike)):
-        raise UserError(f"{where!r} is no path"[:80], "", "Give the name of a folder, or an address")
+        raise UserError(f"{where!r:.60} is no path", "", "Give the name of a folder, or an address")
     if parts is None: return Path(where)
     scheme = parts[1].lower()
     path = parts[2].rstrip("/")

@@ -247,3 +247,40 @@ def test_a_folder_that_was_moved_or_of_which_passages_were_deleted(made, tmp_pat
     (docs/"2.md").write_text("other words")
     assert main([*update, "--device", "cpu"]) == 0
     assert "deleted" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("variables, why", [
+    ({"RANK": "1"}, "rank 1 of 1 processes"),                       # it trained and said nothing at all
+    ({"RANK": "0", "WORLD_SIZE": "2"}, "did not find one another"),  # nobody said where they meet: a traceback
+])
+def test_variables_that_another_launcher_left(tmp_path, capsys, monkeypatch, variables, why):
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    code, err = said(capsys, "train", "--train_data", processed("train.json"), "--val_data", processed("val.json"),
+                     "--closed_form", "--output_dir", tmp_path/"o")
+    assert code == 2 and why in err and "torchrun, or unset both" in err
+
+
+def test_a_working_folder_that_was_removed(tmp_path, capsys, monkeypatch):
+    (tmp_path/"gone").mkdir()
+    monkeypatch.chdir(tmp_path/"gone")
+    (tmp_path/"gone").rmdir()
+    assert main(["info"]) == 2
+    assert "the working folder was removed" in capsys.readouterr().err
+
+
+def test_a_home_folder_that_no_shell_has_put_in(made, tmp_path, capsys, monkeypatch):
+    (tmp_path/"home"/"docs").mkdir(parents=True)
+    (tmp_path/"home"/"docs"/"a.md").write_text(TEXTS[0])
+    monkeypatch.setenv("HOME", str(tmp_path/"home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/"home"/"m").symlink_to(made/"m"/"model")
+    assert main(["index", "--documents=~/docs", "--index_dir=~/idx", "--model_path=~/m", "--device", "cpu"]) == 0
+    assert (tmp_path/"home"/"idx"/"manifest.json").is_file() and not (tmp_path/"~").exists()
+    assert f"--index_dir {tmp_path/'home'/'idx'}" in capsys.readouterr().out
+    (tmp_path/"home"/"c.yaml").write_text("output_dir: ~/run\nclosed_form: true\n")
+    assert main(["train", "--config=~/c.yaml", "--train_data", processed("train.json"), "--val_data",
+                 processed("val.json"), "--base_model", str(made/"base"/"base"), "--device", "cpu"]) == 0
+    assert (tmp_path/"home"/"run"/"report.json").is_file() and not (tmp_path/"~").exists()

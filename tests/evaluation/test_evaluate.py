@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from ragcun.core import UserError
 from ragcun.data.collections import RetrievalData
-from ragcun.data.pairs import load_retrieval
+from ragcun.data.pairs import load_pairs, load_retrieval
 from ragcun.evaluation.abstention import (Abstention, auroc, calibration_error, false_answer_rate, measure_abstention,
                                           nauc, plot_risk_coverage, risk_coverage, without_answers)
 from ragcun.evaluation.comparison import compare, read_run
@@ -440,3 +440,13 @@ def test_model_runs_in_mteb(tiny, tmp_path):
 def test_one_query_has_no_detectable_difference():
     found = compare({"q": {"a": 1.}}, {"q": {"b": 1.}}, {"q": {"a": 1}})
     assert "nan" not in f"{found}" and "–" in found.row()
+
+
+def test_an_evaluation_file_as_json_reads_it():
+    data = {"corpus": ["ice sea", "tree rock"], "queries": ["ice"], "relevance": [[0]]}
+    assert load_retrieval(data).qrels == load_retrieval(json.loads(json.dumps(data))).qrels
+    for odd, said in (({"corpus": {}, "queries": {}, "qrels": {}}, "not an evaluation file"), ({}, "not an eval")):
+        with pytest.raises(UserError, match=said):
+            load_retrieval(odd)
+    with pytest.raises(UserError, match="dict is no list of pairs"):
+        load_pairs({"ice": "sea"})

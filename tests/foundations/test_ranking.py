@@ -285,3 +285,30 @@ def test_holm_is_applied_over_sets():
     got = compare_sets({"one": (*runs, qrels), "two": (*runs, qrels)})
     assert got["one"].p_holm == pytest.approx(min(1, 2 * got["one"].difference.p))
     assert "95 % interval" in repr(got) and "<table>" in got._repr_html_() and "| one |" in got._repr_markdown_()
+
+
+@pytest.mark.parametrize("work, said", [
+    (lambda: retrieval_metrics({"q": {"a": 1.}}, {"q": {"a"}}), "judgements are a set, not documents with grades"),
+    (lambda: ranking_metrics({"q": ["a"]}, {"q": ["a"]}), "judgements are a list"),
+    (lambda: retrieval_metrics({"q": {"a": 1.}}, {"q": {"a": "1"}}), "grade of document a is '1'"),
+    (lambda: retrieval_metrics({"q": {"a": 1.}}, {"q": {"a": float("nan")}}), "grade of document a is nan"),
+    (lambda: retrieval_metrics({"q": [("a", 1.)]}, {"q": {"a": 1}}), "hits of a query are a list"),
+    (lambda: ranking_metrics({"q": {"b": .1, "a": .9}}, {"q": {"a": 1}}), "documents are a dict, not a list"),
+    (lambda: ranking_metrics({"q": "ab"}, {"q": {"a": 1}}), "documents are a str, not a list"),
+    (lambda: retrieval_metrics({"q": {"a": 1.}}, {"q": {"a": 1}}, ("10",)), "no list of cut-offs"),
+    (lambda: compare([("q", "a")], {}, {"q": {"a": 1}}), "a list is no run"),
+])
+def test_shapes_of_other_libraries_are_refused_in_one_line(work, said):
+    with pytest.raises(UserError, match=said):
+        work()
+
+
+def test_one_cut_off_and_a_generator_of_them():
+    for ks in (3, (k for k in (3,)), np.array([3])):
+        assert "ndcg@3" in retrieval_metrics({"q": {"a": 1.}}, {"q": {"a": np.int64(1)}}, ks).mean()
+
+
+def test_judgements_with_fractions_are_not_written_as_none(tmp_path):
+    with pytest.raises(UserError, match="the grade of document a is 0.5"):
+        write_qrels(tmp_path/"q", {"q": {"a": .5}})
+    assert not (tmp_path/"q").exists()

@@ -260,3 +260,16 @@ def test_a_missing_package_is_one_line(monkeypatch, index):
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(UserError, match="pip install langchain-core"):
         langchain_store(index)
+
+
+def test_langchain_texts_that_are_no_list_or_hold_an_empty_one(index):
+    pytest.importorskip("langchain_core", reason="extra langchain-core is not installed")
+    store = langchain_store(index)
+    with pytest.raises(UserError, match="one text was given"):
+        store.add_texts("abc")                  # each letter was a document
+    for metadatas in (None, [{"n": i} for i in range(3)]):
+        with pytest.raises(UserError, match="the text is empty .document 3."):
+            store.add_texts(["new one", "new two", ""], metadatas)
+    assert len(index) == 200
+    added = store.add_texts((t for t in ("new one", "new two")), ({"n": i} for i in range(2)), ids=np.array(["x", "y"]))
+    assert added == ["x", "y"] and store.get_by_ids(["y"])[0].metadata == {"n": 1}

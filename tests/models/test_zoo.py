@@ -20,7 +20,7 @@ from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.training.closed_form import fit_closed_form
 from ragcun.training.config import TrainConfig
 from ragcun.training.run import fit
-from small import _tokenizer, processed, same
+from small import _tokenizer, processed, same, small_base
 from zoo import TEXTS, WIDTH, ZOO, body, dense, family, made, static, usual
 
 
@@ -460,3 +460,41 @@ def test_code_is_trusted_once_by_its_files(tmp_path):
     next(saved.rglob("*.py")).write_text(CODE + "evil = 1\n")
     with pytest.raises(UserError, match="code of its own"):
         GaussianEncoder.load(saved, device="cpu", precision="no")
+
+
+def test_adapters_become_weights_and_the_saved_model_stands_alone(tmp_path):
+    peft = pytest.importorskip("peft")
+    body = small_base(tmp_path)
+    published = SentenceTransformer(str(body), device="cpu")
+    published.add_adapter(peft.LoraConfig(task_type="FEATURE_EXTRACTION", r=2, target_modules=["query", "value"]))
+    with torch.no_grad():
+        for name, p in published.named_parameters():
+            if "lora_B" in name:
+                p.normal_()
+    published.save_pretrained(str(tmp_path/"adapter"))
+    assert not (tmp_path/"adapter"/"model.safetensors").exists()
+    model = GaussianEncoder.from_base(tmp_path/"adapter", device="cpu", precision="no")
+    assert not any("lora" in name for name, _ in model.base.named_parameters())
+    theirs, merged, plain = (m.encode(TEXTS, normalize_embeddings=True)
+                             for m in (published, model.base, SentenceTransformer(str(body), device="cpu")))
+    assert np.allclose(merged, theirs, atol=1e-5) and not np.allclose(merged, plain, atol=1e-3)
+    wanted = model.encode_query(TEXTS)
+    model.save(tmp_path/"model")
+    body.rename(tmp_path/"moved")               # what an adapter alone would need
+    assert np.array_equal(GaussianEncoder.load(tmp_path/"model", "cpu", "no").encode_query(TEXTS), wanted)
+
+
+@pytest.mark.parametrize("given", ["", 3, object()])
+def test_what_names_no_base_is_refused(given):
+    with pytest.raises(UserError, match="is no base model"):
+        GaussianEncoder.from_base(given)
+
+
+def test_a_model_and_a_base_below_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    small_base(tmp_path/"at home")
+    model = GaussianEncoder.from_base("~/at home/base", device="cpu", precision="no")
+    model.save(tmp_path/"m")
+    assert np.array_equal(GaussianEncoder.load("~/m", "cpu", "no").encode_query(TEXTS), model.encode_query(TEXTS))
+    with pytest.raises(UserError, match="is no path"):
+        GaussianEncoder.load(model)

@@ -489,3 +489,22 @@ def test_the_same_weights_under_another_pooling_are_refused(tmp_path):
     for opened in (lambda: GaussianRetriever.open(tmp_path/"i", other), lambda: GaussianRetriever(other, tmp_path/"i")):
         with pytest.raises(UserError, match="pools or tokenises in another way"):
             opened()
+
+
+@pytest.mark.parametrize("questions", [{"q1": "ice sea"}, "table"])
+def test_questions_in_a_mapping_or_a_table_are_not_asked_by_their_names(questions):
+    index = GaussianRetriever(TinyEncoder())
+    index.add(texts(20))
+    if questions == "table":
+        questions = pytest.importorskip("pandas").DataFrame({"question": ["ice sea"]})
+    for ask in (index.search, lambda q: index.ranked(q, 3), index.answer_values, index.encode_queries):
+        with pytest.raises(UserError, match="is no list of questions"):
+            ask(questions)
+    assert len(index.search({"q1": "ice sea"}.values())) == 1
+    with pytest.raises(UserError, match="str is no list of questions"):
+        index.ranked("ice sea", 3)              # it would be asked letter by letter
+
+
+def test_a_text_under_another_key_is_named():
+    with pytest.raises(UserError, match="no key 'text', only id, page_content .document 2."):
+        GaussianRetriever(TinyEncoder()).add([{"id": 1, "text": "ice"}, {"id": 2, "page_content": "sea"}])
