@@ -265,8 +265,8 @@ def _figures(fitted: Any) -> str:
     shown = []
     with headless():
         if fitted.rows:
-            shown += [(plot_training(fitted.rows), "Isotropy and positive distance over training. "
-                       "√2 is the distance of unrelated texts.")]
+            shown += [(plot_training(fitted.rows), "The training run: lines are training batches, rings validation "
+                       "questions, the star is the kept model. √2 is the distance of unrelated texts.")]
         shown += [(plot_quality_isotropy(points["points"], None if points["pool"] else points["s"]),
                    "What the closed form chose from: heads that trust the pairs more or less (right), and the base "
                    "in its own shape (left)."), (plot_information(fitted.model.rho_numpy),

@@ -73,15 +73,16 @@ def plot_map(
     "Passages by folder; the eight largest are named."
     ax = ax if ax is not None else new_axes(6, 3.8)
     common = [g for g, _ in Counter(groups).most_common(8)]
+    size = float(np.clip(1500 / max(len(groups), 1), 7, 24))  # few points are drawn larger
     for i, name in enumerate([*common, None]):
         rows = [k for k, g in enumerate(groups) if (g == name if name is not None else g not in common)]
         if not rows: continue
         colour = f"C{i}" if name is not None else PALETTE["unrelated"]
         label = (name[:28] or "(no file)") if name is not None else "others"
-        ax.scatter(points[rows, 0], points[rows, 1], s=7, color=colour, alpha=.7, label=label, linewidths=0)
+        ax.scatter(points[rows, 0], points[rows, 1], s=size, color=colour, alpha=.7, label=label, linewidths=0)
     ax = dress(ax, "The passages of the folder", "first direction", "second direction", legend=False)
     if len(common) > 1:
-        ax.legend(fontsize=7, frameon=False, bbox_to_anchor=(1, 1), loc="upper left", markerscale=2)
+        ax.legend(fontsize=7, frameon=False, bbox_to_anchor=(1, 1), loc="upper left", markerscale=(24 / size) ** .5)
     return ax
 
 # %% ../../nbs/9_cli/04_own_documents.ipynb #owndem08

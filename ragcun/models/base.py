@@ -485,7 +485,7 @@ def token_batches(
     lengths: Sequence[int], # Tokens of each text
     budget: int, # Padded tokens a batch may hold; a longer text gets a batch of its own
 ) -> list[list[int]]: # Positions of each batch, longest texts first
-    "Group texts of like length so that little is spent on padding."
+    "Group texts of similar length so that little is spent on padding."
     batches: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if batches and (len(batches[-1]) + 1)*max(1, lengths[batches[-1][0]]) <= budget:

@@ -261,7 +261,7 @@ class SidedEncoder(HeadEncoder):
 
 # %% ../../nbs/2_models/03_encoder.ipynb #encchg1
 class ChangeableEncoder(SidedEncoder):
-    "The same base under another head: replaced, cut, copied, or with a bent layer before it."
+    "The same base under another head: replaced, cut, copied, or with a residual layer before it."
     def add_residual(self) -> Self: # This encoder
         """Put a layer h + tanh(A h + c) before the head. A and c start at 0, so that nothing changes before it is
         trained."""

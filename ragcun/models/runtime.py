@@ -103,7 +103,7 @@ def cut_batches(
     mask: np.ndarray, # [texts, tokens]
     budget: int = BATCH_TOKENS, # Padded tokens a batch may hold; a longer text gets a batch of its own
 ) -> list[np.ndarray]: # Rows of each batch
-    "Texts of like length together, longest first."
+    "Texts of similar length together, longest first."
     lengths = mask.sum(1)
     batches: list[list[int]] = []
     for i in np.argsort(-lengths, kind="stable").tolist():

@@ -137,7 +137,7 @@ class TextSource:
     def parts(self,
         layout: Layout, # A batch
         positions: Sequence[int], # Texts this process encodes
-    ) -> list[list[int]]: # Parts of one side and like length
+    ) -> list[list[int]]: # Parts of one side and similar length
         "Parts that waste little padding."
         self._count(layout.texts)
         return length_parts(layout.sides, [self.lengths[t] for t in layout.texts], positions, self.budget)

@@ -413,7 +413,7 @@ def plot_training(
 DRAWING = .1  # share of a run's time that its picture may take
 
 class LivePlot:
-    """Isotropy and positive distance of a run, redrawn in place after its epochs, as often as a tenth of its time
+    """The picture of a run (`plot_training`), redrawn in place after its epochs, as often as a tenth of its time
     allows; nothing outside of a notebook."""
     def __init__(self) -> None:
         self.handle: Any = None

@@ -297,7 +297,7 @@ def length_parts(
     lengths: Sequence[int], # Tokens of each text of the batch
     positions: Sequence[int], # Texts this process encodes
     budget: int, # Padded tokens of a part
-) -> list[list[int]]: # Positions, in parts of one side and like length
+) -> list[list[int]]: # Positions, in parts of one side and similar length
     "Parts that waste little padding; queries and documents are never mixed, since their prompts differ."
     parts = []
     for side in ("query", "document"):
