@@ -26,7 +26,7 @@ from .null import posterior
 from .words import UNSPACED, WORD, Question, Tokenizer, WordCounts
 
 # %% auto #0
-__all__ = ['DOUBTFUL', 'BLUE', 'ORANGE', 'SHOWN', 'EXCERPT', 'Hit', 'JudgedHits', 'share_in_words', 'e_value_in_words',
+__all__ = ['DOUBTFUL', 'UNSURE', 'BLUE', 'ORANGE', 'SHOWN', 'EXCERPT', 'Hit', 'JudgedHits', 'share_in_words', 'e_value_in_words',
            'verdict_in_words', 'matched_words', 'context_of', 'source_of', 'hits_html', 'in_plain_words',
            'SearchResult', 'as_shown', 'excerpt', 'hits_text', 'number_metadata', 'Batch', 'Found', 'Store',
            'dump_metadata', 'Entry', 'checked_id', 'as_entry', 'iter_entries', 'in_blocks']
@@ -68,6 +68,7 @@ class JudgedHits(Sequence):  # type: ignore[type-arg]
     limit: float         # that decided
     value: float | None = None  # compared with the limit; None: the smallest E-value was
     chance: float | None = None # share of questions without an answer that find as good a hit; None: never measured
+    guess: bool = False         # nobody has calibrated: rule and limit are the usual ones
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -119,6 +120,13 @@ def e_value_in_words(
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #plain0010
 DOUBTFUL = 2.   # E-value up to which the first hit may be right all the same, where nobody has calibrated
+UNSURE = 5.     # the same for an answer value, which spans a wider range
+
+def _uncalibrated(by: float, answered: bool | None, doubtful: float) -> str:
+    "Nobody has measured what a question without an answer finds here: how near the limit, in words."
+    if by > .1 if answered else by <= .3: return "perhaps an answer"
+    if answered: return "an answer was found"
+    return "not sure whether the first hit answers this" if by <= doubtful else "probably no answer here"
 
 def verdict_in_words(
     result: JudgedHits, # of one question
@@ -130,10 +138,11 @@ def verdict_in_words(
     if result.chance is not None and np.isfinite(result.chance):
         return f"{head}: {share_in_words(result.chance)} questions without an answer would find as good a hit"
     best = min((h.e_value for h in result), default=np.inf)
-    if result.value is None and (best > .1 if result.answered else best <= .3):
-        head = "perhaps an answer"              # nobody has measured what a question without an answer finds here
-    elif result.value is None and not result.answered:
-        head = "not sure whether the first hit answers this" if best <= DOUBTFUL else "probably no answer here"
+    if result.value is None:
+        head = _uncalibrated(best, result.answered, DOUBTFUL)
+    elif result.guess:
+        head = _uncalibrated(result.value, result.answered, UNSURE)
+        if not (best <= .1 if result.answered else best >= 1): return head   # decided by more than this number
     return f"{head}: {e_value_in_words(best)}" if np.isfinite(best) else head
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #plain0013

@@ -235,9 +235,15 @@ class AnswerValues(Searcher):
 
     def _value(self, query: str, z: np.ndarray, hits: list[Hit]) -> float:
         "Answer value of a question: N times the corrected p-value, or the smallest E-value where there is no rule."
-        decided = self.rule is not None or (self.alpha and self.weights is not None)
-        if not decided or not hits: return min((h.e_value for h in hits), default=np.inf)
+        if not self._by_rule() or not hits: return min((h.e_value for h in hits), default=np.inf)
         return float(e_value(np.array(self._log_p(query, z, hits)), len(self)))
+
+    def _by_rule(self) -> bool:
+        """Whether a rule decides. E-values do in an index without words, with a limit that somebody has set for them,
+        and among so few documents that they say little of chance."""
+        if self.rule is not None: return True
+        seen = len(self.joint.background) if self.joint else len(self)
+        return self.weights is not None and bool(self.alpha or (self.answer_limit == 1. and seen >= FEW))
 
     def _log_p(self, query: str, z: np.ndarray, hits: list[Hit]) -> float:
         "Corrected p-value of the best hit: by the fitted rule, or by one that knows the corpus's words only."
@@ -279,18 +285,13 @@ class Judge(AnswerValues):
         if limit is not None:
             good = [h for h in hits if h.e_value <= limit]
             return SearchResult(query, good, bool(good), len(self), limit, None, chance)
-        value = self._value(query, z, hits)
-        limit = self._usual_limit()
-        return SearchResult(query, hits, value <= limit, len(self), limit, value if self.rule else None, chance)
-
-    def _usual_limit(self) -> float:
-        "The limit of `answered`: stricter where few documents say little of what is usual and nobody has calibrated."
-        known = self.rule is not None or self.alpha or self.answer_limit != 1.
-        seen = len(self.joint.background) if self.joint else len(self)
-        return self.answer_limit if known or seen >= FEW or self.weights is None else STRICT
+        value, by_rule = self._value(query, z, hits), self._by_rule()
+        guess = self.rule is None and not self.alpha and self.answer_limit == 1.
+        limit = self.answer_limit if by_rule or not guess or self.weights is None else STRICT
+        return SearchResult(query, hits, value <= limit, len(self), limit, value if by_rule else None, chance, guess)
 
     def _needed(self, limit: float | None) -> int:
-        return CANDIDATES if (self.rule or self.alpha or len(self.joint.made if self.joint else ())) else 1
+        return CANDIDATES if self._by_rule() or self.alpha or len(self.joint.made if self.joint else ()) else 1
 
     def answer_values(self,
         queries: Sequence[str],                          # questions
@@ -312,10 +313,11 @@ class SyntheticLimits(Judge):
     "A limit from questions that are made from the documents and asked without their own."
     def _calibrate_alone(self, alpha: float | None, unanswerable: Sequence[str] | None) -> float:
         "Without questions that have an answer: made ones tell what a question finds that has none."
-        self.rule = None
-        self.alpha = 0. if unanswerable else alpha or 0.
+        if alpha is not None:                  # else limit and rule stay as they are
+            self.rule, self.alpha = None, 0. if unanswerable else alpha
         self._fit_nulls(write=False)
         if unanswerable and alpha is not None:
+            self.rule = None if self.weights is None else usual_rule(*self._word_sample())
             self._limit(self.answer_values(unanswerable), alpha)
         self._renew(bool(self.index_dir))
         return self.answer_limit

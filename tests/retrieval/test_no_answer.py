@@ -11,9 +11,10 @@ from scipy.stats import norm
 
 from ragcun.core import UserError
 from ragcun.evaluation.abstention import auroc
-from ragcun.retrieval.hits import in_blocks
+from ragcun.retrieval.hits import in_blocks, verdict_in_words
 from ragcun.retrieval.no_answer import (CANDIDATES, FEW_QUESTIONS, LETTERS, SHARES, AnswerRule, Candidates,
-                                        choose_share, fit_answer_rule, load_rule, save_rule, word_weights, words_of)
+                                        choose_share, fit_answer_rule, load_rule, save_rule, usual_rule,
+                                        word_weights, words_of)
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
 
@@ -114,7 +115,7 @@ def filled(where=None, n=300):
 def test_an_index_keeps_its_rule(tmp_path):
     index, docs, ask = filled(tmp_path/"index")
     ids = [[i] for i in docs]
-    assert index.rule is None and index.search(ask[0]).value is None
+    assert index.rule is None and index.search(ask[0]).guess
     limit = index.calibrate(ask[:100], ids[:100], alpha=.1)
     again = GaussianRetriever(index.model, tmp_path/"index")
     assert again.rule == index.rule and again.answer_limit == limit
@@ -125,6 +126,7 @@ def test_an_index_keeps_its_rule(tmp_path):
         results = again.search(new, top_k=top_k)
         assert [r.answered for r in results] == (values <= limit).tolist() and all(len(r) == top_k for r in results)
         np.testing.assert_allclose([r.value for r in results], values, rtol=1e-4)
+        assert not any(r.guess for r in results)
     by_e = again.search(ask[200], max_e_value=1.)
     assert by_e.value is None and by_e.limit == 1.                            # an E-value limit decides alone
     refused = next(r for r in results if not r.answered)
@@ -158,6 +160,35 @@ def test_an_earlier_index_folder_decides_by_e_values(tmp_path):
     assert old.rule is None
     for r in old.search(ask[:20]):
         assert r.answered == (min(h.e_value for h in r) <= .25) and r.value is None
+
+
+def test_without_calibration_the_usual_rule_decides(tmp_path):
+    index, docs, ask = filled(tmp_path/"index")
+    foreign = ["bread oven crust", "goal match referee", "verdict court judge"]
+    for reader in (index, GaussianRetriever(index.model, tmp_path/"index")):
+        values = reader.answer_values([*ask[:40], *foreign])
+        for top_k in (1, 3):
+            results = reader.search([*ask[:40], *foreign], top_k=top_k)
+            assert [r.answered for r in results] == (values <= 1).tolist() and all(r.guess for r in results)
+            np.testing.assert_allclose([r.value for r in results], values, rtol=1e-4)
+    by_hand = usual_rule(*index._word_sample())
+    hits = index.search(ask[0], top_k=CANDIDATES)
+    z = index.encode_queries(ask[:1])[0]
+    log_p = index.null.log_p(np.array([[h.raw_evidence for h in hits]]), z[None])[0]
+    asked = Candidates(ask[0], float(z @ z), [h.text for h in hits], log_p, [h.kept for h in hits])
+    assert values[0] == pytest.approx(300*np.exp(by_hand.log_p(asked)), rel=1e-3)
+    results = index.search([*ask[:40], *foreign])
+    assert np.mean([r.answered for r in results[:40]]) > .9 and not any(r.answered for r in results[40:])
+    said = [verdict_in_words(r) for r in results]
+    assert said[0].startswith("an answer was found") and all(s.startswith("probably no answer") for s in said[40:])
+    few = GaussianRetriever(index.model)
+    few.add(dict(list(docs.items())[:60]))
+    assert few.search(ask[0]).value is None and few.search(ask[0]).guess       # so few say little of chance: E-values
+    limit = index.calibrate(alpha=.3, unanswerable=foreign * 5)
+    again = GaussianRetriever(index.model, tmp_path/"index")
+    results = again.search(ask[:9])
+    assert again.answer_limit == limit and [r.answered for r in results] == [r.value <= limit for r in results]
+    assert not results[0].guess
 
 
 @settings(max_examples=50, deadline=None)

@@ -52,7 +52,7 @@ def test_made_questions_are_asked_without_their_own_document():
     assert (result.answered and result.chance == pytest.approx(1 / (1 + len(made)))
             and result.to_json()["chance"] == result.chance)
     assert "of questions without an answer" in repr(result)
-    assert (result.chance <= .1) == result.answered and result.value is None and result.limit == limit
+    assert (result.chance <= .1) == result.answered == (result.value <= limit) and result.limit == limit
 
 
 def test_the_rate_holds_for_new_made_questions():
@@ -93,9 +93,11 @@ def test_other_ways_to_set_the_limit_end_it():
     assert index.alpha == 0 and index.rule is not None and index.search("any words").chance is None
     odd = [" ".join(reversed(t.split())) for t in documents(60, 5).values()]
     limit = index.calibrate(alpha=.1, unanswerable=odd)
-    assert index.rule is None and index.alpha == 0 and (index.answer_values(odd) <= limit).mean() <= .1
+    assert index.alpha == 0 and (index.answer_values(odd) <= limit).mean() <= .1
+    decided = index.answer_values(odd)
     index.calibrate(alpha=None)                                                 # only measured: the limit stays
     assert index.answer_limit == limit and index.search("any words").chance > 0
+    np.testing.assert_allclose(index.answer_values(odd), decided)              # and so does what is compared with it
     with pytest.raises(ValueError, match="0 lists"):
         index.calibrate(["a question"])
 
