@@ -43,6 +43,7 @@ BENCHES = {
     "ablation_moments": ["benchmarks/bench_ablation.py", "moments"],
     "null": ["benchmarks/bench_retrieval.py", "null"],
     "no_answer": ["benchmarks/bench_retrieval.py", "no_answer"],
+    "verdict": ["benchmarks/bench_verdict.py"],
     "storage": ["benchmarks/bench_retrieval.py", "storage"],
     "lists": ["benchmarks/bench_lists.py"],
     "answer_lists": ["benchmarks/bench_answer_lists.py"],

@@ -478,14 +478,14 @@ def _calibrate_alone(args: argparse.Namespace) -> None:
     "Set the limit of an answer from questions made from the documents; one that cannot be had changes nothing."
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device)
-    before = index.alpha, index.answer_limit
+    before = index.rule, index.alpha, index.answer_limit
     alpha = _least_rate(index.calibrate, args.alpha)
     made = len(index.joint.made) if index.joint else len(index.null.made) if index.null else 0
     if alpha:
         print(f"limit of an answer from {how_many(made, 'question')} made from the documents: without the document "
               f"it was made from, {alpha:.0%} of them get an answer{_too_few_for(args.alpha, alpha)}")
         return
-    index.alpha, index.answer_limit = before
+    index.rule, index.alpha, index.answer_limit = before
     index._write_manifest()
     print(f"too few for a limit of an answer, which stays as it was: {how_many(made, 'question')} made from the "
           "documents; ten of your own do better: "

@@ -161,7 +161,7 @@ def ask_questions(
     "The two of eight questions with the strongest evidence, and one that no Python package answers."
     answers = index.search([*ANSWERABLE, UNANSWERABLE], top_k=3)
     answered = sum(a.answered for a in answers[:-1])
-    logger.info("%d of %d questions on Python are answered at an E-value of 1", answered, len(ANSWERABLE))
+    logger.info("%d of %d questions on Python are answered", answered, len(ANSWERABLE))
     return [*sorted(answers[:-1], key=lambda a: a.hits[0].e_value)[:2], answers[-1]]
 
 # %% ../../nbs/9_cli/02_demonstration.ipynb #e1aa988e
@@ -249,8 +249,8 @@ def _candidate_table(report: dict[str, Any]) -> str:
     return f"<div class=wrap><table><tr><th>model</th>{head}</tr>{rows}</table></div>"
 
 def _answer(result: Any) -> str:
-    declined = f"declined: no document has an E-value of {result.limit:.2g} or less"
-    verdict = "<span class=yes>answered</span>" if result.answered else f"<span class=no>{declined}</span>"
+    from ragcun.retrieval.hits import verdict_in_words
+    verdict = f"<span class={'yes' if result.answered else 'no'}>{verdict_in_words(result)}</span>"
     rows = "".join(f"<tr><td class=n>{h.evidence:+.1f}</td><td class=n>{h.e_value:.2g}</td>"
                    f"<td>{html.escape(h.text[:160])}</td></tr>" for h in result.hits)
     return (f"<h3>{html.escape(result.query)} {verdict}</h3><div class=wrap><table>"

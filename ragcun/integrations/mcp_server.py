@@ -44,7 +44,8 @@ How to read the result:
 - answered: false - the documents very probably hold no answer. Do not answer from these hits. You may search once more
   with other words; if that is false as well, stop searching and tell the user that the documents do not say.
 - chance: of questions that have no answer here, the share that would find as good a hit as this one (.01 is strong,
-  .3 is weak). e_value of a hit: how many unrelated documents would score as high; above 1 a hit means nothing.
+  .3 is weak). e_value of a hit: how many other documents would score as high for this question by chance; it compares
+  hits, and `answered` decides.
 - text may be a part of a longer document: call read with the hit's id to see what stands before and after it.
 More hits do not make an answer: keep top_k small."""
 

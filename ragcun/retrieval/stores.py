@@ -52,7 +52,7 @@ class Manifest:
     fingerprint: str            # of the model
     dim: int                    # d
     prompts: dict[str, str]     # of the model
-    answer_limit: float = 1.0   # answer when the best E-value is at most this
+    answer_limit: float = 1.0   # an answer value up to this is an answer
     null: str = ""              # file with null parameters, empty until fitted
     null_documents: int = 0     # documents in the index when they were fitted
     metric: str = "l2"          # of the search: distance between u and v
