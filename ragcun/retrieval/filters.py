@@ -27,6 +27,11 @@ MISSING = object()
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
+def _kept(value: Any) -> Any:
+    "A number as a table keeps it: a whole one beyond 64 bits in floating point."
+    wide = isinstance(value, int) and not -2**63 <= value < 2**64
+    return float(value) if wide and abs(value) < 2**1023 else value
+
 def _equal(a: Any, b: Any) -> bool:
     "Equality without Python's own mixing of True and 1."
     if isinstance(a, bool) or isinstance(b, bool): return a is b
@@ -101,7 +106,7 @@ def _test(name: str, value: Any) -> Callable[[Mapping[str, Any]], bool]:
         _check(name, value, "filter")
         raise UserError(f"{name} stands where a field is wanted", "filter", "Write {'year': {'$gte': 2003}}")
     conditions = [(o, _Listed(w) if o in MEMBERSHIP else w) for o, w in _conditions(name, value)]
-    return lambda metadata: all(_holds(o, metadata.get(name, MISSING), w) for o, w in conditions)
+    return lambda metadata: all(_holds(o, _kept(metadata.get(name, MISSING)), w) for o, w in conditions)
 
 # %% ../../nbs/7_retrieval/03_filters.ipynb #filt0008
 class _NotInSql(Exception):
@@ -172,7 +177,7 @@ def _as_stored(value: Any, depth: int = FILTER_DEPTH) -> Any:
     if isinstance(value, Mapping): return {_name(k): _as_stored(v, depth - 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)): return [_as_stored(v, depth - 1) for v in value]
     value = value.item() if hasattr(value, "dtype") and hasattr(value, "item") and not value.shape else value
-    if value is None or isinstance(value, (str, Number, set, frozenset)): return value
+    if value is None or isinstance(value, (str, Number, set, frozenset)): return _kept(value)
     raise UserError(f"no metadata hold a {type(value).__name__}: {value!r}"[:160], "filter",
                     "Give it as it was added: a date as the same text, a number as a number")
 

@@ -51,6 +51,14 @@ def test_memory_and_disk_let_the_same_pass(tmp_path_factory, metadata, wanted):
             assert sorted(f.id for f in s.search(u, 9, where=where)[0]) == want, (one, where.sql)
 
 
+@pytest.mark.parametrize("value", [10**30, -2**63 - 1, 2**64, 2**64 - 1, -2**63, 2**53 + 1])
+def test_a_whole_number_beyond_64_bits_is_found_where_it_was_put(tmp_path, value):
+    for s in (MemoryStore(4), LanceStore(tmp_path/"t", 4)):
+        s.add(Batch(["a", "b"], ["a", "b"], [{"x": value}, {"x": 3}], np.ones((2, 4), np.float32), ["", ""]))
+        for wanted in (value, {"$in": [value]}, {"$ne": 3}):
+            assert s.select(as_filter({"x": wanted})) == ["a"], (wanted, s)
+
+
 @pytest.mark.parametrize("wanted", [{"x": {"$like": 1}}, {"x": {"$in": 3}}, {"x": {"$exists": 1}}, {"$or": []}, 3,
                                     {"x": {"$gt": None}}, {"$gte": 3}, {"$nor": [{}]}, {"x": {"$gt": True}}])
 def test_what_is_no_filter_is_refused(wanted):
