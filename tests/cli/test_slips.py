@@ -284,3 +284,23 @@ def test_a_home_folder_that_no_shell_has_put_in(made, tmp_path, capsys, monkeypa
     assert main(["train", "--config=~/c.yaml", "--train_data", processed("train.json"), "--val_data",
                  processed("val.json"), "--base_model", str(made/"base"/"base"), "--device", "cpu"]) == 0
     assert (tmp_path/"home"/"run"/"report.json").is_file() and not (tmp_path/"~").exists()
+
+
+def test_a_run_goes_on_with_its_base_under_another_path(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small_base(tmp_path/"b")
+
+    def train(base, *more):
+        return said(capsys, "train", "--train_data", processed("train.json"), "--val_data", processed("val.json"),
+                    "--freeze_base", "--epochs", 2, "--batch_size", 16, "--output_dir", tmp_path/"run", "--base_model",
+                    base, *more)
+    assert train("b/base")[0] == 0
+    (tmp_path/"elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path/"elsewhere")             # the same folder has another name from here
+    (tmp_path/"b").rename(tmp_path/"moved")
+    assert train("../moved/base", "--resume_from", "auto")[0] == 0
+    pooling = next((tmp_path/"moved"/"base").glob("*Pooling"))/"config.json"
+    pooling.write_text(pooling.read_text().replace('"mean"', '"cls"'))
+    (tmp_path/"moved").rename(tmp_path/"other")         # the same weights, pooled otherwise, are another base
+    code, err = train("../other/base", "--resume_from", "auto")
+    assert code == 2 and "base: 'b/base' then, '../other/base' now" in err
