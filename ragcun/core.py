@@ -23,9 +23,9 @@ from typing import Any
 
 # %% auto #0
 __all__ = ['logger', 'DETAIL', 'UserError', 'how_many', 'needs', 'check_encoder', 'set_seed', 'pick_device', 'supports_bf16',
-           'is_bf16_faster', 'pick_precision', 'atomic_write', 'sync_folder', 'write_json', 'read_json', 'iter_jsonl',
-           'write_jsonl', 'sha256_text', 'sha256_file', 'env_number', 'setup_logging', 'progress', 'in_notebook',
-           'cache_dir', 'machine_info']
+           'is_bf16_faster', 'pick_precision', 'refuse_device', 'atomic_write', 'sync_folder', 'write_json',
+           'read_json', 'iter_jsonl', 'write_jsonl', 'sha256_text', 'sha256_file', 'env_number', 'setup_logging',
+           'progress', 'in_notebook', 'cache_dir', 'machine_info']
 
 # %% ../nbs/0_foundations/01_core.ipynb #62840281
 class UserError(ValueError):
@@ -158,12 +158,21 @@ def pick_precision(
     return str(name)
 
 # %% ../nbs/0_foundations/01_core.ipynb #95487b08
+def refuse_device(
+    path: Path, # The file to make or replace
+) -> None:
+    "A file in the place of /dev/null or a pipe would take it from the whole system; root, as in containers, may do so."
+    special = str(path.absolute().parent) in ("/dev", "/dev/fd", "/proc/self/fd")
+    if special or path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError("this is a device or a pipe, not a file", str(path), "Give the name of a file.")
+
 @contextlib.contextmanager
 def atomic_write(
     path: str | Path, # The file to make or replace
 ) -> Iterator[Path]: # A temporary path in the same folder: write there
     "Write a file so that it is whole or unchanged, whatever happens in between."
     path = Path(path)
+    refuse_device(path)
     tmp = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from ..core import UserError, atomic_write, env_number, how_many, logger, setup_logging, write_json
+from ..core import (UserError, atomic_write, env_number, how_many, logger, refuse_device, setup_logging,
+                         write_json)
 
 # %% auto #0
 __all__ = ['soften_streams', 'speaks_unicode', 'decode_words', 'field_help', 'add_fields', 'add_flag', 'Parser', 'read_config',
@@ -174,6 +175,7 @@ def check_output(
     "Refuse a place that cannot be written, before the work is done; nothing is left behind."
     if path is None: return
     target = Path(path)
+    refuse_device(target)
     if target.is_dir():
         raise UserError("this is a folder", path, "Give a file name.")
     folder = target.parent

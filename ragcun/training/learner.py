@@ -31,7 +31,7 @@ from ..losses.total import LossParts, total_loss
 from ..measures.isotropy import participation_ratio
 from ..measures.ranking import evaluate_vectors
 from ..models.base import hash_base, token_counts, token_limit, tokenise
-from ..models.cache import cached_features
+from ..models.cache import alike, cached_features, probe_features
 from ..models.encoder import GaussianEncoder
 from ..models.evidence import document_vector, pos_dist, query_vector
 from .closed_form import HeldOut, check_different, encode_held_out, some_queries
@@ -674,7 +674,7 @@ class SavedLearner(EpochLearner):
         if self.output_dir and not self.processes.rank:
             self.output_dir.mkdir(parents=True, exist_ok=True)
         self.given = {"training pairs": pairs.fingerprint(), "validation data": collection_hash(self.val),
-                      "base weights": hash_base(model.base)[:16]}
+                      "base weights": hash_base(model.base)[:16], "probe": probe_features(model, "query")}
         self.journal = Journal(open_board(config, self.output_dir))
 
     def way_back(self) -> str: # A sentence; empty before the first epoch has ended
@@ -722,6 +722,8 @@ class RestoredLearner(SavedLearner):
             self.known = None  # a run of version 0.1.0 goes on as it began
         if not facts["centred"]:
             self.centre = self.validation.centre = 0.0
+        same = now["base weights"] == facts.get("base weights") and alike(facts.get("probe", ()), now["probe"])
+        facts |= {"probe": now["probe"]} | ({"base": now["base"]} if same else {})   # the place of a base may change
         refuse_differences(facts, self.facts(), self.config.allow_changes)
         self.same_heads("query_head" in state["trained"])
         self.at = Progress(**{k: state[k] for k in Progress.__dataclass_fields__})

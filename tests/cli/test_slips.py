@@ -1,13 +1,14 @@
 """Slips of the pen on the command line: a result that would be written over an input, a flag without effect, an index
 that holds other documents than those that were judged."""
 import json
+import os
 
 import pytest
 from small import WORDS, processed, small_base
 
 from ragcun.cli.commands import main
-from ragcun.cli.flags import read_corpus, say_lines, sole_run
-from ragcun.core import UserError
+from ragcun.cli.flags import check_output, read_corpus, say_lines, sole_run
+from ragcun.core import UserError, atomic_write, refuse_device
 
 WORD = [w for w in WORDS if len(w) > 3]
 TEXTS = [f"{a} {b} {i}" for i, (a, b) in enumerate(zip(WORD, WORD[::-1], strict=True))]
@@ -284,3 +285,35 @@ def test_a_home_folder_that_no_shell_has_put_in(made, tmp_path, capsys, monkeypa
     assert main(["train", "--config=~/c.yaml", "--train_data", processed("train.json"), "--val_data",
                  processed("val.json"), "--base_model", str(made/"base"/"base"), "--device", "cpu"]) == 0
     assert (tmp_path/"home"/"run"/"report.json").is_file() and not (tmp_path/"~").exists()
+
+
+def test_a_run_goes_on_with_its_base_under_another_path(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small_base(tmp_path/"b")
+
+    def train(base, *more):
+        return said(capsys, "train", "--train_data", processed("train.json"), "--val_data", processed("val.json"),
+                    "--freeze_base", "--epochs", 2, "--batch_size", 16, "--output_dir", tmp_path/"run", "--base_model",
+                    base, *more)
+    assert train("b/base")[0] == 0
+    (tmp_path/"elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path/"elsewhere")             # the same folder has another name from here
+    (tmp_path/"b").rename(tmp_path/"moved")
+    assert train("../moved/base", "--resume_from", "auto")[0] == 0
+    pooling = next((tmp_path/"moved"/"base").glob("*Pooling"))/"config.json"
+    pooling.write_text(pooling.read_text().replace('"mean"', '"cls"'))
+    (tmp_path/"moved").rename(tmp_path/"other")         # the same weights, pooled otherwise, are another base
+    code, err = train("../other/base", "--resume_from", "auto")
+    assert code == 2 and "base: 'b/base' then, '../other/base' now" in err
+
+
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path/"pipe")
+    with pytest.raises(UserError, match="a device or a pipe"), atomic_write(tmp_path/"pipe") as temporary:
+        temporary.write_text("x")
+    assert (tmp_path/"pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
+    for place in ("/dev/null", "/dev/stdout", "/dev/fd/1", str(tmp_path/"pipe")):   # refused before anything is written
+        with pytest.raises(UserError, match="a device or a pipe"):
+            check_output(place)
+    check_output("/dev/shm/file")
+    refuse_device(tmp_path/"new.json")
