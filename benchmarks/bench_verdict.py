@@ -25,6 +25,7 @@ from ragcun.data.pairs import load_retrieval
 from ragcun.evaluation.abstention import auroc
 from ragcun.models.encoder import GaussianEncoder
 from ragcun.retrieval.retriever import GaussianRetriever
+from sources import git
 
 COLLECTIONS = ("med", "cacm", "cranfield", "nfcorpus-pre", "medquad", "squad-small")
 QUESTIONS, DOCUMENTS, LIMITS = 150, 4000, (1, 5)
@@ -78,7 +79,8 @@ def main() -> None:
                 row[f"auroc_{kind}"] = round(auroc(np.r_[score["there"], score[kind]], which), 4)
             rows.append(row)
             print(row, flush=True)
-    write_json(args.output, {"rows": rows})
+    write_json(args.output, {"command": "python benchmarks/bench_verdict.py",
+                             "commit": git("rev-parse", "--short", "HEAD"), "rows": rows})
 
 
 if __name__ == "__main__":
