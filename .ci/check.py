@@ -32,7 +32,7 @@ LONGEST = ["tutorials/read_the_diagnostics", "tutorials/fine_tune_fully", "tutor
            "retrieval/test_synthetic_limits", "system/test_trust", "system/test_promises", "training/test_run",
            "retrieval/test_no_answer", "system/test_repo", "retrieval/test_shards", "system/test_distributed",
            "data/test_hub", "system/test_house", "evaluation/test_evaluate", "training/test_two_sided"]
-SPREAD = ["-n", "4", "--no-loadscope-reorder", "--dist"]
+SPREAD = ["-n", "3", "--no-loadscope-reorder", "--dist"]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"]
 COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b")
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench_verdict import values
 from ragcun import GaussianEncoder, GaussianRetriever, TrainConfig, fit, load_pairs, load_retrieval
 from ragcun.cli.flags import read_corpus
 from ragcun.core import cache_dir, read_json, setup_logging, write_json
@@ -110,7 +111,7 @@ def search(name: str, model: GaussianEncoder) -> dict:
     few = list(data.qrels)[:ASKED]
     asked = [data.queries[q] for q in few]
     gone = [[d for d, grade in data.qrels[q].items() if grade > 0] for q in few]
-    with_, without = index.answer_values(asked), index.answer_values(asked, gone)
+    with_, without = (values(index, asked, left_out)["e_value"] for left_out in ([()]*len(asked), gone))
     sure = -np.log(np.clip(np.r_[with_, without], 1e-300, 1e300))
     return {"lists": {k: round(v["ndcg@10"], 4) for k, v in report.lists.items()},
             "gains": {k: {n: round(x, 4) for n, x in asdict(d).items()} for k, d in report.difference.items()},

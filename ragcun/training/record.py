@@ -349,13 +349,13 @@ def _draw_series(ax: Any, rows: list[dict], key: str, name: str, tint: str, mark
 
 def _make_room(ax: Any, curve: Curve) -> None:
     "Let the legend stand above the curves, and no change of a hundredth of NDCG fill the panel."
-    low, high = ax.get_ylim()
-    if curve.log:
-        ax.set_ylim(low, high * (high / low) ** .5)
-        return
-    lacking = max(0, (.02 if curve.unit == "NDCG@10" else 0) - (high - low)) / 2
-    low, high = low - lacking, high + lacking
-    ax.set_ylim(low, high + .5 * (high - low))
+    low, high = map(float, ax.get_ylim())
+    if not curve.log:
+        lacking = max(0, (.02 if curve.unit == "NDCG@10" else 0) - (high - low)) / 2
+        low, high = low - lacking, high + lacking
+    top = high * (high / low) ** .5 if curve.log else high + .5 * (high - low)
+    if np.isfinite(top):        # a run that diverges may leave no room
+        ax.set_ylim(low, top)
 
 
 def plot_curve(

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from scipy.stats import kstest
 
 from ragcun.core import UserError
@@ -218,6 +218,7 @@ def test_figures_load_nothing_until_drawn_and_never_touch_pyplot(tmp_path):
                                                  "val_query_sigreg_relative"]),
                                 st.one_of(st.none(), st.integers(0, 99), st.floats(allow_nan=True, allow_infinity=True),
                                           st.text(max_size=3)), max_size=5), max_size=6))
+@example([{"val_query_sigreg_relative": 9e198}, {"val_query_sigreg_relative": 1.}])   # no room above for the legend
 @settings(max_examples=15, deadline=None)
 def test_training_curves_survive_any_rows(rows):
     with headless():
