@@ -257,7 +257,8 @@ class SearchResult(JudgedHits):
                     f"{self.chance:.2g} of questions without an answer find as good a hit")
         if self.answered: return "answered"
         if self.value is not None:
-            return f"no answer: its answer value is {self.value:.2g}, the limit {self.limit:.2g}"
+            value = f"{self.value:,.0f}" if self.value >= 10 else f"{self.value:.2g}"
+            return f"no answer: its answer value is {value}, the limit {self.limit:.2g}"
         return f"no answer: no hit has an E-value of {self.limit:.3g} or less"
 
     def __repr__(self) -> str:
