@@ -36,7 +36,7 @@ def test_langchain_store(index):
     added = store.add_texts(["new words here"], [{"x": 1}], ids=["new"])
     assert added == ["new"] and store.similarity_search("new words here", k=1)[0].metadata["x"] == 1
     assert store.delete(["new"]) and len(index) == 200
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="made from a model, not from an embedding"):
         type(store).from_texts(["a"], None)
 
 
