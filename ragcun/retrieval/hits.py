@@ -23,7 +23,7 @@ from ..core import UserError, how_many
 from ..data.files import character_fault, text_fault, text_id
 from .filters import Filter
 from .null import posterior
-from .words import UNSPACED, WORD, Question, Tokenizer, WordCounts
+from .words import UNSPACED, WORD, Question, Tokenizer, WordCounts, without_accents
 
 # %% auto #0
 __all__ = ['DOUBTFUL', 'UNSURE', 'BLUE', 'ORANGE', 'SHOWN', 'EXCERPT', 'Hit', 'JudgedHits', 'share_in_words', 'e_value_in_words',
@@ -158,11 +158,11 @@ def matched_words(
 ) -> list[tuple[int, int]]: # start and end of each, in order, not overlapping
     "Places of the text that hold a word of the question."
     tokens = tokenizer or Tokenizer()
-    asked = set(tokens(query))
+    asked = {s for w in tokens(query) for s in without_accents(w, tokens)}
     places: list[tuple[int, int]] = []
     for m in WORD.finditer(text):
         for a, b in _pieces(m.start(), m[0]):
-            if not asked.intersection(tokens(text[a:b])): continue
+            if not any(asked.intersection(without_accents(w, tokens)) for w in tokens(text[a:b])): continue
             if places and a < places[-1][1]:
                 places[-1] = (places[-1][0], b)
             else:

@@ -33,7 +33,7 @@ from .storage import RemotePath, as_place, fetched, local_copy, sent, stamp
 from ragcun.retrieval.stores import (
     ELSEWHERE, LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest, writer_lock,
 )
-from .words import Question, Tokenizer
+from .words import Accents, Question, Tokenizer
 
 if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
@@ -251,6 +251,7 @@ class IndexFolder(_IndexPlace):
         self.heading_rule = "headings"
         self.token_rule = "base"
         self._fitted = (0, -1)
+        self._accents: Accents | None = None
         self._runs: tuple[str, str] | None = None  # device and runtime, where the model is the folder's own
         self.answer_limit = 1.
         self.alpha = 0.
@@ -362,7 +363,9 @@ class IndexQuestions(IndexEdits):
         "What each question asks of the words."
         counts = self.store.word_counts()
         assert self.tokenizer is not None and counts is not None
-        return [Question.of(self.tokenizer(q), counts) for q in queries]
+        if self._accents is None or self._accents.tokenizer != self.tokenizer:
+            self._accents = Accents(self.tokenizer)
+        return [Question.of(self._accents.spelled(self.tokenizer(q), counts), counts) for q in queries]
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0004
 class IndexNull(IndexQuestions):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core import UserError, read_json, write_json
-from .words import Tokenizer
+from .words import Tokenizer, without_accents
 
 # %% auto #0
 __all__ = ['LETTERS', 'CANDIDATES', 'SHARES', 'FEW_QUESTIONS', 'WORD_SHARE', 'CLEARLY', 'words_of', 'word_weights', 'Candidates',
@@ -71,10 +71,11 @@ class AnswerRule:
         words: Sequence[str] | None = None, # of the same documents, as the index keeps them
     ) -> np.ndarray: # [k] in [0, 1]
         "Share of the question's word weight that each text holds."
-        split = words_of if self.tokens is None else _split_by(Tokenizer(**self.tokens))
+        tokenizer = Tokenizer(**self.tokens) if self.tokens else None
+        split = _split_by(tokenizer) if tokenizer else words_of
         asked = {w: self.weights.get(w, self.unseen) for w in split(query)}
         kept = [set(w.split()) for w in words] if words is not None and self.tokens else [split(t) for t in texts]
-        held = [sum(asked[w] for w in asked.keys() & k) for k in kept]
+        held = [sum(asked[w] for w in _held(asked, k, tokenizer)) for k in kept]
         return np.array(held, float) / max(sum(asked.values()), 1e-9)
 
     def log_p(self,
@@ -86,6 +87,12 @@ class AnswerRule:
         best = (_scores(c.log_p) + self.share * (self.coverage(c.query, c.texts, c.words) - .5)).max()
         far = max(0., c.norm - self.usual) / self.spread if self.spread else 0.
         return float(log_ndtr(.5 * far - best))
+
+def _held(asked: Iterable[str], words: set[str], tokenizer: Tokenizer | None) -> list[str]:
+    "The asked words that are among the words of a text, with these accents or others."
+    if tokenizer is None: return [w for w in asked if w in words]
+    plain = {s for w in words if not w.isascii() for s in without_accents(w, tokenizer)} | words
+    return [w for w in asked if w in words or not plain.isdisjoint(without_accents(w, tokenizer))]
 
 def _split_by(tokenizer: Tokenizer) -> Callable[[str], set[str]]:
     return lambda text: set(tokenizer(text[:LETTERS]))

@@ -21,7 +21,7 @@ from ..core import UserError, atomic_write
 
 # %% auto #0
 __all__ = ['STOP_WORDS', 'LETTER', 'WORD', 'PIECE', 'UNSPACED', 'LONGEST', 'split_identifier', 'character_pairs', 'Tokenizer',
-           'WordCounts', 'Question', 'Postings', 'reciprocal_rank_fusion', 'diversify']
+           'WordCounts', 'without_accents', 'Accents', 'Question', 'Postings', 'reciprocal_rank_fusion', 'diversify']
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #word0005
 STOP_WORDS = frozenset("""a an and are as at be but by for if in into is it no not of on or such that the their then
@@ -174,6 +174,51 @@ class WordCounts:
             return cls(numbers.pop("documents"), numbers.pop("words"), found), numbers
         except (OSError, KeyError, ValueError, pa.ArrowException) as e:
             raise UserError("the word counts cannot be read", str(path), "Delete the file: it is made again") from e
+
+# %% ../../nbs/7_retrieval/04_words.ipynb #78e84fa3
+_MARKED = re.compile("[\u00c0-\u024f\u0370-\u03ff\u0400-\u045f\u1e00-\u1fff]")   # Latin, Greek, Cyrillic
+_PLAIN = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
+_SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
+
+@lru_cache(maxsize=1 << 16)
+def without_accents(
+    word: str,            # as `tokenizer` gives it
+    tokenizer: Tokenizer, # which cuts endings that show without accents, too
+) -> tuple[str, ...]: # one spelling, or two where vowels can be spelt out: zurich and zuerich; itself without accents
+    "How a word is written where there are no accents."
+    if not _MARKED.search(word): return (word,)
+    def plain(text: str) -> str:
+        bare = "".join(c for c in unicodedata.normalize("NFD", text) if not "\u0300" <= c <= "\u036f")
+        bare = unicodedata.normalize("NFC", bare).translate(_PLAIN)
+        return str(_stemmer(tokenizer.stem).stemWord(bare)) if tokenizer.stem else bare
+    return tuple(dict.fromkeys((plain(word), plain(word.translate(_SPELT_OUT)))))
+
+@dataclass
+class Accents:
+    "The words of a corpus that have accents, by how they are written without."
+    tokenizer: Tokenizer # of the index
+    _words: dict[str, str] = field(default_factory=dict)
+    _counted: tuple[int, int] = (0, 0) # documents and words of the corpus when it was looked at
+
+    def spelled(self,
+        words: list[str],   # of a question
+        counts: WordCounts, # of the corpus
+    ) -> list[str]: # as many
+        "The words as the corpus has them; those that it has not in any spelling as they are."
+        if all(counts.found.get(w, 0) > 0 for w in words): return words
+        if self._counted != (counts.documents, counts.words):
+            self._look(counts)
+        return [w if counts.found.get(w, 0) > 0 else self._other(w, counts) for w in words]
+
+    def _look(self, counts: WordCounts) -> None:
+        commonest = sorted((n, w) for w, n in list(counts.found.items()) if n > 0 and _MARKED.search(w))
+        self._words = {s: w for _, w in commonest for s in without_accents(w, self.tokenizer) if s != w}
+        self._counted = (counts.documents, counts.words)
+
+    def _other(self, word: str, counts: WordCounts) -> str:
+        plain = without_accents(word, self.tokenizer)
+        known = [s for s in plain if counts.found.get(s, 0) > 0]
+        return next(iter([*known, *(self._words[s] for s in plain if s in self._words)]), word)
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #word0013
 @dataclass(frozen=True)

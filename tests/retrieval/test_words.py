@@ -4,12 +4,14 @@ import copy
 import pickle
 import shutil
 import threading
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ragcun.retrieval.hits import Batch, matched_words
+from ragcun.retrieval.no_answer import usual_rule
 from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.retrieval.stores import COUNTS, LanceStore, MemoryStore
 from ragcun.retrieval.words import Question, Tokenizer, WordCounts, diversify, reciprocal_rank_fusion
@@ -316,3 +318,20 @@ def test_underscores_around_a_word_and_spaces_without_width_hide_no_word(written
     assert set(words(asked)) <= set(words(written))
     assert [written[a:b] for a, b in matched_words(asked, written)]
     assert set(words("_private CONFIG_")) >= {"_privat", "config_"}       # as they are written, too
+
+
+@pytest.mark.parametrize("asked", ["zurich", "zuerich", "Zürich"])
+def test_a_word_is_found_with_other_accents(index, asked):
+    index.add([{"id": "swiss", "text": "topic1 part2 Zürich"}, {"id": "plain", "text": "topic1 part2 Muller"}])
+    hit = max(index.search(asked, top_k=200), key=lambda h: h.words)
+    assert hit.id == "swiss" and hit.words > 0 and matched_words(asked, hit.text) == [(13, 19)]
+    assert max(index.search("müller", top_k=200), key=lambda h: h.words).id == "plain"
+    index.add([{"id": "spelled", "text": f"topic1 part2 {asked}"}])      # now there is one with these accents
+    assert {h.id for h in index.search(asked, top_k=200) if h.words > 0} == (
+        {"spelled"} if asked.isascii() else {"swiss", "spelled"})
+
+
+def test_a_rule_counts_words_with_other_accents():
+    rule = usual_rule(["le café", "un hôtel"], tokens=asdict(Tokenizer()))
+    assert rule.coverage("cafe hotel", ["Un café à l'hôtel"]) == rule.coverage("café hôtel", ["Un café à l'hôtel"]) == 1
+    assert rule.coverage("cafe hotel", ["Un café"]) == .5
