@@ -25,11 +25,12 @@ from ..data.files import home_path, shown_name
 from .hits import dump_metadata, in_blocks, iter_entries
 from .index import DocumentIndex
 from .stores import LanceStore, is_free, read_manifest
+from .words import AUTO
 
 # %% auto #0
-__all__ = ['RECORD', 'COUNTED', 'BLOCK', 'FIRST', 'FileState', 'read_record', 'add_to_record', 'close_record', 'folder_mark',
-           'cut_rule', 'FolderPlan', 'compare_folder', 'deleted_files', 'plan_folder', 'FolderReport', 'FolderBatch',
-           'FolderFill', 'fill_index', 'note_states', 'summary', 'exchange_index', 'mend_index']
+__all__ = ['RECORD', 'COUNTED', 'BLOCK', 'FIRST', 'SPREAD', 'FileState', 'read_record', 'add_to_record', 'close_record',
+           'folder_mark', 'cut_rule', 'FolderPlan', 'compare_folder', 'deleted_files', 'plan_folder', 'FolderReport',
+           'FolderBatch', 'FolderFill', 'fill_index', 'note_states', 'summary', 'exchange_index', 'mend_index']
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0005
 RECORD = "files.jsonl"   # in the index folder
@@ -301,6 +302,7 @@ def _refuse(plan: FolderPlan, store: LanceStore, options: ReadOptions) -> None:
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0012
 BLOCK = 512   # passages that are encoded and written at a time; the first block is smaller, to see how fast it goes
 FIRST = 64
+SPREAD = 10   # files at the least, where there are so many, that decide the language of a new index
 
 @dataclass
 class FolderReport:
@@ -387,12 +389,28 @@ class FolderFill(FolderBatch):
         now = [(d.text, json.loads(dump_metadata(d.metadata))) for d in documents]
         return list(zip(held.texts, held.metadata, strict=True)) == now
 
+    def read(self,
+        name: str, # of a file
+    ) -> tuple[tuple[int, int, str], FolderReading]: # size, time and hash from before it was read
+        "A file as it is now."
+        state = _state_of(path := self.plan.listing.files[name])
+        return state, self.plan.first.pop(name, None) or read_listed(name, path, self.options)
+
+    def look(self) -> dict[str, Any]: # files that were read for it
+        "Files from all over the folder decide the language of a new index."
+        if self.index.tokenizer is None or self.index.tokenizer.stem != AUTO: return {}
+        seen = {n: self.read(n) for n in self.plan.todo[::max(1, len(self.plan.todo)//SPREAD)]}
+        texts = [d.text for _, reading in seen.values() for d in reading.documents]
+        if texts:
+            self.index._choose_stemmer(texts)
+        return seen
+
     def run(self) -> None:
         "Read every file of the plan, and write its passages."
         old, older = set(self.plan.changed), set(self.plan.older)
+        seen = self.look()
         for name in progress(self.plan.todo, "reading", len(self.plan.todo), "file"):
-            size, when, sha = _state_of(path := self.plan.listing.files[name])
-            reading = self.plan.first.pop(name, None) or read_listed(name, path, self.options)
+            (size, when, sha), reading = seen.pop(name, None) or self.read(name)
             why = reading.skipped[0][1] if reading.skipped and not reading.documents else ""
             before = self.plan.before.get(name)
             if before and (size < 0 or (before.passages and _FOR_NOW.search(why))):

@@ -33,7 +33,7 @@ from .storage import RemotePath, as_place, fetched, local_copy, sent, stamp
 from ragcun.retrieval.stores import (
     ELSEWHERE, LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest, writer_lock,
 )
-from .words import Accents, Question, Tokenizer
+from .words import AUTO, Accents, Question, Tokenizer, stemmer_for
 
 if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
@@ -92,6 +92,12 @@ class IndexManifest(IndexState):
         with writer_lock(self.index_dir, "manifest"):    # who removes old files must not meet another's new ones
             self._write_files(self.index_dir)
 
+    def _take_stemmer(self, folder: Path | RemotePath) -> None:
+        "The language that another process has chosen since."
+        if self.tokenizer is None or self.tokenizer.stem != AUTO or not (folder/"manifest.json").exists(): return
+        kept = read_manifest(folder).tokens
+        self.tokenizer = Tokenizer(**kept) if kept else self.tokenizer
+
     def _write_files(self, folder: Path | RemotePath) -> None:
         names = {"null": "", "joint": "", "rule": "", "whitening": ""}
         null = self.null
@@ -110,6 +116,7 @@ class IndexManifest(IndexState):
             names["whitening"] = self._file("whitening", made, lambda path: save_whitening(path, whitened))
         m = self.model
         words = self.weights and list(astuple(self.weights))
+        self._take_stemmer(folder)
         write_manifest(folder, Manifest(
             m.fingerprint, m.output_dim, m.prompts, self.answer_limit, null_documents=self._fitted[0],
             null_row=self._fitted[1], format=2 if words else 1, alpha=self.alpha, weights=words or None,
@@ -246,7 +253,7 @@ class IndexFolder(_IndexPlace):
         self.rule = None
         self.whitened = None
         self.weights = weights_of(model)
-        self.tokenizer = Tokenizer()
+        self.tokenizer = Tokenizer(stem=AUTO)
         self.id_rule = "source"
         self.heading_rule = "headings"
         self.token_rule = "base"
@@ -293,6 +300,20 @@ class IndexEdits(IndexFolder):
         if new:
             self.store.add(self._encode(new))
 
+    def _choose_stemmer(self, texts: Sequence[str]) -> None:
+        "The first documents decide, or those of another process that was sooner."
+        if self.tokenizer is None or self.tokenizer.stem != AUTO: return
+        with writer_lock(self.index_dir, "language") if self.index_dir else contextlib.nullcontext():
+            if self.index_dir:
+                self._take_stemmer(self.index_dir)
+            if self.tokenizer.stem != AUTO: return
+            self.tokenizer = replace(self.tokenizer, stem=stemmer_for(texts))
+            if self.index_dir:
+                self._write_manifest()
+        if self.tokenizer.stem != "english":
+            logger.info("the documents are mostly %s: words lose the endings of that language",
+                        str(self.tokenizer.stem).title())
+
     def _searched(self, d: Entry) -> str:
         return d.searched if self.heading_rule == "headings" else d.text
 
@@ -313,6 +334,7 @@ class IndexEdits(IndexFolder):
             raise UserError("a vector holds NaN or infinite values", f"document {block[bad[0]].id!r}",
                             "Check the model and the text")
         words = None
+        self._choose_stemmer([d.text for d in block])
         if self.tokenizer is not None:
             words = [" ".join(self.tokenizer.document(self._searched(d), d.title or d.context)) for d in block]
         return Batch([d.id for d in block], [d.text for d in block], [d.metadata for d in block],
@@ -503,8 +525,11 @@ class _IndexCopies(_IndexUpdates):
         copy.id_rule, copy.heading_rule, copy.token_rule = self.id_rule, self.heading_rule, self.token_rule
         if self.id_rule == "text":         # of version 0.1.0: what its limit was set for stays
             copy.weights = copy.tokenizer = None
+        elif self.tokenizer is not None:
+            copy.tokenizer = self.tokenizer
         for batch in self.store.blocks():
-            if copy.tokenizer is not None and (batch.words is None or self.tokenizer != copy.tokenizer):
+            copy._choose_stemmer(batch.texts)
+            if copy.tokenizer is not None and batch.words is None:
                 batch = replace(batch, words=[" ".join(copy.tokenizer.document(t)) for t in batch.texts])
             copy.store.add(batch)
         copy.answer_limit = self.answer_limit

@@ -20,8 +20,9 @@ import numpy as np
 from ..core import UserError, atomic_write
 
 # %% auto #0
-__all__ = ['STOP_WORDS', 'LETTER', 'WORD', 'PIECE', 'UNSPACED', 'LONGEST', 'split_identifier', 'character_pairs', 'Tokenizer',
-           'WordCounts', 'without_accents', 'Accents', 'Question', 'Postings', 'reciprocal_rank_fusion', 'diversify']
+__all__ = ['STOP_WORDS', 'LETTER', 'WORD', 'PIECE', 'UNSPACED', 'LONGEST', 'AUTO', 'STEMMERS', 'LOOKED_AT', 'LETTERS_SEEN',
+           'MOST_TEXT', 'split_identifier', 'character_pairs', 'Tokenizer', 'stemmer_for', 'WordCounts',
+           'without_accents', 'Accents', 'Question', 'Postings', 'reciprocal_rank_fusion', 'diversify']
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #word0005
 STOP_WORDS = frozenset("""a an and are as at be but by for if in into is it no not of on or such that the their then
@@ -64,16 +65,23 @@ def character_pairs(
             out.append(run)
     return out
 
+AUTO = "auto"
+"A language that the first documents of an index decide."
+
 @lru_cache(maxsize=8)
 def _stemmer(language: str) -> Any:
     import Stemmer
-    return Stemmer.Stemmer(language)
+    try:
+        return Stemmer.Stemmer("english" if language == AUTO else language)
+    except KeyError:
+        raise UserError(f"there is no stemmer {language!r}", "Tokenizer",
+                        f"Take one of {', '.join(Stemmer.algorithms())}, or None") from None
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #word0006
 @dataclass(frozen=True)
 class Tokenizer:
     "How texts become words; an index keeps the choice that it was made with."
-    stem: str | None = "english"  # Snowball algorithm; None leaves words as they are
+    stem: str | None = "english"  # Snowball algorithm; None leaves words as they are; "auto" is chosen by an index
     stop_words: bool = True       # leave out `STOP_WORDS`
     identifiers: bool = True      # parts of snake_case, camelCase and dotted names beside the whole
     pairs: bool = True            # pairs of characters where a script has no spaces
@@ -113,6 +121,31 @@ def _words_of(tokenizer: Tokenizer, name: str) -> tuple[str, ...]:
         words = [p for w in words for p in character_pairs(w)]
     words = [w for w in words if len(w) <= LONGEST and not (tokenizer.stop_words and w in STOP_WORDS)]
     return tuple(_stemmer(tokenizer.stem).stemWords(words) if tokenizer.stem else words)
+
+# %% ../../nbs/7_retrieval/04_words.ipynb #fb302611
+STEMMERS = {"ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el": "greek", "en": "english",
+            "es": "spanish", "eu": "basque", "fi": "finnish", "fr": "french", "ga": "irish", "hi": "hindi",
+            "hu": "hungarian", "hy": "armenian", "id": "indonesian", "it": "italian", "lt": "lithuanian",
+            "nb": "norwegian", "nl": "dutch", "nn": "norwegian", "no": "norwegian", "pt": "portuguese",
+            "ro": "romanian", "ru": "russian", "sr": "serbian", "sv": "swedish", "ta": "tamil", "tr": "turkish"}
+"Languages (ISO 639-1) and their Snowball algorithms, of PyStemmer 2.2 and later."
+LOOKED_AT = 200     # documents of which the language is looked for
+LETTERS_SEEN = 500  # of each; fewer than these in all tell nothing
+MOST_TEXT = .6      # share of the text that a language must have
+
+def stemmer_for(
+    texts: Sequence[str], # documents
+) -> str: # a Snowball algorithm
+    "That of the language that most of the text is in; English where no other is clearly ahead."
+    seen = [t[:LETTERS_SEEN] for t in texts[::max(1, len(texts)//LOOKED_AT)]]
+    letters = sum(map(len, seen))
+    if letters < LETTERS_SEEN: return "english"
+    import py3langid
+    weight: Counter[str] = Counter()
+    for text in seen:
+        weight[STEMMERS.get(py3langid.classify(text)[0], "")] += len(text)
+    language, most = weight.most_common(1)[0]
+    return language if language and most >= MOST_TEXT*letters else "english"
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #word0010
 @dataclass

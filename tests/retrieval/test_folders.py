@@ -442,3 +442,14 @@ def test_a_few_passages_are_not_about_none(caplog):
         clock.spoke = -1e9
         clock.wrote(4321, 5)
     assert "2 of about 3 passages" in caplog.text and "4,323 of about 4,328" in caplog.text
+
+
+def test_files_from_all_over_a_folder_decide_the_language(tmp_path, caplog):
+    docs = tmp_path/"docs"
+    docs.mkdir()
+    german = "Der Abschnitt beschreibt die Pumpen und Filter der Anlage, die regelmäßig gereinigt werden müssen. " * 6
+    english = "The section describes the pumps and filters of the plant, which have to be cleaned regularly. " * 6
+    for i in range(30):
+        (docs/f"{i:02}.txt").write_text(f"{i}. " + (english if i < 3 else german))     # the first are in English
+    report = fill(docs, tmp_path/"i")
+    assert GaussianRetriever(TinyEncoder(), tmp_path/"i").tokenizer.stem == "german" and report.added == 30

@@ -335,3 +335,37 @@ def test_a_rule_counts_words_with_other_accents():
     rule = usual_rule(["le café", "un hôtel"], tokens=asdict(Tokenizer()))
     assert rule.coverage("cafe hotel", ["Un café à l'hôtel"]) == rule.coverage("café hôtel", ["Un café à l'hôtel"]) == 1
     assert rule.coverage("cafe hotel", ["Un café"]) == .5
+
+
+GERMAN = [f"Der Abschnitt {i} beschreibt die Pumpen und Filter der Anlage, die regelmäßig gereinigt werden müssen."
+          for i in range(12)]
+ENGLISH = [f"Section {i} describes the pumps and filters of the plant, which have to be cleaned regularly."
+           for i in range(12)]
+
+
+@pytest.mark.parametrize("folder", [None, "i"])
+def test_the_first_documents_decide_the_language_for_good(tmp_path, folder):
+    place = folder and tmp_path/folder
+    index = GaussianRetriever(TinyEncoder(), place)
+    beside = GaussianRetriever(TinyEncoder(), place) if place else index     # opened before anything was decided
+    index.add(GERMAN)
+    beside.add(ENGLISH)
+    assert index.tokenizer.stem == beside.tokenizer.stem == "german"
+    assert any(h.words > 0 for h in beside.search("Pumpe Abschnitte"))
+    kept = index.save(tmp_path/"copy")
+    assert kept.tokenizer.stem == GaussianRetriever.open(tmp_path/"copy", TinyEncoder()).tokenizer.stem == "german"
+    words = [w.split() for b in index.store.blocks() for w in b.words]
+    assert words == [w.split() for b in kept.store.blocks() for w in b.words] and "pump" in words[0]
+
+
+def test_an_empty_index_decides_nothing_and_a_stemmer_that_was_set_stays(tmp_path):
+    index = GaussianRetriever(TinyEncoder(), tmp_path/"i")
+    assert GaussianRetriever.open(tmp_path/"i", TinyEncoder()).tokenizer.stem == "auto"
+    index.tokenizer = Tokenizer(stem=None)
+    index.add(GERMAN)
+    assert GaussianRetriever.open(tmp_path/"i", TinyEncoder()).tokenizer.stem is None
+    late = GaussianRetriever(TinyEncoder(), tmp_path/"late")
+    beside = GaussianRetriever(TinyEncoder(), tmp_path/"late")
+    late.add(GERMAN)
+    beside._write_manifest()                 # by one that does not know yet
+    assert GaussianRetriever.open(tmp_path/"late", TinyEncoder()).tokenizer.stem == "german"
