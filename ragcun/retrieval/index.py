@@ -24,7 +24,8 @@ from ..models.whitening import Whitening, load_whitening, save_whitening, whiten
 from .filters import Filter, as_filter
 from .hits import Batch, Entry, Store, checked_id, in_blocks, iter_entries
 from ragcun.retrieval.joint import (
-    FEW, FEW_ASKED, PRIOR, Background, JointNull, JointWeights, fit_joint_null, load_joint_null, save_joint_null,
+    FEW, FEW_ASKED, PRIOR, Background, JointNull, JointWeights, fit_joint_null, level_of_questions, load_joint_null,
+    save_joint_null,
     weights_of,
 )
 from .no_answer import AnswerRule, load_rule, save_rule
@@ -360,7 +361,7 @@ def unlike(
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0010
 class IndexQuestions(IndexEdits):
     "Questions: what they ask of the words, and those that are made from the documents."
-    def _joint_from_made(self, background: Background, sample: Batch) -> JointNull:
+    def _joint_from_made(self, background: Background, sample: Batch, null: EmpiricalNull) -> JointNull:
         "The law of the joint evidence, measured with questions made from the sample."
         assert self.weights is not None
         least = FEW_ASKED if self.weights == PRIOR else FEW   # for the weight of meaning; for a curve, too
@@ -369,7 +370,8 @@ class IndexQuestions(IndexEdits):
         place = {name: i for i, name in enumerate(sample.ids)}
         z = np.asarray(self.model.embed(pairs.queries, "query"), float) if len(pairs) else np.zeros((0, len(self.rho)))
         own = [[place[p.document_id]] for p in pairs]
-        return fit_joint_null(background, self.weights, z, self.asked(pairs.queries), own)
+        law = fit_joint_null(background, self.weights, z, self.asked(pairs.queries), own)
+        return replace(law, level=level_of_questions(null, background, z, own))
 
     def _made_questions(self, sample: Batch) -> Any:
         "Sentences and crops of documents, as questions; of documents that are alike, such as parts of a log, of one."
@@ -426,7 +428,7 @@ class IndexNull(IndexQuestions):
         null = fit_null(z, self.rho)
         if self.weights is not None:
             background = Background.of(z, self.rho, list(sample.words or []))
-            self.joint = self._joint_from_made(background, sample)
+            self.joint = self._joint_from_made(background, sample, null)
         self._set_null(null, write)
 
     def _set_null(self, null: EmpiricalNull, write: bool = True) -> None:

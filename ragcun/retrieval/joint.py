@@ -17,13 +17,13 @@ import numpy as np
 
 from ..core import UserError
 from ..models.evidence import document_vector, evidence_at_zero, query_vector
-from .null import IDENTITY, GaussianNull, TailMap, conformal_p, corpus_null, fit_tail_map
+from .null import IDENTITY, EmpiricalNull, GaussianNull, TailMap, conformal_p, corpus_null, fit_tail_map
 from .words import Postings, Question
 
 # %% auto #0
 __all__ = ['PRIOR', 'FEW', 'HANDFUL', 'TRUSTED', 'LOST', 'LEAST_TRUST', 'FEW_ASKED', 'JointWeights', 'weights_of',
-           'BackgroundSample', 'Background', 'JointNull', 'first_found', 'trust_in_meaning', 'fit_joint_null',
-           'save_joint_null', 'load_joint_null', 'fit_weights', 'calibrate_weights']
+           'BackgroundSample', 'Background', 'JointNull', 'first_found', 'trust_in_meaning', 'level_of_questions',
+           'fit_joint_null', 'save_joint_null', 'load_joint_null', 'fit_weights', 'calibrate_weights']
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0005
 @dataclass(frozen=True)
@@ -163,6 +163,7 @@ class JointNull:
     curve: TailMap = IDENTITY  # from p-values under a normal law to measured ones
     made: np.ndarray = field(default_factory=lambda: np.zeros(0)) # [k] log p of synthetic questions, sorted; or empty
     questions: int = 0      # real questions it was fitted on
+    level: float = 0.       # mean normal score of p-values by meaning alone, unrelated documents of made questions
 
     def spread(self,
         q: np.ndarray,             # [n, d] embeddings of questions
@@ -233,6 +234,21 @@ def trust_in_meaning(
 
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0009-1
+def level_of_questions(
+    null: EmpiricalNull,    # p-values by meaning alone
+    background: Background, # a sample of the corpus
+    q: np.ndarray,          # [n, d] embeddings of questions
+    own: Sequence[Sequence[int]], # for each, rows of the sample that answer it
+) -> float: # 0 where the p-values are right; below, questions lie farther from all documents than these from each other
+    "Mean normal score of the p-values that unrelated documents get."
+    from scipy.special import ndtri_exp
+    if not len(q) or len(background) < FEW: return 0.
+    z, mean, sd = background.dense(q)
+    score = -ndtri_exp(np.clip(null.log_p(z*sd[:, None] + mean[:, None], q), -1e5, -1e-9))
+    for row, answers in zip(score, own, strict=True):
+        row[list(answers)] = np.nan
+    return float(np.nanmean(score))
+
 def fit_joint_null(
     background: Background,    # a sample of the corpus
     weights: JointWeights,     # of the evidence
@@ -275,7 +291,7 @@ def save_joint_null(
     with open(path, "wb") as f:
         np.savez_compressed(f, z=b.z.astype(np.float16), rho=b.rho, words=_as_bytes(b.words), y=c.y,
                             logp=c.logp, numbers=np.array([c.scale, c.shape, null.questions, len(b)]), made=null.made,
-                            weights=np.array(astuple(w)))
+                            weights=np.array(astuple(w)), level=np.array(null.level))
 
 def load_joint_null(
     path: str | Path, # written by `save_joint_null`
@@ -286,7 +302,7 @@ def load_joint_null(
             scale, shape, questions, size = a["numbers"].tolist()
             background = Background(a["z"], a["rho"], _as_words(a["words"]) if size else [])
             return JointNull(background, JointWeights(*a["weights"].tolist()), TailMap(a["y"], a["logp"], scale, shape),
-                             a["made"], int(questions))
+                             a["made"], int(questions), float(a["level"]) if "level" in a else 0.)
     except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as e:
         raise UserError("the null of the joint evidence cannot be read", str(path), "Index the documents again") from e
 

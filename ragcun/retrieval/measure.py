@@ -193,7 +193,7 @@ class ServedGain:
 
 class _RankingOnly(GaussianRetriever):
     "An index that nobody asks for p-values, so that the law of unrelated documents is not measured."
-    def _joint_from_made(self, background: Background, sample: Any) -> JointNull:
+    def _joint_from_made(self, background: Background, sample: Any, null: Any) -> JointNull:
         return JointNull(background, self.weights or PRIOR)
 
 def compare_served(

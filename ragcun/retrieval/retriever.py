@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
 
 # %% auto #0
-__all__ = ['SIDE', 'STRICT', 'Proposed', 'QuestionEncoder', 'Proposer', 'Searcher', 'AnswerValues', 'Judge', 'SyntheticLimits',
-           'QuestionFit', 'merge_hits', 'GaussianRetriever', 'world', 'encode_shards', 'read_shards', 'index_corpus']
+__all__ = ['SIDE', 'ELSEWHERE_FROM', 'WORDS_WORTH', 'STRICT', 'Proposed', 'QuestionEncoder', 'Proposer', 'Searcher',
+           'AnswerValues', 'Judge', 'SyntheticLimits', 'QuestionFit', 'merge_hits', 'GaussianRetriever', 'world',
+           'encode_shards', 'read_shards', 'index_corpus']
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #56d4aca5
 SIDE = 200   # documents that each side, words and vectors, proposes for a question
+ELSEWHERE_FROM = -.15  # level of questions below which the p-values of meaning do not decide, see `JointNull`
+WORDS_WORTH = 6.       # nats between none and all of a question's words, where E-values decide together with them
 STRICT = .1  # E-value of an answer among fewer than a hundred documents, without calibration
 
 @dataclass(frozen=True)
@@ -236,22 +239,39 @@ class AnswerValues(Searcher):
     def _value(self, query: str, z: np.ndarray, hits: list[Hit]) -> float:
         "Answer value of a question: N times the corrected p-value, or the smallest E-value where there is no rule."
         if not self._by_rule() or not hits: return min((h.e_value for h in hits), default=np.inf)
+        if self._is_guess() and self._is_elsewhere(): return self._by_words(query, hits[:CANDIDATES])
         return float(e_value(np.array(self._log_p(query, z, hits)), len(self)))
+
+    def _is_guess(self) -> bool:
+        "Whether nobody has calibrated the index or set a limit."
+        return self.rule is None and not self.alpha and self.answer_limit == 1.
+
+    def _is_elsewhere(self) -> bool:
+        "Whether p-values by meaning alone say little: the base is doubted, or puts questions elsewhere than documents."
+        law = self.joint
+        return law is not None and (law.level < ELSEWHERE_FROM or law.weights.dense < PRIOR.dense and not law.questions)
+
+    def _by_words(self, query: str, hits: list[Hit]) -> float:
+        "The smallest E-value, each multiplied by what is missing of the question's words."
+        share = self._rule_now().coverage(query, [h.text for h in hits], [h.kept or "" for h in hits])
+        return float(min(h.e_value * np.exp(WORDS_WORTH * (.5 - c)) for h, c in zip(hits, share, strict=True)))
 
     def _by_rule(self) -> bool:
         """Whether a rule decides. E-values do in an index without words, with a limit that somebody has set for them,
         and among so few documents that they say little of chance."""
         if self.rule is not None: return True
         seen = len(self.joint.background) if self.joint else len(self)
-        return self.weights is not None and bool(self.alpha or (self.answer_limit == 1. and seen >= FEW))
+        return self.weights is not None and bool(self.alpha or (self._is_guess() and seen >= FEW))
 
     def _log_p(self, query: str, z: np.ndarray, hits: list[Hit]) -> float:
         "Corrected p-value of the best hit: by the fitted rule, or by one that knows the corpus's words only."
-        if not hits: return 0.
-        if self.rule is None and (self._usual is None or self._usual[0] != self._fitted):
+        return self._rule_now().log_p(self._candidates(query, z, hits)) if hits else 0.
+
+    def _rule_now(self) -> AnswerRule:
+        if self.rule is not None: return self.rule
+        if self._usual is None or self._usual[0] != self._fitted:
             self._usual = (self._fitted, usual_rule(*self._word_sample()))
-        rule = self.rule or self._usual[1]  # type: ignore[index]
-        return rule.log_p(self._candidates(query, z, hits))
+        return self._usual[1]
 
     _usual: tuple[tuple[int, int], AnswerRule] | None = None
 
@@ -286,7 +306,7 @@ class Judge(AnswerValues):
             good = [h for h in hits if h.e_value <= limit]
             return SearchResult(query, good, bool(good), len(self), limit, None, chance)
         value, by_rule = self._value(query, z, hits), self._by_rule()
-        guess = self.rule is None and not self.alpha and self.answer_limit == 1.
+        guess = self._is_guess()
         limit = self.answer_limit if by_rule or not guess or self.weights is None else STRICT
         return SearchResult(query, hits, value <= limit, len(self), limit, value if by_rule else None, chance, guess)
 

@@ -15,7 +15,8 @@ from ragcun.retrieval.hits import in_blocks, verdict_in_words
 from ragcun.retrieval.no_answer import (CANDIDATES, FEW_QUESTIONS, LETTERS, SHARES, AnswerRule, Candidates,
                                         choose_share, fit_answer_rule, load_rule, save_rule, usual_rule,
                                         word_weights, words_of)
-from ragcun.retrieval.retriever import GaussianRetriever
+from ragcun.retrieval.joint import PRIOR
+from ragcun.retrieval.retriever import ELSEWHERE_FROM, GaussianRetriever
 from tiny_encoder import TinyEncoder
 
 WORDS = "ice sea bee heart blood light gene cell star moon tree rock wind fire code disk node key lock page".split()
@@ -189,6 +190,40 @@ def test_without_calibration_the_usual_rule_decides(tmp_path):
     results = again.search(ask[:9])
     assert again.answer_limit == limit and [r.answered for r in results] == [r.value <= limit for r in results]
     assert not results[0].guess
+
+
+class Apart(TinyEncoder):
+    "Questions lie elsewhere than documents."
+    def embed(self, texts, side="document"):
+        z = super().embed(texts, side)
+        return z if side == "document" else (.6*z).astype(np.float32)
+
+
+def test_where_questions_lie_elsewhere_e_values_and_words_decide(tmp_path):
+    rng = np.random.default_rng(0)
+    docs = {f"{i}": ". ".join(" ".join(rng.choice(WORDS, 9)).capitalize() for _ in range(4)) + f" n{i}."
+            for i in range(200)}
+    ask = [t.split(". ")[1] for t in docs.values()]
+    usual = GaussianRetriever(TinyEncoder(32))
+    usual.add(docs)
+    assert 0 > usual.joint.level > ELSEWHERE_FROM
+    assert usual._is_elsewhere() == (usual.joint.weights.dense < PRIOR.dense) and not filled()[0]._is_elsewhere()
+    index = GaussianRetriever(Apart(32), tmp_path/"index")
+    index.add(docs)
+    reader = GaussianRetriever(Apart(32), tmp_path/"index")
+    assert reader.joint.level == index.joint.level < ELSEWHERE_FROM and reader._is_elsewhere()
+    asked = [*ask[:40], "bread oven crust", "goal match referee"]
+    results = reader.search(asked)
+    assert [r.answered for r in results] == (reader.answer_values(asked) <= 1).tolist()
+    assert np.mean([r.answered for r in results[:40]]) > .9 and not any(r.answered for r in results[40:])
+    rule = usual_rule(*index._word_sample())
+    hits = reader.search(ask[0], top_k=CANDIDATES)
+    share = rule.coverage(ask[0], [h.text for h in hits], [h.kept for h in hits])
+    assert results[0].value == pytest.approx(min(h.e_value*np.exp(6*(.5 - c))
+                                                 for h, c in zip(hits, share, strict=True)), rel=1e-4)
+    index.calibrate(ask[:100], [[i] for i in docs][:100], alpha=.1)      # from here on the fitted rule
+    value = index.search(ask[0]).value
+    assert value == pytest.approx(index.answer_values(ask[:1])[0], rel=1e-4) != pytest.approx(results[0].value)
 
 
 @settings(max_examples=50, deadline=None)
