@@ -11,11 +11,12 @@ import html
 import io
 import itertools
 import json
+import posixpath
 import re
 import tomllib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -28,8 +29,8 @@ from .web_pages import (HIDDEN_TAGS, HTML_TAGS, OPAQUE_TAGS, PAIRED_TAGS, VOID_T
 
 # %% auto #0
 __all__ = ['YEAR', 'MAX_TABLE', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_notebook', 'parse_org', 'parse_asciidoc',
-           'parse_latex', 'parse_captions', 'part_tables', 'parse_table', 'parse_calendar', 'parse_json_rows',
-           'parse_json_lines']
+           'parse_latex', 'wiki_blocks', 'parse_wiki', 'parse_man', 'parse_captions', 'part_tables', 'parse_table',
+           'parse_calendar', 'parse_json_rows', 'parse_json_lines']
 
 # %% ../../nbs/1_data/06_markup.ipynb #04b1cc37
 _TAG = re.compile(r"<(/?)([A-Za-z][\w.:-]*)(?:\s[^<>]*|/)?>")
@@ -821,6 +822,385 @@ def parse_latex(
         blocks += [Block(" ".join(words(heading).split()), _TEX_LEVELS[kind]), Block(words(said))]
     named = " ".join(words(title[1]).split()) if title else ""
     return group_blocks(under_title(named, [block for block in blocks if block.text]))
+
+# %% ../../nbs/1_data/06_markup.ipynb #wikitext1
+_WIKI_CODE = re.compile(r"<(nowiki|pre|syntaxhighlight|source|math|chem)\b[^<>/]*>(.*?)</\1\s*>", re.S | re.I)
+_WIKI_GONE = re.compile(r"<!--.*?-->|<includeonly>.*?</includeonly>|<ref\b[^<>]*/>|__[A-Z]{3,}__|\{\{\{[^{}|]*\}\}\}|"
+                        r"</?(?:onlyinclude|noinclude|references|translate|languages|tvar|section|poem|gallery|"
+                        r"indicator|templatestyles|small|big|center)\b[^<>]*>", re.S | re.I)
+_TEMPLATE = re.compile(r"\{\{((?:(?!\{\{|\}\}).)*)\}\}", re.S)
+_LINK = re.compile(r"\[\[((?:(?!\[\[|\]\]).)*)\]\]", re.S)
+_UNSAID_TEMPLATE = re.compile(r"cit(?:e|ation)|sfn|ref|short ?desc|use |default|display|coord|main\b|see also|further|"
+                              r"authority|portal|commons|.*\bstub|anchor|toc|#|clear|webarchive|efn|as of|about\b|"
+                              r"pp-", re.I)
+_WORDS_TEMPLATE = re.compile(r"lang\b|lang-|transl|nowrap|abbr|kbd|key|code|tt|small|big|em|strong|bold|tooltip|var|"
+                             r"plainlist|flatlist|ubl|unbulleted list|hlist", re.I)
+_PICTURE = re.compile(r"(?:thumb(?:nail)?|frame(?:d|less)?|border|left|right|center|none|upright.*|\d*x?\d*px|mini|"
+                      r"vignette|(?:alt|link|class|page|lang)=.*)?", re.I)
+_NAMED = re.compile(r"\s*([\w .-]+?)\s*=(.*)", re.S)
+
+def _template(found: re.Match) -> str:
+    "What a template shows, as far as the words that are given to it say it."
+    name, *parts = (part.strip() for part in found[1].split("|"))
+    named = {m[1]: m[2].strip() for part in parts if (m := _NAMED.fullmatch(part))}
+    plain = [part for part in parts if not _NAMED.fullmatch(part)]
+    if re.match(r"(?:info|tax|chem|species|auto\w+)box", name, re.I):
+        rows = (f"<tr><td>{key.replace('_', ' ')}</td><td>{value}</td></tr>" for key, value in named.items()
+                if re.search(r"\w", value) and not re.match(r"image|logo|map|flag|.*(?:size|width|color)$", key, re.I))
+        return f"\n<table>{''.join(rows)}</table>\n"
+    if name in ("!", "="): return "|" if name == "!" else "="
+    if re.fullmatch("convert|cvt", name, re.I): return " ".join(plain[:4 if {"to", "and", "-"} & {*plain[1:2]} else 2])
+    if _UNSAID_TEMPLATE.match(name): return ""
+    if _WORDS_TEMPLATE.match(name):
+        return ", ".join(plain[re.fullmatch("lang|transl", name, re.I) is not None:] if "l" in name else plain[:1])
+    said = [*plain, *(named[key] for key in ("1", "2", "text", "content", "quote", "title", "message") if key in named)]
+    return "\n\n".join(part for part in said if len(part.split()) > 2)
+
+def _wiki_link(found: re.Match) -> str:
+    "The words of a link; the caption of a picture; nothing of a category."
+    target, *parts = (part.strip() for part in found[1].split("|"))
+    if re.match(r"(?:file|image|media|datei|fichier|archivo|bild)\s*:", target, re.I):
+        said = [part for part in parts if not _PICTURE.fullmatch(part)]
+        return f"\n\n{said[-1]}\n\n" if said else ""
+    if re.match(r"(?:category|kategorie|catégorie|categoría|[a-z]{2,3}(?:-[a-z]+)?)\s*:\S", target, re.I) and not parts:
+        return ""
+    if parts and not parts[-1]: return re.sub(r"^.*:|\s*\([^()]*\)$", "", target)
+    return parts[-1] if parts else target.lstrip(":")
+
+# %% ../../nbs/1_data/06_markup.ipynb #wikitext2
+_LIST_TAGS = {"*": ("ul", "li"), "#": ("ol", "li"), ":": ("dl", "dd"), ";": ("dl", "dt")}
+
+class _WikiLines:
+    "Lines of wikitext as HTML."
+    def __init__(self) -> None:
+        self.out: list[str] = []
+        self.lists = ""        # the signs of the lists that are open
+        self.tables = 0        # that are open
+        self.is_code = False
+
+    def item(self, signs: str, text: str) -> None:
+        "An item; lists that its signs do not begin with end."
+        same = len(posixpath.commonprefix([self.lists.replace(";", ":"), signs.replace(";", ":")]))
+        for sign in reversed(self.lists[same:]):
+            self.out.append("</{1}></{0}>".format(*_LIST_TAGS[sign]))
+        if same and same == len(signs):
+            self.out.append("</{1}><{0}>".format(_LIST_TAGS[signs[-1]][1], _LIST_TAGS[self.lists[same - 1]][1]))
+        for sign in signs[same:]:
+            self.out.append("<{0}><{1}>".format(*_LIST_TAGS[sign]))
+        self.lists = signs
+        self.out.append(text if signs[-1:] != ";" else re.sub(r"\s:\s", "</dt><dd>", text, count=1))
+
+    def cells(self, line: str) -> None:
+        "A line of a table."
+        mark, rest = line[0], line[1:]
+        if line.startswith("|}"):
+            self.tables -= 1
+            self.out.append("</table>" + line[2:])
+        elif line.startswith(("|-", "|+")):
+            self.out.append("<tr>" if line[1] == "-" else f"<caption>{line[2:].rpartition('|')[2]}</caption>")
+        else:
+            for cell in re.split(r"\|\||!!" if mark == "!" else r"\|\|", rest):
+                how, bar, said = cell.partition("|")
+                how, said = (how, said) if bar and "=" in how else ("", cell)
+                spans = re.findall(r"\b(?:row|col)span\s*=\s*\"?\d+\"?", how)
+                self.out.append(f"<td {' '.join(spans)}>{said.strip()}")
+
+    def line(self, line: str) -> None:
+        "One line."
+        signs = re.match(r"[*#:;]*", line)
+        bare = line.strip()
+        is_code = line.startswith(" ") and bool(bare) and not self.tables and not bare.startswith(("{|", "<", "|", "!"))
+        self.item(signs[0] if signs else "", line[signs.end():].strip() if signs and signs[0] else "")
+        if is_code != self.is_code:
+            self.out.append("<pre>" if is_code else "</pre>")
+            self.is_code = is_code
+        if is_code or (signs and signs[0]):
+            self.out += [line[1:] + "\n"] * is_code
+        elif found := re.fullmatch(r"(={1,6})\s*(.+?)\s*\1", bare):
+            self.out.append(f"<h{len(found[1])}>{found[2]}</h{len(found[1])}>")
+        elif bare.startswith("{|"):
+            self.tables += 1
+            self.out.append("<table>")
+        elif self.tables and bare[:1] in ("|", "!") and bare:
+            self.cells(bare)
+        else:
+            self.out.append("<p>" if not bare or re.fullmatch("-{4,}", bare) else f"{line}\n")
+
+# %% ../../nbs/1_data/06_markup.ipynb #wikitext3
+def wiki_blocks(
+    text: str,     # wikitext of MediaWiki
+) -> list[Block]:  # in reading order
+    "Headings and blocks of a page of a wiki, without its categories, sources and settings."
+    kept: list[str] = []
+    def keep(found: re.Match) -> str:
+        said = html.escape(found[2].strip("\n"))
+        kept.append(f"<pre>{said}</pre>" if found[1].lower() in ("pre", "syntaxhighlight", "source") else said)
+        return f"\0{len(kept) - 1}\0"
+    text = _WIKI_GONE.sub("", _WIKI_CODE.sub(keep, text.replace("\0", "")))
+    for _ in range(20):
+        text, n = _TEMPLATE.subn(_template, text)
+        if not n: break
+    text = re.sub(r"<ref\b[^<>]*>\s*(.*?)\s*</ref\s*>", lambda m: f" ({m[1]})" if m[1] else "", text, flags=re.S)
+    for _ in range(5):
+        text, n = _LINK.subn(_wiki_link, text)
+        if not n: break
+    text = re.sub(r"\[(?:https?:|ftp:|mailto:|//)[^\s\[\]]+\s*([^\[\]\n]*)\]", r"\1", text)
+    text = re.sub(r"^(?:file|image):[^|\n]*\|?(.*)$", r"\1", re.sub("'{2,5}", "", text), flags=re.M | re.I)
+    lines = _WikiLines()
+    for line in text.split("\n"):
+        lines.line(re.sub(r"^#redirect\b.*", "", line, flags=re.I))
+    lines.line("")
+    page = re.sub(r"\0(\d+)\0", lambda m: kept[int(m[1])], _keep_unknown("".join(lines.out)))
+    return html_blocks(page, menus=True)
+
+def parse_wiki(
+    text: str,   # wikitext of MediaWiki
+) -> list[Section]: # by heading, in order
+    "Sections of a page of a wiki."
+    return group_blocks(wiki_blocks(text))
+
+# %% ../../nbs/1_data/06_markup.ipynb #manpage1
+_GLYPHS = {"em": "—", "en": "–", "hy": "-", "bu": "•", "co": "©", "rg": "®", "tm": "™", "aq": "'", "dq": '"', "lq": "“",
+           "rq": "”", "oq": "‘", "cq": "’", "ha": "^", "ti": "~", "rs": "\\", "lB": "[", "rB": "]", "lC": "{",
+           "rC": "}",
+           "la": "⟨", "ra": "⟩", "Fo": "«", "Fc": "»", "de": "°", "mu": "×", "+-": "±", "<=": "≤", ">=": "≥", "!=": "≠",
+           "->": "→", "<-": "←", "ss": "ß", "ga": "`", "at": "@", "sh": "#", "Eu": "€", "sc": "§", "or": "|", "ba": "|",
+           "mi": "−", "pl": "+", "==": "≡", "u2014": "—", "Lq": "“", "Rq": "”", "R": "®", "Tm": "™", "Aq": "'",
+           "Ba": "|"}
+_MARKS_ABOVE = {":": "\u0308", "'": "\u0301", "`": "\u0300", "^": "\u0302", "~": "\u0303", ",": "\u0327"}
+_ESCAPE = re.compile(r"""\\(?:[*]?\((?P<two>..)|[*]?\[(?P<long>[^\]]*)\]|\*(?P<one>.)|
+    [fFmMgkn](?:\(..|\[[^\]]*\]|[+-]?.)|s(?:[+-]?\(\d\d|[+-]?\[[^\]]*\]|[+-]?(?:[123]\d|\d))|
+    [hvwlLDoxbBAXZNSRYCH]'[^']*'|(?P<sign>.)|$)""", re.X)
+_SIGNS_OF = {"e": "\\", "\\": "\\", "~": " ", " ": " ", "0": " ", "-": "-", "'": "'", "`": "`", ".": ".", "t": "\t",
+             "E": "\\"}
+
+def _glyph(name: str) -> str:
+    "A character by its name in roff."
+    if name in _GLYPHS: return _GLYPHS[name]
+    if re.fullmatch("u[0-9A-F]{4,5}", name): return chr(int(name[1:], 16))
+    mark = _MARKS_ABOVE.get(name[:1])
+    return unicodedata.normalize("NFC", name[1] + mark) if mark and len(name) == 2 else ""
+
+def _escaped(found: re.Match) -> str:
+    "What an escape of roff shows; changes of fonts and widths show nothing."
+    name = found["two"] or found["long"] or found["one"]
+    if name is not None: return _glyph(name)
+    return _SIGNS_OF.get(found["sign"] or "", "")
+
+def _roff(text: str) -> str:
+    "Words of roff as HTML."
+    return html.escape(_ESCAPE.sub(_escaped, re.sub(r'\\["#].*', "", text)), quote=False)
+
+def _roff_words(line: str) -> list[str]:
+    "The arguments of a macro, those with spaces in quotation marks."
+    line = re.sub(r'(?<!\\)\\["#].*', "", line).replace("\\ ", "\\~")
+    found = re.finditer(r'"((?:[^"]|"")*)"?|(\S+)', line)
+    return [m[2] if m[1] is None else m[1].replace('""', '"') for m in found]
+
+# %% ../../nbs/1_data/06_markup.ipynb #manpage2
+_CONDITION = re.compile(r"[.'][ \t]*(if|ie|el)\b[ \t]*(!?)(\\n\S+|'[^']*'[^']*'|\(\S*|[a-z](?=\s))?[ \t]*(.*)")
+
+def _roff_lines(text: str) -> Iterator[str]:
+    "The lines that a terminal is given: no definitions, and of what is conditional the form for terminals."
+    until, skipped, was_taken = "", 0, False
+    for line in re.sub(r"(?<!\\)((?:\\\\)*)\\\n", r"\1", text).split("\n"):
+        if until or skipped > 0:
+            until = "" if line.strip() == until else until
+            skipped += line.count("\\{") - line.count("\\}") if skipped else 0
+            continue
+        if found := re.match(r"[.'][ \t]*(?:de1?|am|ig)\b[ \t]*\S*[ \t]*(\S*)", line):
+            until = f".{found[1] or '.'}"
+            continue
+        if found := _CONDITION.match(line):
+            is_taken = not was_taken if found[1] == "el" else (found[2], found[3]) in (("", "n"), ("!", "t"))
+            was_taken = is_taken
+            skipped = 0 if is_taken else line.count("\\{") - line.count("\\}")
+            line = found[4] if is_taken else "."
+        yield line.replace("\\{", "").replace("\\}", "")
+
+# %% ../../nbs/1_data/06_markup.ipynb #manpage7
+class _ManText:
+    "What has been read of a manual page, as HTML."
+    def __init__(self) -> None:
+        self.out: list[str] = []
+        self.is_code = False
+        self.wants = ""       # what the next words are: the term of a list, a heading
+        self.columns = ""     # the sign between the cells of a table that is open; `:` while its form is told
+        self.mark = "\t"      # the same, as it is told
+
+    def words(self, said: str) -> None:
+        "Words as they come, or as what is awaited."
+        tag, self.wants = self.wants, ""
+        if not said and not self.is_code:
+            self.out.append("<p>")
+        elif tag == "dt":
+            self.out.append(f"<dl><dt>{said}</dt></dl><p>")
+        elif tag:
+            self.out.append(f"<{tag}>{said}</{tag}>")
+        else:
+            self.out.append(said + "\n")
+
+    def code(self, is_code: bool) -> None:
+        "Begin or end lines that stay as they are."
+        if is_code != self.is_code:
+            self.out.append("<pre>" if is_code else "</pre>")
+            self.is_code = is_code
+
+    def heading(self, tag: str, said: str) -> None:
+        "A heading, which may stand on the next line."
+        self.code(False)
+        self.wants = tag
+        if said:
+            self.words(said)
+
+    def item(self, said: str) -> None:
+        "A paragraph with something before it: a sign, a number, or a term."
+        if not said or re.fullmatch(r"[•*o·-]|\(?\w{1,3}[.)]", said):
+            self.out.append(f"<p>{said} ".rstrip("•*o·- ") + " ")
+        else:
+            self.out.append(f"<dl><dt>{said}</dt></dl><p>")
+
+    def row(self, line: str) -> None:
+        "A line of a table."
+        if self.columns == ":":      # how it is set
+            mark = re.search(r"tab ?\((.)\)", line)
+            self.mark = mark[1] if mark else self.mark
+            self.columns = self.mark if line.rstrip().endswith(".") else ":"
+        elif line.strip(" _=\t"):
+            cells = "".join(f"<td>{_roff(cell).strip()}</td>" for cell in line.split(self.columns))
+            self.out.append(f"<tr>{cells}</tr>")
+
+# %% ../../nbs/1_data/06_markup.ipynb #manpage6
+_MAN_MARKS = {"PP": "<p>", "P": "<p>", "LP": "<p>", "HP": "<p>", "sp": "<p>", "RS": "<p>", "RE": "<p>", "YS": "<p>",
+              "br": "<br>", "UE": "", "ME": "", "RI": "", "TE": "</table>", "T}": ""}
+
+class _Man(_ManText):
+    "A manual page as HTML, by the macros that say how words look."
+    def line(self, line: str) -> None:
+        "One line."
+        found = re.match(r"[.'][ \t]*(\S+)[ \t]*(.*)", line)
+        if self.columns and not (found and found[1] in ("TE", "T&")):
+            self.row(line)
+        elif found:
+            self.macro(found[1], [_roff(word) for word in _roff_words(found[2])])
+        elif not line.startswith((".", "'")):
+            self.words(_roff(line).rstrip("\n"))
+
+    def macro(self, name: str, words: list[str]) -> None:
+        "A macro with its arguments."
+        if name in ("SH", "SS", "TH"):
+            said = f"{words[0]}({words[1]})" if name == "TH" and words[1:] else " ".join(words)
+            self.heading({"TH": "h1", "SH": "h2", "SS": "h3"}[name], said)
+        elif name in ("TP", "TQ"):
+            self.wants = "dt"
+        elif name == "IP":
+            self.item(words[0] if words else "")
+        elif name in ("nf", "EX", "fi", "EE"):
+            self.code(name in ("nf", "EX"))
+        elif name == "TS":
+            self.mark, self.columns = "\t", ":"
+            self.out.append("<table>")
+        elif name in ("BR", "RB", "BI", "IB", "IR", "RI", "B", "I", "R", "SM", "SB", "OP", "SY"):
+            said = ("" if len(name) == 2 and name not in ("SM", "SB", "OP", "SY") else " ").join(words)
+            if said:
+                self.words(f"[{said}]" if name == "OP" else said)
+        elif name in _MAN_MARKS:
+            self.columns = ""
+            self.out.append("\n" if self.is_code and name in ("PP", "sp", "br") else _MAN_MARKS[name])
+
+# %% ../../nbs/1_data/06_markup.ipynb #manpage3
+_AROUND = {"Op": "[]", "Sq": "‘’", "Dq": "“”", "Qq": '""', "Ql": "‘’", "Pq": "()", "Bq": "[]", "Brq": "{}", "Aq": "⟨⟩",
+           "D1": "", "Dl": ""}
+_OPENED = {"Oo": "[", "Oc": "]", "So": "‘", "Sc": "’", "Do": "“", "Dc": "”", "Qo": '"', "Qc": '"', "Po": "(", "Pc": ")",
+           "Bo": "[", "Bc": "]", "Bro": "{", "Brc": "}", "Ao": "⟨", "Ac": "⟩"}
+_PLAIN_WORDS = frozenset("Cm Ic Li Pa Ev Va Vt Dv Er Em Sy No Tn Fa Ft An Mt Ad Cd Ms Sx Fd In Xo Xc Eo Ec Fo Fc Nd Lb "
+                         "%T %A %B %J %D %I %N %P %R %U %V %O".split())
+_SYSTEMS = {"Ux": "UNIX", "Bx": "BSD", "Fx": "FreeBSD", "Nx": "NetBSD", "Ox": "OpenBSD", "At": "AT&amp;T UNIX"}
+_CALLED = {"Fl", "Ar", "Nm", "Xr", "Ns", "Ap", "Pf", "Fn", "Lk", "St", *_AROUND, *_OPENED, *_PLAIN_WORDS, *_SYSTEMS}
+
+class _Words(_Man):
+    "The words of a manual page whose macros say what words are."
+    name = ""             # of the program
+
+    def said(self, words: list[str]) -> str:
+        "Words of a line, with the macros among them."
+        out: list[str] = []
+        ends: list[str] = []
+        while words:
+            word, words = words[0], words[1:]
+            args = next((i for i, w in enumerate(words) if w in _CALLED or w in ".,:;)]?!|"), len(words))
+            if all(w in ".,:;)]?!" for w in (word, *words)):      # stand after what closes
+                out += [f"\0{end}" for end in reversed(ends)]
+                ends.clear()
+            if word not in _CALLED:
+                glued = word in ".,:;)]?!" or (out and out[-1][-1:] in ("\0", "(", "["))
+                out.append(f"\0{word}" if glued else word)
+                continue
+            args = 0 if word in ("Ns", "Ap", *_OPENED) else min(args, 2) if word == "Xr" else args
+            head, words = words[:args], words[args:]
+            shown, ending = self.called(word, head)
+            ends += [ending] * bool(ending)
+            out += [shown] * bool(shown)
+        return re.sub(r"\s*\0+\s*", "", " ".join(out) + "".join(f"\0{end}" for end in reversed(ends)))
+
+    def called(self, name: str, words: list[str]) -> tuple[str, str]:
+        "What a macro shows of the words up to the next one, and what stands at the end of its line."
+        if name in _AROUND: return f"{_AROUND[name][:1]}\0{' '.join(words)}", _AROUND[name][1:]
+        if name in _OPENED: return f"{_OPENED[name]}\0" if name[-1] == "o" else f"\0{_OPENED[name]}", ""
+        return self.meant(name, words, " ".join(words)), ""
+
+    def meant(self, name: str, words: list[str], said: str) -> str:
+        "What a macro shows that stands for a kind of word."
+        if name == "Fl": return " ".join(f"-{word}" for word in words) or "-"
+        if name == "Ar": return said or "file ..."
+        if name == "Nm":
+            self.name = self.name or said
+            return said or self.name
+        if name == "Xr": return f"{words[0]}({words[1]})" if words[1:] else said
+        if name == "Fn": return f"{words[0]}({', '.join(words[1:])})" if words else ""
+        if name in ("Ns", "Ap"): return "\0" if name == "Ns" else "\0'\0"
+        if name == "Pf": return f"{words[0]}\0{' '.join(words[1:])}" if words else ""
+        if name == "Lk": return said.partition(" ")[2] or said
+        return f"{_SYSTEMS[name]} {said}".strip() if name in _SYSTEMS else f"– {said}" if name == "Nd" else said
+
+# %% ../../nbs/1_data/06_markup.ipynb #manpage5
+class _Mdoc(_Words):
+    "A manual page as HTML, by the macros that say what words are."
+    kinds: tuple[str, ...] = ()     # of the lists that are open
+
+    def macro(self, name: str, words: list[str]) -> None:
+        "A macro with its arguments."
+        if name == "Dt":
+            self.heading("h1", f"{words[0]}({words[1]})" if words[1:] else "")
+        elif name in ("Sh", "Ss"):
+            self.heading("h2" if name == "Sh" else "h3", self.said(words))
+        elif name in ("Bd", "Ed"):
+            self.code(name == "Bd" and not {"-ragged", "-filled"} & {*words})
+        elif name in ("Bl", "El"):
+            self.kinds = (*self.kinds, (words or [""])[0]) if name == "Bl" else self.kinds[:-1]
+            self.out.append("<p>")
+        elif name == "It":
+            self.item(self.said(words) if self.kinds and self.kinds[-1] not in ("-bullet", "-dash", "-enum") else "")
+        elif name in ("Pp", "Lp", "D1", "Dl", "Nm") and not (name == "Nm" and words[:1] == ["Ns"]):
+            self.out.append("" if name == "Nm" else "<p>")
+            if name[0] in "DN":
+                self.words(self.said([name, *words]))
+        elif name in _CALLED:
+            self.words(self.said([name, *words]))
+
+def parse_man(
+    text: str,   # a manual page in roff
+) -> list[Section]: # by heading, in order
+    "Sections of the manual page of a program."
+    start = re.search(r"^\.[ \t]*(?:TH|Dd|Dt|SH|Sh)\b", text, re.M)
+    text = text[start.start():] if start else text
+    text = re.sub(r"\bT\{\n(.*?)\nT\}", lambda m: " ".join(re.sub(r"^\.\S+ ?", "", m[1], flags=re.M).split()), text,
+                  flags=re.S)
+    page = _Mdoc() if re.search(r"^\.[ \t]*Sh\b", text, re.M) else _Man()
+    for line in _roff_lines(text):
+        page.line(line)
+    page.code(False)
+    return group_blocks(html_blocks("".join(page.out), menus=True))
 
 # %% ../../nbs/1_data/06_markup.ipynb #real0004
 _CUE = re.compile(r"(?:\d+:)?\d+:\d+[.,]\d+\s+-->.*")

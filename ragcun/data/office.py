@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import email.message
 import email.policy
+import hashlib
+import html
 import io
+import itertools
+import mimetypes
 import posixpath
 import re
 import warnings
@@ -20,14 +24,15 @@ from urllib.parse import unquote
 from ..core import UserError, how_many, logger
 from .decoding import MAX_FILE, declared_encoding, decode_bytes, decode_or_none, python_codec
 from .files import empty_formulas, sheet_text
-from .markup import MAX_TABLE, parse_calendar, parse_text, part_tables
+from .markup import MAX_TABLE, parse_calendar, parse_text, part_tables, wiki_blocks
 from .pdf import MADE_UP_TITLE, import_parser
 from .web_pages import (Block, Section, bare_words, group_blocks, html_blocks, html_from_xml, is_power,
                                    item_number, join_blocks, parse_html, under_title)
 
 # %% auto #0
 __all__ = ['parse_docx', 'parse_message', 'is_mailbox', 'parse_mailbox', 'parse_web_archive', 'parse_epub', 'parse_notes',
-           'parse_slides', 'parse_odf', 'parse_workbook', 'parse_rtf']
+           'parse_slides', 'parse_odf', 'parse_workbook', 'parse_rtf', 'xml_kind', 'parse_xml', 'parse_feed',
+           'parse_wiki_dump']
 
 # %% ../../nbs/1_data/08_office.ipynb #d4f00017
 _OLE = b"\xd0\xcf\x11\xe0"    # how old or protected files of Office begin
@@ -269,7 +274,7 @@ def _ancestors(key: str, based: dict[str, str]) -> list[str]:
 # %% ../../nbs/1_data/08_office.ipynb #d4f00032
 def _xml(raw: bytes) -> Any:
     "The root of a part; nothing outside of it is read."
-    from lxml import etree
+    etree = import_parser("lxml.etree", "EPUB, PowerPoint and OpenDocument")
     try:
         return etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError as e:
@@ -485,11 +490,28 @@ def _reply(text: str) -> tuple[str, str]:
     own, below = ("\n".join(part).strip() for part in (lines[:end], lines[end:]))
     return (own, below) if own else (text, "")
 
+_Reader = Callable[[str, bytes, str], list[Section]]    # name and bytes of a file, message → sections; none: not read
+
+def _attached(message: Any, where: str, read: _Reader) -> list[Section]:
+    "What the files say that hang on a message, each under its name; pictures and signatures say nothing."
+    out: list[Section] = []
+    above = (_head(message, "Subject"),)
+    for part in message.walk():
+        kind, name = part.get_content_type(), part.get_filename()
+        is_shown = kind in ("text/plain", "text/html") and not part.is_attachment()
+        if part.is_multipart() or kind == "text/calendar" or is_shown or not (name or part.is_attachment()): continue
+        name = " ".join((name or f"attachment{mimetypes.guess_extension(kind) or ''}").split())
+        is_text = part.get_content_maintype() == "text"
+        raw = _decoded(part, where).encode() if is_text else part.get_payload(decode=True) or b""
+        out += [replace(s, level=2, cell=0, path=(*filter(None, above), name, *s.path)) for s in read(name, raw, where)]
+    return out
+
 def parse_message(
     raw: bytes,       # an .eml file
     where: str = "",  # its name, for messages
-) -> list[Section]: # the message, and what it quotes
-    "The subject, who wrote to whom and when, the texts, and the names of what is attached."
+    read: _Reader = lambda name, raw, where: [],   # of what is attached; without it only the names are told
+) -> list[Section]: # the message, what it quotes, and what is attached
+    "The subject, who wrote to whom and when, the texts, and what is attached, with its names."
     raw = _with_readable_head(raw.lstrip(b"\xef\xbb\xbf\r\n"), where)
     message: Any = email.message_from_bytes(raw, policy=email.policy.default)
     if not message.keys():
@@ -500,7 +522,7 @@ def parse_message(
     said = [_reply(text) for text in _message_lines(message, where)[bool(subject):]]
     lines, below = [own for own, _ in said], "\n\n".join(quoted for _, quoted in said if quoted)
     return [Section(subject, "\n\n".join([*lines, *[held] * bool(held)]), 1),
-            *[Section("", below, path=(subject,) * bool(subject))] * bool(below)]
+            *[Section("", below, path=(subject,) * bool(subject))] * bool(below), *_attached(message, where, read)]
 
 # %% ../../nbs/1_data/08_office.ipynb #mail0003
 _MARK = re.compile(rb"(?:[\w-]+:.*\r?\n|[ \t].*\r?\n)*?X-Mozilla-Status: *([0-9a-fA-F]{1,4})\s*\n")
@@ -517,16 +539,23 @@ def is_mailbox(
 def parse_mailbox(
     raw: bytes,       # an .mbox file
     where: str = "",  # its name, for messages
-) -> list[Section]: # one for each message, and for what it quotes
+    read: _Reader = lambda name, raw, where: [],   # as for `parse_message`; of equal files the first is read
+) -> list[Section]: # one for each message, for what it quotes, and for what is attached
     "All messages of a mailbox; one that cannot be read takes no other with it."
     out: list[Section] = []
+    seen: set[bytes] = set()
+    def read_once(name: str, raw: bytes, where: str) -> list[Section]:
+        key = hashlib.sha256(raw).digest()
+        is_new = key not in seen
+        seen.add(key)
+        return read(name, raw, where) if is_new else []
     odd = 0
     letters = _LETTER.split(raw)[1:]
     for letter in letters:
         if (mark := _MARK.match(letter)) and int(mark[1], 16) & 8: continue    # deleted, and not yet cleared away
         try:
             letter = _HIDDEN.sub(rb"From: \3 <\1@\2>", letter, count=1)
-            found = parse_message(re.sub(rb"(?m)^>(?=>*From )", b"", letter), where)
+            found = parse_message(re.sub(rb"(?m)^>(?=>*From )", b"", letter), where, read_once)
         except (UserError, ValueError, LookupError, AttributeError, TypeError):    # as `email` raises them
             odd += 1
             continue
@@ -783,8 +812,8 @@ def _number_lists(root: Any, parts: Iterable[Any]) -> None:
         lists.number(node)
 
 # %% ../../nbs/1_data/08_office.ipynb #kinds008
-_ODF_GONE = frozenset("tracked-changes annotation-end forms sequence-decls table-of-content illustration-index "
-                      "table-index object-index alphabetical-index".split())
+_ODF_GONE = frozenset("tracked-changes annotation-end forms binary-data sequence-decls table-of-content "
+                      "illustration-index table-index object-index alphabetical-index".split())
 
 def _odf_text(element: Any) -> str:
     "The text of a paragraph, with notes after the word they stand at."
@@ -840,13 +869,16 @@ def _odf_title(root: Any, parts: Iterable[Any]) -> str:
     return next(filter(None, named), "")
 
 def parse_odf(
-    raw: bytes,       # an .odt, .odp or .ods file, or a template
+    raw: bytes,       # an .odt, .odp or .ods file, flat or packed, or a template
     where: str = "",  # its name, not used
 ) -> list[Section]: # by heading or sheet, in order
     "Sections of an OpenDocument file."
-    archive = _archive(raw, "OpenDocument")
-    root = _xml(_part_of(archive, "content.xml", "OpenDocument"))
-    styles = [_xml(archive.read(name)) for name in archive.namelist() if name == "styles.xml"]
+    if raw.lstrip(b"\xef\xbb\xbf\r\n ").startswith(b"<"):      # flat: one file of XML
+        root, styles = _xml(raw), []
+    else:
+        archive = _archive(raw, "OpenDocument")
+        root = _xml(_part_of(archive, "content.xml", "OpenDocument"))
+        styles = [_xml(archive.read(name)) for name in archive.namelist() if name == "styles.xml"]
     _number_lists(root, [root, *styles])
     sheets = [e for e in root.iter() if _local(e) == "table" and _local(e.getparent()) == "spreadsheet"]
     if sheets: return _sheets((_attribute(table, "name"), _odf_sheet(table), []) for table in sheets)
@@ -897,3 +929,241 @@ def parse_rtf(
         raise UserError(f"not a readable RTF file: {type(e).__name__} {e}"[:160], "", "Save it again as .rtf.") from e
     apart = re.sub(r"\n(?=[^|\n]*(?:\n|$))", "\n\n", text.replace("\xa0", " "))    # rows of a table stay together
     return parse_text(re.sub(r"^.*\|$", lambda m: " | ".join(map(str.strip, m[0][:-1].split("|"))), apart, flags=re.M))
+
+# %% ../../nbs/1_data/08_office.ipynb #xmldocs1
+def _names(tags: str) -> dict[str, str]:
+    "`tag: name name …`, a line each, as name → tag."
+    return {name: tag for line in tags.split("\n") for tag, _, names in [line.partition(":")] for name in names.split()}
+
+_AS_TAG = _names("""p:para simpara p shortdesc abstract subtitle cmd refpurpose attribution pubdate
+ul:itemizedlist ul simplelist steps-unordered choices sl calloutlist list
+ol:orderedlist ol procedure substeps steps
+li:listitem li member step substep choice sli callout list-item item
+dl:variablelist dl parml glosslist def-list
+dt:term dt pt dthd glossterm question synnoteref
+dd:dd pd ddhd glossdef answer def
+pre:programlisting screen literallayout synopsis codeblock msgblock lines pre preformat eg
+table:table informaltable simpletable properties choicetable
+tr:row tr sthead strow property prophead chrow chhead
+td:entry td th stentry proptype propvalue propdesc choption chdesc cell
+div:note tip important warning caution blockquote epigraph example figure fig sidebar stanza poem lg cmdsynopsis
+sub:sub subscript
+sup:sup superscript""")
+_PARTS = frozenset("book article part chapter preface appendix section sect1 sect2 sect3 sect4 sect5 simplesect "
+                   "refentry refsect1 refsect2 refsect3 refsection refsynopsisdiv reference set glossary bibliography "
+                   "colophon topic concept task troubleshooting glossentry sec div FictionBook TEI div1 div2 "
+                   "div3 abstract ack app app-group ref-list".split())
+_LABELLED = frozenset("note tip important warning caution".split())
+_XML_GONE = frozenset("indexterm keywordset subjectset revhistory refentryinfo titleabbrev prolog titlealts related- "
+                      "links draft-comment data imageobject imagedata co area areaspec colspec binary publish-info "
+                      "document-info src-title-info genre lang coverpage date journal-meta permissions pub-date "
+                      "article-id history kwd-group volume issue fpage lpage elocation-id counts custom-meta-group "
+                      "funding-group aff encodingDesc revisionDesc profileDesc publicationStmt sourceDesc metadata "
+                      "isbn issn remark article-categories self-uri related-article tex-math".split())
+_JOINED = {"menucascade": " > ", "menuchoice": " > ", "keycombo": "+",
+           **dict.fromkeys("author editor personname persname name contrib address copyright".split(), " ")}
+_BARE = frozenset("tgroup thead tbody tfoot".split())     # HTML puts what is no row before a table
+
+# %% ../../nbs/1_data/08_office.ipynb #xmldocs6
+_ROOTS = _PARTS - {"abstract", "ack", "app", "app-group", "ref-list", "div", "div1", "div2", "div3"} | {"html"}
+
+_TEXT_TAGS = re.compile(r"<(?:[\w.-]+:)?(?:title|para|simpara|p|front|info|teiHeader|description|refnamediv|"
+                        r"glossterm)\b")
+
+def xml_kind(
+    start: bytes,   # the beginning of a file
+) -> str:           # an ending; empty where it is no document
+    "What kind of document an XML file is, by its outermost element; settings and data of programs are none."
+    text = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", "", start.decode("latin-1"), flags=re.S)
+    found = re.match(r"[\s\xef\xbb\xbf]*<(?:[\w.-]+:)?([\w.-]+)", text)
+    root = found[1] if found else ""
+    if root in ("rss", "feed"): return ".rss"
+    if root in ("mediawiki", "html"): return ".mwxml" if root == "mediawiki" else ".xhtml"
+    if root == "document" and "opendocument" in text: return ".fodt"
+    return ".docbook" if root in _ROOTS and _TEXT_TAGS.search(text) else ""
+
+# %% ../../nbs/1_data/08_office.ipynb #xmldocs2
+def _xml_tag(element: Any, name: str) -> str:
+    "The tag of HTML for an element; what is not known stays within its line, or is a box around blocks."
+    above = element.getparent()
+    if name == "listitem" and above is not None and _local(above) == "varlistentry": return "dd"
+    if name in ("list", "itemizedlist") and _attribute(element, "list-type") in ("order", "number"): return "ol"
+    if name in _AS_TAG: return _AS_TAG[name]
+    return "div" if name in _PARTS or any(_local(c) in _AS_TAG for c in element) else "span"
+
+def _xml_label(element: Any, name: str) -> str:
+    "What a note is, where no title says it."
+    if name not in _LABELLED or _child(element, "title") is not None: return ""
+    return f"<p>{html.escape((_attribute(element, 'type') or name).capitalize())}</p>"
+
+def _xml_span(element: Any) -> str:
+    "How many rows and columns a cell covers."
+    rows = _whole(_attribute(element, "morerows"), 0) + 1
+    group = next(itertools.islice(element.iterancestors(), 2, None), ())
+    names = [_attribute(c, "colname") for c in group if _local(c) == "colspec"]
+    ends = [_attribute(element, key) for key in ("namest", "nameend")]
+    wide = names.index(ends[1]) - names.index(ends[0]) + 1 if all(end in names for end in ends) else 1
+    own = [_whole(_attribute(element, key), 0) for key in ("rowspan", "colspan")]
+    return f" rowspan={own[0] or rows} colspan={own[1] or max(wide, 1)}"
+
+_ABOUT = ("info", "-meta", "front", "group", "refnamediv", "Stmt", "fileDesc", "teiHeader", "description", "titlePage")
+_TITLE_TAGS = frozenset("title head article-title book-title refmeta bridgehead titlepart".split())
+
+def _xml_depth(element: Any, name: str, level: int) -> int:
+    "How deep a heading is; 0 where it is the title of no part, but a caption."
+    if name == "glossterm" and element.getparent().getparent() is not None: return 0     # of a list
+    parts = (_local(above) for above in element.iterancestors() if not _local(above).endswith(_ABOUT))
+    is_head = name == "bridgehead" or next(parts, "") in _PARTS
+    return min(max(level + (name == "bridgehead"), 1), 6) * is_head
+
+_AMONG_WORDS = {"footnote": " ({}) ", "fn": " ({}) ", "label": "{} ", "manvolnum": "({})", "quote": "“{}”",
+                "opt": " [{}] ", "plain": " {} ", "req": " {} ",
+                **dict.fromkeys(("v", "l", "lb", "empty-line", "break"), "{}<br>")}
+
+# %% ../../nbs/1_data/08_office.ipynb #xmldocs3
+@dataclass
+class _XmlPage:
+    "A document in XML as HTML."
+    names: dict[str, str]    # id → title of the part that has it, for references without words
+    is_tei: bool = False
+
+    def inside(self, element: Any, level: int) -> str:
+        "What is in an element."
+        out = html.escape(element.text or "")
+        for child in element:
+            out = out.rstrip() if _local(child) == "manvolnum" else out
+            out += self.shown(child, level) + html.escape(child.tail or "")
+        return out
+
+    def flat(self, element: Any, level: int) -> str:
+        "The words of an element that stands within a line."
+        return re.sub(r"\s*</?(?:p|div)>\s*", " ", self.inside(element, level)).strip()
+
+    def shown(self, element: Any, level: int) -> str:
+        "An element; `level` is the number of parts around it."
+        name = _local(element)
+        if not name or name in _XML_GONE or _attribute(element, "role") == "index": return ""
+        special = self.special(element, name, level)
+        if special is not None: return special
+        inner = self.inside(element, level + (name in _PARTS))
+        if name in _BARE: return inner
+        tag = _xml_tag(element, name)
+        return f"<{tag}{_xml_span(element) if tag == 'td' else ''}>{_xml_label(element, name)}{inner}</{tag}>"
+
+    def special(self, element: Any, name: str, level: int) -> str | None:
+        "What HTML has no tag for."
+        if name in _TITLE_TAGS or (name == "glossterm" and _local(element.getparent()) == "glossentry"):
+            return self.title(element, name, level)
+        if name == "refnamediv": return self.reference(element, level)
+        if name in ("xref", "link") and not "".join(element.itertext()).strip():
+            key = _attribute(element, "linkend") or _attribute(element, "href").lstrip("#")
+            return html.escape(self.names.get(key, key if ":" in key else ""))
+        if name in _JOINED:
+            pieces = [element.text, *(s for child in element for s in (self.shown(child, level), child.tail))]
+            joined = _JOINED[name].join(s.strip() for s in pieces if s and s.strip())
+            return f"<p>{joined}</p>" if name in ("author", "editor", "contrib", "copyright") else joined
+        if name == "arg": name = _attribute(element, "choice") or "opt"
+        if name == "note" and self.is_tei: name = "fn"
+        return _AMONG_WORDS[name].format(self.flat(element, level)) if name in _AMONG_WORDS else None
+
+    def reference(self, element: Any, level: int) -> str:
+        "What a page of a reference is about, in a line, and as its heading where nothing else is."
+        names, said = ([self.flat(e, level) for e in element if _local(e) == n] for n in ("refname", "refpurpose"))
+        line = " — ".join(filter(None, (", ".join(names), *said)))
+        return "" if not line else f"<p>{line}</p>" if any(_local(e) == "refmeta" for e in element.getparent()) else (
+            f"<h{min(max(level, 1), 6)}>{', '.join(names)}</h{min(max(level, 1), 6)}><p>{line}</p>")
+
+    def title(self, element: Any, name: str, level: int) -> str:
+        "A heading, where it is the title of a part; a caption elsewhere."
+        deep = _xml_depth(element, name, level)
+        tag = f"h{deep}" if deep else "dt" if name == "glossterm" else "p"
+        return f"<{tag}>{self.flat(element, level)}</{tag}>"
+
+# %% ../../nbs/1_data/08_office.ipynb #xmldocs4
+def _free_of_entities(raw: bytes, where: str) -> bytes:
+    "XML whose entities are text, and without a DOCTYPE, which would name files that are not here."
+    text = decode_bytes(raw, where, "auto", declared_encoding(raw))[0]
+    text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text)
+    found = re.search(r"<!DOCTYPE[^\[>]*(?:\[(.*?)\]\s*)?>", text, re.S)
+    own = dict(re.findall(r"<!ENTITY\s+([\w.-]+)\s+[\"']([^\"'<>&]*)[\"']", found[1] or "")) if found else {}
+    def said(m: re.Match) -> str:
+        if m[1] in ("lt", "gt", "amp", "quot", "apos"): return m[0]
+        known = own.get(m[1]) or html.unescape(m[0])
+        return html.escape(m[1] if known == m[0] else known)
+    text = text[:found.start()] + text[found.end():] if found else text
+    marked = re.compile(r"<!\[CDATA\[.*?\]\]>|&([A-Za-z][\w.-]*);", re.S)
+    return marked.sub(lambda m: said(m) if m[1] else m[0], text).encode()
+
+def parse_xml(
+    raw: bytes,       # DocBook, DITA, JATS, TEI or FictionBook
+    where: str = "",  # its name, for messages
+) -> list[Section]: # by heading, in order
+    "Sections of a document in XML."
+    root = _xml(_free_of_entities(raw, where))
+    names = {_attribute(e, "id"): " ".join("".join(title.itertext()).split()) for e in root.iter() if _local(e)
+             and _attribute(e, "id") and (title := _child(e, "title")) is not None}
+    page = _XmlPage(names, _local(root) == "TEI")
+    return group_blocks(html_blocks(page.shown(root, 0), menus=True))
+
+# %% ../../nbs/1_data/08_office.ipynb #feeds001
+def _published(text: str) -> list[Block]:
+    "The text of an entry, in HTML; blogs keep paragraphs that only blank lines part."
+    if not re.search(r"<(?:p|div|br|table|ul|ol|h[1-6])\b", text):
+        text = "".join(f"<p>{part}</p>" for part in re.split(r"\n\s*\n", text))
+    elif not re.search(r"<(?:p|div|br)\b", text):
+        text = re.sub(r"\n[ \t]*\n", "<p>", text)
+    return html_blocks(text, menus=True)
+
+def _inner(element: Any) -> str:
+    "The text of an element; where it holds a page, its HTML."
+    if not len(element): return (element.text or "").strip()
+    from lxml import etree
+    return "".join(etree.tostring(child, encoding="unicode") for child in element)
+
+def _entry_blocks(entry: Any) -> Iterator[Block]:
+    "An entry of a feed or of a blog under its title, with what readers have written below it."
+    def said(*names: str) -> str:
+        found = (e for name in names for e in entry if _local(e) == name and (e.text or len(e)))
+        return next((_inner(e) for e in found), "")
+    title = " ".join(b.text for b in html_blocks(said("title")))
+    yield Block(title or "…", 2)
+    for block in _published(said("encoded", "content", "description", "summary", "subtitle")):
+        yield replace(block, level=min(block.level + 1, 6)) if block.level else block
+    for comment in (e for e in entry if _local(e) == "comment"):
+        parts = {_local(part): (part.text or "").strip() for part in comment}
+        if parts.get("comment_approved", "1") == "1" and parts.get("comment_type") not in ("pingback", "trackback"):
+            text = join_blocks(_published(parts.get("comment_content", "")))
+            yield Block(f"{parts.get('comment_author', '')}: {text}".removeprefix(": "))
+
+_NO_POST = frozenset("attachment nav_menu_item revision custom_css wp_global_styles wp_navigation".split())
+
+def parse_feed(
+    raw: bytes,       # RSS, Atom, or what WordPress exports
+    where: str = "",  # its name, for messages
+) -> list[Section]: # by heading, each entry under its title
+    "The entries of a feed or a blog; what was thrown away and pictures by themselves are left out."
+    root = _xml(_free_of_entities(raw, where))
+    top = _child(root, "channel") if _local(root) == "rss" else root
+    title = _child(top, "title") if top is not None else None
+    blocks = [Block(" ".join("".join(title.itertext()).split()), 1)] if title is not None else []
+    for entry in (e for e in root.iter() if _local(e) in ("item", "entry")):
+        kind, state = (next((e.text for e in entry if _local(e) == name), "") for name in ("post_type", "status"))
+        if kind not in _NO_POST and state not in ("trash", "auto-draft"):
+            blocks += _entry_blocks(entry)
+    return group_blocks(blocks)
+
+# %% ../../nbs/1_data/08_office.ipynb #wikidump
+def parse_wiki_dump(
+    raw: bytes,       # the pages of a wiki, as MediaWiki exports them
+    where: str = "",  # its name, not used
+) -> list[Section]: # by heading, each page under its title
+    "The pages of a wiki in their last version, without talk, templates and settings."
+    blocks: list[Block] = []
+    for page in (e for e in _xml(raw).iter() if _local(e) == "page"):
+        versions = [e for e in page if _local(e) == "revision"]
+        said = {_local(e): e.text or "" for e in (*page, *(versions[-1] if versions else ()))}
+        is_text = said.get("ns", "0") in ("0", "4", "12", "14") and said.get("model", "wikitext") == "wikitext"
+        made = wiki_blocks(said.get("text", "")) if is_text and "redirect" not in said else []
+        if made:
+            blocks += [Block(" ".join(said.get("title", "").split()), 1), *made]
+    return group_blocks(blocks)
