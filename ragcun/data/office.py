@@ -39,7 +39,8 @@ _OLE = b"\xd0\xcf\x11\xe0"    # how old or protected files of Office begin
 _CHUNKS = ("altChunk", "relIds", "chart")    # what is in a part of its own: web pages, diagrams, charts
 _THROUGH = frozenset("body sdt sdtContent ins moveTo customXml smartTag tc txbxContent footnote endnote hdr "
                      "ftr".split())
-_GONE = frozenset("del moveFrom delText instrText delInstrText rPr pPr tblPr trPr tcPr tblGrid sdtPr sdtEndPr sectPr "
+_GONE = frozenset("del moveFrom delText instrText delInstrText rPr pPr rubyPr tblPr trPr tcPr "
+                  "tblGrid sdtPr sdtEndPr sectPr "
                   "Fallback posOffset align pctWidth pctHeight".split())
 _CHARACTERS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 
@@ -85,6 +86,16 @@ def _described(picture: Any) -> str:
 _SHOWN: dict[str, Callable[[Any], str]] = {
     "t": lambda element: element.text or "", "docPr": lambda element: f" {_described(element)} ", "sym": _symbol,
     **{name: lambda element, shown=shown: shown for name, shown in _CHARACTERS.items()}}   # type: ignore[misc]
+
+def _form_field(data: Any) -> str:
+    "What is chosen in a field of a form as Word 97 has them: an entry of a list, a box with or without a cross."
+    box, chosen = _child(data, "checkBox"), _child(data, "ddList")
+    if box is not None:
+        value = _value(data, "checkBox", "checked" if _child(box, "checked") is not None else "default")
+        return "☐" if value in (None, "0", "false") else "☒"
+    entries = [] if chosen is None else [_attribute(e, "val") for e in chosen if _local(e) == "listEntry"]
+    at = _value(data, "ddList", "result") or _value(data, "ddList", "default") or "0"
+    return entries[int(at)] if at.isdecimal() and int(at) < len(entries) else ""
 
 def _powers(text: str) -> str:
     "A text whose raised pieces stand between NUL, those numbers after a number that are powers with a `^`."
@@ -142,13 +153,16 @@ class _WordText:
     part: Any = None                    # of the package, with the parts that it refers to
     numbers: _Numbers | None = None     # that Word counts
     below: int = 0                      # 1 where the file has a title, which headings are below
+    fields: list[bool] = field(default_factory=list)   # that are open: whether what they show has begun
 
     def pieces(self, element: Any, boxes: list[Any]) -> Iterator[str]:
         "The visible text of a paragraph; text boxes and notes are put aside."
         for child in element:
             name = _local(child)
-            if name in _SHOWN:
-                yield _SHOWN[name](child)
+            if name == "fldChar" or name in _SHOWN:
+                yield self.field(child) if name == "fldChar" else _SHOWN[name](child) if all(self.fields) else ""
+            elif name == "ruby":
+                yield from self.pieces(child[::-1], boxes)     # the word, and how it is read
             elif name in ("footnoteReference", "endnoteReference", "commentReference"):
                 boxes += self.note(child, name[:-9])
             elif name == "txbxContent" or name in _CHUNKS:
@@ -161,6 +175,17 @@ class _WordText:
                 yield "\0" + "".join(self.pieces(child, boxes)) + "\0"
             elif name not in _GONE and not _is_unsaid(child):
                 yield from self.pieces(child, boxes)
+
+    def field(self, mark: Any) -> str:
+        "A field begins, shows its result from here on, or ends; what stands before the result is its code."
+        kind = _attribute(mark, "fldCharType")
+        if kind == "begin":
+            self.fields.append(False)
+        elif self.fields and kind == "separate":
+            self.fields[-1] = True
+        elif self.fields:
+            self.fields.pop()
+        return "".join(map(_form_field, mark))
 
     def note(self, reference: Any, kind: str) -> list[Any]:
         "The note that a mark in the text stands for."
@@ -210,6 +235,7 @@ class _Word(_WordText):
     def paragraph(self, paragraph: Any) -> Iterator[Block]:
         "A paragraph, and after it the text boxes and notes that hang on it."
         boxes: list[Any] = []
+        self.fields.clear()    # one that is never closed hides no other paragraph
         text = _powers("".join(self.pieces(paragraph, boxes))).replace("\xad", "").strip()
         tight = _value(paragraph, "pPr", "numPr") is not None or "List" in (_value(paragraph, "pPr", "pStyle") or "")
         level = self.level(paragraph)
@@ -663,7 +689,8 @@ def _slide(root: Any) -> tuple[str, list[Block]]:
     lines: list[Block] = []
     for shape in _shapes(root):
         kind = next((_attribute(e, "type") for e in shape.iter() if _local(e) == "ph"), "")
-        if kind in ("sldNum", "dt", "ftr", "hdr", "sldImg"): continue
+        is_hidden = any(_attribute(e, "hidden") in ("1", "true") for e in shape.iter() if _local(e) == "cNvPr")
+        if kind in ("sldNum", "dt", "ftr", "hdr", "sldImg") or is_hidden: continue
         if kind in ("title", "ctrTitle") and not title:
             title = " ".join(" ".join(_paragraphs(shape)).split())
         else:
@@ -812,7 +839,7 @@ def _number_lists(root: Any, parts: Iterable[Any]) -> None:
         lists.number(node)
 
 # %% ../../nbs/1_data/08_office.ipynb #kinds008
-_ODF_GONE = frozenset("tracked-changes annotation-end forms binary-data sequence-decls table-of-content "
+_ODF_GONE = frozenset("tracked-changes annotation-end forms binary-data placeholder sequence-decls table-of-content "
                       "illustration-index table-index object-index alphabetical-index".split())
 
 def _odf_text(element: Any) -> str:
@@ -825,9 +852,16 @@ def _odf_text(element: Any) -> str:
         elif name in ("tab", "line-break"):
             out += "\t" if name == "tab" else "\n"
         elif name not in _ODF_GONE and name != "note-citation":
-            out += f" {_odf_text(child)} " if name in ("p", "note", "annotation", "frame") else _odf_text(child)
+            is_apart = name in ("p", "note", "annotation", "frame", "desc") or (name == "title" and not out)
+            out += f" {_odf_text(child)} " if is_apart else _odf_text(child)
         out += child.tail or ""
     return out
+
+def _is_unshown(element: Any) -> bool:
+    "A section or a paragraph that its author has hidden."
+    if _local(element) == "section": return _attribute(element, "display") == "none"
+    mark = next((e for e in element if _local(e) == "hidden-paragraph"), None)
+    return mark is not None and _attribute(mark, "is-hidden") != "false"
 
 def _odf_row(row: Any) -> list[str]:
     "The cells of a row."
@@ -840,6 +874,7 @@ def _odf_blocks(element: Any, tight: Any = False) -> Iterator[Block]:
     "Headings, paragraphs, items and rows of an OpenDocument text."
     for child in element:
         name = _local(child)
+        if _is_unshown(child): continue
         if name in ("h", "p"):
             text = re.sub(r" {2,}", " ", _odf_text(child)).strip()
             level = int(_attribute(child, "outline-level") or 1) if name == "h" else 0
@@ -868,24 +903,53 @@ def _odf_title(root: Any, parts: Iterable[Any]) -> str:
     named = (_odf_text(e).strip() for e in root.iter() if _local(e) == "p" and _attribute(e, "style-name") in styles)
     return next(filter(None, named), "")
 
+_ODF_EDGES = frozenset("header header-first header-left footer footer-first footer-left".split())
+
+def _odf_slides(pages: list[Any]) -> list[Section]:
+    "The slides of a presentation, each under its title; the notes of the speaker are below."
+    out: list[Section] = []
+    for number, page in enumerate(pages, 1):
+        titles: list[Block] = []
+        lines: list[Block] = []
+        for shape in page:
+            kind = _attribute(shape, "class")
+            held = [] if kind in ("header", "footer", "date-time", "page-number") else list(_odf_blocks([shape]))
+            (titles if kind == "title" and not titles else lines).extend(replace(b, level=0) for b in held)
+        title = " ".join(" ".join(b.text for b in titles).split())
+        if title or lines:
+            out.append(Section(title, join_blocks(lines) or title, 2, page=number))
+    return out
+
 def parse_odf(
     raw: bytes,       # an .odt, .odp or .ods file, flat or packed, or a template
     where: str = "",  # its name, not used
 ) -> list[Section]: # by heading or sheet, in order
     "Sections of an OpenDocument file."
     if raw.lstrip(b"\xef\xbb\xbf\r\n ").startswith(b"<"):      # flat: one file of XML
-        root, styles = _xml(raw), []
+        root, others = _xml(raw), []
     else:
         archive = _archive(raw, "OpenDocument")
         root = _xml(_part_of(archive, "content.xml", "OpenDocument"))
-        styles = [_xml(archive.read(name)) for name in archive.namelist() if name == "styles.xml"]
-    _number_lists(root, [root, *styles])
+        others = [_xml(archive.read(name)) for name in ("styles.xml", "meta.xml") if name in archive.namelist()]
+    parts = [root, *others]
+    _number_lists(root, parts)
     sheets = [e for e in root.iter() if _local(e) == "table" and _local(e.getparent()) == "spreadsheet"]
-    if sheets: return _sheets((_attribute(table, "name"), _odf_sheet(table), []) for table in sheets)
+    hidden = {_attribute(e.getparent(), "name") for e in root.iter() if _local(e) == "table-properties"
+              and _attribute(e, "display") == "false"}
+    if sheets: return _sheets((_attribute(table, "name"), _odf_sheet(table), []) for table in sheets
+                              if _attribute(table, "style-name") not in hidden)
+    if slides := [e for e in root.iter() if _local(e) == "page" and _local(e.getparent()) == "presentation"]:
+        return _odf_slides(slides)
     blocks = [b for body in root.iter() if _local(body) == "body" for b in _odf_blocks(body)]
-    title = _odf_title(root, [root, *styles])
+    title = _odf_title(root, parts)
     said = next((b for b in blocks if title and b.text == title), None)
-    return group_blocks(under_title(title, [b for b in blocks if b is not said]))
+    if not title and not any(b.level == 1 for b in blocks):
+        about = (" ".join("".join(e.itertext()).split()) for part in parts for e in part.iter() if _local(e) == "title"
+                 and _local(e.getparent()) == "meta")
+        title = next((name for name in about if name and not MADE_UP_TITLE.fullmatch(name)), "")
+    edges = "\n".join(dict.fromkeys(b.text for part in parts for e in part.iter() if _local(e) in _ODF_EDGES
+                                    and _local(e.getparent()) == "master-page" for b in _odf_blocks(e)))
+    return group_blocks(under_title(title, [b for b in blocks if b is not said])) + [Section("", edges)] * bool(edges)
 
 # %% ../../nbs/1_data/08_office.ipynb #sheets02
 def parse_workbook(

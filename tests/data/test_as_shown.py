@@ -1,0 +1,138 @@
+"""Files as programs write them: all that a person sees of them is read, and nothing else."""
+import io
+import zipfile
+
+import docx
+import pytest
+from docx.oxml import parse_xml
+
+from ragcun.data import web_pages
+from ragcun.data.office import parse_docx, parse_odf, parse_slides
+from ragcun.data.web_pages import parse_html
+
+
+def told(sections):
+    return [(s.heading, s.text) for s in sections]
+
+
+def archive(parts):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as packed:
+        for name, text in parts.items():
+            packed.writestr(name, text)
+    return made.getvalue()
+
+
+# web pages
+
+
+@pytest.mark.parametrize("page, wanted", [
+    ("<table><tr><td data-line-number=1></td><td>a = 1</td></tr><tr><td data-line-number=2></td><td>b</td></tr></table>",
+     "a = 1\nb"),                                                                     # code as GitHub shows it
+    ("<my-card><template shadowrootmode=open><p>One.<x-y><template shadowrootmode='open'>Two.</template></x-y></template>"
+     "</my-card><template><p>not shown</p></template>", "One.\n\nTwo."),              # as a browser's extension saves it
+    ("<p>Text.</p><div id='onetrust-consent-sdk'><p>We use cookies.</p><button>Accept all</button></div>", "Text."),
+    ("<div class='cookie-notice'><h1>On cookies</h1><p>They are baked.</p></div>", "They are baked."),
+])
+def test_pages_as_they_are_saved(page, wanted):
+    assert [s.text for s in parse_html(page)] == [wanted]
+
+
+def test_menus_within_menus_are_looked_through_for_links_to_some_depth(monkeypatch):
+    looked = []
+    monkeypatch.setattr(web_pages, "_is_menu", lambda node, inside: looked.append(node))
+    assert [s.text for s in parse_html("<header>"*3000 + "words" + "</header>"*3000)] == ["words"]
+    assert len(looked) < 300      # each looks through all that is below it
+
+
+# Word
+
+NAMES = ('xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"')
+
+
+def word_text(paragraph):
+    document = docx.Document()
+    document.element.body.insert(0, parse_xml(f"<w:p {NAMES}>{paragraph}</w:p>"))
+    made = io.BytesIO()
+    document.save(made)
+    return " ".join(s.text for s in parse_docx(made.getvalue()))
+
+
+def run(text):
+    return f"<w:r><w:t>{text}</w:t></w:r>"
+
+
+def mark(kind, inner=""):
+    return f'<w:r><w:fldChar w:fldCharType="{kind}">{inner}</w:fldChar></w:r>'
+
+
+CODE = "<w:r><w:instrText> IF x </w:instrText></w:r>"
+LIST = '<w:ffData><w:ddList><w:result w:val="1"/><w:listEntry w:val="Red"/><w:listEntry w:val="Blue"/></w:ddList></w:ffData>'
+
+
+@pytest.mark.parametrize("paragraph, wanted", [
+    (f"{mark('begin')}{CODE}{mark('begin')}{CODE}{mark('separate')}{run('code')}{mark('end')}{mark('separate')}{run('shown')}"
+     f"{mark('end')}{run(' on')}", "shown on"),                                       # a field within another's code
+    (f"{mark('begin', LIST)}{CODE}{mark('end')}", "Blue"),
+    (mark("begin", "<w:ffData><w:checkBox><w:checked/></w:checkBox></w:ffData>") + mark("end") + run(" agreed"), "☒ agreed"),
+    (mark("begin", '<w:ffData><w:checkBox><w:default w:val="0"/></w:checkBox></w:ffData>') + mark("end") + run(" no"), "☐ no"),
+    (f"<w:r><w:ruby><w:rubyPr/><w:rt>{run('kan')}</w:rt><w:rubyBase>{run('漢')}</w:rubyBase></w:ruby></w:r>", "漢kan"),
+])
+def test_fields_and_readings_of_a_word_file(paragraph, wanted):
+    assert word_text(paragraph) == wanted
+
+
+def test_a_field_that_is_never_closed_hides_no_other_paragraph():
+    document = docx.Document()
+    document.element.body.insert(0, parse_xml(f"<w:p {NAMES}>{mark('begin')}{CODE}{run('code')}</w:p>"))
+    document.add_paragraph("Shown.")
+    made = io.BytesIO()
+    document.save(made)
+    assert told(parse_docx(made.getvalue())) == [("", "Shown.")]
+
+
+# OpenDocument and slides
+
+
+def odf(body, kind="text", styles="", others=""):
+    return parse_odf(archive({
+        "content.xml": f"<d><automatic-styles>{styles}</automatic-styles><body><{kind}>{body}</{kind}></body></d>",
+        "styles.xml": f"<d><master-page>{others}</master-page></d>",
+        "meta.xml": "<d><meta><title>Pumps of 2024</title></meta></d>"}))
+
+
+@pytest.mark.parametrize("body, wanted", [
+    ('<section display="none"><p>hidden</p></section><section><p>x</p></section>', [("Pumps of 2024", "x")]),
+    ('<p><hidden-paragraph is-hidden="true"/>hidden</p><p>x</p>', [("Pumps of 2024", "x")]),
+    ("<p>x <placeholder>Click</placeholder></p>", [("Pumps of 2024", "x")]),
+    ("<p><frame><image/><title>Pump</title><desc>A red one</desc></frame></p>", [("Pumps of 2024", "Pump A red one")]),
+    ('<h outline-level="1">Own</h><p>x</p>', [("Own", "x")]),
+])
+def test_an_opendocument_text(body, wanted):
+    assert told(odf(body)) == wanted
+    edges = "<header><p>Draft</p></header><header-left><p>Draft</p></header-left><footer><p>ACME</p></footer>"
+    assert told(odf(body, others=edges)) == [*wanted, ("", "Draft\nACME")]
+
+
+def test_hidden_sheets_of_opendocument():
+    sheet = '<table name="{0}" style-name="{0}"><table-row><table-cell><p>{0}</p></table-cell></table-row></table>'.format
+    styles = '<style name="Secret"><table-properties display="false"/></style><style name="Prices"><table-properties/></style>'
+    assert told(odf(sheet("Prices") + sheet("Secret"), "spreadsheet", styles)) == [("Prices", "Prices")]
+
+
+def test_slides_of_opendocument_have_titles_and_numbers():
+    def frame(kind, text):
+        return f'<frame class="{kind}"><text-box><p>{text}</p></text-box></frame>'
+    found = odf(f"<page>{frame('title', 'One')}{frame('outline', 'a')}{frame('page-number', '1')}"
+                f"<notes>{frame('notes', 'Say it.')}</notes></page><page/><page>{frame('title', 'Three')}</page>", "presentation")
+    assert [(s.heading, s.text, s.page) for s in found] == [("One", "a\n\nSay it.", 1), ("Three", "Three", 3)]
+
+
+def test_a_hidden_shape_of_a_slide_is_not_read():
+    names = 'xmlns:p="p" xmlns:a="a" xmlns:r="r"'
+    shape = '<p:sp><p:cNvPr hidden="{}"/><a:p><a:r><a:t>{}</a:t></a:r></a:p></p:sp>'.format
+    found = parse_slides(archive({
+        "ppt/presentation.xml": f"<p:x {names}><p:sldId r:id='a'/></p:x>",
+        "ppt/_rels/presentation.xml.rels": "<R><R Id='a' Target='slides/1.xml'/></R>",
+        "ppt/slides/1.xml": f"<p:x {names}>{shape(1, 'hidden')}{shape(0, 'shown')}</p:x>"}))
+    assert told(found) == [("", "shown")]
