@@ -43,17 +43,24 @@ def _keep_unknown(markup: str, unpaired: frozenset[str] = frozenset()) -> str:
     return _TAG.sub(shown, markup)
 
 # %% ../../nbs/1_data/06_markup.ipynb #real0002
+def _component_words(tag: str) -> list[str]:
+    "What a tag of MDX says: its title, or the name and kind of a parameter."
+    names = "text|title|label|caption|alt|heading|summary|question|description"
+    if re.match(r"<\w*(?:Field|Param|Property)", tag):
+        names += "|name|path|query|body|header|type|default"
+    return re.findall(rf"\b(?:{names})=[\"']([^\"'\n]+)", tag)
+
 def _inline_tag(tokens: Any, i: int, env: dict) -> str:
     "A tag in a line; one that a writer only speaks of, as in \"the <title> of a page\", is text."
     found = _TAG.match(tokens[i].content)
     if not found: return tokens[i].content
     name = found[2].lower()
-    if found[2][0].isupper() and found[0].endswith("/>") and name not in HTML_TAGS:      # <Badge text="new" />
-        return html.escape(" ".join(re.findall(r"\b(?:text|title|label|caption|alt)=[\"']([^\"'\n]*)", found[0])))
     if ("tags", id(tokens)) not in env:    # of the whole line, looked at once
         tags = (_TAG.match(t.content) for t in tokens if t.type == "html_inline")
         env["tags", id(tokens)] = {(t[2].lower(), t[1]) for t in tags if t}
     has_partner = (name, "" if found[1] else "/") in env["tags", id(tokens)]
+    if found[2][0].isupper() and (has_partner or found[0].endswith("/>")) and name not in HTML_TAGS:
+        return html.escape(" ".join([*_component_words(found[0]), ""]))      # <Badge text="new" />
     is_bare = re.fullmatch(r"<[\w.:-]+\s[^=\"'/]+>", found[0]) and name not in VOID_TAGS   # if a<b and c>d
     is_text = name in OPAQUE_TAGS or ((name in PAIRED_TAGS or "-" in name or is_bare) and not has_partner)
     return _keep_unknown(found[0], frozenset([name] * bool(is_text)))
@@ -199,12 +206,17 @@ _SHOWN_AS: list[tuple[str, Any]] = [   # what only some programs show as meant
      lambda m: " ".join(re.findall(r"(?:caption|title|header|alt|content|text|(?<=tab )name)=[\"']([^\"']*)", m[0]))),
     (r"(?<!\S)%% .*? %%(?!\S)", ""), (r"(?<![=\w])==(?=\S)([^=\n]{1,300})(?<=\S)==(?![=\w])", r"\1"),
     (r" \^(?=[\d-]*[A-Za-z])[\w-]{4,}$", ""), (r"(?<![\w{])\+\+([a-z][\w-]*(?:\+[\w-]+)*)\+\+(?!\w)", r"\1"),
+    (r"\[([^\[\]\n]+)\]\{[.#][^{}\n]*\}", r"\1"), (r"\^\[([^\[\]\n]+)\]", r" (\1)"),
+    (r"^\*\[([^\[\]\n]+)\]: ", r"\1: "),
+    (r"(?<=[\w)])~([\w+-]{1,12})~(?!~)", r"\1"),
+    (r"(?<=[\w)])\^([\w+-]{1,12})\^", lambda m: "^" * is_power(m.string[:m.start()], m[1]) + m[1]),
     (r":(?:material|fontawesome|octicons|simple)-[a-z\d-]+:(?:\{[^{}]*\})?", "")]
 # lists of contents, other files, names of places
 _UNSAID = re.compile(r"-+8<-+(?s:.*)|\[TOC\]|\[\[_?TOC_?\]\]|\{:.*\}|\{\s*[#.][^{}]*\}|\([\w.:/-]+\)=", re.I)
 _MODULE = re.compile(r"(?:import\s(?:[^;'\"]+\sfrom\s+)?(['\"])[^'\"\n]+\1;?\s*|export\s+[a-z]+\s+\w+\s*=.*)+",
                      re.S)
 
+# %% ../../nbs/1_data/06_markup.ipynb #mdmarks3
 def _described(attributes: re.Match) -> str:
     "What attributes say of a picture, and nothing else of them."
     found = re.search(r"\bfig-alt=\"([^\"]*)", attributes[0])
@@ -230,6 +242,13 @@ def _plain_paragraph(token: Any, children: list[Any]) -> None:
     "A caption of a table without its mark, the head of a note, and no line of attributes."
     if token.content.startswith(": ") and children[0].type == "text":
         children[0].content = re.sub(r"^:\s+|\s*\{[^{}]*\}$", "", children[0].content)
+    if re.fullmatch(r".*\n\{:\s*toc\b[^{}]*\}", token.content):     # where the list of contents is put
+        children.clear()
+    if re.match(r"\{:[^{}\n]*\}\n", token.content):
+        del children[:2]
+    if all(line.startswith("| ") for line in token.content.split("\n")):
+        for child in children:
+            child.content = child.content.removeprefix("| ")
     if token.level > 1:
         _call_out(children)
     if re.search(r"\n\{:?\s*[#.][^{}\n]*\}$", token.content):
@@ -259,6 +278,8 @@ def _directive(token: Any) -> str:
     found = re.match(r"\{(?:\w+:)?([\w-]+)\}", info)
     if not found and re.match(r"\{\w", info):
         token.content = _OPTION.sub(r"\1\n", _ITS_OPTIONS.sub("", token.content, count=1)).lstrip("\n")
+        captions = re.findall(r"\bfig\.(?:cap|alt) *= *[\"']([^\"']+)", info)     # of R
+        return "".join(f"<p>{html.escape(s)}</p>" for s in captions) + f"<pre>{html.escape(token.content)}</pre>"
     if not found: return ""
     if found[1] == "eval-rst": return f"<div>{_rst_body(token.content)}</div>"
     options = _ITS_OPTIONS.match(token.content)
@@ -287,8 +308,10 @@ def _myst_table(kind: str, body: str) -> str:
     cells = ("".join(f"<td>{_markdown_html(cell.strip())}</td>" for cell in row) for row in rows)
     return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
+# %% ../../nbs/1_data/06_markup.ipynb #mdmyst003
 _COMPONENT = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^[ \t]*(?:</?[A-Z][\w.]*(?:\s[^<>\n]*)?>[ \t]*)+$"
-                        r"|^([ \t]*<[a-z]+(?=[^<>\n]*\smarkdown\b)[^<>\n]*>)[ \t]*$", re.M | re.S)    # around Markdown
+                        r"|^([ \t]*<[a-z]+(?=[^<>\n]*\smarkdown\b)[^<>\n]*>)[ \t]*$"
+                        r"|\{/\*.*?\*/\}", re.M | re.S)    # around Markdown
 
 def _without_components(text: str) -> str:
     "Markdown without lines of tags of MDX, `<TabItem label=\"Linux\">`, but with their labels and what is between."
@@ -297,8 +320,9 @@ def _without_components(text: str) -> str:
         names = re.findall(r"</?([A-Z][\w.]*)", m[0])
         is_tag = all(n.lower() not in HTML_TAGS and (n in closed or "/>" in m[0]) for n in names)
         if m[2]: return f"{m[2]}\n"
+        if m[0].startswith("{/*"): return ""
         if m[1] or not is_tag: return m[0]
-        said = re.findall(r"\b(?:title|label|caption|alt|heading|summary|question)=[\"']([^\"'\n]+)", m[0])
+        said = [" ".join(_component_words(tag)) for tag in re.findall("<[^<>]*>", m[0])]
         return "\n".join(("", *said, ""))
     return _COMPONENT.sub(shown, text)
 
@@ -507,6 +531,8 @@ def _rst_html(text: str) -> str:
     tree = publish_doctree(text, settings_overrides=_RST)
     tree.parse_messages.clear()
     tree.transform_messages.clear()
+    for found in tree.findall(nodes.classifier):
+        found.insert(0, nodes.Text(" : "))      # a browser puts it there by a style
     for found in [t for t in tree.findall(nodes.topic) if "contents" in t["classes"]]:
         found.parent.remove(found)
     for found in list(tree.findall(nodes.system_message)):
@@ -761,25 +787,55 @@ def parse_asciidoc(
                     for i, part in enumerate(parts))
     return _by_marks(shown, re.compile(r"(={1,6})\s+(\S.*?)\s*=*"), 1)
 
+# %% ../../nbs/1_data/06_markup.ipynb #latex004
+_ARG = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
+_OPT = r"(?:\s*\[[^\]\n]{0,200}\])*"
+_PREFIXES = frozenset("giga mega kilo hecto deca deci centi milli micro nano pico".split())
+
+def _tex_unit(text: str) -> str:
+    "A unit as siunitx writes it: `\\metre\\per\\second\\squared` is metre/second^2."
+    out = ""
+    is_prefixed = False
+    for name in re.findall(r"\\([A-Za-z]+)|([^\\{}\s.~]+)", text):
+        word = {"per": "/", "squared": "^2", "cubed": "^3", "percent": "%"}.get(name[0], name[0] or name[1])
+        out += word if not out or word[0] in "/^" or out[-1] == "/" or is_prefixed else f" {word}"
+        is_prefixed = name[0] in _PREFIXES
+    return out
+
+_ENDS_TWICE = r"tabularx|tabulary|tabular\*|wrapfigure|wraptable"
+_TITLED = r"\w*block|theorem|lemma|definition|proposition|corollary|example|remark|proof"
+_TEX_OWN: list[tuple[str, Any]] = [    # of packages: settings in the first arguments, units, names of boxes, drawings
+    (r"(\\[A-Za-z]+)<[\d,+|.@a-z:-]{1,30}>", r"\1"),
+    (rf"\\(?:SI|qty){_OPT}{_ARG}{_ARG}", lambda m: f"{m[1]} {_tex_unit(m[2])}"),
+    (rf"\\(?:SI|qty)range{_OPT}{_ARG}{_ARG}{_ARG}", lambda m: f"{m[1]} to {m[2]} {_tex_unit(m[3])}"),
+    (rf"\\(?:si|unit){_OPT}{_ARG}", lambda m: _tex_unit(m[1])), (rf"\\ang{_OPT}{_ARG}", r"\1°"),
+    (r"(?s:\\begin\{(?:tikz|ps)?picture\}.*?\\end\{(?:tikz|ps)?picture\})",
+     lambda m: "\n".join(["", *re.findall(r"\bnode\b[^{};]*\{([^{}]*)\}", m[0]), ""])),
+    (rf"\\(?:multicolumn|multirow|resizebox|fcolorbox)\*?{_OPT}{_ARG}{_OPT}{_ARG}(?:\[[^\]]*\])?(?=\s*\{{)",
+     r"\\mbox"),
+    (rf"\\(?:textcolor|colorbox|parbox|raisebox|scalebox|adjustbox){_OPT}{_ARG}{_OPT}(?=\s*\{{)", r"\\mbox"),
+    (rf"\\begin\{{(?:{_ENDS_TWICE})\}}{_OPT}{_ARG}{_OPT}{_ARG}", "\n"),
+    (rf"\\begin\{{(?:{_TITLED})\*?\}}(?:\[([^\]\n]*)\]|{_ARG})?", lambda m: f"\n{m[1] or m[2] or ''}\n")]
+
 # %% ../../nbs/1_data/06_markup.ipynb #latex001
-_TEX_CODE = re.compile(r"\\begin\{(verbatim|lstlisting|minted)\*?\}(?:\[[^\]]*\]|\{\w*\})*\n?(.*?)\\end\{\1\*?\}"
-                       r"|\\verb\*?([^\w\s])(.*?)\3", re.S)
+_TEX_CODE = re.compile(r"\\begin\{(verbatim|lstlisting|minted)\*?\}((?:\[[^\]]*\]|\{\w*\})*)\n?(.*?)\\end\{\1\*?\}"
+                       r"|\\(?:verb\*?|lstinline(?:\[[^\]]*\])?)([^\w\s{\[])(.*?)\4", re.S)
 _TEX_MATH = re.compile(r"(\\begin\{(equation|align|gather|multline|eqnarray|displaymath|math)\*?\}.{0,9999}?"
                        r"\\end\{\2\*?\}|\$\$.{0,9999}?\$\$|(?<!\\)\$[^$\n]*(?:\n[^$\n]+)?\$|\\\[.{0,9999}?\\\]"
                        r"|\\\(.{0,999}?\\\))", re.S)
 _TEX_LEVELS = {"part": 1, "chapter": 1, "section": 2, "subsection": 3, "subsubsection": 4, "paragraph": 5}
-_ARG = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
-_OPT = r"(?:\s*\[[^\]\n]{0,200}\])*"
 _TEX_HEADING = re.compile(rf"\\({'|'.join(_TEX_LEVELS)})\*?{_OPT}{_ARG}")
+_TEX_FRAME = re.compile(rf"\\(?:begin\{{frame\}}(?:<[^<>]*>)?(?:\[[^\]]*\])*|frametitle(?:<[^<>]*>)?){_ARG}")
 _TEX_TITLE = re.compile(rf"\\title{_OPT}\s*{_ARG}")
 _ACCENTS = dict(zip("`'^\"~=.cvuHkr", "\u0300\u0301\u0302\u0308\u0303\u0304\u0307\u0327\u030c\u0306\u030b\u0328\u030a",
                     strict=True))
 _UNSHOWN_ARG = (r"label|cite\w*|\w*ref|includegraphics|input|include|bibliography\w*|usepackage|\w*pagestyle|[vh]space"
-                r"|thanks|setlength|setcounter|addtocounter|(?:re)?newcommand|index|graphicspath|author|date|affil")
+                r"|thanks|setlength|setcounter|addtocounter|(?:re)?newcommand|index|graphicspath|author|date|affil"
+                r"|(?:cell|row)colors?|color|definecolor|rule|hypersetup|lstset|use\w*theme|set\w+template")
 _UNSHOWN_TEX = (r"hline|(?:top|mid|bottom)rule|cline\{[^}]*\}|centering|maketitle|tableofcontents|noindent|newpage"
                 r"|clearpage")
 _TEX: list[tuple[str, Any]] = [   # what LaTeX writes, and what a reader sees of it
-    (rf"\\href\s*{{[^{{}}]*}}\s*{_ARG}", r"\1"),
+    *_TEX_OWN, (rf"\\href\s*{{[^{{}}]*}}\s*{_ARG}", r"\1"),
     (rf"\\(?:foot|end)note{_OPT}{_ARG}", r" (\1)"), (rf"\\(?:{_UNSHOWN_ARG})\*?{_OPT}(?:\s*{_ARG})*", ""),
     (rf"\\(?:begin|end)\{{\w+\*?\}}(?:{_OPT}(?:(?<=[\]}}]){_ARG})?)?", "\n"),
     (r"\\item\s*\[([^\]\n]{0,200})\]", r"\n\1: "),
@@ -788,7 +844,7 @@ _TEX: list[tuple[str, Any]] = [   # what LaTeX writes, and what a reader sees of
     (r"\\([`'^\"~=.]|[cvuHkr](?=[\s{]))\s*\{?\s*\\?([A-Za-z])\}?",
      lambda m: unicodedata.normalize("NFC", m[2] + _ACCENTS[m[1]])),
     (r"\\ss\b\{?\}?\s?", "ß"), (r"\\(?:LaTeX|TeX)\b\{?\}?", "LaTeX"), (r"``|''", '"'), (r"---", "—"),
-    (r"(?<!-)--(?!-)", "–"), *[(rf"\\[A-Za-z]+\*?{_OPT}\{{([^{{}}]*)\}}", r"\1")]*5,
+    (r"(?<!-)--(?!-)", "–"), (r"(?<!\\)\}\{", "} {"), *[(rf"\\[A-Za-z]+\*?{_OPT}\{{([^{{}}]*)\}}", r"\1")]*5,
     (r"\\([&%$#_{}])", lambda m: m[1] if m[1] not in "{}" else ""), (r"\\(?:[A-Za-z]+\*?|[,;:!> /-])\s?", " "),
     (r"[{}]", ""), (r"~", " ")]
 
@@ -808,12 +864,14 @@ def parse_latex(
 ) -> list[Section]: # by heading, in order
     "Sections of a LaTeX text, without its settings; what is read from other files is read by itself."
     text = text.replace("\x03", "")      # the sign for code below
-    code = [found[2] or found[4] or "" for found in _TEX_CODE.finditer(text)]
+    code = ["\n".join([*re.findall(r"\bcaption=\{?([^\],{}]+)", m[2] or ""), m[3] or m[5] or ""])
+            for m in _TEX_CODE.finditer(text)]
     number = itertools.count()
     text = _TEX_CODE.sub(lambda m: f"\x03{next(number)}\x03", text)
     text = re.sub(r"(?<!\\)%.*\n?[ \t]*", "", text)      # comments
     def words(said: str) -> str:
         return re.sub("\x03(\\d+)\x03", lambda m: code[int(m[1])], _tex_words(said)).strip("\n")
+    text = _TEX_FRAME.sub(lambda m: f"\\subsubsection{{{m[1]}}}", text)
     title = _TEX_TITLE.search(text)
     body = re.search(r"\\begin\{document\}(.*?)(?:\\end\{document\}|\Z)", text, re.S)
     pieces = _TEX_HEADING.split(_TEX_TITLE.sub("", body[1] if body else text))

@@ -7,6 +7,7 @@ import pytest
 from docx.oxml import parse_xml
 
 from ragcun.data import web_pages
+from ragcun.data.markup import parse_latex, parse_markdown, parse_rst
 from ragcun.data.office import parse_docx, parse_odf, parse_slides
 from ragcun.data.web_pages import parse_html
 
@@ -136,3 +137,47 @@ def test_a_hidden_shape_of_a_slide_is_not_read():
         "ppt/_rels/presentation.xml.rels": "<R><R Id='a' Target='slides/1.xml'/></R>",
         "ppt/slides/1.xml": f"<p:x {names}>{shape(1, 'hidden')}{shape(0, 'shown')}</p:x>"}))
     assert told(found) == [("", "shown")]
+
+
+# markup
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ('<Note>Mind the lid.</Note>', "Mind the lid."),
+    ('Use <Highlight color="red">green</Highlight> {/* not shown */} oil.', "Use green  oil."),
+    ('<Accordion title="Why?">Because.</Accordion>', "Why? Because."),
+    ('<ParamField path="id" type="string" required>\n  The id.\n</ParamField>', "id string\n\nThe id."),
+    ('<LinkCard title="Read" href="/x" description="More of it" />', "Read More of it"),
+    ("`<Note>x</Note>` of List<Item>", "<Note>x</Note> of List<Item>"),
+    ("H~2~O and 10^6^ in [small]{.smallcaps} ^[a note]", "H2O and 10^6 in small  (a note)"),
+    ("The HTML.\n\n*[HTML]: Hyper Text", "The HTML.\n\nHTML: Hyper Text"),
+    ("* TOC\n{:toc}\n\n{: .note }\nMind the lid.", "Mind the lid."),
+    ("| Line one\n| line two", "Line one line two"),
+    ('```{r, echo=FALSE, fig.cap="Oil by year"}\nplot(x)\n```', "Oil by year\n\nplot(x)"),
+    ("~~gone~~ and ~/a~b, x^y", "gone and ~/a~b, x^y"),
+])
+def test_dialects_of_markdown(text, wanted):
+    assert "\n\n".join(s.text for s in parse_markdown(text)).replace("  ", " ") == wanted.replace("  ", " ")
+
+
+def test_kinds_of_parameters_stand_apart_from_their_names():
+    assert parse_rst("speed : int\n  In rpm.")[0].text == "speed : int\nIn rpm."
+
+
+@pytest.mark.parametrize("text, wanted", [
+    (r"\begin{tabularx}{\textwidth}{lX}\multicolumn{2}{p{3cm}}{Head}\\ \multirow{2}{*}{A} & \textcolor{red}{b}\end{tabularx}",
+     "Head\nA | b"),
+    (r"\SI{5}{\kilo\gram}, \qty{3}{\metre\per\second\squared}, \SIrange{1}{5}{\bar}, \ang{45}",
+     "5 kilogram, 3 metre/second^2, 1 to 5 bar, 45°"),
+    (r"\begin{theorem}[Pythagoras]a\end{theorem}", "Pythagoras\na"),
+    (r"\begin{tikzpicture}\draw (0,0) -- (1,1); \node at (0,0) {Seal};\end{tikzpicture}", "Seal"),
+    ("\\begin{lstlisting}[language=C,caption={Main}]\nint x;\n\\end{lstlisting}\\lstinline!a b!", "Main\nint x;\na b"),
+    (r"\cventry{2019}{Engineer}{ACME}{}{}{}", "2019 Engineer ACME"),
+])
+def test_packages_of_latex(text, wanted):
+    assert "\n".join(" ".join(line.split()) for line in parse_latex(text)[0].text.split("\n")) == wanted
+
+
+def test_slides_of_latex_have_titles():
+    text = r"\begin{frame}{One}\item<1-> a\end{frame}\begin{frame}[fragile]\frametitle{Two}\begin{block}{Why}b\end{block}\end{frame}"
+    assert told(parse_latex(text)) == [("One", "- a"), ("Two", "Why\nb")]
