@@ -7,6 +7,7 @@ import pytest
 from docx.oxml import parse_xml
 
 from ragcun.data import web_pages
+from ragcun.data.decoding import decode_bytes
 from ragcun.data.markup import parse_latex, parse_markdown, parse_rst
 from ragcun.data.office import parse_docx, parse_odf, parse_slides
 from ragcun.data.web_pages import parse_html
@@ -181,3 +182,29 @@ def test_packages_of_latex(text, wanted):
 def test_slides_of_latex_have_titles():
     text = r"\begin{frame}{One}\item<1-> a\end{frame}\begin{frame}[fragile]\frametitle{Two}\begin{block}{Why}b\end{block}\end{frame}"
     assert told(parse_latex(text)) == [("One", "- a"), ("Two", "Why\nb")]
+
+
+# encodings
+
+
+@pytest.mark.parametrize("encoding, text", [
+    ("cp1252", "La pompe doit être graissée chaque semaine ; n'oubliez pas l'huile à côté du réservoir. Où est-il ?"),
+    ("cp1252", "La pompa è calda, perché non c'è olio. Però può andare così: lunedì, più tardi, in città."),
+    ("cp1252", "A bomba não deve funcionar a seco. As instruções são para você, então leia com atenção."),
+    ("cp1252", "Pumpen måste smörjas varje vecka. Då får den hålla länge."),
+    ("cp1252", "Pumpen skal smøres hver uge. Så får den lov til at køre længe."),
+    ("cp1252", "¿Dónde está la bomba? El niño mañana irá al baño."),
+    ("cp1252", "A café in Malmö, and nothing else: 5 µm ± 2 °C."),
+    ("cp1250", "Záruka na čerpadlo trvá dvacet čtyři měsíců, říká výrobce."),
+    ("cp1250", "Gwarancja na pompę wynosi dwadzieścia cztery miesiące, żaden błąd."),
+    ("cp1250", "A szivattyú garanciája huszonnégy hónap. Őrizze meg a fűtőtest kezelési útmutatóját."),
+    ("iso8859_2", "Gwarancja na pompę wynosi dwadzieścia cztery miesiące, żaden błąd."),
+    ("cp1254", "Pompanın garantisi yirmi dört aydır, şu anda geçerli değildir. İstanbul."),
+    ("cp850", "Die Pumpe hält länger für große Höfe. Öl nachfüllen."),
+    ("mac_roman", "La pompe doit être graissée à côté du réservoir."),
+    ("koi8_r", "Не включайте насос без воды."), ("cp1251", "Не включайте насос без воды."),
+    ("cp866", "Не включайте насос без воды."), ("cp1253", "Η εγγύηση της αντλίας είναι είκοσι τέσσερις μήνες."),
+    ("shift_jis", "ポンプの保証期間は二十四か月です。"), ("gb18030", "水泵的保修期为二十四个月。"),
+])
+def test_texts_whose_encoding_nothing_says(encoding, text):
+    assert decode_bytes(text.encode(encoding), "f")[0] == text
