@@ -136,7 +136,7 @@ def _attached(name: str, raw: bytes, where: str) -> list[Section]:
         return []
     first = next((i for i, s in enumerate(sections) if s.level == 1), -1)
     return [replace(s, path=(title, *s.path) if title and title not in (s.heading, *s.path) else s.path)
-            for s, title in zip(sections, _titles(sections, first), strict=True)]
+            for s, title in zip(sections, _titles(sections, first, name), strict=True)]
 
 # %% ../../nbs/1_data/09_documents.ipynb #56d4aca51
 @dataclass(frozen=True, slots=True)
@@ -415,7 +415,7 @@ def section_documents(
 ) -> list[Document]: # in reading order
     "Passages of one file; each carries the title of the file, the headings above it and its place."
     first = next((i for i, s in enumerate(sections) if s.level == 1), -1)
-    titles = _titles(sections, first)
+    titles = _titles(sections, first, name)
     count = token_counter(options.tokenizer)
     out: list[Document] = []
     for i, (section, title) in enumerate(zip(sections, titles, strict=True)):
@@ -430,11 +430,26 @@ def section_documents(
                                 number, part))
     return out or [Document(title, "", "", f"{name}#1", name, position=1) for title in titles[:1] if title]
 
-def _titles(sections: list[Section], first: int) -> list[str]:
+_PART_NAMES = frozenset("about api authors changelog configuration content contents contributing credits dependencies "
+                        "description development documentation example examples faq features getting help how install "
+                        "installation installing introduction license news notes overview prerequisites quick "
+                        "quickstart references requirements setup start started status summary support table testing "
+                        "tests to of and the todo tutorial usage use using versions what".split())
+
+def _names_file(heading: str, name: str) -> bool:
+    "Whether the first of several headings of the first level is the title of the file, by the file's name."
+    words = {*re.findall(r"\w+", heading.lower())}
+    stem = {*re.findall(r"[^\W_]+", re.sub(r"\.\w{1,5}(?:\.gz)?$", "", name.rpartition("/")[2]).lower())}
+    if heading.endswith("?") or words <= _PART_NAMES: return False
+    is_front = {"readme", "index"} & stem and all(len(word) < 3 for word in stem - {"readme", "index"})
+    return bool(is_front) or stem <= words or words <= stem
+
+def _titles(sections: list[Section], first: int, name: str = "") -> list[str]:
     "The title of each section: that of the file; where it has several chapters and no title, that of the chapter."
     top = sections[first].heading if first >= 0 else ""
     is_bare = sections[first + 1:first + 2] and sections[first + 1].level == 1 and not sections[first].text
-    if is_bare or sum(s.level == 1 for s in sections) < 2: return [top]*len(sections)
+    is_named = bool(top) and _names_file(top, name)
+    if is_bare or is_named or sum(s.level == 1 for s in sections) < 2: return [top]*len(sections)
     chapters = {s.heading for s in sections if s.level == 1}
     above = ((*s.path, s.heading)[0] for s in sections)
     return [name if name in chapters else "" for name in above]

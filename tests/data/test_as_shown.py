@@ -8,6 +8,7 @@ from docx.oxml import parse_xml
 
 from ragcun.data import web_pages
 from ragcun.data.decoding import decode_bytes
+from ragcun.data.documents import section_documents
 from ragcun.data.markup import parse_latex, parse_markdown, parse_rst
 from ragcun.data.office import parse_docx, parse_odf, parse_slides
 from ragcun.data.web_pages import parse_html
@@ -208,3 +209,20 @@ def test_slides_of_latex_have_titles():
 ])
 def test_texts_whose_encoding_nothing_says(encoding, text):
     assert decode_bytes(text.encode(encoding), "f")[0] == text
+
+
+# titles
+
+
+@pytest.mark.parametrize("name, headings, title", [
+    ("README.md", "Pumpkit,Install,Use", "Pumpkit"), ("docs/index.md", "Pumpkit manual,Install", "Pumpkit manual"),
+    ("README.de.md", "Pumpkit,Use", "Pumpkit"), ("pump-guide.md", "Pump guide,Use", "Pump guide"),
+    ("README.md", "Installation,Use", None), ("README.md", "How do I start?,How do I stop?", None),
+    ("faq.md", "How do I start?,How do I stop?", None), ("notes.md", "Pumps,Valves", None), ("index-of-parts.md", "Pumps,Valves", None),
+    ("start.md", "How do I start?,How do I stop?", None)])
+def test_the_first_of_several_headings_is_the_title_where_the_name_of_the_file_says_so(name, headings, title):
+    names = headings.split(",")
+    text = "\n\n".join(f"# {heading}\n\nText of {heading}." for heading in names)
+    made = section_documents(parse_markdown(text), name)
+    assert [d.title for d in made] == ([title]*len(names) if title else names)
+    assert [d.context for d in made] == [f"{title} › {n}" if title and n != title else n for n in names]
