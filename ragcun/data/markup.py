@@ -556,18 +556,23 @@ def parse_rst(
 # %% ../../nbs/1_data/06_markup.ipynb #a8cf6ecc
 _TERMINAL = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|.\x08")    # colours, bold type
 
+_PAGE_END = re.compile(      # of the Internet's standards
+    r"\n+[^\n]{0,80}\[Page \w{1,5}\][ \t]*\n+(?:\x0c\n*[^\n]{0,80}\n+)?")
+
 def parse_text(
     text: str,   # plain text
 ) -> list[Section]: # exactly one
     "One section; a short first line followed by a blank one is its title."
-    text = _TERMINAL.sub("", text.replace("\x0c", "\n\n")).rstrip("\x1a").strip()    # 0x1A ended a file under DOS
+    text = _TERMINAL.sub("", _PAGE_END.sub("\n\n", text).replace("\x0c", "\n\n"))
+    text = text.rstrip("\x1a").strip()    # 0x1A ended a file under DOS
     first, _, rest = text.partition("\n")
     line = rest.partition("\n")[0]
     if re.fullmatch(r"(=+|-+|\*+|~+|#+)\s*", line) and 3 <= len(line.strip()) <= len(first) + 2:
         rest = "\n" + rest[len(line):].lstrip("\n")     # a title with a line under it
     is_title = rest[:1] == "\n" and 0 < len(first) <= 100 and not first.rstrip().endswith((".", "!", ",", ";"))
     # what begins with an item has no title
-    if not is_title or not rest.strip() or re.match(r"\s*(?:[-*•·–] |\w{1,3}[.)]\t)", first): return [Section("", text)]
+    is_item = re.match(r"\s*(?:[-*•·–] |\w{1,3}[.)]\t|(?:\d{1,2}|[ivx]{1,4})[.)] )", first, re.I)
+    if not is_title or not rest.strip() or is_item: return [Section("", text)]
     return [Section(re.sub(r"^#{1,6} +", "", first).strip(), rest.strip(), 1)]
 
 # %% ../../nbs/1_data/06_markup.ipynb #f07c9f3d
@@ -788,7 +793,7 @@ def parse_asciidoc(
     return _by_marks(shown, re.compile(r"(={1,6})\s+(\S.*?)\s*=*"), 1)
 
 # %% ../../nbs/1_data/06_markup.ipynb #latex004
-_ARG = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
+_ARG = r"\{((?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)\}"     # three deep, as widths of columns are
 _OPT = r"(?:\s*\[[^\]\n]{0,200}\])*"
 _PREFIXES = frozenset("giga mega kilo hecto deca deci centi milli micro nano pico".split())
 
@@ -805,7 +810,7 @@ def _tex_unit(text: str) -> str:
 _ENDS_TWICE = r"tabularx|tabulary|tabular\*|wrapfigure|wraptable"
 _TITLED = r"\w*block|theorem|lemma|definition|proposition|corollary|example|remark|proof"
 _TEX_OWN: list[tuple[str, Any]] = [    # of packages: settings in the first arguments, units, names of boxes, drawings
-    (r"(\\[A-Za-z]+)<[\d,+|.@a-z:-]{1,30}>", r"\1"),
+    (rf"\\def\\[A-Za-z]+\s*{_ARG}", ""), (r"(\\[A-Za-z]+)<[\d,+|.@a-z:-]{1,30}>", r"\1"),
     (rf"\\(?:SI|qty){_OPT}{_ARG}{_ARG}", lambda m: f"{m[1]} {_tex_unit(m[2])}"),
     (rf"\\(?:SI|qty)range{_OPT}{_ARG}{_ARG}{_ARG}", lambda m: f"{m[1]} to {m[2]} {_tex_unit(m[3])}"),
     (rf"\\(?:si|unit){_OPT}{_ARG}", lambda m: _tex_unit(m[1])), (rf"\\ang{_OPT}{_ARG}", r"\1°"),

@@ -144,23 +144,53 @@ class _Numbers:
             return item_number(max(count.get(at, _whole(_value(how[at], "start"), 1)), 1), form)
         return re.sub(r"%([1-9])", number, _value(how[level], "lvlText") or "").strip()
 
+# %% ../../nbs/1_data/08_office.ipynb #wordfld1
+@dataclass
+class _WordFields:
+    "The fields of a Word file that are open."
+    fields: list[bool] = field(default_factory=list, kw_only=True)    # whether what each shows has begun
+
+    def mark_field(self, mark: Any) -> str:
+        "A field begins, shows its result from here on, or ends; what stands before the result is its code."
+        kind = _attribute(mark, "fldCharType")
+        if kind == "begin":
+            self.fields.append(False)
+        elif self.fields and kind == "separate":
+            self.fields[-1] = True
+        elif self.fields:
+            self.fields.pop()
+        return "".join(map(_form_field, mark))
+
+def _parts(element: Any, wanted: str) -> Iterator[Any]:
+    "Rows of a table or cells of a row, those in content controls too."
+    for child in element:
+        if _local(child) == wanted:
+            yield child
+        elif _local(child) in _THROUGH:
+            yield from _parts(child, wanted)
+
+def _is_large_letter(paragraph: Any) -> bool:
+    "Whether a paragraph is the first letter of the next one, set large."
+    frames = (e for part in paragraph if _local(part) == "pPr" for e in part if _local(e) == "framePr")
+    return any(_attribute(frame, "dropCap") in ("drop", "margin") for frame in frames)
+
 # %% ../../nbs/1_data/08_office.ipynb #real0003
 @dataclass
-class _WordText:
+class _WordText(_WordFields):
     "The visible text of a Word file's paragraphs."
     levels: dict[str, int]              # style id → level of a heading
     notes: dict[tuple[str, str], Any]   # kind and id of a note → its element
     part: Any = None                    # of the package, with the parts that it refers to
     numbers: _Numbers | None = None     # that Word counts
     below: int = 0                      # 1 where the file has a title, which headings are below
-    fields: list[bool] = field(default_factory=list)   # that are open: whether what they show has begun
+    drop: str = ""                      # a first letter that is set large, in a paragraph of its own
 
     def pieces(self, element: Any, boxes: list[Any]) -> Iterator[str]:
         "The visible text of a paragraph; text boxes and notes are put aside."
         for child in element:
             name = _local(child)
             if name == "fldChar" or name in _SHOWN:
-                yield self.field(child) if name == "fldChar" else _SHOWN[name](child) if all(self.fields) else ""
+                yield self.mark_field(child) if name == "fldChar" else _SHOWN[name](child) if all(self.fields) else ""
             elif name == "ruby":
                 yield from self.pieces(child[::-1], boxes)     # the word, and how it is read
             elif name in ("footnoteReference", "endnoteReference", "commentReference"):
@@ -176,17 +206,6 @@ class _WordText:
             elif name not in _GONE and not _is_unsaid(child):
                 yield from self.pieces(child, boxes)
 
-    def field(self, mark: Any) -> str:
-        "A field begins, shows its result from here on, or ends; what stands before the result is its code."
-        kind = _attribute(mark, "fldCharType")
-        if kind == "begin":
-            self.fields.append(False)
-        elif self.fields and kind == "separate":
-            self.fields[-1] = True
-        elif self.fields:
-            self.fields.pop()
-        return "".join(map(_form_field, mark))
-
     def note(self, reference: Any, kind: str) -> list[Any]:
         "The note that a mark in the text stands for."
         key = _attribute(reference, "id")
@@ -200,14 +219,6 @@ class _WordText:
         return self.levels.get(_value(paragraph, "pPr", "pStyle") or "", 0)
 
 # %% ../../nbs/1_data/08_office.ipynb #d4f00019
-def _parts(element: Any, wanted: str) -> Iterator[Any]:
-    "Rows of a table or cells of a row, those in content controls too."
-    for child in element:
-        if _local(child) == wanted:
-            yield child
-        elif _local(child) in _THROUGH:
-            yield from _parts(child, wanted)
-
 class _Word(_WordText):
     "A Word file as blocks."
     def blocks(self, element: Any) -> Iterator[Block]:
@@ -237,6 +248,10 @@ class _Word(_WordText):
         boxes: list[Any] = []
         self.fields.clear()    # one that is never closed hides no other paragraph
         text = _powers("".join(self.pieces(paragraph, boxes))).replace("\xad", "").strip()
+        if _is_large_letter(paragraph):
+            self.drop = text
+            return
+        text, self.drop = self.drop + text, ""
         tight = _value(paragraph, "pPr", "numPr") is not None or "List" in (_value(paragraph, "pPr", "pStyle") or "")
         level = self.level(paragraph)
         number = self.numbers.next(paragraph) if self.numbers else ""
@@ -298,11 +313,13 @@ def _ancestors(key: str, based: dict[str, str]) -> list[str]:
     return chain
 
 # %% ../../nbs/1_data/08_office.ipynb #d4f00032
-def _xml(raw: bytes) -> Any:
-    "The root of a part; nothing outside of it is read."
+def _xml(raw: bytes, recover: bool = False) -> Any:
+    "The root of a part; nothing outside of it is read. `recover`: the work of people, whose slips are passed over."
     etree = import_parser("lxml.etree", "EPUB, PowerPoint and OpenDocument")
     try:
-        return etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True))
+        root = etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True, recover=recover))
+        if root is not None: return root
+        raise UserError("broken XML", "", "Save it again.")
     except etree.XMLSyntaxError as e:
         raise UserError(f"broken XML: {e}"[:160], "", "Save it again.") from e
 
@@ -885,7 +902,7 @@ def _odf_blocks(element: Any, tight: Any = False) -> Iterator[Block]:
         elif name == "annotation" and (said := " ".join(block.text for block in _odf_blocks(list(child)))):
             yield Block(f"({said})", tight=tight)
         elif name not in _ODF_GONE:
-            yield from _odf_blocks(child, child if name == "table" else tight or name == "list")
+            yield from _odf_blocks(child, child if name == "table" else name == "list" if tight is False else tight)
 
 def _odf_sheet(table: Any) -> Iterator[list[str]]:
     "The rows of a sheet, and what is drawn on it."
@@ -986,7 +1003,8 @@ def parse_rtf(
     if not raw.lstrip().startswith(b"{\\rtf"):
         raise UserError("not an RTF file", "", "Save it again as .rtf.")
     try:
-        shown = re.sub(r"\{\\v\b[^{}]*\}", "", raw.decode("latin-1").replace("\\pntext", "\\listtext"))    # hidden
+        shown = re.sub(r"\{(?:\\(?!v\b)[a-z]+-?\d*\s?)*\\v(?![a-z\d])[^{}]*\}", "",      # hidden
+                       re.sub(r"\\bin(?![a-z\d])", "", raw.decode("latin-1").replace("\\pntext", "\\listtext")))
         shown = re.sub(r"\{(?:\\\*)?\\(?:footnote|annotation)\b", "{ ", shown)     # notes are text
         text = re.sub(r"(?<=\S) {2,}", " ", rtf.rtf_to_text(shown, errors="replace"))
     except Exception as e:
@@ -1163,7 +1181,7 @@ def parse_xml(
     where: str = "",  # its name, for messages
 ) -> list[Section]: # by heading, in order
     "Sections of a document in XML."
-    root = _xml(_free_of_entities(raw, where))
+    root = _xml(_free_of_entities(raw, where), recover=True)
     names = {_attribute(e, "id"): " ".join("".join(title.itertext()).split()) for e in root.iter() if _local(e)
              and _attribute(e, "id") and (title := _child(e, "title")) is not None}
     page = _XmlPage(names, _local(root) == "TEI")
@@ -1206,7 +1224,7 @@ def parse_feed(
     where: str = "",  # its name, for messages
 ) -> list[Section]: # by heading, each entry under its title
     "The entries of a feed or a blog; what was thrown away and pictures by themselves are left out."
-    root = _xml(_free_of_entities(raw, where))
+    root = _xml(_free_of_entities(raw, where), recover=True)
     top = _child(root, "channel") if _local(root) == "rss" else root
     title = _child(top, "title") if top is not None else None
     blocks = [Block(" ".join("".join(title.itertext()).split()), 1)] if title is not None else []

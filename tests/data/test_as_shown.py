@@ -9,8 +9,8 @@ from docx.oxml import parse_xml
 from ragcun.data import web_pages
 from ragcun.data.decoding import decode_bytes
 from ragcun.data.documents import section_documents
-from ragcun.data.markup import parse_latex, parse_markdown, parse_rst
-from ragcun.data.office import parse_docx, parse_odf, parse_slides
+from ragcun.data.markup import parse_latex, parse_markdown, parse_rst, parse_text
+from ragcun.data.office import parse_docx, parse_odf, parse_rtf, parse_slides
 from ragcun.data.web_pages import parse_html
 
 
@@ -226,3 +226,34 @@ def test_the_first_of_several_headings_is_the_title_where_the_name_of_the_file_s
     made = section_documents(parse_markdown(text), name)
     assert [d.title for d in made] == ([title]*len(names) if title else names)
     assert [d.context for d in made] == [f"{title} › {n}" if title and n != title else n for n in names]
+
+
+# files of other programs
+
+
+def test_a_large_first_letter_belongs_to_its_word():
+    document = docx.Document()
+    letter = f'<w:p {NAMES}><w:pPr><w:framePr w:dropCap="drop"/></w:pPr>{run("O")}</w:p>'
+    for paragraph in (f"<w:p {NAMES}>{run('il it weekly.')}</w:p>", letter):
+        document.element.body.insert(0, parse_xml(paragraph))
+    made = io.BytesIO()
+    document.save(made)
+    assert told(parse_docx(made.getvalue())) == [("", "Oil it weekly.")]
+
+
+def test_hidden_text_and_pictures_of_rtf():
+    raw = (rb"{\rtf1\ansi{\fonttbl{\f0 Arial;}} Oil {\rtlch\fcs1 \af4 \v\f4\insrsid2 secret}{\vertalt it}{\v0 now}"
+           rb"{\pict\jpegblip\picw2 \bin ffd8ffe0}.}")
+    assert " ".join(parse_rtf(raw)[0].text.split()).replace(" ", "") == "Oilitnow."
+
+
+def test_definitions_and_widths_of_columns_of_latex():
+    text = (r"\begin{enumerate}\def\labelenumi{\arabic{enumi}.}\item a\end{enumerate}\begin{longtable}[]{@{}>{\raggedright"
+            r"\arraybackslash}p{(\columnwidth - 6\tabcolsep) * \real{0.15}}@{}}Seal & 8\end{longtable}")
+    assert parse_latex(text)[0].text.split() == "- a Seal | 8".split()
+
+
+def test_texts_of_numbered_parts_and_pages():
+    assert told(parse_text("1. Scope\n\nOf pumps.\n\n2. Terms\n\nA pump.")) == [("", "1. Scope\n\nOf pumps.\n\n2. Terms\n\nA pump.")]
+    page = "\n\nLee                 Standards Track          [Page 1]\n\x0c\nRFC 9999          Pumps        January 2024\n\n"
+    assert parse_text(f"It is,{page}   of pumps.")[0].text == "It is,\n\n   of pumps."
