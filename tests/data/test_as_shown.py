@@ -5,12 +5,14 @@ import zipfile
 import docx
 import pytest
 from docx.oxml import parse_xml
+from small import pdf_bytes
 
 from ragcun.data import web_pages
 from ragcun.data.decoding import decode_bytes
 from ragcun.data.documents import section_documents
 from ragcun.data.markup import parse_latex, parse_markdown, parse_rst, parse_text
 from ragcun.data.office import parse_docx, parse_odf, parse_rtf, parse_slides
+from ragcun.data.pdf import parse_pdf
 from ragcun.data.web_pages import parse_html
 
 
@@ -257,3 +259,30 @@ def test_texts_of_numbered_parts_and_pages():
     assert told(parse_text("1. Scope\n\nOf pumps.\n\n2. Terms\n\nA pump.")) == [("", "1. Scope\n\nOf pumps.\n\n2. Terms\n\nA pump.")]
     page = "\n\nLee                 Standards Track          [Page 1]\n\x0c\nRFC 9999          Pumps        January 2024\n\n"
     assert parse_text(f"It is,{page}   of pumps.")[0].text == "It is,\n\n   of pumps."
+
+
+def with_bookmarks(pages, marks):
+    "A PDF file of pages (a line each) with an outline of (title, page, title of the part around it)."
+    from pypdf import PdfReader, PdfWriter
+    raw = pdf_bytes(*([(72, 720 - 20*i, line) for i, line in enumerate(page)] for page in pages))
+    writer, made = PdfWriter(clone_from=PdfReader(io.BytesIO(raw))), {}
+    for title, page, above in marks:
+        made[title] = writer.add_outline_item(title, page - 1, made.get(above))
+    held = io.BytesIO()
+    writer.write(held)
+    return held.getvalue()
+
+
+def test_bookmarks_of_a_pdf_are_the_headings_of_its_passages():
+    pages = (["Pump manual", "Thank you."], ["1 Use", "1.1 Filling", "Open the lid.", "1.2 Star", "ting", "Press the key."],
+             ["Chapter 1: Use 3", "2 Care", "Oil it weekly."], ["It lasts."], ["Index", "oil 3"])
+    marks = (("1 Use", 2, ""), ("Filling", 2, "1 Use"), ("Slide 2: Starting", 2, "1 Use"), ("2 Care", 3, ""), ("Page 4", 4, ""),
+             ("Not on the page", 5, ""))
+    found = parse_pdf(with_bookmarks(pages, marks))
+    assert [((*s.path, s.heading), s.text, s.page) for s in found] == [
+        (("",), "Pump manual\nThank you.", 1), (("1 Use", "Filling"), "Open the lid.", 2), (("1 Use", "Starting"), "Press the key.", 2),
+        (("2 Care",), "Chapter 1: Use 3\nOil it weekly.", 3), (("2 Care",), "It lasts.", 4),
+        (("Not on the page",), "Index\noil 3", 5)]
+    assert [d.context for d in section_documents(found, "a.pdf")][1:4] == ["1 Use › Filling", "1 Use › Starting", "2 Care"]
+    bare = parse_pdf(with_bookmarks((["A", "B", "C"],), (("A", 1, ""), ("B", 1, ""), ("C", 1, ""))))
+    assert [d.text for d in section_documents(bare, "a.pdf")] == ["A", "B", "C"]
