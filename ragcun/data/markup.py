@@ -106,8 +106,8 @@ def _role(token: Any) -> str:
 
 # %% ../../nbs/1_data/06_markup.ipynb #mdreader1
 @cache
-def _markdown() -> Any:
-    "A CommonMark reader with tables, footnotes, definition lists and formulas; pictures are their descriptions."
+def _markdown(indented: bool = True) -> Any:
+    "A CommonMark reader with tables, footnotes and formulas, with or without `indented` code; pictures are described."
     from markdown_it import MarkdownIt
     from mdit_py_plugins.admon import admon_plugin
     from mdit_py_plugins.container import container_plugin
@@ -120,6 +120,7 @@ def _markdown() -> Any:
     md = md.use(container_plugin, "box", validate=lambda *a: True)
     md = md.use(container_plugin, "block", marker="/", validate=lambda info, *a: bool(_BLOCK.fullmatch(info)))
     md = md.use(dollarmath_plugin, allow_space=False, allow_digits=False, allow_blank_lines=False)
+    md = md if indented else md.disable("code")
     renderer: Any = md.renderer
     rules = renderer.rules
     rules["html_inline"] = lambda tokens, i, options, env: _inline_tag(tokens, i, env)
@@ -186,9 +187,9 @@ def _front_values(mark: str, text: str) -> dict | None:
 # %% ../../nbs/1_data/06_markup.ipynb #d4f0000e
 _OPENS = re.compile(r"\s*<(!--|(?:script|style|textarea|pre)\b)", re.I)
 
-def _markdown_tokens(text: str, env: dict[str, Any], tries: int = 20) -> list[Any]:
+def _markdown_tokens(text: str, env: dict[str, Any], md: Any, tries: int = 20) -> list[Any]:
     "A Markdown text taken apart; a block of HTML that is never closed, and so would hold all the rest, is text."
-    tokens = _markdown().parse(text, env)
+    tokens = md.parse(text, env)
     found = _OPENS.match(tokens[-1].content) if tokens and tokens[-1].type == "html_block" else None
     if not found or not tries: return tokens
     if ("-->" if found[1] == "!--" else f"</{found[1]}").lower() in tokens[-1].content.lower(): return tokens
@@ -196,7 +197,7 @@ def _markdown_tokens(text: str, env: dict[str, Any], tries: int = 20) -> list[An
     lines = text.split("\n")
     start = tokens[-1].map[0]
     lines[start] = lines[start].replace("<", "\\<", 1)
-    return _markdown_tokens("\n".join(lines), env, tries - 1)
+    return _markdown_tokens("\n".join(lines), env, md, tries - 1)
 
 # %% ../../nbs/1_data/06_markup.ipynb #mdmarks1
 _SHOWN_AS: list[tuple[str, Any]] = [   # what only some programs show as meant
@@ -309,22 +310,27 @@ def _myst_table(kind: str, body: str) -> str:
     return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 # %% ../../nbs/1_data/06_markup.ipynb #mdmyst003
-_COMPONENT = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^[ \t]*(?:</?[A-Z][\w.]*(?:\s[^<>\n]*)?>[ \t]*)+$"
+_COMPONENT = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^[ \t]*(?:</?[A-Z][\w.]*(?:\s[^<>]{0,1000})?>[ \t]*)+$"
                         r"|^([ \t]*<[a-z]+(?=[^<>\n]*\smarkdown\b)[^<>\n]*>)[ \t]*$"
-                        r"|\{/\*.*?\*/\}", re.M | re.S)    # around Markdown
+                        r"|\{/\*.*?\*/\}|(<[A-Z][\w.]*\s[^<>`]{0,500}=\{[^<>`]{0,500}>)"    # around Markdown, in a line
+                        r"|\]\((?=[^()\n]*\{[{%])(?:[^()\n]|\([^()\n]*\))*\)", re.M | re.S)     # where a template leads
+_EXPRESSION = re.compile(r"\s[\w:-]+=\{(?:[^{}]|\{[^{}]*\})*\}")
 
-def _without_components(text: str) -> str:
-    "Markdown without lines of tags of MDX, `<TabItem label=\"Linux\">`, but with their labels and what is between."
+def _without_components(text: str) -> tuple[str, bool]:
+    "Markdown without lines of tags of MDX, but with their labels and what is between; whether there were any."
     closed = set(re.findall(r"</([A-Z][\w.]*)", text))
+    found: list[str] = []
     def shown(m: re.Match) -> str:
+        if m[0].startswith("]("): return "](#)"
+        if m[0].startswith("{/*"): return ""
+        if m[2] or m[3]: return f"{m[2]}\n" if m[2] else _EXPRESSION.sub("", m[3])
         names = re.findall(r"</?([A-Z][\w.]*)", m[0])
         is_tag = all(n.lower() not in HTML_TAGS and (n in closed or "/>" in m[0]) for n in names)
-        if m[2]: return f"{m[2]}\n"
-        if m[0].startswith("{/*"): return ""
         if m[1] or not is_tag: return m[0]
+        found.extend(names)
         said = [" ".join(_component_words(tag)) for tag in re.findall("<[^<>]*>", m[0])]
         return "\n".join(("", *said, ""))
-    return _COMPONENT.sub(shown, text)
+    return _COMPONENT.sub(shown, text), bool(found)
 
 # %% ../../nbs/1_data/06_markup.ipynb #mdmyst002
 def _as_fences(text: str) -> str:
@@ -392,16 +398,17 @@ def _markdown_html(
     text: str,   # Markdown without front matter
 ) -> str:        # as HTML
     "A Markdown text as a browser would be given it."
-    md = _markdown()
     env: dict[str, Any] = {}
-    text = _GRID.sub(_grid_table, _as_fences(re.sub(r"\r\n?", "\n", text)))
-    text = _BOX.sub(_box_mark, _without_components(_without_includes(text)))
-    tokens = _markdown_tokens(text, env)
+    text = _without_includes(_GRID.sub(_grid_table, _as_fences(re.sub(r"\r\n?", "\n", text))))
+    bare, is_mdx = _without_components(text)
+    md = _markdown(not is_mdx)         # what stands within components may be indented, and MDX knows no such code
+    text = _BOX.sub(_box_mark, bare)
+    tokens = _markdown_tokens(text, env, md)
     notes = [name[1:] for name, number in env.get("footnotes", {}).get("refs", {}).items() if number < 0]
     if notes:      # no mark in the text leads to them: they are text themselves
         open_note = re.compile(rf"^( *)\[\^(?:{'|'.join(map(re.escape, notes))})\]:", re.M)
         env.clear()
-        tokens = _markdown_tokens(open_note.sub(r"\n\1", text), env)
+        tokens = _markdown_tokens(open_note.sub(r"\n\1", text), env, md)
     for before, token in itertools.pairwise(tokens):
         if token.type == "inline":
             _plain_line(token, before.type)

