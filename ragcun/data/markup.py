@@ -707,6 +707,7 @@ _TURNED: list[tuple[str, Any]] = [   # what AsciiDoc writes, and what a reader s
     (rf"\b(?:image|video|audio)::?[^\s\[]{{1,500}}\[{_WITHIN}\]", lambda m: _label(m[1].split(",")[0])),
     (rf"(?:\b(?:link|xref|mailto):(?:\+\+)?|(?=\b(?:https?|ftp|irc)://))([^\s\[\]<>]{{1,1000}}?)(?:\+\+)?\[{_WITHIN}\]",
      lambda m: _label(m[2]) or m[1]),
+    (rf"\{{[\w-]+\}}(?:[^\s\[\]{{}}]|\{{[\w-]+\}}){{0,500}}\[{_WITHIN}\]", lambda m: _label(m[1]) or m[0]),
     (rf"footnote(?:ref)?:[\w-]*\[{_WITHIN}\]", r" (\1)"),
     (r"<<#?([^<>,]+?)(?:,\s*([^<>]+))?>>", lambda m: m[2] or m[1]),
     (r"\"`([^`]+)`\"", r'"\1"'), (r"'`([^`]+)`'", r"'\1'"),
@@ -979,7 +980,9 @@ class _WikiLines:
         "One line."
         signs = re.match(r"[*#:;]*", line)
         bare = line.strip()
-        is_code = line.startswith(" ") and bool(bare) and not self.tables and not bare.startswith(("{|", "<", "|", "!"))
+        tag = _TAG.match(bare)
+        is_page = bare.startswith(("{|", "|", "!")) or (tag is not None and tag[2].lower() in HTML_TAGS)
+        is_code = line.startswith(" ") and bool(bare) and not self.tables and not is_page
         self.item(signs[0] if signs else "", line[signs.end():].strip() if signs and signs[0] else "")
         if is_code != self.is_code:
             self.out.append("<pre>" if is_code else "</pre>")
@@ -1014,13 +1017,14 @@ def wiki_blocks(
     for _ in range(5):
         text, n = _LINK.subn(_wiki_link, text)
         if not n: break
-    text = re.sub(r"\[(?:https?:|ftp:|mailto:|//)[^\s\[\]]+\s*([^\[\]\n]*)\]", r"\1", text)
+    text = re.sub(r"\[(?:https?:|ftp:|mailto:|//)[^\s\[\]]+\s*((?:[^\[\]]|\[[^\[\]]*\]){0,500})\]", r"\1", text)
     text = re.sub(r"^(?:file|image):[^|\n]*\|?(.*)$", r"\1", re.sub("'{2,5}", "", text), flags=re.M | re.I)
     lines = _WikiLines()
     for line in text.split("\n"):
         lines.line(re.sub(r"^#redirect\b.*", "", line, flags=re.I))
     lines.line("")
-    page = re.sub(r"\0(\d+)\0", lambda m: kept[int(m[1])], _keep_unknown("".join(lines.out)))
+    page = re.sub(r"\0(\d+)\0", lambda m: kept[int(m[1])], _TAG.sub(
+        lambda m: m[0] if m[2].lower() in HTML_TAGS else html.escape(m[0]), "".join(lines.out)))
     return html_blocks(page, menus=True)
 
 def parse_wiki(

@@ -10,7 +10,7 @@ from small import pdf_bytes
 from ragcun.data import web_pages
 from ragcun.data.decoding import decode_bytes
 from ragcun.data.documents import section_documents
-from ragcun.data.markup import parse_latex, parse_markdown, parse_rst, parse_text
+from ragcun.data.markup import parse_asciidoc, parse_latex, parse_markdown, parse_rst, parse_text
 from ragcun.data.office import parse_docx, parse_odf, parse_rtf, parse_slides
 from ragcun.data.pdf import parse_pdf
 from ragcun.data.web_pages import parse_html
@@ -296,3 +296,8 @@ def test_bookmarks_of_a_pdf_are_the_headings_of_its_passages():
 ])
 def test_components_over_lines_and_links_that_a_template_leads(text, wanted):
     assert "\n\n".join(s.text for s in parse_markdown(text)).replace("  oil", " oil") == wanted
+
+
+def test_links_whose_addresses_stand_elsewhere():
+    text = "= T\n\nIt is {url-org}/repo[hosted^], {url-api}/{version}[the API], {product} and {x}[]."
+    assert parse_asciidoc(text)[0].text == "It is hosted, the API, {product} and {x}[]."

@@ -137,6 +137,7 @@ def test_feeds_and_exports_of_blogs():
     ("<syntaxhighlight lang=py>\nif a < b:\n    x\n</syntaxhighlight>\n code\n  more", "if a < b:\n    x\n\ncode\n more"),
     ('{| class="x"\n|+ Parts\n! a !! b\n|-\n| rowspan="2" | 1 || 2\n|-\n| 3\n|}', "Parts\n\na | b\n1 | 2\n | 3"),
     ("Use List<Item> and {{unclosed", "Use List<Item> and {{unclosed"),
+    ("See [https://example.org the [new]\nsite], <global-map>.\n\n <psbt> := <x-y>\n", "See the [new] site, <global-map>.\n\n<psbt> := <x-y>"),
 ])
 def test_wikitext(text, wanted):
     assert told(parse_wiki(text)) == [("", wanted)]
