@@ -23,7 +23,7 @@ from .decoding import (declared_encoding, decode_bytes, decode_or_none, file_kin
                                   read_text, read_whole_file)
 from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, plain_value,
                                read_bytes, shown_name, text_fault)
-from .markup import (MAX_TABLE, YEAR, parse_asciidoc, parse_calendar, parse_captions,
+from .markup import (MAX_TABLE, YEAR, parse_api, parse_asciidoc, parse_calendar, parse_captions,
                                 parse_json_lines, parse_json_rows, parse_latex, parse_man, parse_markdown,
                                 parse_notebook, parse_org, parse_rst, parse_table, parse_text, parse_wiki)
 from .office import (is_mailbox, parse_docx, parse_epub, parse_feed, parse_mailbox, parse_message,
@@ -45,7 +45,7 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".text": parse_text, ".log": parse_text, ".mkd": parse_markdown, ".mdown": parse_markdown, ".mdx": parse_markdown,
     ".qmd": parse_markdown, ".rmd": parse_markdown, ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
     ".org": parse_org, ".tex": parse_latex, ".ics": parse_calendar, ".vtt": parse_captions, ".srt": parse_captions,
-    ".csv": parse_table, ".tsv": parse_table, ".man": parse_man,
+    ".csv": parse_table, ".tsv": parse_table, ".man": parse_man, ".openapi": parse_api,
     **dict.fromkeys((".wiki", ".mediawiki", ".wikitext"), parse_wiki),
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
@@ -63,8 +63,9 @@ READER_VERSION = 3    # raised whenever a file may give other passages than befo
 
 
 # %% ../../nbs/1_data/09_documents.ipynb #kindof01
-_TOLD_BY_CONTENT = frozenset(".doc .dot .xls .xlt .ppt .pps .xml".split())    # names under which many things are kept
+_TOLD_BY_CONTENT = frozenset(".doc .dot .xls .xlt .ppt .pps .xml .yaml .yml".split())    # names of many things
 _PAGE = re.compile(rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype html|html|head|body|table|meta)\b", re.I | re.S)
+_API = re.compile(rb"^[\"']?(?:openapi|swagger)[\"']?[ \t]*:", re.M)
 _ROFF = re.compile(rb"^(?:\.|')[ \t]*(?:TH|Dd|Dt)[ \t]", re.M)
 
 def _packed_kind(path: Path | str) -> str:
@@ -100,6 +101,7 @@ def _kind(path: Path | str) -> str:
         return kind
     if is_manual: return ".man" if _ROFF.search(start) else kind
     if kind == ".xml": return xml_kind(start) or kind
+    if kind in (".yaml", ".yml"): return ".openapi" if _API.search(start) else kind
     if kind in _TOLD_BY_CONTENT and start.startswith(b"PK"): return _packed_kind(path) or kind
     found = _kind_by_content(start)
     if kind in _TOLD_BY_CONTENT: return found or (kind if re.search(rb"[\x00-\x08]", start) else

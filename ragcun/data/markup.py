@@ -18,6 +18,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -30,7 +31,7 @@ from .web_pages import (HIDDEN_TAGS, HTML_TAGS, OPAQUE_TAGS, PAIRED_TAGS, VOID_T
 # %% auto #0
 __all__ = ['YEAR', 'MAX_TABLE', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_notebook', 'parse_org', 'parse_asciidoc',
            'parse_latex', 'wiki_blocks', 'parse_wiki', 'parse_man', 'parse_captions', 'part_tables', 'parse_table',
-           'parse_calendar', 'parse_json_rows', 'parse_json_lines']
+           'parse_calendar', 'parse_api', 'parse_json_rows', 'parse_json_lines']
 
 # %% ../../nbs/1_data/06_markup.ipynb #04b1cc37
 _TAG = re.compile(r"<(/?)([A-Za-z][\w.:-]*)(?:\s[^<>]*|/)?>")
@@ -1535,16 +1536,109 @@ def _entries(data: dict[str, Any]) -> list[Any]:
     told = named and all(isinstance(value, str) for value in inner) and sum(map(_tells, inner)) > 1
     return [{key: value} for key, value in data.items()] if told else []
 
+# %% ../../nbs/1_data/06_markup.ipynb #openapi1
+_API = re.compile(r"^\s*[\"']?(?:openapi|swagger)[\"']?\s*:", re.M)
+_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+
+def _referred(data: Any, value: Any) -> dict[str, Any]:
+    "What a value stands for, which may be a reference to another part of the file; nothing where it leads nowhere."
+    for _ in range(10):
+        target = value.get("$ref") if isinstance(value, dict) else None
+        if not isinstance(target, str): break
+        value = data
+        for name in target.removeprefix("#/").split("/"):
+            value = value.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+def _api_words(value: dict[str, Any]) -> str:
+    "The description of a part, which is Markdown."
+    said = [value.get(name) for name in ("summary", "description")]
+    shown = (join_blocks(_markdown_blocks(text)) for text in said if isinstance(text, str))
+    return "\n\n".join(filter(None, shown))
+
+def _fields_of(data: Any, schema: Any, deep: int = 0) -> list[str]:
+    "The fields of a schema, a line each; of those that have a name of their own, which stand elsewhere, the name."
+    if deep > 5 or (deep > 1 and isinstance(schema, dict) and "$ref" in schema): return []
+    schema = _referred(data, schema)
+    parts = schema.get("allOf")
+    out = [line for part in (*(parts if isinstance(parts, list) else ()), schema.get("items")) if part
+           for line in _fields_of(data, part, deep + 1)]
+    fields = schema.get("properties")
+    for name, field in fields.items() if isinstance(fields, dict) else ():
+        known = _referred(data, field)
+        is_named = isinstance(field, dict) and "$ref" in field
+        kind = field["$ref"].rpartition("/")[2] if is_named else known.get("type") or ""
+        values = ", ".join(map(str, known["enum"])) if isinstance(known.get("enum"), list) else ""
+        about = " ".join(filter(None, (" ".join(_api_words(known).split()), values and f"One of {values}.")))
+        kind = "|".join(map(str, kind)) if isinstance(kind, list) else str(kind)
+        out.append(f"{name}{f' ({kind})' if kind else ''}{f': {about}' if about else ''}")
+        out += _fields_of(data, field, deep + 2)
+    return list(dict.fromkeys(out))
+
+# %% ../../nbs/1_data/06_markup.ipynb #openapi2
+def _operation(data: Any, path: str, method: str, shared: Any, found: dict[str, Any]) -> Section:
+    "An operation: what it does, takes and answers."
+    lines: list[str] = []
+    for one in (*(shared or ()), *(found.get("parameters") or ())):
+        one = _referred(data, one)
+        about = " ".join(_api_words(one).split())
+        if one.get("name"):
+            lines.append(f"{one['name']} ({one.get('in', '')})" + (f": {about}" if about else ""))
+        lines += _fields_of(data, one.get("schema"))
+    body = _referred(data, found.get("requestBody"))
+    contents = body.get("content")
+    kinds = [kind for kind in contents.values() if isinstance(kind, dict)] if isinstance(contents, dict) else []
+    fields = [line for kind in kinds for line in _fields_of(data, kind.get("schema"))]
+    answers = found.get("responses")
+    told = [f"{code}: {' '.join(_api_words(_referred(data, answer)).split())}"
+            for code, answer in (answers.items() if isinstance(answers, dict) else ())]
+    parts = (_api_words(found), "\n".join(lines), _api_words(body), "\n".join(dict.fromkeys(fields)), "\n".join(told))
+    return Section(f"{method.upper()} {path}", "\n\n".join(filter(None, parts)), 2)
+
+def _api(data: dict[str, Any]) -> list[Section]:
+    "The operations and the kinds of objects of an API; nothing where it is none."
+    paths, info = data.get("paths"), data.get("info")
+    if not {"openapi", "swagger"} & data.keys() or not isinstance(paths, dict): return []
+    info = info if isinstance(info, dict) else {}
+    title = " ".join(str(info.get("title") or "API").split())
+    out = [Section(title, _api_words(info), 1)]
+    for path, item in paths.items():
+        item = _referred(data, item)
+        out += [_operation(data, str(path), method, item.get("parameters"), item[method]) for method in _METHODS
+                if isinstance(item.get(method), dict)]
+    kinds = _referred(data, {"$ref": "#/components/schemas"}) or _referred(data, {"$ref": "#/definitions"})
+    for name, kind in kinds.items():
+        kind = _referred(data, kind)
+        text = "\n\n".join(filter(None, (_api_words(kind), "\n".join(_fields_of(data, kind)))))
+        out += [Section(str(name), text, 2)] * bool(text)
+    return [out[0], *(replace(section, path=(title,)) for section in out[1:])]
+
+def parse_api(
+    text: str,   # the description of an API in YAML, as OpenAPI and Swagger have it
+) -> list[Section]: # of the API, of each operation and of each kind of object
+    "The operations of an API, each under its method and path."
+    import yaml
+    try:
+        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
+        raise UserError(f"broken YAML: {e}"[:120], "", "Mend or remove it.") from e
+    found = _api(data) if isinstance(data, dict) else []
+    if not found:
+        raise UserError("no description of an API", "", "Remove it from the folder.")
+    return found
+
 # %% ../../nbs/1_data/06_markup.ipynb #real005b
 def parse_json_rows(
     text: str,   # of a .json file
 ) -> list[Section]: # one, and one for each row with a long text
     "Rows of JSON, a paragraph each: a list, or an object that holds one; an object that is a page by itself."
-    _check_size(text)
+    if not _API.search(text[:2000]):
+        _check_size(text)
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return parse_json_lines(text)
+    if isinstance(data, dict) and (sections := _api(data)): return sections
     if not isinstance(data, dict): return _row_section(data if isinstance(data, list) else [])
     rows = _rows_within(data)
     return (_article(data) if not rows else []) or _row_section(rows)

@@ -1,9 +1,11 @@
 """Attachments of mail, documents in XML, wikis, feeds, manual pages, and files whose names say little."""
 import gzip
+import json
 import sys
 from email.message import EmailMessage
 
 import pytest
+import yaml
 from small import docx_bytes, pdf_bytes
 
 from ragcun.data.documents import read_file, read_folder
@@ -230,3 +232,44 @@ def test_files_whose_names_say_little_are_told_by_their_content(tmp_path):
     assert {d.source: d.text.replace(" | ", " ") for d in found.documents} == dict.fromkeys(files, "Oil it.")
     assert found.unread == {".doc": 2, ".xml": 1, ".1": 1} and not found.skipped
     assert read_file(tmp_path/"c.doc")[0].title == "Guide"
+
+
+# descriptions of APIs
+
+API = """openapi: 3.0.0
+info: {title: Pumps, description: "Controls *pumps*."}
+paths:
+  /pumps/{id}:
+    parameters: [{$ref: "#/components/parameters/Id"}]
+    put:
+      summary: Change a pump.
+      requestBody: {description: The pump., content: {application/json: {schema: {$ref: "#/components/schemas/Pump"}}}}
+      responses: {"200": {description: It is done.}, default: {$ref: "#/components/responses/Fault"}}
+components:
+  parameters: {Id: {name: id, in: path, description: Which pump.}}
+  responses: {Fault: {description: It is not.}}
+  schemas:
+    Pump:
+      properties:
+        oil: {type: string, enum: [thin, thick], description: What it needs.}
+        next: {$ref: "#/components/schemas/Pump"}
+        seal: {type: object, properties: {bar: {type: number}}}
+"""
+
+
+def test_an_api_is_read_by_its_operations(tmp_path):
+    (tmp_path/"a.yaml").write_text(API)
+    (tmp_path/"b.json").write_text(json.dumps(yaml.safe_load(API)))
+    (tmp_path/"ci.yml").write_text("name: ci\non: push\n")
+    found = read_folder(tmp_path)
+    fields = "oil (string): What it needs. One of thin, thick.\nnext (Pump)\nseal (object)\nbar (number)"
+    for name in ("a.yaml", "b.json"):
+        assert [(d.context, d.text) for d in found.documents if d.source == name] == [
+            ("Pumps", "Controls pumps."),
+            ("Pumps › PUT /pumps/{id}", "Change a pump.\n\nid (path): Which pump.\n\nThe pump.\n\n"
+             f"{fields}\n\n200: It is done.\ndefault: It is not."), ("Pumps › Pump", fields)]
+    assert found.unread == {".yml": 1} and not found.skipped
+    odd = {"openapi": "3", "paths": {"/a": None, "/b": {"get": {"parameters": "x", "responses": [1], "requestBody": 3}}},
+           "components": {"schemas": {"A": {"properties": {"x": 3, "y": {"type": ["string", "null"]}}, "allOf": 4}}}}
+    (tmp_path/"c.json").write_text(json.dumps(odd))
+    assert [d.headings for d in read_file(tmp_path/"c.json")] == [("API", "GET /b"), ("API", "A")]
