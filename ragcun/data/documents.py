@@ -33,8 +33,8 @@ from .pdf import parse_pdf
 from .web_pages import Section, parse_html
 
 # %% auto #0
-__all__ = ['TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'READER_VERSION', 'UNREADABLE', 'read_sections', 'Document', 'as_document',
-           'sentences', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
+__all__ = ['TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'READER_VERSION', 'UNREADABLE', 'document_kind', 'read_sections', 'Document',
+           'as_document', 'sentences', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
            'section_documents', 'Listing', 'list_folder', 'kinds_in_words', 'read_folder', 'nothing_to_read',
            'read_file', 'read_listed', 'row_document', 'row_documents', 'read_documents']
 
@@ -90,7 +90,9 @@ def _kind_by_content(start: bytes) -> str:
     if _PAGE.match(bare): return ".html"
     return xml_kind(bare) if bare.startswith(b"<") else ""
 
-def _kind(path: Path | str) -> str:
+def document_kind(
+    path: Path | str,   # a file
+) -> str:               # an ending; one of `READ` if the file is read
     "What kind of document a file is: by its name, and by how it begins where names say little."
     kind = file_kind(path)
     is_manual = bool(re.fullmatch(r"\.[1-9][a-z]{0,5}", kind))
@@ -121,7 +123,7 @@ def read_sections(
     encoding: str = "auto",    # of text files
 ) -> tuple[list[Section], str]:    # sections, encoding (empty for binary formats)
     "The sections of one file."
-    kind = _kind(path)
+    kind = document_kind(path)
     if kind not in BINARY_PARSERS and kind not in TEXT_PARSERS:
         raise UserError(f"unknown kind of file {kind}", shown_name(path),
                         f"Use one of {' '.join(sorted(READ))}.")
@@ -567,7 +569,7 @@ def list_folder(
     tree.walk()
     taken: set[str] = set()
     read = {parts for parts, path in tree.files.items() if file_kind(path) in READ
-            or _kind(path) in READ or _is_plain_text(path)}
+            or document_kind(path) in READ or _is_plain_text(path)}
     files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if parts in read}
     others = Counter(_ending(shown_name(p.name)) for n, p in tree.files.items() if n not in read)
     return Listing(files, tree.faults, dict(sorted((others + Counter(tree.left)).items())))

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from small import docx_bytes, pdf_bytes
 
+from ragcun import UserError
+from ragcun.cli.flags import read_corpus
 from ragcun.data.documents import read_file, read_folder
 from ragcun.data.markup import parse_man, parse_wiki
 from ragcun.data.office import parse_feed, parse_wiki_dump, parse_xml, xml_kind
@@ -232,6 +234,9 @@ def test_files_whose_names_say_little_are_told_by_their_content(tmp_path):
     assert {d.source: d.text.replace(" | ", " ") for d in found.documents} == dict.fromkeys(files, "Oil it.")
     assert found.unread == {".doc": 2, ".xml": 1, ".1": 1} and not found.skipped
     assert read_file(tmp_path/"c.doc")[0].title == "Guide"
+    assert [row["text"] for row in read_corpus(str(tmp_path/"h.xml"))] == ["Oil it."]
+    with pytest.raises(UserError, match=".xml files are not read"):
+        read_corpus(str(tmp_path/"pom.xml"))
 
 
 # descriptions of APIs
