@@ -313,7 +313,7 @@ def _myst_table(kind: str, body: str) -> str:
 # %% ../../nbs/1_data/06_markup.ipynb #mdmyst003
 _COMPONENT = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^[ \t]*(?:</?[A-Z][\w.]*(?:\s[^<>]{0,1000})?>[ \t]*)+$"
                         r"|^([ \t]*<[a-z]+(?=[^<>\n]*\smarkdown\b)[^<>\n]*>)[ \t]*$"
-                        r"|\{/\*.*?\*/\}|(<[A-Z][\w.]*\s[^<>`]{0,500}=\{[^<>`]{0,500}>)"    # around Markdown, in a line
+                        r"|\{/\*(?:(?!\{/\*).)*?\*/\}|(<[A-Z][\w.]*\s[^<>`]{0,500}=\{[^<>`]{0,500}>)"
                         r"|\]\((?=[^()\n]*\{[{%])(?:[^()\n]|\([^()\n]*\))*\)", re.M | re.S)     # where a template leads
 _EXPRESSION = re.compile(r"\s[\w:-]+=\{(?:[^{}]|\{[^{}]*\})*\}")
 
@@ -823,17 +823,18 @@ _TEX_OWN: list[tuple[str, Any]] = [    # of packages: settings in the first argu
     (rf"\\(?:SI|qty){_OPT}{_ARG}{_ARG}", lambda m: f"{m[1]} {_tex_unit(m[2])}"),
     (rf"\\(?:SI|qty)range{_OPT}{_ARG}{_ARG}{_ARG}", lambda m: f"{m[1]} to {m[2]} {_tex_unit(m[3])}"),
     (rf"\\(?:si|unit){_OPT}{_ARG}", lambda m: _tex_unit(m[1])), (rf"\\ang{_OPT}{_ARG}", r"\1°"),
-    (r"(?s:\\begin\{(?:tikz|ps)?picture\}.*?\\end\{(?:tikz|ps)?picture\})",
+    (r"(?s:\\begin\{(?:tikz|ps)?picture\}(?:(?!\\begin\{(?:tikz|ps)?picture).)*?\\end\{(?:tikz|ps)?picture\})",
      lambda m: "\n".join(["", *re.findall(r"\bnode\b[^{};]*\{([^{}]*)\}", m[0]), ""])),
     (rf"\\(?:multicolumn|multirow|resizebox|fcolorbox)\*?{_OPT}{_ARG}{_OPT}{_ARG}(?:\[[^\]]*\])?(?=\s*\{{)",
      r"\\mbox"),
     (rf"\\(?:textcolor|colorbox|parbox|raisebox|scalebox|adjustbox){_OPT}{_ARG}{_OPT}(?=\s*\{{)", r"\\mbox"),
     (rf"\\begin\{{(?:{_ENDS_TWICE})\}}{_OPT}{_ARG}{_OPT}{_ARG}", "\n"),
-    (rf"\\begin\{{(?:{_TITLED})\*?\}}(?:\[([^\]\n]*)\]|{_ARG})?", lambda m: f"\n{m[1] or m[2] or ''}\n")]
+    (rf"\\begin\{{(?:{_TITLED})\*?\}}(?:\[([^\]\n]{{0,200}})\]|{_ARG})?", lambda m: f"\n{m[1] or m[2] or ''}\n")]
 
 # %% ../../nbs/1_data/06_markup.ipynb #latex001
-_TEX_CODE = re.compile(r"\\begin\{(verbatim|lstlisting|minted)\*?\}((?:\[[^\]]*\]|\{\w*\})*)\n?(.*?)\\end\{\1\*?\}"
-                       r"|\\(?:verb\*?|lstinline(?:\[[^\]]*\])?)([^\w\s{\[])(.*?)\4", re.S)
+_TEX_CODE = re.compile(r"\\begin\{(verbatim|lstlisting|minted)\*?\}((?:\[[^\]]{0,500}\]|\{\w*\})*)\n?"
+                       r"((?:(?!\\begin\{\1).)*?)\\end\{\1\*?\}"
+                       r"|\\(?:verb\*?|lstinline(?:\[[^\]]{0,200}\])?)([^\w\s{\[])(.*?)\4", re.S)
 _TEX_MATH = re.compile(r"(\\begin\{(equation|align|gather|multline|eqnarray|displaymath|math)\*?\}.{0,9999}?"
                        r"\\end\{\2\*?\}|\$\$.{0,9999}?\$\$|(?<!\\)\$[^$\n]*(?:\n[^$\n]+)?\$|\\\[.{0,9999}?\\\]"
                        r"|\\\(.{0,999}?\\\))", re.S)
@@ -896,8 +897,10 @@ def parse_latex(
     return group_blocks(under_title(named, [block for block in blocks if block.text]))
 
 # %% ../../nbs/1_data/06_markup.ipynb #wikitext1
-_WIKI_CODE = re.compile(r"<(nowiki|pre|syntaxhighlight|source|math|chem)\b[^<>/]*>(.*?)</\1\s*>", re.S | re.I)
-_WIKI_GONE = re.compile(r"<!--.*?-->|<includeonly>.*?</includeonly>|<ref\b[^<>]*/>|__[A-Z]{3,}__|\{\{\{[^{}|]*\}\}\}|"
+_WIKI_CODE = re.compile(r"<(nowiki|pre|syntaxhighlight|source|math|chem)\b[^<>/]*>((?:(?!<\1\b).)*?)</\1\s*>",
+                        re.S | re.I)
+_WIKI_GONE = re.compile(r"<!--(?:(?!<!--).)*?-->|<includeonly>(?:(?!<includeonly).)*?</includeonly>|<ref\b[^<>]*/>|"
+                        r"__[A-Z]{3,}__|\{\{\{[^{}|]*\}\}\}|"
                         r"</?(?:onlyinclude|noinclude|references|translate|languages|tvar|section|poem|gallery|"
                         r"indicator|templatestyles|small|big|center)\b[^<>]*>", re.S | re.I)
 _TEMPLATE = re.compile(r"\{\{((?:(?!\{\{|\}\}).)*)\}\}", re.S)
@@ -1001,6 +1004,8 @@ class _WikiLines:
             self.out.append("<p>" if not bare or re.fullmatch("-{4,}", bare) else f"{line}\n")
 
 # %% ../../nbs/1_data/06_markup.ipynb #wikitext3
+_SOURCE = re.compile(r"<ref\b[^<>]*>\s*((?:(?!<ref\b).)*?)\s*</ref\s*>", re.S | re.I)
+
 def wiki_blocks(
     text: str,     # wikitext of MediaWiki
 ) -> list[Block]:  # in reading order
@@ -1014,7 +1019,7 @@ def wiki_blocks(
     for _ in range(20):
         text, n = _TEMPLATE.subn(_template, text)
         if not n: break
-    text = re.sub(r"<ref\b[^<>]*>\s*(.*?)\s*</ref\s*>", lambda m: f" ({m[1]})" if m[1] else "", text, flags=re.S)
+    text = _SOURCE.sub(lambda m: f" ({m[1]})" if m[1] else "", text)
     for _ in range(5):
         text, n = _LINK.subn(_wiki_link, text)
         if not n: break
@@ -1269,8 +1274,9 @@ def parse_man(
     "Sections of the manual page of a program."
     start = re.search(r"^\.[ \t]*(?:TH|Dd|Dt|SH|Sh)\b", text, re.M)
     text = text[start.start():] if start else text
-    text = re.sub(r"\bT\{\n(.*?)\nT\}", lambda m: " ".join(re.sub(r"^\.\S+ ?", "", m[1], flags=re.M).split()), text,
-                  flags=re.S)
+    def cell(found: re.Match) -> str:
+        return " ".join(re.sub(r"^\.\S+ ?", "", found[1], flags=re.M).split())
+    text = re.sub(r"\bT\{\n((?:(?!T\{\n).)*?)\nT\}", cell, text, flags=re.S)
     page = _Mdoc() if re.search(r"^\.[ \t]*Sh\b", text, re.M) else _Man()
     for line in _roff_lines(text):
         page.line(line)
