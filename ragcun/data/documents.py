@@ -65,7 +65,7 @@ READER_VERSION = 3    # raised whenever a file may give other passages than befo
 # %% ../../nbs/1_data/09_documents.ipynb #kindof01
 _TOLD_BY_CONTENT = frozenset(".doc .dot .xls .xlt .ppt .pps .xml .yaml .yml".split())    # names of many things
 _PAGE = re.compile(rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype html|html|head|body|table|meta)\b", re.I | re.S)
-_API = re.compile(rb"^[\"']?(?:openapi|swagger)[\"']?[ \t]*:", re.M)
+_API = re.compile(rb"^[\"']?(?:openapi|swagger)[\"']?[ \t]*:[ \t]*[\"']?\d", re.M)
 _ROFF = re.compile(rb"^(?:\.|')[ \t]*(?:TH|Dd|Dt)[ \t]", re.M)
 
 def _packed_kind(path: Path | str) -> str:
