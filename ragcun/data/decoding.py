@@ -113,12 +113,6 @@ _LETTERS = {    # encoding → letters beyond ASCII of each of its languages: on
 _LETTERS["iso8859_2"] = _LETTERS["cp1250"]
 _PRIOR = {"cp1252": 0., "cp1250": 1., "iso8859_2": 2., "cp1254": 1., "cp1257": 4., "cp850": 4.,    # nats against it
           "mac_roman": 5.}
-_SMALL = {"cp1251": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъёіїєґў", "koi8_r": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё",
-          "cp866": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё", "cp1253": "αοιετνσςηρπκμλυωάέήίόύώδγχθφβξζψ"}
-_USUAL = 9                # of the small letters that come first, those that are most of each text
-_SIGNS = frozenset("–—‘’“”„«»€°§£…·•®©™¹²³¼½¾±×µºª\xa0\xad")
-_AMONG_LETTERS = re.compile("(?<=[^\\W\\d_])[^\0-\x7f\\w\\s’‘–—…·/\\xad\\xa0](?=[^\\W\\d_])")
-
 _SHARES = (.01, .002, .0002)     # of a letter among those of a text, at the three places above
 _USUAL_SIGN = math.log(.002)
 _ODD = math.log(1e-6)     # what is no letter of the language, and a sign within a word
@@ -147,6 +141,23 @@ def _latin(raw: bytes) -> str:
             for name, found in read.items()}
     best = max(fits, key=fits.__getitem__, default="")
     return best if best and fits[best] + .1*plain > size*math.log(1e-4) else ""
+
+# %% ../../nbs/1_data/04_decoding.ipynb #latin003
+_SMALL = {"cp1251": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъёіїєґў", "koi8_r": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё",
+          "cp866": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё", "cp1253": "αοιετνσςηρπκμλυωάέήίόύώδγχθφβξζψ"}
+_USUAL = 9                # of the small letters that come first, those that are most of each text
+_SIGNS = frozenset("–—‘’“”„«»€°§£…·•®©™¹²³¼½¾±×µºª\xa0\xad")
+_AMONG_LETTERS = re.compile("(?<=[^\\W\\d_])[^\0-\x7f\\w\\s’‘–—…·/\\xad\\xa0](?=[^\\W\\d_])")
+
+_WIDE_SIGNS = re.compile("[\\0-\x7f“”‘’—–…·℃×÷①-⑳\u3000-\u303f\uff01-\uff5e]+")
+
+def _with_wide_signs(raw: bytes) -> str:
+    "The encoding of a text in plain letters whose marks and digits are those of Chinese or Japanese; empty: none."
+    for name in ("gb18030", "euc_jp", "big5", "cp932"):
+        text = decode_or_none(raw, name)
+        is_dos = name == "cp932" and re.search("[A-Za-z][^\\0-\x7f\u3000][A-Za-z]", text or "")     # ü within words
+        if text and _WIDE_SIGNS.fullmatch(text) and not is_dos: return name
+    return ""
 
 def _with_usual_letters(raw: bytes) -> str:
     "The encoding in which a Cyrillic or Greek text has the small letters that are most of each text; empty: in none."
@@ -217,7 +228,7 @@ def _guess(raw: bytes) -> str:
     "The encoding that charset-normalizer finds, empty when it finds none."
     from charset_normalizer import from_bytes
     if b"\x00" in raw: return ""
-    if known := _latin(raw) or _with_usual_letters(raw): return known
+    if known := _with_wide_signs(raw) or _latin(raw) or _with_usual_letters(raw): return known
     best = from_bytes(raw[:400_000], cp_isolation=_GUESSES, threshold=0.25).best()
     text = decode_or_none(raw, best.encoding) if best else None
     if (best is None or best.encoding in _DOUBLE) and is_western(raw): return "cp1252"

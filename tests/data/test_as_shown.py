@@ -207,6 +207,8 @@ def test_slides_of_latex_have_titles():
     ("mac_roman", "La pompe doit être graissée à côté du réservoir."),
     ("koi8_r", "Не включайте насос без воды."), ("cp1251", "Не включайте насос без воды."),
     ("cp866", "Не включайте насос без воды."), ("cp1253", "Η εγγύηση της αντλίας είναι είκοσι τέσσερις μήνες."),
+    ("gb18030", "It’s the “pump”—oil it，weekly（20℃）."), ("shift_jis", "１．The “pump”　needs oil。"),
+    ("cp850", "Fügen Sie Öl hinzu; Lüge, Züge, prüfen, dafür."),
     ("shift_jis", "ポンプの保証期間は二十四か月です。"), ("gb18030", "水泵的保修期为二十四个月。"),
 ])
 def test_texts_whose_encoding_nothing_says(encoding, text):
