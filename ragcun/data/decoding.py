@@ -110,9 +110,9 @@ _LETTERS = {    # encoding → letters beyond ASCII of each of its languages: on
     "cp1254": "ıüşğçö||âîû", "cp1257": "ėšųįž|ąčęūī|āēģķļņ āēšīž|ļņģķč| äõüö|š|ž",
     "cp850": "é|àèêç|âîïôùûü äåö||é äüö|ß|é æøå|| áéíóñ||üú èà|òùìé|",
     "mac_roman": "é|àèêç|âîïôœùûü áéíóñ|¿¡|úü ãçé|áíóõâêúô| äåö||é æøå|| äüö|ß|é èà|òùìé|"}
-_LETTERS["iso8859_2"] = _LETTERS["cp1250"]
-_PRIOR = {"cp1252": 0., "cp1250": 1., "iso8859_2": 2., "cp1254": 1., "cp1257": 4., "cp850": 4.,    # nats against it
-          "mac_roman": 5.}
+_LETTERS |= {"iso8859_2": _LETTERS["cp1250"], "iso8859_15": _LETTERS["cp1252"]}
+_PRIOR = {"cp1252": 0., "iso8859_15": 1., "cp1250": 1., "iso8859_2": 2., "cp1254": 1., "cp1257": 4., "cp850": 4.,
+          "mac_roman": 5.}    # nats against it
 _SHARES = (.01, .002, .0002)     # of a letter among those of a text, at the three places above
 _USUAL_SIGN = math.log(.002)
 _ODD = math.log(1e-6)     # what is no letter of the language, and a sign within a word
@@ -145,6 +145,7 @@ def _latin(raw: bytes) -> str:
 # %% ../../nbs/1_data/04_decoding.ipynb #latin003
 _SMALL = {"cp1251": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъёіїєґў", "koi8_r": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё",
           "cp866": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё", "cp1253": "αοιετνσςηρπκμλυωάέήίόύώδγχθφβξζψ"}
+_SMALL["cp874"] = "านรก่อเีั" + "".join(map(chr, (*range(0xe01, 0xe3b), *range(0xe40, 0xe5c))))     # Thai
 _USUAL = 9                # of the small letters that come first, those that are most of each text
 _SIGNS = frozenset("–—‘’“”„«»€°§£…·•®©™¹²³¼½¾±×µºª\xa0\xad")
 _AMONG_LETTERS = re.compile("(?<=[^\\W\\d_])[^\0-\x7f\\w\\s’‘–—…·/\\xad\\xa0](?=[^\\W\\d_])")

@@ -209,6 +209,8 @@ def test_slides_of_latex_have_titles():
     ("cp866", "Не включайте насос без воды."), ("cp1253", "Η εγγύηση της αντλίας είναι είκοσι τέσσερις μήνες."),
     ("gb18030", "It’s the “pump”—oil it，weekly（20℃）."), ("shift_jis", "１．The “pump”　needs oil。"),
     ("cp850", "Fügen Sie Öl hinzu; Lüge, Züge, prüfen, dafür."),
+    ("iso8859_15", "Die Pumpe kostet 40 € und hält länger."), ("cp1257", "Siurblio garantija yra dvidešimt keturi mėnesiai, sąlygos žemiau."),
+    ("cp874", "ปั๊มรับประกันยี่สิบสี่เดือน"),
     ("shift_jis", "ポンプの保証期間は二十四か月です。"), ("gb18030", "水泵的保修期为二十四个月。"),
 ])
 def test_texts_whose_encoding_nothing_says(encoding, text):
