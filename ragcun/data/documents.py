@@ -24,6 +24,7 @@ from .decoding import (declared_encoding, decode_bytes, decode_or_none, file_kin
 from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, plain_value,
                                read_bytes, shown_name, text_fault)
 from .markup import (MAX_TABLE, YEAR, parse_api, parse_asciidoc, parse_calendar, parse_captions,
+                                parse_contacts,
                                 parse_json_lines, parse_json_rows, parse_latex, parse_man, parse_markdown,
                                 parse_notebook, parse_org, parse_rst, parse_table, parse_text, parse_wiki)
 from .office import (is_mailbox, parse_docx, parse_epub, parse_feed, parse_mailbox, parse_message,
@@ -44,7 +45,8 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".html": parse_html, ".htm": parse_html, ".xhtml": parse_html, ".ipynb": parse_notebook,
     ".text": parse_text, ".log": parse_text, ".mkd": parse_markdown, ".mdown": parse_markdown, ".mdx": parse_markdown,
     ".qmd": parse_markdown, ".rmd": parse_markdown, ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
-    ".org": parse_org, ".tex": parse_latex, ".ics": parse_calendar, ".vtt": parse_captions, ".srt": parse_captions,
+    ".org": parse_org, ".tex": parse_latex, ".ics": parse_calendar, ".vcf": parse_contacts,
+    ".vtt": parse_captions, ".srt": parse_captions,
     ".csv": parse_table, ".tsv": parse_table, ".man": parse_man, ".openapi": parse_api,
     **dict.fromkeys((".wiki", ".mediawiki", ".wikitext"), parse_wiki),
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}

@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import posixpath
+import quopri
 import re
 import tomllib
 import unicodedata
@@ -31,7 +32,7 @@ from .web_pages import (HIDDEN_TAGS, HTML_TAGS, OPAQUE_TAGS, PAIRED_TAGS, VOID_T
 # %% auto #0
 __all__ = ['YEAR', 'MAX_TABLE', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_notebook', 'parse_org', 'parse_asciidoc',
            'parse_latex', 'wiki_blocks', 'parse_wiki', 'parse_man', 'parse_captions', 'part_tables', 'parse_table',
-           'parse_calendar', 'parse_api', 'parse_json_rows', 'parse_json_lines']
+           'parse_calendar', 'parse_contacts', 'parse_api', 'parse_json_rows', 'parse_json_lines']
 
 # %% ../../nbs/1_data/06_markup.ipynb #04b1cc37
 _TAG = re.compile(r"<(/?)([A-Za-z][\w.:-]*)(?:\s[^<>]*|/)?>")
@@ -1474,6 +1475,45 @@ def parse_calendar(
             out.insert(0, Section(value, "", 1))
         elif len(within) == 2:
             known.setdefault(key, []).append((found[2], value))
+    return out
+
+# %% ../../nbs/1_data/06_markup.ipynb #contacts1
+_CARD = {"NICKNAME": "Nickname", "ORG": "Organisation", "TITLE": "Title", "ROLE": "Role", "TEL": "Phone",
+         "EMAIL": "E-mail", "ADR": "Address", "BDAY": "Birthday", "URL": "Page", "NOTE": "Note"}
+
+def _card(known: dict[str, list[tuple[str, str]]]) -> Section:
+    "A contact under its name."
+    lines = []
+    for key, label in _CARD.items():
+        for how, value in known.get(key, ()):
+            kinds = re.findall(r"[;,](?:TYPE=)?\"?(home|work|cell|mobile|fax)\b", how, re.I)
+            parts = value.split(";") if key in ("ADR", "ORG") else [value]
+            said = ", ".join(part.strip() for part in parts if part.strip())
+            said = _moment(said) if key == "BDAY" else said
+            lines += [f"{label}{f' ({kinds[0].lower()})' if kinds else ''}: {said}"] * bool(said)
+    names = [value for key in ("FN", "N", "ORG", "EMAIL") for _, value in known.get(key, ())]
+    return Section(" ".join(next(iter(names), "").replace(";", " ").split()), "\n".join(lines), 2)
+
+def parse_contacts(
+    text: str,   # of a .vcf file
+) -> list[Section]: # one for each contact
+    "The contacts of an address book, each under its name; pictures and keys are left out."
+    out: list[Section] = []
+    known: dict[str, list[tuple[str, str]]] = {}
+    text = re.sub(r"=\n(?=[^\n]*)", "", text) if "QUOTED-PRINTABLE" in text.upper() else text
+    for line in re.sub(r"\n[ \t]", "", text).split("\n"):
+        found = _CONTENT_LINE.fullmatch(re.sub(r"^\w+\.(?=[A-Z])", "", line.strip()))     # of a group
+        if not found: continue
+        key, how, value = found[1].upper(), found[2], found[3]
+        if "QUOTED-PRINTABLE" in how.upper():
+            value = quopri.decodestring(value.encode()).decode("utf-8", "replace")
+        value = re.sub(r"\\(.)", lambda m: "\n" if m[1] in "nN" else m[1], value)
+        if key == "BEGIN":
+            known = {}
+        elif key == "END":
+            out += [_card(known)] if known else []
+        else:
+            known.setdefault(key, []).append((how, value))
     return out
 
 # %% ../../nbs/1_data/06_markup.ipynb #real0005

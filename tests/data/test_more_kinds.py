@@ -12,7 +12,7 @@ from small import docx_bytes, pdf_bytes
 from ragcun import UserError
 from ragcun.cli.flags import read_corpus
 from ragcun.data.documents import read_file, read_folder
-from ragcun.data.markup import parse_latex, parse_man, parse_wiki
+from ragcun.data.markup import parse_contacts, parse_latex, parse_man, parse_wiki
 from ragcun.data.office import parse_feed, parse_wiki_dump, parse_xml, xml_kind
 
 
@@ -289,3 +289,12 @@ def test_marks_that_are_never_closed_take_time_with_their_number(read, mark):
         read(mark*n)
         return time.process_time() - start
     assert seconds(2000) < 9*seconds(500) + .05
+
+
+def test_contacts():
+    text = ("BEGIN:VCARD\r\nVERSION:3.0\r\nN:Lee;Ann;;;\r\nFN:Ann Lee\r\nORG:ACME;Pumps\r\nitem1.TEL;TYPE=CELL,voice:+49 1\r\n"
+            "ADR;TYPE=home:;;Way 4;Köln;;50667;\r\nBDAY:19700105\r\nNOTE:Knows the\r\n  seals\\, too.\r\nPHOTO;ENCODING=b:QUJD\r\n"
+            "END:VCARD\r\nBEGIN:VCARD\r\nVERSION:2.1\r\nFN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:J=C3=BC=\r\nrgen\r\nEND:VCARD\r\n")
+    assert told(parse_contacts(text.replace("\r\n", "\n"))) == [
+        ("Ann Lee", "Organisation: ACME, Pumps\nPhone (cell): +49 1\nAddress (home): Way 4, Köln, 50667\nBirthday: 1970-01-05\n"
+         "Note: Knows the seals, too."), ("Jürgen", "")]
