@@ -300,7 +300,7 @@ def read_corpus(
 ) -> list[dict[str, Any]]: # Each with id, text and metadata
     "Documents to encode or index; `UserError` if there are none."
     from ragcun.data.decoding import file_kind
-    from ragcun.data.documents import READ, ReadOptions, read_documents, read_file, read_folder
+    from ragcun.data.documents import READ, ReadOptions, document_kind, read_documents, read_file, read_folder
     from ragcun.data.files import READERS, home_path
     place = home_path(path)
     kind = file_kind(place)
@@ -311,7 +311,7 @@ def read_corpus(
     if place.is_file() and kind in READERS: return _row_documents(place, text_column)
     if place.is_dir():
         documents = read_folder(place, ReadOptions(tokenizer=tokens())).documents
-    elif kind != ".txt" and (kind in READ or not kind):
+    elif kind != ".txt" and (document_kind(place) in READ or not kind):
         documents = read_file(place, ReadOptions(tokenizer=tokens()))
     elif kind and kind != ".txt":
         raise UserError(f"{kind} files are not read", f"--documents {path}",

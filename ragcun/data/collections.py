@@ -136,19 +136,32 @@ def _beir_text(row: dict) -> tuple[str, str]:
 # %% ../../nbs/1_data/02_collections.ipynb #c2f00003
 _QUOTED = re.compile(r'(?:^|[\t,])"[^"]*"(?:[\t,]|\s*$)')
 
+_JUDGED = (("query-id", "query_id", "qid"), ("corpus-id", "corpus_id", "doc_id", "docid", "pid"),
+           ("score", "relevance", "grade", "label"))
+
+def _json_cells(line: str) -> list[str]:
+    "The cells of a judgement in JSON, as the data sets of MTEB write them; none of another row."
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return []
+    found = [next((row[name] for name in names if row.get(name) is not None), None) for names in _JUDGED]
+    return [] if None in found else [str(plain_value(value)) for value in found]
+
 def _cells(line: str) -> list[str]:
     "The cells of a judgement; texts may be quoted, as R and some tables write them."
+    if line.lstrip().startswith("{"): return _json_cells(line)
     if _QUOTED.search(line): return next(csv.reader([line.strip()], delimiter="\t" if "\t" in line else ","))
     return line.split("\t") if "\t" in line else line.split() if len(line.split()) > 1 else line.split(",")
 
 def read_qrels(
-    path: Path | str,   # query id, document id, grade (tabs, spaces or commas), or TREC's four columns; header optional
+    path: Path | str,   # query id, document id, grade (tabs, spaces, commas, JSON), or TREC's four columns; a header
 ) -> Iterator[tuple[int, str, str, int]]:   # row number, query id, document id, grade
     "Judgements, one at a time."
     lines = ((number, line) for number, line in iter_lines(path) if line.strip())
     for i, (number, line) in enumerate(lines):
         cells = _cells(line)
-        if i == 0 and not _is_grade(cells[-1]) and _is_header(cells, f"{shown_name(path)}, row {number}"):
+        if i == 0 and cells and not _is_grade(cells[-1]) and _is_header(cells, f"{shown_name(path)}, row {number}"):
             continue
         if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
             raise UserError("not a judgement", f"{shown_name(path)}, row {number}",
@@ -175,7 +188,7 @@ def _is_grade(cell: str) -> bool:
 
 # %% ../../nbs/1_data/02_collections.ipynb #c2f0spl1
 DEV = ("dev", "validation", "valid", "val")    # names of one and the same split
-ENDINGS = tuple(kind + gz for kind in (".tsv", ".txt", ".trec", ".csv") for gz in ("", ".gz"))    # of judgements
+ENDINGS = tuple(kind + gz for kind in (".tsv", ".txt", ".trec", ".csv", ".jsonl") for gz in ("", ".gz"))    # of qrels
 
 def split_name_of(
     path: Path | str,     # a file

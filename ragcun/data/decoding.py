@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import codecs
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +102,76 @@ def _zeros(raw: bytes) -> str:
     text = decode_or_none(start, found) if found else None
     return "" if text is None or re.search(r"[\x00-\x08\x0e-\x1f]", text) else found     # a picture has them, no text
 
+# %% ../../nbs/1_data/04_decoding.ipynb #latin001
+_LETTERS = {    # encoding → letters beyond ASCII of each of its languages: one in a hundred, in 500, rare ones
+    "cp1252": "é|àèêç|âæëîïôœùûüÿ áéíóñ|¿¡|üú ãçé|áíóõâêúô|àü èà|òùìé|íóú äåö||éüà æøå||éöôäü äü|öß|éàè |éë|ïóèêöü "
+              "áíðö|éúýþæó| é|àèçíò|ïóúü ||éèêëàâäáãåçñôöóøîïíüûúæœß",
+    "cp1250": "áéíěšýžčř|ůú|ďňóťö áéíčýžš|ťúľäô|ďĺňóŕ ąęłóśż|ćń|ź áéöóő|íüúű| ăîş|ţâ| čšž|ćđ|é",
+    "cp1254": "ıüşğçö||âîû", "cp1257": "ėšųįž|ąčęūī|āēģķļņ āēšīž|ļņģķč| äõüö|š|ž",
+    "cp850": "é|àèêç|âîïôùûü äåö||é äüö|ß|é æøå|| áéíóñ||üú èà|òùìé|",
+    "mac_roman": "é|àèêç|âîïôœùûü áéíóñ|¿¡|úü ãçé|áíóõâêúô| äåö||é æøå|| äüö|ß|é èà|òùìé|"}
+_LETTERS |= {"iso8859_2": _LETTERS["cp1250"], "iso8859_15": _LETTERS["cp1252"]}
+_PRIOR = {"cp1252": 0., "iso8859_15": 1., "cp1250": 1., "iso8859_2": 2., "cp1254": 1., "cp1257": 4., "cp850": 4.,
+          "mac_roman": 5.}    # nats against it
+_SHARES = (.01, .002, .0002)     # of a letter among those of a text, at the three places above
+_USUAL_SIGN = math.log(.002)
+_ODD = math.log(1e-6)     # what is no letter of the language, and a sign within a word
+
+def _beyond(text: str) -> tuple[Counter[str], int]:
+    "How often each character beyond ASCII stands in a text, and how many signs stand within words."
+    text = text.replace("İ", "i").lower()
+    return Counter(re.findall("[^\0-\x7f]", text)), sum(c in _SIGNS for c in _AMONG_LETTERS.findall(text))
+
+def _fit(said: Counter[str], strange: int, letters: str, plain: int) -> float:
+    "How likely characters beyond ASCII are in a language, among so many plain letters, in nats."
+    shares = {c: share for tier, share in zip(letters.split("|"), _SHARES, strict=True) for c in tier}
+    def nats(c: str) -> float:
+        return math.log(shares[c]) if c in shares else _USUAL_SIGN if c in _SIGNS else _ODD
+    return sum(n*nats(c) for c, n in said.items()) + strange*(_ODD - _USUAL_SIGN) - plain*sum(shares.values())
+
+def _latin(raw: bytes) -> str:
+    "The encoding of a text in Latin letters with accents; empty where they belong to no language."
+    raw = raw[:100_000]
+    if all(c < "\x80" or c in _SIGNS for c in decode_or_none(raw, "cp1252") or "?\x80"): return "cp1252"
+    runs = re.findall(rb"[\x80-\xff]+", re.sub(rb"\xe7(?=[\xe3\xf5])|\xe9(?=\xe9)", b"", raw))     # ção, één
+    plain, size = len(re.findall(rb"[A-Za-z]", raw)), sum(map(len, runs))
+    if 2*sum(len(run) == 1 for run in runs) <= len(runs) or plain < 2*size: return ""
+    read = {name: _beyond(text) for name in _LETTERS if (text := decode_or_none(raw, name)) is not None}
+    fits = {name: max(_fit(*found, letters, plain) for letters in _LETTERS[name].split(" ")) - _PRIOR[name]
+            for name, found in read.items()}
+    best = max(fits, key=fits.__getitem__, default="")
+    return best if best and fits[best] + .1*plain > size*math.log(1e-4) else ""
+
+# %% ../../nbs/1_data/04_decoding.ipynb #latin003
+_SMALL = {"cp1251": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъёіїєґў", "koi8_r": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё",
+          "cp866": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё", "cp1253": "αοιετνσςηρπκμλυωάέήίόύώδγχθφβξζψ"}
+_SMALL["cp874"] = "านรก่อเีั" + "".join(map(chr, (*range(0xe01, 0xe3b), *range(0xe40, 0xe5c))))     # Thai
+_USUAL = 9                # of the small letters that come first, those that are most of each text
+_SIGNS = frozenset("–—‘’“”„«»€°§£…·•®©™¹²³¼½¾±×µºª\xa0\xad")
+_AMONG_LETTERS = re.compile("(?<=[^\\W\\d_])[^\0-\x7f\\w\\s’‘–—…·/\\xad\\xa0](?=[^\\W\\d_])")
+
+_WIDE_SIGNS = re.compile("[\\0-\x7f“”‘’—–…·℃×÷①-⑳\u3000-\u303f\uff01-\uff5e]+")
+
+def _with_wide_signs(raw: bytes) -> str:
+    "The encoding of a text in plain letters whose marks and digits are those of Chinese or Japanese; empty: none."
+    for name in ("gb18030", "euc_jp", "big5", "cp932"):
+        text = decode_or_none(raw, name)
+        is_dos = name == "cp932" and re.search("[A-Za-z][^\\0-\x7f\u3000][A-Za-z]", text or "")     # ü within words
+        if text and _WIDE_SIGNS.fullmatch(text) and not is_dos: return name
+    return ""
+
+def _with_usual_letters(raw: bytes) -> str:
+    "The encoding in which a Cyrillic or Greek text has the small letters that are most of each text; empty: in none."
+    raw = raw[:100_000]
+    if 2*len(re.findall(rb"[\x80-\xff]", raw)) < len(re.findall(rb"[\x80-\xffA-Za-z]", raw)): return ""
+    shares = {}
+    for name, alphabet in _SMALL.items():
+        letters = [c for c in decode_or_none(raw, name) or "" if c > "\x7f" and not c.isspace()]
+        known = sum(c.lower() in alphabet for c in letters)/max(len(letters), 1)
+        shares[name] = sum(c in alphabet[:_USUAL] for c in letters)/max(len(letters), 1) if known > .95 else 0.
+    best = max(shares, key=shares.__getitem__)
+    return best if shares[best] > .4 else ""
+
 # %% ../../nbs/1_data/04_decoding.ipynb #real0001
 _WIDE = frozenset(("utf-8", "utf-8-sig", "utf-16"))    # in which a few bytes may be wrong and the others are not
 
@@ -157,6 +229,7 @@ def _guess(raw: bytes) -> str:
     "The encoding that charset-normalizer finds, empty when it finds none."
     from charset_normalizer import from_bytes
     if b"\x00" in raw: return ""
+    if known := _with_wide_signs(raw) or _latin(raw) or _with_usual_letters(raw): return known
     best = from_bytes(raw[:400_000], cp_isolation=_GUESSES, threshold=0.25).best()
     text = decode_or_none(raw, best.encoding) if best else None
     if (best is None or best.encoding in _DOUBLE) and is_western(raw): return "cp1252"

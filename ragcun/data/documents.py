@@ -19,20 +19,23 @@ from typing import Any
 
 from ..core import UserError, how_many, logger, progress
 from .collections import title_of
-from .decoding import decode_or_none, file_kind, is_western, python_codec, read_text, read_whole_file
+from .decoding import (declared_encoding, decode_bytes, decode_or_none, file_kind, is_western, python_codec,
+                                  read_text, read_whole_file)
 from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, plain_value,
                                read_bytes, shown_name, text_fault)
-from .markup import (MAX_TABLE, YEAR, parse_asciidoc, parse_calendar, parse_captions,
-                                parse_json_lines, parse_json_rows, parse_latex, parse_markdown, parse_notebook,
-                                parse_org, parse_rst, parse_table, parse_text)
-from .office import (is_mailbox, parse_docx, parse_epub, parse_mailbox, parse_message, parse_notes,
-                                parse_odf, parse_rtf, parse_slides, parse_web_archive, parse_workbook)
+from .markup import (MAX_TABLE, YEAR, parse_api, parse_asciidoc, parse_calendar, parse_captions,
+                                parse_contacts,
+                                parse_json_lines, parse_json_rows, parse_latex, parse_man, parse_markdown,
+                                parse_notebook, parse_org, parse_rst, parse_table, parse_text, parse_wiki)
+from .office import (is_mailbox, parse_docx, parse_epub, parse_feed, parse_mailbox, parse_message,
+                                parse_notes, parse_odf, parse_rtf, parse_slides, parse_web_archive, parse_wiki_dump,
+                                parse_workbook, parse_xml, xml_kind)
 from .pdf import parse_pdf
 from .web_pages import Section, parse_html
 
 # %% auto #0
-__all__ = ['TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'READER_VERSION', 'UNREADABLE', 'read_sections', 'Document', 'as_document',
-           'sentences', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
+__all__ = ['TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'READER_VERSION', 'UNREADABLE', 'document_kind', 'read_sections', 'Document',
+           'as_document', 'sentences', 'estimate_tokens', 'token_counter', 'passages', 'ReadOptions', 'FolderReading',
            'section_documents', 'Listing', 'list_folder', 'kinds_in_words', 'read_folder', 'nothing_to_read',
            'read_file', 'read_listed', 'row_document', 'row_documents', 'read_documents']
 
@@ -42,42 +45,104 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".html": parse_html, ".htm": parse_html, ".xhtml": parse_html, ".ipynb": parse_notebook,
     ".text": parse_text, ".log": parse_text, ".mkd": parse_markdown, ".mdown": parse_markdown, ".mdx": parse_markdown,
     ".qmd": parse_markdown, ".rmd": parse_markdown, ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
-    ".org": parse_org, ".tex": parse_latex, ".ics": parse_calendar, ".vtt": parse_captions, ".srt": parse_captions,
-    ".csv": parse_table, ".tsv": parse_table,
+    ".org": parse_org, ".tex": parse_latex, ".ics": parse_calendar, ".vcf": parse_contacts,
+    ".vtt": parse_captions, ".srt": parse_captions,
+    ".csv": parse_table, ".tsv": parse_table, ".man": parse_man, ".openapi": parse_api,
+    **dict.fromkeys((".wiki", ".mediawiki", ".wikitext"), parse_wiki),
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
-    ".pdf": parse_pdf, ".eml": parse_message, ".mbox": parse_mailbox, ".mht": parse_web_archive,
+    ".pdf": parse_pdf, ".eml": lambda raw, where: parse_message(raw, where, _attached),
+    ".mbox": lambda raw, where: parse_mailbox(raw, where, _attached), ".mht": parse_web_archive,
     ".mhtml": parse_web_archive, ".epub": parse_epub, ".enex": parse_notes, ".rtf": parse_rtf,
+    **dict.fromkeys((".docbook", ".dbk", ".dita", ".fb2", ".tei"), parse_xml),
+    **dict.fromkeys((".rss", ".atom"), parse_feed), ".mwxml": parse_wiki_dump,
     **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), parse_docx),      # with macros, and templates
     **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx", ".potm"), parse_slides),
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), parse_workbook),
-    **dict.fromkeys((".odt", ".odp", ".ods", ".ott", ".otp", ".ots"), parse_odf)}
+    **dict.fromkeys((".odt", ".odp", ".ods", ".ott", ".otp", ".ots", ".fodt", ".fodp", ".fods"), parse_odf)}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
-READER_VERSION = 2    # raised whenever a file may give other passages than before: an index reads it again then
+READER_VERSION = 3    # raised whenever a file may give other passages than before: an index reads it again then
 
-def _kind(path: Path | str) -> str:
-    "What kind of document a file is, by its name; of text, or without one, by how it begins: mail is named at will."
-    kind = file_kind(path)
-    if TEXT_PARSERS.get(kind) is not parse_text: return kind
+
+# %% ../../nbs/1_data/09_documents.ipynb #kindof01
+_TOLD_BY_CONTENT = frozenset(".doc .dot .xls .xlt .ppt .pps .xml .yaml .yml".split())    # names of many things
+_PAGE = re.compile(rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype html|html|head|body|table|meta)\b", re.I | re.S)
+_API = re.compile(rb"^[\"']?(?:openapi|swagger)[\"']?[ \t]*:[ \t]*[\"']?\d", re.M)
+_ROFF = re.compile(rb"^(?:\.|')[ \t]*(?:TH|Dd|Dt)[ \t]", re.M)
+
+def _packed_kind(path: Path | str) -> str:
+    "Which program of an office a packed file belongs to; empty where it cannot be told."
+    parts = (("word/document", ".docx"), ("ppt/presentation", ".pptx"), ("xl/workbook", ".xlsx"))
     try:
-        start = read_bytes(path, 1000)
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            kind = archive.read("mimetype").decode("ascii") if "mimetype" in names else ""
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
+        return ""
+    known = {"text": ".odt", "spreadsheet": ".ods", "presentation": ".odp"}
+    return known.get(kind.rpartition(".")[2]) or next((k for p, k in parts if any(n.startswith(p) for n in names)), "")
+
+def _kind_by_content(start: bytes) -> str:
+    "What a file is, however it is named; empty where its beginning does not tell."
+    if is_mailbox(start): return ".mbox"
+    if start.startswith(b"%PDF-"): return ".pdf"
+    bare = start.lstrip(b"\xef\xbb\xbf \r\n\t")
+    if bare.startswith(b"{\\rtf"): return ".rtf"
+    if re.match(rb"(?:[\w-]+:.*\r?\n(?:[ \t].*\r?\n)*)*?MIME-Version: *1.*\r?\n", bare, re.I): return ".mht"
+    if _PAGE.match(bare): return ".html"
+    return xml_kind(bare) if bare.startswith(b"<") else ""
+
+def document_kind(
+    path: Path | str,   # a file
+) -> str:               # an ending; one of `READ` if the file is read
+    "What kind of document a file is: by its name, and by how it begins where names say little."
+    kind = file_kind(path)
+    is_manual = bool(re.fullmatch(r"\.[1-9][a-z]{0,5}", kind))
+    if TEXT_PARSERS.get(kind) is not parse_text and kind not in _TOLD_BY_CONTENT and not is_manual: return kind
+    try:
+        start = read_bytes(path, 16_000)
     except (OSError, UserError):
         return kind
-    if is_mailbox(start): return ".mbox"
-    return kind or (".pdf" if start.startswith(b"%PDF-") else "")
+    if is_manual: return ".man" if _ROFF.search(start) else kind
+    if kind == ".xml": return xml_kind(start) or kind
+    if kind in (".yaml", ".yml"): return ".openapi" if _API.search(start) else kind
+    if kind in _TOLD_BY_CONTENT and start.startswith(b"PK"): return _packed_kind(path) or kind
+    found = _kind_by_content(start)
+    if kind in _TOLD_BY_CONTENT: return found or (kind if re.search(rb"[\x00-\x08]", start) else
+                                                  ".tsv" if b"\t" in start.partition(b"\n")[0] else ".txt")
+    return found if found in (".mbox", ".pdf", ".rtf") else kind
+
+# %% ../../nbs/1_data/09_documents.ipynb #kindof02
+def _sections(raw: bytes, kind: str, where: str, encoding: str = "auto") -> tuple[list[Section], str]:
+    "The sections of a file, and the encoding of its text."
+    if kind in BINARY_PARSERS: return BINARY_PARSERS[kind](raw, where), ""
+    declared = declared_encoding(raw) if TEXT_PARSERS[kind] is parse_html else ""
+    text, used = decode_bytes(raw, where, encoding, declared)
+    return TEXT_PARSERS[kind](text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")), used
 
 def read_sections(
     path: Path | str,          # a file of a known kind, may be packed (.gz)
     encoding: str = "auto",    # of text files
 ) -> tuple[list[Section], str]:    # sections, encoding (empty for binary formats)
     "The sections of one file."
-    kind = _kind(path)
-    if kind in BINARY_PARSERS: return BINARY_PARSERS[kind](read_whole_file(path), shown_name(path)), ""
-    if kind not in TEXT_PARSERS:
+    kind = document_kind(path)
+    if kind not in BINARY_PARSERS and kind not in TEXT_PARSERS:
         raise UserError(f"unknown kind of file {kind}", shown_name(path),
                         f"Use one of {' '.join(sorted(READ))}.")
-    text, used = read_text(path, encoding)
-    return TEXT_PARSERS[kind](text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")), used
+    return _sections(read_whole_file(path), kind, shown_name(path), encoding)
+
+def _attached(name: str, raw: bytes, where: str) -> list[Section]:
+    "The sections of a file that hangs on a message, with its title above them; none of a kind that is not read."
+    kind = file_kind(name)
+    kind = (kind if kind in READ else "") or _kind_by_content(raw[:16_000])
+    try:
+        sections = _sections(raw, kind, f"{name} in {where}")[0] if kind in READ else []
+    except UNREADABLE as e:
+        logger.warning("skipped %s, attached to %s: %s", shown_name(name), where, e)
+        return []
+    first = next((i for i, s in enumerate(sections) if s.level == 1), -1)
+    return [replace(s, path=(title, *s.path) if title and title not in (s.heading, *s.path) else s.path)
+            for s, title in zip(sections, _titles(sections, first, name), strict=True)]
 
 # %% ../../nbs/1_data/09_documents.ipynb #56d4aca51
 @dataclass(frozen=True, slots=True)
@@ -356,7 +421,7 @@ def section_documents(
 ) -> list[Document]: # in reading order
     "Passages of one file; each carries the title of the file, the headings above it and its place."
     first = next((i for i, s in enumerate(sections) if s.level == 1), -1)
-    titles = _titles(sections, first)
+    titles = _titles(sections, first, name)
     count = token_counter(options.tokenizer)
     out: list[Document] = []
     for i, (section, title) in enumerate(zip(sections, titles, strict=True)):
@@ -371,11 +436,26 @@ def section_documents(
                                 number, part))
     return out or [Document(title, "", "", f"{name}#1", name, position=1) for title in titles[:1] if title]
 
-def _titles(sections: list[Section], first: int) -> list[str]:
+_PART_NAMES = frozenset("about api authors changelog configuration content contents contributing credits dependencies "
+                        "description development documentation example examples faq features getting help how install "
+                        "installation installing introduction license news notes overview prerequisites quick "
+                        "quickstart references requirements setup start started status summary support table testing "
+                        "tests to of and the todo tutorial usage use using versions what".split())
+
+def _names_file(heading: str, name: str) -> bool:
+    "Whether the first of several headings of the first level is the title of the file, by the file's name."
+    words = {*re.findall(r"\w+", heading.lower())}
+    stem = {*re.findall(r"[^\W_]+", re.sub(r"\.\w{1,5}(?:\.gz)?$", "", name.rpartition("/")[2]).lower())}
+    if heading.endswith("?") or words <= _PART_NAMES: return False
+    is_front = {"readme", "index"} & stem and all(len(word) < 3 for word in stem - {"readme", "index"})
+    return bool(is_front) or stem <= words or words <= stem
+
+def _titles(sections: list[Section], first: int, name: str = "") -> list[str]:
     "The title of each section: that of the file; where it has several chapters and no title, that of the chapter."
     top = sections[first].heading if first >= 0 else ""
     is_bare = sections[first + 1:first + 2] and sections[first + 1].level == 1 and not sections[first].text
-    if is_bare or sum(s.level == 1 for s in sections) < 2: return [top]*len(sections)
+    is_named = bool(top) and _names_file(top, name)
+    if is_bare or is_named or sum(s.level == 1 for s in sections) < 2: return [top]*len(sections)
     chapters = {s.heading for s in sections if s.level == 1}
     above = ((*s.path, s.heading)[0] for s in sections)
     return [name if name in chapters else "" for name in above]
@@ -491,7 +571,7 @@ def list_folder(
     tree.walk()
     taken: set[str] = set()
     read = {parts for parts, path in tree.files.items() if file_kind(path) in READ
-            or _kind(path) in READ or _is_plain_text(path)}
+            or document_kind(path) in READ or _is_plain_text(path)}
     files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if parts in read}
     others = Counter(_ending(shown_name(p.name)) for n, p in tree.files.items() if n not in read)
     return Listing(files, tree.faults, dict(sorted((others + Counter(tree.left)).items())))

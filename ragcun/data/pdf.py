@@ -280,6 +280,87 @@ def _without_contents(page: str, pages: int) -> str:
         out += [_DOTS.sub(" …", line) for line in lines]
     return "\n".join(out)
 
+# %% ../../nbs/1_data/07_pdf.ipynb #pdfmark1
+_Mark = tuple[int, int, str]       # page from 0, level from 1, title
+_NO_TITLE = re.compile(r"(?:slide|page|folie|seite|diapositiva|página|p\.?)?\s*\d+|.{200,}|"
+                       r".*\.(?:docx?|pdf|indd|tex|html?)", re.I | re.S)
+_COUNT = re.compile(r"\W*(?:(?:chapter|section|part|appendix|kapitel|teil|chapitre|capítulo)\s+)?"
+                    r"(?:(?:\d+(?:\.\d+)*|[A-Z](?:\.\d+)+|[IVX]+)(?!\w))?\W*", re.I)
+
+def _bookmarks(raw: bytes) -> list[_Mark]:
+    "The titles in the outline of a PDF file, in order; none where it has none or is damaged."
+    found: list[_Mark] = []
+    def walk(reader: Any, items: list[Any], level: int) -> None:
+        for item in items:
+            if isinstance(item, list):
+                walk(reader, item, level + 1)
+                continue
+            title = " ".join(_plain_letters(str(item.title)).split())
+            title = re.sub(r"^(?:Slide|Folie|Diapositiva) \d+[:.] *", "", title)
+            number = reader.get_destination_page_number(item)
+            if title and number is not None and number >= 0 and not _NO_TITLE.fullmatch(title):
+                found.append((number, level, title))
+    try:
+        import pypdf
+        reader = pypdf.PdfReader(io.BytesIO(raw))
+        walk(reader, reader.outline, 1)
+    except Exception:
+        return []
+    return sorted(found, key=lambda mark: mark[0])
+
+def _bare(line: str) -> str:
+    "The letters and digits of a line, without the number of a heading before them."
+    return re.sub(r"[\W_]", "", line[_COUNT.match(line).end():] or line).lower()  # type: ignore[union-attr]
+
+def _cut_at(lines: list[str], title: str, start: int) -> tuple[int, int]:
+    "The lines from `start` on that say a title, in one or two of them; 0, 0: it does not stand there."
+    wanted = _bare(title)
+    for i in range(start, len(lines)):
+        for n in (1, 2):
+            if wanted and _bare(" ".join(lines[i:i + n])) == wanted: return i, i + n
+    return 0, 0
+
+# %% ../../nbs/1_data/07_pdf.ipynb #pdfmark2
+def _parts_of_page(lines: list[str], marks: list[_Mark]) -> list[tuple[int, str, str]]:
+    "Level, title and text of each part of a page; the first goes on from the page before."
+    held: list[tuple[int, int]] = []       # where a part begins, and where its text does
+    for *_, title in marks:
+        held.append(_cut_at(lines, title, max((after for _, after in held), default=0)))
+    end = len(lines)
+    for i in reversed(range(len(held))):     # a title that does not stand there: the first is that of the whole page
+        held[i] = held[i] if held[i][1] else (end, end) if i else (0, 0)
+        end = held[i][0]
+    starts = [(0, 0, 0, ""), *((*at, level, title) for at, (_, level, title) in zip(held, marks, strict=True))]
+    ends = [*(first for first, _ in held), len(lines)]
+    return [(level, title, "\n".join(lines[after:end]).strip("\n"))
+            for (_, after, level, title), end in zip(starts, ends, strict=True)]
+
+def _is_head(text: str, titles: list[str]) -> bool:
+    "Whether what stands above the first title of a page is its number, or one line that says the title of a part."
+    if not re.search(r"[^\W\d_]{2}", text): return True
+    return "\n" not in text and any(_bare(title) in re.sub(r"[\W_]", "", text).lower() for title in titles)
+
+def _under_bookmarks(pages: list[tuple[int, str, str]], marks: list[_Mark]) -> Iterator[Section]:
+    "Pages (number, running head, text) as sections under the titles of the outline; a head belongs to what follows."
+    last: Section | None = None
+    above: list[tuple[int, str]] = []     # level and title of the part that is open, and of those around it
+    for number, head, page in pages:
+        parts = _parts_of_page(page.split("\n"), [mark for mark in marks if mark[0] == number - 1])
+        for (level, title, said), after in itertools.zip_longest(parts, parts[1:]):
+            above = [part for part in above if part[0] < level] + [(level, title)] if title else above
+            names = tuple(name for _, name in above)
+            if after and not title and _is_head(said, [*names, *(name for _, name, _ in parts if name)]):
+                head = "\n".join(filter(None, (head, said)))
+                continue
+            text = "\n".join(filter(None, (head, said))) if said or not after else ""
+            head = "" if text else head
+            part = Section(names[-1] if names else "", text, len(names) + 1 if names else 0, names[:-1], number)
+            last = part if title and not text else None
+            if text or (after and after[0] <= level):
+                yield part
+    if last:      # a title below which nothing stands
+        yield last
+
 # %% ../../nbs/1_data/07_pdf.ipynb #d4f00034
 _SPACED = re.compile(r"\s*[^\W\d_](?: +[^\W\d_]){3,}\s*")
 
@@ -324,7 +405,7 @@ def parse_pdf(
     raw: bytes,       # a PDF file
     where: str = "",  # its name, for messages
 ) -> list[Section]: # in page order
-    "One section for each page that has text, with its number; a title that a word processor made up is left out."
+    "A section for each page that has text, and for each part of it that a bookmark leads to; made-up titles are none."
     title, pages = _pdf_pages(raw, where)
     pages = [_without_contents(page, len(pages)) for page in pages]
     title = " ".join(_plain_letters(title).split())
@@ -332,6 +413,7 @@ def parse_pdf(
     parts = _running(["\n".join(_close_up(line, known) for line in p.split("\n")).strip() for p in pages])
     texts = [mend_lines(text, known).strip() for _, text, _ in parts]
     texts = [_over_the_page(*pair) for pair in itertools.pairwise([*_unbroken(texts, known), ""])]
-    texts = ["\n".join(filter(None, (top, text, end))) for (top, _, end), text in zip(parts, texts, strict=True)]
+    texts = ["\n".join(filter(None, (text, end))) for (_, _, end), text in zip(parts, texts, strict=True)]
+    shown = [(i, top, text) for i, ((top, _, _), text) in enumerate(zip(parts, texts, strict=True), 1) if top or text]
     out = [Section(title, "", 1)] if title and not MADE_UP_TITLE.fullmatch(title) else []
-    return out + [Section("", text, page=i) for i, text in enumerate(texts, 1) if text]
+    return out + [*_under_bookmarks(shown, _bookmarks(raw))]

@@ -105,6 +105,10 @@ _MENUS = frozenset(("nav", "footer"))
 _MENU_ROLES = frozenset(("navigation", "contentinfo", "search"))
 _MENU_NAMES = frozenset("nav navbar navigation menu sidebar sphinxsidebar breadcrumb breadcrumbs toc footer catlinks "
                         "mw-portlet-lang interlanguage-link skip-link skiplink mw-jump-link".split())
+_BANNERS = frozenset("onetrust-consent-sdk onetrust-banner-sdk cybotcookiebotdialog cookie-banner cookiebanner "
+                     "cookie-bar cookie-consent cookieconsent cookie-notice cookie-law-info-bar cookie-popup cc- "
+                     "window cc-banner gdpr-banner consent-banner cmp-container usercentrics-root didomi-host "
+                     "cmplz-cookiebanner".split())    # of cookies
 _UNSEEN_NAMES = frozenset("mw-editsection printfooter sr-only visually-hidden visuallyhidden "
                           "screen-reader-text".split())
 _LINK_MARKS = frozenset(("", "¶", "#", "🔗", "⚓", "\u200b", "\uf0c1", "↩", "↩︎", "↩️", "↑", "^"))    # to itself, or back
@@ -123,12 +127,15 @@ _SPACE = re.compile(r"[ \t\n\r\f]+")
 _WIDE = "[\u3000-\u312f\u3400-\u9fff\uff01-\uff60]"          # Chinese and Japanese, which put no space between words
 _WIDE_BREAK = re.compile(rf"(?<={_WIDE})[ \t\r]*\n[ \t\r\n]*(?={_WIDE})")
 _LONG_FOOTER = 1000    # characters; a longer one is the page
+_LONG_BANNER = 3000    # characters; a longer one is a page on cookies
+_DEEP = 200            # blocks around a menu, at most; each is looked through for links
 _LONG_HEADING = 300    # characters; a longer one is text after a tag that was not closed
 _LONG_CELL = 500       # characters; a table of longer ones is a frame around the page
 
 # %% ../../nbs/1_data/05_web_pages.ipynb #d4f00030
 def _is_second(node: Any, names: list[str]) -> bool:
     "The numbers of the lines of code, and the form for the screen of a formula that stands beside it as MathML."
+    if "data-line-number" in node.attributes and not node.text().strip(): return True
     if not _NUMBERING.isdisjoint(names) and re.fullmatch(r"[\d\s]*", node.text()): return True
     if node.attributes.get("aria-hidden") != "true" or node.tag == "img" or node.parent is None: return False
     beside = node.parent.css_first("math") if re.match("span$|mjx-", node.parent.tag) else None
@@ -215,7 +222,9 @@ def _is_menu(node: Any, inside: int) -> bool:
     if node.tag == "header" and not inside and node.css_first("[role=search], input[type=search]"):    # a bar
         return node.css_first("h1, h2, h3, h4, h5, h6, p") is None
     names = f"{found.get('class') or ''} {found.get('id') or ''}".lower().split()
-    if node.tag == "body" or _MENU_NAMES.isdisjoint(names): return False
+    if node.tag == "body": return False
+    if not _BANNERS.isdisjoint(names) and node.css_first("h1") is None and len(node.text()) < _LONG_BANNER: return True
+    if _MENU_NAMES.isdisjoint(names): return False
     if "footer" in names and not inside and len(node.text()) < _LONG_FOOTER: return True     # of before HTML 5
     linked = sum(len(a.text().strip()) for a in node.css("a[href]"))
     return linked > .7*len("".join(node.text().split()))
@@ -234,7 +243,8 @@ def _walk(root: Any, menus: bool) -> Iterator[tuple[str, Any]]:
                 yield "close", opened.pop()
         elif node.is_text_node:
             yield "text", node
-        elif node.is_element_node and not _is_hidden(node) and (menus or not _is_menu(node, inside)):
+        elif node.is_element_node and not _is_hidden(node) and (
+                menus or len(opened) > _DEEP or not _is_menu(node, inside)):
             inside += node.tag in _CONTENT
             yield "open", node
             opened.append(node)
@@ -489,6 +499,16 @@ def _close(page: _Page, node: Any) -> None:
         page.number = ""
 
 # %% ../../nbs/1_data/05_web_pages.ipynb #d4f0htm1
+_SHADOW = re.compile(r"<template\b[^<>]*\bshadowroot(?:mode)?\b[^<>]*>((?:(?!<template\b).)*?)</template\s*>",
+                     re.S | re.I)
+
+def _without_shadow(text: str) -> str:
+    "A page whose elements of its own hold what they show as such, and not as templates, the innermost first."
+    for _ in range(50 if "shadowroot" in text.lower() else 0):      # so many within each other, at most
+        text, n = _SHADOW.subn(r"<div>\1</div>", text)
+        if not n: break
+    return text
+
 def html_blocks(
     text: str,             # HTML, broken or not
     menus: bool = False,   # keep the page's own navigation and footer
@@ -496,7 +516,7 @@ def html_blocks(
     "Every visible text of a page once, in order, as headings and blocks."
     from selectolax.lexbor import LexborHTMLParser
     text = text.encode("utf-8", "replace").decode("utf-8")
-    root = LexborHTMLParser(text).body if text.strip() else None
+    root = LexborHTMLParser(_without_shadow(text)).body if text.strip() else None
     if root is None: return []
     page = _Page()
     for event, node in _walk(root, menus):

@@ -218,6 +218,16 @@ def test_beir(beir):
     assert load_pairs(beir, "test").pairs == [Pair("byte?", "Byte Eight bits.", (), "q1", "d1")]
 
 
+def test_judgements_in_json_as_mteb_writes_them(beir):
+    (beir/"qrels"/"test.tsv").unlink()
+    path = beir/"qrels"/"test.jsonl"
+    path.write_text('{"query-id": "q1", "corpus-id": "d1", "score": 2.0}\n{"query-id": "q1", "corpus-id": "d2", "score": 0}\n')
+    assert load_retrieval(beir).qrels == {"q1": {"d1": 2, "d2": 0}}
+    path.write_text('{"query-id": "q1", "corpus-id": "d1"}\n')
+    with pytest.raises(UserError, match="not a judgement .*row 1"):
+        load_retrieval(beir)
+
+
 def test_beir_trec_qrels(beir):
     (beir/"qrels"/"test.tsv").write_text("q1 0 d1 1\n")
     assert load_retrieval(beir).qrels == {"q1": {"d1": 1}}

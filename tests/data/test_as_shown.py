@@ -1,0 +1,307 @@
+"""Files as programs write them: all that a person sees of them is read, and nothing else."""
+import io
+import zipfile
+
+import docx
+import pytest
+from docx.oxml import parse_xml
+from small import pdf_bytes
+
+from ragcun.data import web_pages
+from ragcun.data.decoding import decode_bytes
+from ragcun.data.documents import section_documents
+from ragcun.data.markup import parse_asciidoc, parse_latex, parse_markdown, parse_rst, parse_text
+from ragcun.data.office import parse_docx, parse_odf, parse_rtf, parse_slides
+from ragcun.data.pdf import parse_pdf
+from ragcun.data.web_pages import parse_html
+
+
+def told(sections):
+    return [(s.heading, s.text) for s in sections]
+
+
+def archive(parts):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as packed:
+        for name, text in parts.items():
+            packed.writestr(name, text)
+    return made.getvalue()
+
+
+# web pages
+
+
+@pytest.mark.parametrize("page, wanted", [
+    ("<table><tr><td data-line-number=1></td><td>a = 1</td></tr><tr><td data-line-number=2></td><td>b</td></tr></table>",
+     "a = 1\nb"),                                                                     # code as GitHub shows it
+    ("<my-card><template shadowrootmode=open><p>One.<x-y><template shadowrootmode='open'>Two.</template></x-y></template>"
+     "</my-card><template><p>not shown</p></template>", "One.\n\nTwo."),              # as a browser's extension saves it
+    ("<p>Text.</p><div id='onetrust-consent-sdk'><p>We use cookies.</p><button>Accept all</button></div>", "Text."),
+    ("<div class='cookie-notice'><h1>On cookies</h1><p>They are baked.</p></div>", "They are baked."),
+])
+def test_pages_as_they_are_saved(page, wanted):
+    assert [s.text for s in parse_html(page)] == [wanted]
+
+
+def test_menus_within_menus_are_looked_through_for_links_to_some_depth(monkeypatch):
+    looked = []
+    monkeypatch.setattr(web_pages, "_is_menu", lambda node, inside: looked.append(node))
+    assert [s.text for s in parse_html("<header>"*3000 + "words" + "</header>"*3000)] == ["words"]
+    assert len(looked) < 300      # each looks through all that is below it
+
+
+# Word
+
+NAMES = ('xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"')
+
+
+def word_text(paragraph):
+    document = docx.Document()
+    document.element.body.insert(0, parse_xml(f"<w:p {NAMES}>{paragraph}</w:p>"))
+    made = io.BytesIO()
+    document.save(made)
+    return " ".join(s.text for s in parse_docx(made.getvalue()))
+
+
+def run(text):
+    return f"<w:r><w:t>{text}</w:t></w:r>"
+
+
+def mark(kind, inner=""):
+    return f'<w:r><w:fldChar w:fldCharType="{kind}">{inner}</w:fldChar></w:r>'
+
+
+CODE = "<w:r><w:instrText> IF x </w:instrText></w:r>"
+LIST = '<w:ffData><w:ddList><w:result w:val="1"/><w:listEntry w:val="Red"/><w:listEntry w:val="Blue"/></w:ddList></w:ffData>'
+
+
+@pytest.mark.parametrize("paragraph, wanted", [
+    (f"{mark('begin')}{CODE}{mark('begin')}{CODE}{mark('separate')}{run('code')}{mark('end')}{mark('separate')}{run('shown')}"
+     f"{mark('end')}{run(' on')}", "shown on"),                                       # a field within another's code
+    (f"{mark('begin', LIST)}{CODE}{mark('end')}", "Blue"),
+    (mark("begin", "<w:ffData><w:checkBox><w:checked/></w:checkBox></w:ffData>") + mark("end") + run(" agreed"), "☒ agreed"),
+    (mark("begin", '<w:ffData><w:checkBox><w:default w:val="0"/></w:checkBox></w:ffData>') + mark("end") + run(" no"), "☐ no"),
+    (f"<w:r><w:ruby><w:rubyPr/><w:rt>{run('kan')}</w:rt><w:rubyBase>{run('漢')}</w:rubyBase></w:ruby></w:r>", "漢kan"),
+])
+def test_fields_and_readings_of_a_word_file(paragraph, wanted):
+    assert word_text(paragraph) == wanted
+
+
+def test_a_field_that_is_never_closed_hides_no_other_paragraph():
+    document = docx.Document()
+    document.element.body.insert(0, parse_xml(f"<w:p {NAMES}>{mark('begin')}{CODE}{run('code')}</w:p>"))
+    document.add_paragraph("Shown.")
+    made = io.BytesIO()
+    document.save(made)
+    assert told(parse_docx(made.getvalue())) == [("", "Shown.")]
+
+
+# OpenDocument and slides
+
+
+def odf(body, kind="text", styles="", others=""):
+    return parse_odf(archive({
+        "content.xml": f"<d><automatic-styles>{styles}</automatic-styles><body><{kind}>{body}</{kind}></body></d>",
+        "styles.xml": f"<d><master-page>{others}</master-page></d>",
+        "meta.xml": "<d><meta><title>Pumps of 2024</title></meta></d>"}))
+
+
+@pytest.mark.parametrize("body, wanted", [
+    ('<section display="none"><p>hidden</p></section><section><p>x</p></section>', [("Pumps of 2024", "x")]),
+    ('<p><hidden-paragraph is-hidden="true"/>hidden</p><p>x</p>', [("Pumps of 2024", "x")]),
+    ("<p>x <placeholder>Click</placeholder></p>", [("Pumps of 2024", "x")]),
+    ("<p><frame><image/><title>Pump</title><desc>A red one</desc></frame></p>", [("Pumps of 2024", "Pump A red one")]),
+    ('<h outline-level="1">Own</h><p>x</p>', [("Own", "x")]),
+])
+def test_an_opendocument_text(body, wanted):
+    assert told(odf(body)) == wanted
+    edges = "<header><p>Draft</p></header><header-left><p>Draft</p></header-left><footer><p>ACME</p></footer>"
+    assert told(odf(body, others=edges)) == [*wanted, ("", "Draft\nACME")]
+
+
+def test_hidden_sheets_of_opendocument():
+    sheet = '<table name="{0}" style-name="{0}"><table-row><table-cell><p>{0}</p></table-cell></table-row></table>'.format
+    styles = '<style name="Secret"><table-properties display="false"/></style><style name="Prices"><table-properties/></style>'
+    assert told(odf(sheet("Prices") + sheet("Secret"), "spreadsheet", styles)) == [("Prices", "Prices")]
+
+
+def test_slides_of_opendocument_have_titles_and_numbers():
+    def frame(kind, text):
+        return f'<frame class="{kind}"><text-box><p>{text}</p></text-box></frame>'
+    found = odf(f"<page>{frame('title', 'One')}{frame('outline', 'a')}{frame('page-number', '1')}"
+                f"<notes>{frame('notes', 'Say it.')}</notes></page><page/><page>{frame('title', 'Three')}</page>", "presentation")
+    assert [(s.heading, s.text, s.page) for s in found] == [("One", "a\n\nSay it.", 1), ("Three", "Three", 3)]
+
+
+def test_a_hidden_shape_of_a_slide_is_not_read():
+    names = 'xmlns:p="p" xmlns:a="a" xmlns:r="r"'
+    shape = '<p:sp><p:cNvPr hidden="{}"/><a:p><a:r><a:t>{}</a:t></a:r></a:p></p:sp>'.format
+    found = parse_slides(archive({
+        "ppt/presentation.xml": f"<p:x {names}><p:sldId r:id='a'/></p:x>",
+        "ppt/_rels/presentation.xml.rels": "<R><R Id='a' Target='slides/1.xml'/></R>",
+        "ppt/slides/1.xml": f"<p:x {names}>{shape(1, 'hidden')}{shape(0, 'shown')}</p:x>"}))
+    assert told(found) == [("", "shown")]
+
+
+# markup
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ('<Note>Mind the lid.</Note>', "Mind the lid."),
+    ('Use <Highlight color="red">green</Highlight> {/* not shown */} oil.', "Use green  oil."),
+    ('<Accordion title="Why?">Because.</Accordion>', "Why? Because."),
+    ('<ParamField path="id" type="string" required>\n  The id.\n</ParamField>', "id string\n\nThe id."),
+    ('<LinkCard title="Read" href="/x" description="More of it" />', "Read More of it"),
+    ("`<Note>x</Note>` of List<Item>", "<Note>x</Note> of List<Item>"),
+    ("H~2~O and 10^6^ in [small]{.smallcaps} ^[a note]", "H2O and 10^6 in small  (a note)"),
+    ("The HTML.\n\n*[HTML]: Hyper Text", "The HTML.\n\nHTML: Hyper Text"),
+    ("* TOC\n{:toc}\n\n{: .note }\nMind the lid.", "Mind the lid."),
+    ("| Line one\n| line two", "Line one line two"),
+    ('```{r, echo=FALSE, fig.cap="Oil by year"}\nplot(x)\n```', "Oil by year\n\nplot(x)"),
+    ("~~gone~~ and ~/a~b, x^y", "gone and ~/a~b, x^y"),
+])
+def test_dialects_of_markdown(text, wanted):
+    assert "\n\n".join(s.text for s in parse_markdown(text)).replace("  ", " ") == wanted.replace("  ", " ")
+
+
+def test_kinds_of_parameters_stand_apart_from_their_names():
+    assert parse_rst("speed : int\n  In rpm.")[0].text == "speed : int\nIn rpm."
+
+
+@pytest.mark.parametrize("text, wanted", [
+    (r"\begin{tabularx}{\textwidth}{lX}\multicolumn{2}{p{3cm}}{Head}\\ \multirow{2}{*}{A} & \textcolor{red}{b}\end{tabularx}",
+     "Head\nA | b"),
+    (r"\SI{5}{\kilo\gram}, \qty{3}{\metre\per\second\squared}, \SIrange{1}{5}{\bar}, \ang{45}",
+     "5 kilogram, 3 metre/second^2, 1 to 5 bar, 45°"),
+    (r"\begin{theorem}[Pythagoras]a\end{theorem}", "Pythagoras\na"),
+    (r"\begin{tikzpicture}\draw (0,0) -- (1,1); \node at (0,0) {Seal};\end{tikzpicture}", "Seal"),
+    ("\\begin{lstlisting}[language=C,caption={Main}]\nint x;\n\\end{lstlisting}\\lstinline!a b!", "Main\nint x;\na b"),
+    (r"\cventry{2019}{Engineer}{ACME}{}{}{}", "2019 Engineer ACME"),
+])
+def test_packages_of_latex(text, wanted):
+    assert "\n".join(" ".join(line.split()) for line in parse_latex(text)[0].text.split("\n")) == wanted
+
+
+def test_slides_of_latex_have_titles():
+    text = r"\begin{frame}{One}\item<1-> a\end{frame}\begin{frame}[fragile]\frametitle{Two}\begin{block}{Why}b\end{block}\end{frame}"
+    assert told(parse_latex(text)) == [("One", "- a"), ("Two", "Why\nb")]
+
+
+# encodings
+
+
+@pytest.mark.parametrize("encoding, text", [
+    ("cp1252", "La pompe doit être graissée chaque semaine ; n'oubliez pas l'huile à côté du réservoir. Où est-il ?"),
+    ("cp1252", "La pompa è calda, perché non c'è olio. Però può andare così: lunedì, più tardi, in città."),
+    ("cp1252", "A bomba não deve funcionar a seco. As instruções são para você, então leia com atenção."),
+    ("cp1252", "Pumpen måste smörjas varje vecka. Då får den hålla länge."),
+    ("cp1252", "Pumpen skal smøres hver uge. Så får den lov til at køre længe."),
+    ("cp1252", "¿Dónde está la bomba? El niño mañana irá al baño."),
+    ("cp1252", "A café in Malmö, and nothing else: 5 µm ± 2 °C."),
+    ("cp1250", "Záruka na čerpadlo trvá dvacet čtyři měsíců, říká výrobce."),
+    ("cp1250", "Gwarancja na pompę wynosi dwadzieścia cztery miesiące, żaden błąd."),
+    ("cp1250", "A szivattyú garanciája huszonnégy hónap. Őrizze meg a fűtőtest kezelési útmutatóját."),
+    ("iso8859_2", "Gwarancja na pompę wynosi dwadzieścia cztery miesiące, żaden błąd."),
+    ("cp1254", "Pompanın garantisi yirmi dört aydır, şu anda geçerli değildir. İstanbul."),
+    ("cp850", "Die Pumpe hält länger für große Höfe. Öl nachfüllen."),
+    ("mac_roman", "La pompe doit être graissée à côté du réservoir."),
+    ("koi8_r", "Не включайте насос без воды."), ("cp1251", "Не включайте насос без воды."),
+    ("cp866", "Не включайте насос без воды."), ("cp1253", "Η εγγύηση της αντλίας είναι είκοσι τέσσερις μήνες."),
+    ("gb18030", "It’s the “pump”—oil it，weekly（20℃）."), ("shift_jis", "１．The “pump”　needs oil。"),
+    ("cp850", "Fügen Sie Öl hinzu; Lüge, Züge, prüfen, dafür."),
+    ("iso8859_15", "Die Pumpe kostet 40 € und hält länger."), ("cp1257", "Siurblio garantija yra dvidešimt keturi mėnesiai, sąlygos žemiau."),
+    ("cp874", "ปั๊มรับประกันยี่สิบสี่เดือน"),
+    ("shift_jis", "ポンプの保証期間は二十四か月です。"), ("gb18030", "水泵的保修期为二十四个月。"),
+])
+def test_texts_whose_encoding_nothing_says(encoding, text):
+    assert decode_bytes(text.encode(encoding), "f")[0] == text
+
+
+# titles
+
+
+@pytest.mark.parametrize("name, headings, title", [
+    ("README.md", "Pumpkit,Install,Use", "Pumpkit"), ("docs/index.md", "Pumpkit manual,Install", "Pumpkit manual"),
+    ("README.de.md", "Pumpkit,Use", "Pumpkit"), ("pump-guide.md", "Pump guide,Use", "Pump guide"),
+    ("README.md", "Installation,Use", None), ("README.md", "How do I start?,How do I stop?", None),
+    ("faq.md", "How do I start?,How do I stop?", None), ("notes.md", "Pumps,Valves", None), ("index-of-parts.md", "Pumps,Valves", None),
+    ("start.md", "How do I start?,How do I stop?", None)])
+def test_the_first_of_several_headings_is_the_title_where_the_name_of_the_file_says_so(name, headings, title):
+    names = headings.split(",")
+    text = "\n\n".join(f"# {heading}\n\nText of {heading}." for heading in names)
+    made = section_documents(parse_markdown(text), name)
+    assert [d.title for d in made] == ([title]*len(names) if title else names)
+    assert [d.context for d in made] == [f"{title} › {n}" if title and n != title else n for n in names]
+
+
+# files of other programs
+
+
+def test_a_large_first_letter_belongs_to_its_word():
+    document = docx.Document()
+    letter = f'<w:p {NAMES}><w:pPr><w:framePr w:dropCap="drop"/></w:pPr>{run("O")}</w:p>'
+    for paragraph in (f"<w:p {NAMES}>{run('il it weekly.')}</w:p>", letter):
+        document.element.body.insert(0, parse_xml(paragraph))
+    made = io.BytesIO()
+    document.save(made)
+    assert told(parse_docx(made.getvalue())) == [("", "Oil it weekly.")]
+
+
+def test_hidden_text_and_pictures_of_rtf():
+    raw = (rb"{\rtf1\ansi{\fonttbl{\f0 Arial;}} Oil {\rtlch\fcs1 \af4 \v\f4\insrsid2 secret}{\vertalt it}{\v0 now}"
+           rb"{\pict\jpegblip\picw2 \bin ffd8ffe0}.}")
+    assert " ".join(parse_rtf(raw)[0].text.split()).replace(" ", "") == "Oilitnow."
+
+
+def test_definitions_and_widths_of_columns_of_latex():
+    text = (r"\begin{enumerate}\def\labelenumi{\arabic{enumi}.}\item a\end{enumerate}\begin{longtable}[]{@{}>{\raggedright"
+            r"\arraybackslash}p{(\columnwidth - 6\tabcolsep) * \real{0.15}}@{}}Seal & 8\end{longtable}")
+    assert parse_latex(text)[0].text.split() == "- a Seal | 8".split()
+
+
+def test_texts_of_numbered_parts_and_pages():
+    assert told(parse_text("1. Scope\n\nOf pumps.\n\n2. Terms\n\nA pump.")) == [("", "1. Scope\n\nOf pumps.\n\n2. Terms\n\nA pump.")]
+    page = "\n\nLee                 Standards Track          [Page 1]\n\x0c\nRFC 9999          Pumps        January 2024\n\n"
+    assert parse_text(f"It is,{page}   of pumps.")[0].text == "It is,\n\n   of pumps."
+
+
+def with_bookmarks(pages, marks):
+    "A PDF file of pages (a line each) with an outline of (title, page, title of the part around it)."
+    from pypdf import PdfReader, PdfWriter
+    raw = pdf_bytes(*([(72, 720 - 20*i, line) for i, line in enumerate(page)] for page in pages))
+    writer, made = PdfWriter(clone_from=PdfReader(io.BytesIO(raw))), {}
+    for title, page, above in marks:
+        made[title] = writer.add_outline_item(title, page - 1, made.get(above))
+    held = io.BytesIO()
+    writer.write(held)
+    return held.getvalue()
+
+
+def test_bookmarks_of_a_pdf_are_the_headings_of_its_passages():
+    pages = (["Pump manual", "Thank you."], ["1 Use", "1.1 Filling", "Open the lid.", "1.2 Star", "ting", "Press the key."],
+             ["Chapter 1: Use 3", "2 Care", "Oil it weekly."], ["It lasts."], ["Index", "oil 3"])
+    marks = (("1 Use", 2, ""), ("Filling", 2, "1 Use"), ("Slide 2: Starting", 2, "1 Use"), ("2 Care", 3, ""), ("Page 4", 4, ""),
+             ("Not on the page", 5, ""))
+    found = parse_pdf(with_bookmarks(pages, marks))
+    assert [((*s.path, s.heading), s.text, s.page) for s in found] == [
+        (("",), "Pump manual\nThank you.", 1), (("1 Use", "Filling"), "Open the lid.", 2), (("1 Use", "Starting"), "Press the key.", 2),
+        (("2 Care",), "Chapter 1: Use 3\nOil it weekly.", 3), (("2 Care",), "It lasts.", 4),
+        (("Not on the page",), "Index\noil 3", 5)]
+    assert [d.context for d in section_documents(found, "a.pdf")][1:4] == ["1 Use › Filling", "1 Use › Starting", "2 Care"]
+    bare = parse_pdf(with_bookmarks((["A", "B", "C"],), (("A", 1, ""), ("B", 1, ""), ("C", 1, ""))))
+    assert [d.text for d in section_documents(bare, "a.pdf")] == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ('<Card\n  title="Install"\n  icon="x"\n>\n    Get it.\n\n    ```sh\n    npm i\n    ```\n</Card>', "Install\n\nGet it.\n\nnpm i"),
+    ("- <Badge text=\"New\" style={{ color: 'red' }} /> oil", "New oil"),
+    ("See [the valves]({% link docs/valves.md %}#shut) and [seals]({{< relref \"seals.md\" >}}).", "See the valves and seals."),
+    ("Text:\n\n    indented code\n      of <Item>", "Text:\n\nindented code\n  of <Item>"),
+])
+def test_components_over_lines_and_links_that_a_template_leads(text, wanted):
+    assert "\n\n".join(s.text for s in parse_markdown(text)).replace("  oil", " oil") == wanted
+
+
+def test_links_whose_addresses_stand_elsewhere():
+    text = "= T\n\nIt is {url-org}/repo[hosted^], {url-api}/{version}[the API], {product} and {x}[]."
+    assert parse_asciidoc(text)[0].text == "It is hosted, the API, {product} and {x}[]."
