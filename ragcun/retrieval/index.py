@@ -31,7 +31,7 @@ from .no_answer import AnswerRule, load_rule, save_rule
 from .null import EmpiricalNull, fit_null
 from .storage import RemotePath, as_place, fetched, local_copy, sent, stamp
 from ragcun.retrieval.stores import (
-    ELSEWHERE, LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest, writer_lock,
+    ELSEWHERE, TABLE, LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest, writer_lock,
 )
 from .words import Question, Tokenizer
 
@@ -66,6 +66,7 @@ class IndexState:
     alpha: float                         # rate of a limit from synthetic questions; 0: the limit has another origin
     _fitted: tuple[int, int]             # documents, and the last row, when the nulls were fitted
     _stamp: int | bytes                  # of manifest.json when it was read
+    store: Store
 
     def _check(self, m: Manifest) -> None:
         where = str(self.index_dir)
@@ -169,11 +170,15 @@ class IndexReading(IndexManifest):
                 time.sleep(.02)
 
     def refresh(self) -> None:
-        "Take over null parameters that another process has written since."
+        "Take over what another process has written since."
         if not self.index_dir: return
-        new = self._now(self.index_dir)
-        if new != self._stamp:
-            self._read_manifest()
+        if self._now(self.index_dir) == self._stamp: return
+        self._read_manifest()
+        read, self._stamp = self._stamp, 0       # until the table is open: the folder may just be copied
+        if not (self.index_dir/f"{TABLE}.lance").exists():
+            raise UserError("the table of documents is not there", str(self.index_dir), "Restore it or index again")
+        self.store = LanceStore(self.index_dir, self.model.output_dim)   # another table may have the same version
+        self._stamp = read
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0019
 @cache
@@ -184,8 +189,6 @@ def _say_old(folder: str) -> None:
 
 class _IndexPlace(IndexReading):
     "The folder of an index, opened or made."
-    store: Store
-
     def _open_folder(self, folder: Path | RemotePath) -> None:
         if not is_free(folder):
             self._check(read_manifest(folder))

@@ -417,6 +417,25 @@ def test_an_index_made_anew_takes_the_place_of_one_that_is_open(tmp_path, monkey
             given.search("code x7")
 
 
+def test_an_index_in_the_place_of_one_with_as_many_versions_is_read_anew(tmp_path):
+    place, beside = tmp_path/"idx", tmp_path/".idx.anew"
+    GaussianRetriever(TinyEncoder(), place).add({f"a{i}": f"ice sea bee n{i}" for i in range(30)})
+    served = GaussianRetriever(TinyEncoder(), place)
+    assert served.search("ice n3", top_k=1)[0].words > 1 and "a3" in served.store.ids()
+    GaussianRetriever(TinyEncoder(), beside).add({f"b{i}": f"code disk key x{i}" for i in range(30)})
+    folders.exchange_index(place, beside)
+    fresh = GaussianRetriever(TinyEncoder(), place)
+    assert served.search("code x7", top_k=1)[0].words == fresh.search("code x7", top_k=1)[0].words > 1
+    assert served.store.ids() == fresh.store.ids()
+    (place/"documents.lance").rename(tmp_path/"away")        # a folder that is just being copied
+    os.utime(place/"manifest.json", (1, 1))
+    with pytest.raises(UserError, match="not there"):
+        served.search("code x7")
+    assert not (place/"documents.lance").exists()
+    (tmp_path/"away").rename(place/"documents.lance")
+    assert served.search("code x7", top_k=1)[0].id == "b7"
+
+
 def test_a_kill_between_the_two_renames_is_mended(tmp_path, monkeypatch):
     place, beside = tmp_path/"idx", tmp_path/".idx.anew"
     for folder, text in ((place, "old"), (beside, "new")):
