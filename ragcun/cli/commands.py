@@ -10,9 +10,11 @@ import errno
 import importlib.util
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
@@ -963,6 +965,33 @@ def _nearest(flag: str, parser: argparse.ArgumentParser) -> str:
                               parser._option_string_actions, 1)
     return f" (did you mean {found[0]}?)" if found else ""
 
+# %% ../../nbs/9_cli/07_commands.ipynb #stopped1
+class _Stopped(KeyboardInterrupt):
+    "A signal that ends a command; its number is the argument."
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    "SIGTERM, and SIGHUP of a terminal that is closed, stop a command as Ctrl+C does: nothing is left half written."
+    seen: list[_Stopped] = []
+    def stop(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)          # once more ends it at once
+        seen.append(_Stopped(number))
+        raise seen[0]
+    alone = threading.current_thread() is threading.main_thread() and "WORLD_SIZE" not in os.environ
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if alone and hasattr(signal, name)]
+    usual = (signal.SIG_DFL, signal.default_int_handler)               # nohup ignores SIGHUP
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) in usual}
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    except Exception:
+        if not seen: raise
+        raise seen[0] from None                        # what a library has made of it
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 # %% ../../nbs/9_cli/07_commands.ipynb #a2018980-1
 def main(
     argv: Sequence[str] | None = None, # Arguments; those of the process when None
@@ -975,7 +1004,8 @@ def main(
     try:
         _check_working_folder()
         args = parse(argv)
-        return args.run(args)
+        with _stoppable():
+            return args.run(args)
     except UserError as e:
         return _say(str(e), 2)
     except ModuleNotFoundError as e:
@@ -983,11 +1013,12 @@ def main(
             raise
         said = f"{e.name} is not installed, and this command needs it. Type: pip install ragcun"
         return _say(str(e) if "Type: pip" in str(e) else said, 2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as e:
         kept = "what was finished is kept, and the same command goes on"
         resume = "with --resume_from auto it goes on from its last checkpoint"
         goes_on = {"index": kept, "encode": kept, "train": resume}
-        return _say("; ".join(["stopped", *(goes_on[name] for name in argv[:1] if name in goes_on)]), 130)
+        return _say("; ".join(["stopped", *(goes_on[name] for name in argv[:1] if name in goes_on)]),
+                    128 + (e.args[0] if isinstance(e, _Stopped) else signal.SIGINT))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
