@@ -416,6 +416,7 @@ class IndexNull(IndexQuestions):
 
     def _changed(self) -> None:
         "After documents have come or gone: words and nulls follow, in memory as in a folder."
+        self.refresh()                   # another process may have calibrated: its limit stays
         if isinstance(self.store, LanceStore):
             self.store.keep_words()
             self.store.keep_indexes()
@@ -427,6 +428,7 @@ class IndexWhitening(IndexNull):
     def whitening(self) -> Whitening: # The same for good
         """Whitened coordinates of the documents that are here when it is first asked for. Neither add nor update nor
         delete changes them; `UserError` where there are fewer documents than coordinates."""
+        self.refresh()
         if self.whitened is None:
             gain = np.maximum(self._gain, 1e-12)
             self.whitened = whiten_on((b.v / gain for b in self.store.blocks()), self.rho)

@@ -147,6 +147,44 @@ def test_a_touched_file_is_as_it_was_and_a_half_known_one_is_brought_up_to_date(
     check(docs, idx, 10)                                     # without --update: the run before had not come to its end
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_run_that_was_killed_before_it_noted_a_file_is_made_good(tmp_path, monkeypatch, again):
+    docs, idx = written(tmp_path/"docs", "a.md"), tmp_path/"idx"
+    fill(docs, idx)
+    written(docs, "b.md")
+
+    def killed(*_):
+        raise SystemExit
+    with monkeypatch.context() as m, pytest.raises(SystemExit):
+        m.setattr(folders, "add_to_record", killed)
+        fill(docs, idx)
+    states, whole = read_record(idx)
+    assert list(states) == ["a.md"] and not whole
+    (docs/"b.md").write_text("Another text, written before the next run.")
+    (update if again else fill)(docs, idx)
+    index = GaussianRetriever(TinyEncoder(), idx)
+    assert index.store.texts(["b.md#1"]) == {"b.md#1": "Another text, written before the next run."}
+    assert len(index) == 2 and read_record(idx)[1]
+
+
+def test_two_folders_that_are_read_at_one_time_stay_in_the_record(tmp_path):
+    first, second, idx = written(tmp_path/"1", "a.md"), written(tmp_path/"2", "b.md", "c.md"), tmp_path/"idx"
+    index = GaussianRetriever(TinyEncoder(), idx)
+    plans = [plan_folder(docs, idx) for docs in (first, second)]
+    for plan in plans:
+        fill_index(index, plan)
+    assert sorted(read_record(idx)[0]) == ["a.md", "b.md", "c.md"]
+    lines = (idx/RECORD).read_bytes().splitlines()           # as two runs of before left it
+    (idx/RECORD).write_bytes(b"\n".join(r for r in lines if b'"b.md"' not in r) + b"\n")
+    (second/"b.md").write_text("Another text under a name that the record does not have.")
+    with pytest.raises(UserError, match="Add --update"):
+        fill(second, idx)
+    plan, report, left = update(second, idx)
+    assert report.replaced == 1 and left == {"a.md", "b.md", "c.md"} and "b.md" in read_record(idx)[0]
+    update(second, idx, prune=True)
+    assert sorted(read_record(idx)[0]) == ["b.md", "c.md"]
+
+
 def update(docs, idx, prune=False):
     plan = plan_folder(docs, Path(idx), update=True)
     index = GaussianRetriever(TinyEncoder(), idx)
