@@ -304,12 +304,24 @@ def _of_other_folders(plan: FolderPlan) -> list[str]:
     states = ((name, plan.before.get(name)) for name in plan.changed)
     return [name for name, state in states if state and state.folder not in ("", plan.mark)]
 
+def _lost(name: str, now: set[str], plan: FolderPlan, store: LanceStore) -> list[str]:
+    "Passages of a changed file that it does not give any more."
+    before = plan.before.get(name)
+    where = as_filter({"source": name}) if before and before.passages > len(now) else None
+    return [i for i in store.select(where) if i not in now] if where else []
+
 def _refuse(plan: FolderPlan, store: LanceStore, options: ReadOptions) -> None:
-    other = []
+    other, lost = [], []
     for name in plan.changed:
-        now = {d.document_id: d.text for d in read_listed(name, plan.listing.files[name], options).documents}
+        reading = read_listed(name, plan.listing.files[name], options)
+        now = {d.document_id: d.text for d in reading.documents}
         held = store.texts(list(now))
         other += [i for i in now if held.get(i, now[i]) != now[i]]
+        if not (reading.skipped and not now and _FOR_NOW.search(reading.skipped[0][1])):
+            lost += _lost(name, set(now), plan, store)
+    if lost and not other:
+        raise UserError(f"changed files have no longer all of their passages: {how_many(len(lost), 'passage')}, the "
+                        f"first of them {lost[0]!r}", "--documents", "Add --update to remove them.")
     if other:
         many = f"{len(other):,} documents have" if len(other) > 1 else "1 document has"
         hint = "Add --update to replace them."

@@ -167,6 +167,18 @@ def test_a_run_that_was_killed_before_it_noted_a_file_is_made_good(tmp_path, mon
     assert len(index) == 2 and read_record(idx)[1]
 
 
+@pytest.mark.parametrize("left", ["", "# A\n\nFirst words of it.\n"])
+def test_a_file_that_has_become_shorter_is_not_followed_without_update(tmp_path, left):
+    docs, idx = written(tmp_path/"docs", "b.md"), tmp_path/"idx"
+    (docs/"a.md").write_text("# A\n\nFirst words of it.\n\n# B\n\nOther words of it.\n")
+    fill(docs, idx)
+    (docs/"a.md").write_text(left)                          # as an editor does before it writes, or a full disk
+    with pytest.raises(UserError, match="no longer all of their passages: .* Add --update"):
+        fill(docs, idx)
+    assert len(GaussianRetriever(TinyEncoder(), idx)) == 3
+    assert len(update(docs, idx)[2]) == 1 + bool(left)
+
+
 def test_two_folders_that_are_read_at_one_time_stay_in_the_record(tmp_path):
     first, second, idx = written(tmp_path/"1", "a.md"), written(tmp_path/"2", "b.md", "c.md"), tmp_path/"idx"
     index = GaussianRetriever(TinyEncoder(), idx)
