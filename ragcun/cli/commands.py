@@ -144,8 +144,7 @@ def run_index(
     elif args.alpha:
         _calibrate_alone(args)
     if args.anew:
-        from ragcun.retrieval.folders import exchange_index
-        exchange_index(Path(place), Path(args.index_dir))
+        _take_place(Path(place), Path(args.index_dir))
     print(f'next:  ragcun search --index_dir {quote(place)} "your question"')
     return 0
 
@@ -182,6 +181,23 @@ def _check_index(args: argparse.Namespace) -> None:
     if args.anew and ("://" in args.index_dir or env_number("WORLD_SIZE", 1) > 1):
         raise UserError("an index is made anew by one process, on this machine", "--anew",
                         "Index into another folder, and put it in the place of the old one.")
+
+def _is_calibrated(place: Path) -> bool:
+    "Whether an index knows when to say 'no answer'; one that is not there, or damaged, does not."
+    from ragcun.retrieval.stores import read_manifest
+    with suppress(UserError, OSError):
+        manifest = read_manifest(place)
+        return bool(manifest.alpha or manifest.rule)
+    return False
+
+def _take_place(place: Path, beside: Path) -> None:
+    "The new index in the place of the old one; a calibration that went with that is named."
+    from ragcun.retrieval.folders import exchange_index
+    before = _is_calibrated(place)
+    exchange_index(place, beside)
+    if before and not _is_calibrated(place):
+        print(f"the index before was calibrated, and this one is not: ragcun index --index_dir {quote(str(place))} "
+              "--questions FILE, or --alpha .05")
 
 def _work_beside(args: argparse.Namespace) -> None:
     "Another folder for the work of `--anew`; without a model of one's own, the model of the index that is there."

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from ragcun.retrieval import folders
 from ragcun.retrieval.folders import RECORD, fill_index, plan_folder, read_record
 from ragcun.retrieval.judgements import BlindJudging, Pool, findings
 from ragcun.retrieval.retriever import GaussianRetriever
+from ragcun.retrieval.stores import read_manifest, write_manifest
 
 
 PLAIN = (".md", ".html", ".txt", ".ipynb", ".rst")   # kinds that need no other package
@@ -484,6 +486,16 @@ def test_an_index_in_the_place_of_one_with_as_many_versions_is_read_anew(tmp_pat
     assert not (place/"documents.lance").exists()
     (tmp_path/"away").rename(place/"documents.lance")
     assert served.search("code x7", top_k=1)[0].id == "b7"
+
+
+@pytest.mark.parametrize("old, new", [(0., 0.), (.1, 0.), (.1, .2)])
+def test_a_calibration_that_goes_with_the_old_index_is_named(tmp_path, capsys, old, new):
+    for name, alpha in (("idx", old), ("beside", new)):
+        GaussianRetriever(TinyEncoder(), tmp_path/name).add(["ice sea", "code disk"])
+        write_manifest(tmp_path/name, replace(read_manifest(tmp_path/name), alpha=alpha))
+    commands._take_place(tmp_path/"idx", tmp_path/"beside")
+    assert ("this one is not: ragcun index" in capsys.readouterr().out) == (old > new)
+    assert read_manifest(tmp_path/"idx").alpha == new and not (tmp_path/"beside").exists()
 
 
 def test_a_kill_between_the_two_renames_is_mended(tmp_path, monkeypatch):
