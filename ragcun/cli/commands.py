@@ -27,8 +27,8 @@ from .exporting import export_flags, run_export
 from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, base_options,
                               check_column, check_model, check_output, decode_words, expand_home, join_processes, load,
                               model_flags, model_tokens, named_tokens, need, prepare_output, read_config, read_corpus,
-                              run_training, runtime_flag, runtime_of, say_lines, soften_streams, speaks_unicode,
-                              split_of, trust_flag, validation_data, wait_for_others)
+                              run_training, runtime_flag, runtime_of, say_lines, soften_streams, sole_run,
+                              speaks_unicode, split_of, trust_flag, validation_data, wait_for_others)
 from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, env_number, how_many, logger, setup_logging
@@ -124,11 +124,18 @@ def run_index(
     if only_calibrates: return _only_calibrate(args, questions)
     if isinstance(target, Path):
         check_output(str(target/"x"))
+    if not args.anew: return _make_index(args, questions)
+    place = Path(args.index_dir).absolute()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with sole_run(place, "--index_dir", place.with_name(f".{place.name}.running")):
+        return _make_index(args, questions)
+
+def _make_index(args: argparse.Namespace, questions: Any) -> int:
     place = args.index_dir
     if args.anew:
         _work_beside(args)
     check_column(args.documents, args.text_column)
-    made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
+    made = _index_folder(args) if _is_folder(args.documents) and "://" not in place else _index_rows(args)
     if env_number("RANK", 0): return 0     # the first of several processes does the rest
     index, new = made
     number, dim = (len(index), index.model.output_dim) if index is not None else _size_of(args.index_dir)
@@ -182,6 +189,7 @@ def _check_index(args: argparse.Namespace) -> None:
         raise UserError("an index is made anew by one process, on this machine", "--anew",
                         "Index into another folder, and put it in the place of the old one.")
 
+# %% ../../nbs/9_cli/07_commands.ipynb #anewcal1
 def _is_calibrated(place: Path) -> bool:
     "Whether an index knows when to say 'no answer'; one that is not there, or damaged, does not."
     from ragcun.retrieval.stores import read_manifest
@@ -193,6 +201,8 @@ def _is_calibrated(place: Path) -> bool:
 def _take_place(place: Path, beside: Path) -> None:
     "The new index in the place of the old one; a calibration that went with that is named."
     from ragcun.retrieval.folders import exchange_index
+    from ragcun.retrieval.stores import read_manifest
+    read_manifest(beside)                # what is no index takes the place of none
     before = _is_calibrated(place)
     exchange_index(place, beside)
     if before and not _is_calibrated(place):

@@ -94,6 +94,8 @@ class IndexManifest(IndexState):
             self._write_files(self.index_dir)
 
     def _write_files(self, folder: Path | RemotePath) -> None:
+        place = folder/"manifest.json"
+        ours = place.exists() and stamp(place) == self._stamp
         names = {"null": "", "joint": "", "rule": "", "whitening": ""}
         null = self.null
         joint = self.joint
@@ -119,7 +121,7 @@ class IndexManifest(IndexState):
         for old in (p for kind in ("null", "joint", "answer", "whitening") for p in folder.glob(f"{kind}-*")):
             if old.name not in names.values():
                 old.unlink(missing_ok=True)
-        self._stamp = stamp(folder/"manifest.json")
+        self._stamp = stamp(place) if ours else 0    # 0: another has written, and is looked at next time
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0002
 class IndexReading(IndexManifest):
@@ -293,7 +295,9 @@ class IndexEdits(IndexFolder):
                                 "Use update to replace it, or give it another id; for files: ragcun index --update")
         new = [d for d in block if d.id not in known]
         if new:
-            self.store.add(self._encode(new))
+            encoded = self._encode(new)
+            self.refresh()               # another index may be in the place of this one by now
+            self.store.add(encoded)
 
     def _searched(self, d: Entry) -> str:
         return d.searched if self.heading_rule == "headings" else d.text
@@ -454,7 +458,9 @@ class _IndexUpdates(IndexWhitening):
         if not block: return 0
         whole = {str(d.metadata["source"]) for d in block if d.metadata.get("source")} if sources else set()
         new = {d.id for d in block}
-        self.store.replace(self._encode(block))
+        encoded = self._encode(block)
+        self.refresh()
+        self.store.replace(encoded)
         if whole:
             old = self.store.select(_of_sources(sorted(whole)))
             self.store.delete([i for i in old if i not in new])
@@ -470,6 +476,7 @@ class _IndexUpdates(IndexWhitening):
     ) -> int: # documents removed
         "Remove every document of these sources."
         names = [sources] if isinstance(sources, str) else sources
+        self.refresh()
         gone = self.store.select(_of_sources(names)) if names else []
         return self._remove(gone) if gone else 0
 
@@ -486,6 +493,7 @@ class _IndexUpdates(IndexWhitening):
         return self._remove([n for n in names if n is not None])
 
     def _remove(self, names: list[str]) -> int:
+        self.refresh()
         number = self.store.delete(names)
         if number:
             self._changed()

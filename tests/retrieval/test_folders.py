@@ -16,7 +16,7 @@ from tiny_encoder import TinyEncoder
 
 from ragcun.cli import commands
 from ragcun.cli.commands import _compare
-from ragcun.cli.flags import read_corpus
+from ragcun.cli.flags import read_corpus, sole_run
 from ragcun.core import UserError
 from ragcun.data import documents
 from ragcun.retrieval import folders
@@ -486,6 +486,46 @@ def test_an_index_in_the_place_of_one_with_as_many_versions_is_read_anew(tmp_pat
     assert not (place/"documents.lance").exists()
     (tmp_path/"away").rename(place/"documents.lance")
     assert served.search("code x7", top_k=1)[0].id == "b7"
+
+
+def test_what_is_written_while_an_index_is_exchanged_goes_into_the_new_one(tmp_path):
+    place, beside = tmp_path/"idx", tmp_path/".idx.anew"
+    GaussianRetriever(TinyEncoder(), place).add({f"a{i}": f"ice sea bee n{i}" for i in range(30)})
+    writer = GaussianRetriever(TinyEncoder(), place)
+    assert len(writer.store.ids()) == 30
+    GaussianRetriever(TinyEncoder(), beside).add({f"b{i}": f"code disk key x{i}" for i in range(30)})
+    folders.exchange_index(place, beside)
+    assert writer.add({"a30": "ice sea bee n30"}) == 1 and writer.update({"b3": "code disk key y3"}) == 1
+    assert writer.delete(["b4", "a4"]) == 1
+    fresh = GaussianRetriever(TinyEncoder(), place)
+    assert fresh.store.ids() == {*(f"b{i}" for i in range(30)), "a30"} - {"b4"}
+    assert fresh.search("code y3", top_k=1)[0].text == "code disk key y3"
+    GaussianRetriever(TinyEncoder(), beside).add({f"c{i}": f"code disk key z{i}" for i in range(30)})
+    real = writer._fit_nulls
+
+    def exchanged(write):
+        folders.exchange_index(place, beside)
+        real(write)
+    writer._fit_nulls = exchanged                    # after the last look at the folder
+    writer.add({f"d{i}": f"bee sea light q{i}" for i in range(60)})
+    stale = writer.store
+    writer.refresh()
+    assert writer.store is not stale
+    assert writer.add({"c1": "code disk key z1", "d1": "bee sea light q1"}) == 1
+    fresh = GaussianRetriever(TinyEncoder(), place)
+    assert sorted(i for b in fresh.store.blocks() for i in b.ids) == sorted([*(f"c{i}" for i in range(30)), "d1"])
+    with pytest.raises(UserError, match="not a ragcun index"):       # half of a run that another one has finished
+        commands._take_place(place, written(tmp_path/"half", "x.md"))
+    assert len(GaussianRetriever(TinyEncoder(), place)) == 31
+
+
+def test_two_runs_do_not_make_one_index_anew(tmp_path, capsys):
+    written(tmp_path/"docs", "a.md")
+    with sole_run(tmp_path/"idx", "--index_dir", tmp_path/".idx.running"):
+        assert commands.main(["index", "--documents", str(tmp_path/"docs"), "--index_dir", str(tmp_path/"idx"),
+                              "--anew"]) == 2
+    assert f"another run is going on in this folder (--index_dir {tmp_path/'idx'})" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["docs"]
 
 
 @pytest.mark.parametrize("old, new", [(0., 0.), (.1, 0.), (.1, .2)])
