@@ -132,6 +132,7 @@ def run_index(
 
 def _make_index(args: argparse.Namespace, questions: Any) -> int:
     place = args.index_dir
+    calibrated = _is_calibrated(place)
     if args.anew:
         _work_beside(args)
     check_column(args.documents, args.text_column)
@@ -152,6 +153,7 @@ def _make_index(args: argparse.Namespace, questions: Any) -> int:
         _calibrate_alone(args)
     if args.anew:
         _take_place(Path(place), Path(args.index_dir))
+    _say_uncalibrated(place, calibrated)
     print(f'next:  ragcun search --index_dir {quote(place)} "your question"')
     return 0
 
@@ -190,7 +192,7 @@ def _check_index(args: argparse.Namespace) -> None:
                         "Index into another folder, and put it in the place of the old one.")
 
 # %% ../../nbs/9_cli/07_commands.ipynb #anewcal1
-def _is_calibrated(place: Path) -> bool:
+def _is_calibrated(place: str | Path) -> bool:
     "Whether an index knows when to say 'no answer'; one that is not there, or damaged, does not."
     from ragcun.retrieval.stores import read_manifest
     with suppress(UserError, OSError):
@@ -198,16 +200,18 @@ def _is_calibrated(place: Path) -> bool:
         return bool(manifest.alpha or manifest.rule)
     return False
 
+def _say_uncalibrated(place: str, before: bool) -> None:
+    "That a calibration has gone with the index that it was made for."
+    if before and not _is_calibrated(place):
+        print(f"the index before was calibrated, and this one is not: ragcun index --index_dir {quote(place)} "
+              "--questions FILE, or --alpha .05")
+
 def _take_place(place: Path, beside: Path) -> None:
-    "The new index in the place of the old one; a calibration that went with that is named."
+    "The new index in the place of the old one."
     from ragcun.retrieval.folders import exchange_index
     from ragcun.retrieval.stores import read_manifest
     read_manifest(beside)                # what is no index takes the place of none
-    before = _is_calibrated(place)
     exchange_index(place, beside)
-    if before and not _is_calibrated(place):
-        print(f"the index before was calibrated, and this one is not: ragcun index --index_dir {quote(str(place))} "
-              "--questions FILE, or --alpha .05")
 
 def _work_beside(args: argparse.Namespace) -> None:
     "Another folder for the work of `--anew`; without a model of one's own, the model of the index that is there."

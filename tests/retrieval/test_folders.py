@@ -533,7 +533,9 @@ def test_a_calibration_that_goes_with_the_old_index_is_named(tmp_path, capsys, o
     for name, alpha in (("idx", old), ("beside", new)):
         GaussianRetriever(TinyEncoder(), tmp_path/name).add(["ice sea", "code disk"])
         write_manifest(tmp_path/name, replace(read_manifest(tmp_path/name), alpha=alpha))
+    before = commands._is_calibrated(tmp_path/"idx")
     commands._take_place(tmp_path/"idx", tmp_path/"beside")
+    commands._say_uncalibrated(str(tmp_path/"idx"), before)
     assert ("this one is not: ragcun index" in capsys.readouterr().out) == (old > new)
     assert read_manifest(tmp_path/"idx").alpha == new and not (tmp_path/"beside").exists()
 
