@@ -143,6 +143,7 @@ class FolderPlan:
     drop: list[str] = field(default_factory=list)               # those whose passages `fill_index` removes
     before: dict[str, FileState] = field(default_factory=dict)  # every file of the record
     first: dict[str, FolderReading] = field(default_factory=dict)  # files that were read while planning
+    seen: dict[str, tuple[int, int, str]] = field(default_factory=dict)  # size, time and hash of these before that
     whole: bool = True                                          # whether the index holds all of what it says
     removed: int = 0                                            # passages removed by `fill_index`
     mark: str = ""                                              # of the folder
@@ -270,6 +271,7 @@ def plan_folder(
                     how_many(len(plan.older), "file"), ", ".join(plan.older[:3]) + "…" * (len(plan.older) > 3))
     if any(s.passages for s in plan.states.values()): return plan
     for name in plan.todo:
+        plan.seen[name] = _state_of(plan.listing.files[name])
         plan.first[name] = read_listed(name, plan.listing.files[name], options)
         if plan.first[name].documents: return plan
     raise nothing_to_read(plan.listing, folder)
@@ -424,7 +426,8 @@ class FolderFill(FolderBatch):
         "Read every file of the plan, and write its passages."
         old, older = set(self.plan.changed), set(self.plan.older)
         for name in progress(self.plan.todo, "reading", len(self.plan.todo), "file"):
-            size, when, sha = _state_of(path := self.plan.listing.files[name])
+            path = self.plan.listing.files[name]
+            size, when, sha = self.plan.seen.get(name) or _state_of(path)
             reading = self.plan.first.pop(name, None) or read_listed(name, path, self.options)
             why = reading.skipped[0][1] if reading.skipped and not reading.documents else ""
             before = self.plan.before.get(name)

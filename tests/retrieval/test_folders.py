@@ -169,6 +169,18 @@ def test_a_run_that_was_killed_before_it_noted_a_file_is_made_good(tmp_path, mon
     assert len(index) == 2 and read_record(idx)[1]
 
 
+def test_a_file_that_changes_while_the_model_is_loaded_is_read_by_the_next_run(tmp_path):
+    docs, idx = written(tmp_path/"docs", "a.md", "b.md"), tmp_path/"idx"
+    plan = plan_folder(docs, idx)                            # has read the first file
+    index = GaussianRetriever(TinyEncoder(), idx)
+    for name in ("a.md", "b.md"):
+        (docs/name).write_text(f"Another text of {name}.")
+    fill_index(index, plan)
+    assert update(docs, idx)[1].replaced == 1
+    assert GaussianRetriever(TinyEncoder(), idx).store.texts(["a.md#1", "b.md#1"]) == {
+        "a.md#1": "Another text of a.md.", "b.md#1": "Another text of b.md."}
+
+
 @pytest.mark.parametrize("left", ["", "# A\n\nFirst words of it.\n"])
 def test_a_file_that_has_become_shorter_is_not_followed_without_update(tmp_path, left):
     docs, idx = written(tmp_path/"docs", "b.md"), tmp_path/"idx"
