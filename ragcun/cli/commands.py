@@ -125,7 +125,7 @@ def run_index(
     if isinstance(target, Path):
         check_output(str(target/"x"))
     if not args.anew: return _make_index(args, questions)
-    place = Path(args.index_dir).absolute()
+    place = Path(args.index_dir).resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     with sole_run(place, "--index_dir", place.with_name(f".{place.name}.running")):
         return _make_index(args, questions)
@@ -152,7 +152,7 @@ def _make_index(args: argparse.Namespace, questions: Any) -> int:
     elif args.alpha:
         _calibrate_alone(args)
     if args.anew:
-        _take_place(Path(place), Path(args.index_dir))
+        _take_place(Path(place).resolve(), Path(args.index_dir))
     _say_uncalibrated(place, calibrated)
     print(f'next:  ragcun search --index_dir {quote(place)} "your question"')
     return 0
@@ -187,6 +187,9 @@ def _check_index(args: argparse.Namespace) -> None:
         raise UserError("a fit needs the index on this machine", "--fit", "Index into a folder, and copy it.")
     if args.fit and env_number("WORLD_SIZE", 1) > 1:
         raise UserError("a fit is made by one process", "--fit", "Index first, then add it in one process.")
+    if (args.anew or args.fit) and os.path.ismount(Path(args.index_dir).resolve()):
+        raise UserError("this is where a disk is mounted, and another folder cannot take its place",
+                        f"--index_dir {args.index_dir}", "Give a folder in it.")
     if args.anew and ("://" in args.index_dir or env_number("WORLD_SIZE", 1) > 1):
         raise UserError("an index is made anew by one process, on this machine", "--anew",
                         "Index into another folder, and put it in the place of the old one.")
@@ -217,7 +220,7 @@ def _work_beside(args: argparse.Namespace) -> None:
     "Another folder for the work of `--anew`; without a model of one's own, the model of the index that is there."
     from ragcun.retrieval.folders import mend_index
     from ragcun.retrieval.stores import is_free
-    place = Path(args.index_dir).absolute()
+    place = Path(args.index_dir).resolve()           # a link stays, and leads to the new index
     mend_index(place)
     if not is_free(place) and not _names_model(args) and not args.fit:
         args.like = str(place)

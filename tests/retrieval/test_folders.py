@@ -531,6 +531,26 @@ def test_what_is_written_while_an_index_is_exchanged_goes_into_the_new_one(tmp_p
     assert len(GaussianRetriever(TinyEncoder(), place)) == 31
 
 
+def test_an_index_behind_a_link_is_made_anew_where_it_lies(tmp_path, monkeypatch, capsys):
+    docs = written(tmp_path/"docs", "a.md")
+    (tmp_path/"disk").mkdir()
+    GaussianRetriever(TinyEncoder(), tmp_path/"disk"/"idx").add(["ice sea"])
+    (tmp_path/"link").symlink_to("disk/idx")
+    monkeypatch.setattr(commands, "_index_model", lambda args: TinyEncoder())
+    monkeypatch.setattr(commands, "_index_tokens", lambda args: None)
+    monkeypatch.setenv("RAGCUN_RUNTIME", "torch")
+    for _ in range(2):
+        assert commands.main(["index", "--documents", str(docs), "--index_dir", str(tmp_path/"link"), "--anew"]) == 0
+        assert GaussianRetriever(TinyEncoder(), tmp_path/"disk"/"idx").store.ids() == {"a.md#1"}
+    assert (tmp_path/"link").is_symlink() and [p.name for p in (tmp_path/"disk").iterdir()] == ["idx"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", "docs", "link"]
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path/"disk"/"idx")
+    for flag in ("--anew", "--fit"):
+        capsys.readouterr()
+        assert commands.main(["index", "--documents", str(docs), "--index_dir", str(tmp_path/"link"), flag]) == 2
+        assert "where a disk is mounted" in capsys.readouterr().err
+
+
 def test_two_runs_do_not_make_one_index_anew(tmp_path, capsys):
     written(tmp_path/"docs", "a.md")
     with sole_run(tmp_path/"idx", "--index_dir", tmp_path/".idx.running"):
