@@ -179,9 +179,11 @@ def run_stdio(
     "Serve on standard input and output until the input ends, or a signal: nothing is lost where one ends the process."
     with contextlib.redirect_stdout(sys.stderr):
         server = load()
+    alone = threading.current_thread() is threading.main_thread()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):     # handled, each would wait for the thread that reads the input
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        number = getattr(signal, name, None)
+        if alone and number and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     server.run("stdio")
     return 0
 
