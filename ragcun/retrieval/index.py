@@ -96,6 +96,8 @@ class IndexManifest(IndexState):
     def _write_files(self, folder: Path | RemotePath) -> None:
         place = folder/"manifest.json"
         ours = place.exists() and stamp(place) == self._stamp
+        if not ours and place.exists():
+            self._check(read_manifest(folder))       # an index of another model may have taken this place
         names = {"null": "", "joint": "", "rule": "", "whitening": ""}
         null = self.null
         joint = self.joint

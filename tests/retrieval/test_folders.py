@@ -551,6 +551,17 @@ def test_an_index_behind_a_link_is_made_anew_where_it_lies(tmp_path, monkeypatch
         assert "where a disk is mounted" in capsys.readouterr().err
 
 
+def test_the_manifest_of_an_index_of_another_model_is_not_written_over(tmp_path):
+    place, beside = tmp_path/"idx", tmp_path/".idx.anew"
+    index = GaussianRetriever(TinyEncoder(name="tiny"), place)
+    index.add(["ice sea"])
+    GaussianRetriever(TinyEncoder(name="other"), beside).add(["code disk"])
+    folders.exchange_index(place, beside)
+    with pytest.raises(UserError, match="another model"):
+        index._write_manifest()                  # as a long calibration does at its end
+    assert read_manifest(place).fingerprint == TinyEncoder(name="other").fingerprint
+
+
 def test_two_runs_do_not_make_one_index_anew(tmp_path, capsys):
     written(tmp_path/"docs", "a.md")
     with sole_run(tmp_path/"idx", "--index_dir", tmp_path/".idx.running"):
