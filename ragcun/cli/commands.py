@@ -10,9 +10,11 @@ import errno
 import importlib.util
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
@@ -25,8 +27,8 @@ from .exporting import export_flags, run_export
 from .flags import (Parser, TokensWhenNeeded, add_fields, add_flag, base_flags, base_options,
                               check_column, check_model, check_output, decode_words, expand_home, join_processes, load,
                               model_flags, model_tokens, named_tokens, need, prepare_output, read_config, read_corpus,
-                              run_training, runtime_flag, runtime_of, say_lines, soften_streams, speaks_unicode,
-                              split_of, trust_flag, validation_data, wait_for_others)
+                              run_training, runtime_flag, runtime_of, say_lines, soften_streams, sole_run,
+                              speaks_unicode, split_of, trust_flag, validation_data, wait_for_others)
 from .judging import judge_flags, run_judge
 from .serving import mcp_flags, run_mcp, run_serve, serve_flags
 from ..core import UserError, env_number, how_many, logger, setup_logging
@@ -122,11 +124,19 @@ def run_index(
     if only_calibrates: return _only_calibrate(args, questions)
     if isinstance(target, Path):
         check_output(str(target/"x"))
+    if not args.anew: return _make_index(args, questions)
+    place = Path(args.index_dir).resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with sole_run(place, "--index_dir", place.with_name(f".{place.name}.running")):
+        return _make_index(args, questions)
+
+def _make_index(args: argparse.Namespace, questions: Any) -> int:
     place = args.index_dir
+    calibrated = _is_calibrated(place)
     if args.anew:
         _work_beside(args)
     check_column(args.documents, args.text_column)
-    made = _index_folder(args) if _is_folder(args.documents) and isinstance(target, Path) else _index_rows(args)
+    made = _index_folder(args) if _is_folder(args.documents) and "://" not in place else _index_rows(args)
     if env_number("RANK", 0): return 0     # the first of several processes does the rest
     index, new = made
     number, dim = (len(index), index.model.output_dim) if index is not None else _size_of(args.index_dir)
@@ -142,8 +152,8 @@ def run_index(
     elif args.alpha:
         _calibrate_alone(args)
     if args.anew:
-        from ragcun.retrieval.folders import exchange_index
-        exchange_index(Path(place), Path(args.index_dir))
+        _take_place(Path(place).resolve(), Path(args.index_dir))
+    _say_uncalibrated(place, calibrated)
     print(f'next:  ragcun search --index_dir {quote(place)} "your question"')
     return 0
 
@@ -177,15 +187,40 @@ def _check_index(args: argparse.Namespace) -> None:
         raise UserError("a fit needs the index on this machine", "--fit", "Index into a folder, and copy it.")
     if args.fit and env_number("WORLD_SIZE", 1) > 1:
         raise UserError("a fit is made by one process", "--fit", "Index first, then add it in one process.")
+    if (args.anew or args.fit) and os.path.ismount(Path(args.index_dir).resolve()):
+        raise UserError("this is where a disk is mounted, and another folder cannot take its place",
+                        f"--index_dir {args.index_dir}", "Give a folder in it.")
     if args.anew and ("://" in args.index_dir or env_number("WORLD_SIZE", 1) > 1):
         raise UserError("an index is made anew by one process, on this machine", "--anew",
                         "Index into another folder, and put it in the place of the old one.")
+
+# %% ../../nbs/9_cli/07_commands.ipynb #anewcal1
+def _is_calibrated(place: str | Path) -> bool:
+    "Whether an index knows when to say 'no answer'; one that is not there, or damaged, does not."
+    from ragcun.retrieval.stores import read_manifest
+    with suppress(UserError, OSError):
+        manifest = read_manifest(place)
+        return bool(manifest.alpha or manifest.rule)
+    return False
+
+def _say_uncalibrated(place: str, before: bool) -> None:
+    "That a calibration has gone with the index that it was made for."
+    if before and not _is_calibrated(place):
+        print(f"the index before was calibrated, and this one is not: ragcun index --index_dir {quote(place)} "
+              "--questions FILE, or --alpha .05")
+
+def _take_place(place: Path, beside: Path) -> None:
+    "The new index in the place of the old one."
+    from ragcun.retrieval.folders import exchange_index
+    from ragcun.retrieval.stores import read_manifest
+    read_manifest(beside)                # what is no index takes the place of none
+    exchange_index(place, beside)
 
 def _work_beside(args: argparse.Namespace) -> None:
     "Another folder for the work of `--anew`; without a model of one's own, the model of the index that is there."
     from ragcun.retrieval.folders import mend_index
     from ragcun.retrieval.stores import is_free
-    place = Path(args.index_dir).absolute()
+    place = Path(args.index_dir).resolve()           # a link stays, and leads to the new index
     mend_index(place)
     if not is_free(place) and not _names_model(args) and not args.fit:
         args.like = str(place)
@@ -963,6 +998,33 @@ def _nearest(flag: str, parser: argparse.ArgumentParser) -> str:
                               parser._option_string_actions, 1)
     return f" (did you mean {found[0]}?)" if found else ""
 
+# %% ../../nbs/9_cli/07_commands.ipynb #stopped1
+class _Stopped(KeyboardInterrupt):
+    "A signal that ends a command; its number is the argument."
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    "SIGTERM, and SIGHUP of a terminal that is closed, stop a command as Ctrl+C does: nothing is left half written."
+    seen: list[_Stopped] = []
+    def stop(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)          # once more ends it at once
+        seen.append(_Stopped(number))
+        raise seen[0]
+    alone = threading.current_thread() is threading.main_thread() and "WORLD_SIZE" not in os.environ
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if alone and hasattr(signal, name)]
+    usual = (signal.SIG_DFL, signal.default_int_handler)               # nohup ignores SIGHUP
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) in usual}
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    except Exception:
+        if not seen: raise
+        raise seen[0] from None                        # what a library has made of it
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 # %% ../../nbs/9_cli/07_commands.ipynb #a2018980-1
 def main(
     argv: Sequence[str] | None = None, # Arguments; those of the process when None
@@ -975,7 +1037,8 @@ def main(
     try:
         _check_working_folder()
         args = parse(argv)
-        return args.run(args)
+        with _stoppable():
+            return args.run(args)
     except UserError as e:
         return _say(str(e), 2)
     except ModuleNotFoundError as e:
@@ -983,11 +1046,12 @@ def main(
             raise
         said = f"{e.name} is not installed, and this command needs it. Type: pip install ragcun"
         return _say(str(e) if "Type: pip" in str(e) else said, 2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as e:
         kept = "what was finished is kept, and the same command goes on"
         resume = "with --resume_from auto it goes on from its last checkpoint"
         goes_on = {"index": kept, "encode": kept, "train": resume}
-        return _say("; ".join(["stopped", *(goes_on[name] for name in argv[:1] if name in goes_on)]), 130)
+        return _say("; ".join(["stopped", *(goes_on[name] for name in argv[:1] if name in goes_on)]),
+                    128 + (e.args[0] if isinstance(e, _Stopped) else signal.SIGINT))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -492,14 +492,17 @@ def _traces(folder: Path) -> dict[str, int]:
 @contextlib.contextmanager
 def sole_run(
     folder: Path, # Of a run
+    flag: str = "--output_dir", # That names it
+    mark: Path | None = None, # File that is locked; in the folder by default
 ) -> Iterator[None]: # While it goes on
-    "One run at a time: two in a folder would take each other's checkpoints. The mark of a killed one is no hindrance."
+    "One run at a time: two in a folder would take each other's files. The mark of a killed one is no hindrance."
     from filelock import FileLock, Timeout
-    lock = FileLock(folder/".running")
+    mark = mark or folder/".running"
+    lock = FileLock(mark)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError("another run is going on in this folder", f"--output_dir {folder}",
+        raise UserError("another run is going on in this folder", f"{flag} {folder}",
                         "Wait for its end, or choose another one.") from None
     except (OSError, NotImplementedError):  # a file system without locks
         logger.debug("no lock in %s", folder)
@@ -507,7 +510,7 @@ def sole_run(
         yield
     finally:
         lock.release()
-        (folder/".running").unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)
 
 @contextlib.contextmanager
 def prepare_output(

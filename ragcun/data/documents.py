@@ -474,13 +474,16 @@ def _bare(sections: list[Section], i: int, first: int) -> list[str]:
 _PROGRAMS = frozenset(("node_modules", "__pycache__", "site-packages", "bower_components"))
 
 def _left_out(place: Path) -> str:
-    "What to call a folder that holds no documents: programs, an index, parts of a saved page; empty for any other."
+    "What to call a folder that holds no documents: programs, an index, a model, a saved page; empty for any other."
     if place.name in _PROGRAMS: return f"{place.name}/"
     if (place/"pyvenv.cfg").is_file(): return "virtual environment"
     page = re.fullmatch(r"(.+)(?:_files|-Dateien|_fichiers|_archivos)", place.name)    # as browsers save a page
     if page and any(place.with_name(page[1] + end).is_file() for end in (".html", ".htm")):
         return "parts of saved pages"
-    return "index of ragcun" if (place/"manifest.json").is_file() and (place/"documents.lance").is_dir() else ""
+    if (place/"manifest.json").is_file() and (place/"documents.lance").is_dir(): return "index of ragcun"
+    if (place/"train_config.json").is_file() and (place/"training.log").is_file(): return "training run of ragcun"
+    model = (place/"config_sentence_transformers.json", place/"model.safetensors", place/"pytorch_model.bin")
+    return "model" if (place/"config.json").is_file() and any(p.is_file() for p in model) else ""
 
 # %% ../../nbs/1_data/09_documents.ipynb #real0008
 class _Tree:

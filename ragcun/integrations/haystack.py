@@ -82,7 +82,7 @@ class GaussianTextEmbedder(ModelComponent):
         return {"embedding": self._loaded.encode_query([text])[0].tolist()}
 
 # %% ../../nbs/8_integrations/01_haystack.ipynb #cfa723ab-1
-def _texts(documents: Any) -> list[str]:
+def _texts(documents: list[Any]) -> list[str]:
     "The texts of documents that can be embedded."
     for d in documents:
         if not isinstance(d, Document):
@@ -100,6 +100,7 @@ class GaussianDocumentEmbedder(ModelComponent):
         documents: list[Document], # with a text each; they stay as they are
     ) -> dict[str, Any]: # {"documents": copies with v(x) as their embedding}
         "Embed documents, for a document store that compares by Euclidean distance."
+        documents = list(documents)
         texts = _texts(documents)
         if not texts: return {"documents": []}
         self.warm_up()

@@ -60,11 +60,11 @@ class _Metadata(dict):  # type: ignore[type-arg]
     def __getattr__(self, name: str) -> Any:
         raise UserError(f"a filter sees a document's metadata, not its {name}", "filter", "Use d.metadata['name']")
 
-def _known(options: dict[str, Any], *names: str) -> None:
+def _known(options: dict[str, Any], *names: str, where: str = "search", todo: str = "") -> None:
     "An option that is not known would narrow nothing, in silence."
     for name in options:
         if name not in names:
-            raise UserError(f"there is no option {name!r}", "search", f"Use {' or '.join(names)}")
+            raise UserError(f"there is no option {name!r}", where, todo or f"Use {' or '.join(names)}")
 
 def _filter(wanted: Any) -> Any:
     return (lambda m: wanted(_Metadata(m))) if callable(wanted) else wanted
@@ -109,30 +109,29 @@ class _StoreEdits(VectorStore):
         metadatas: list[dict] | None = None,   # of each
         *,
         ids: list[str] | None = None,          # of each; a known one is replaced
-        **_: Any,                              # what else LangChain passes, not used
+        **options: Any,                        # batch_size, which LangChain's `index` passes, is not used
     ) -> list[str]: # the ids
         "Add documents, or replace those whose ids are known."
+        _known(options, "batch_size", where="add_texts", todo="Give texts, metadatas and ids")
         rows = _named(texts, metadatas, ids, self.index.id_rule)
         self.index.update({row["id"]: row for row in rows}.values(), sources=False)
         return [row["id"] for row in rows]
 
+    def add_documents(self,
+        documents: Iterable[Document], # a generator, too, such as a loader's `lazy_load()`
+        **options: Any,                # ids
+    ) -> list[str]: # the ids
+        "Add documents, or replace those whose ids are known."
+        return super().add_documents(list(documents), **options)
+
     def delete(self,
         ids: list[str] | None = None, # which; None: all
-        **_: Any,                     # what else LangChain passes, not used
+        **options: Any,               # refused: a filter that other stores know would remove everything here
     ) -> bool: # True: they are gone
         "Remove documents; unknown ids are no error."
+        _known(options, where="delete", todo="Give ids; for the passages of a file: store.index.prune(['notes.md'])")
         self.index.delete(sorted(self.index.store.ids()) if ids is None else ids)
         return True
-
-    def get_by_ids(self,
-        ids: Sequence[str], # unknown ones are left out
-        /,
-    ) -> list[Document]: # in the order asked for
-        "Documents by their ids."
-        found = self.index.store.get(list(dict.fromkeys(ids)))
-        have = {i: Document(page_content=t, metadata=copy.deepcopy(m), id=i)
-                for i, t, m in zip(found.ids, found.texts, found.metadata, strict=True)}
-        return [have[i] for i in dict.fromkeys(ids) if i in have]
 
     @classmethod
     def from_texts(cls,
@@ -147,7 +146,17 @@ class _StoreEdits(VectorStore):
 
 # %% ../../nbs/8_integrations/02_langchain.ipynb #748552a2
 class _StoreSearch(_StoreEdits):
-    "Questions in words."
+    "Documents by their ids, and questions in words."
+    def get_by_ids(self,
+        ids: Sequence[str], # unknown ones are left out
+        /,
+    ) -> list[Document]: # in the order asked for
+        "Documents by their ids."
+        found = self.index.store.get(list(dict.fromkeys(ids)))
+        have = {i: Document(page_content=t, metadata=copy.deepcopy(m), id=i)
+                for i, t, m in zip(found.ids, found.texts, found.metadata, strict=True)}
+        return [have[i] for i in dict.fromkeys(ids) if i in have]
+
     def similarity_search_with_evidence(self,
         query: str,     # the question
         k: int = 4,     # documents at most

@@ -16,7 +16,7 @@ from ..retrieval.retriever import GaussianRetriever
 
 with needs("llamaindex"):
     from llama_index.core.base.embeddings.base import BaseEmbedding
-    from llama_index.core.bridge.pydantic import PrivateAttr
+    from llama_index.core.bridge.pydantic import Field, PrivateAttr
     from llama_index.core.retrievers import BaseRetriever
     from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
@@ -27,13 +27,14 @@ __all__ = ['GaussianLlamaEmbedding', 'GaussianLlamaRetriever']
 # %% ../../nbs/8_integrations/03_llama_index.ipynb #49e73d76
 class GaussianLlamaEmbedding(BaseEmbedding):
     "u(q) for queries, v(x) for documents."
+    fingerprint: str = Field(default="", description="Of the model: a cache of LlamaIndex tells two models apart by it")
     _model: Any = PrivateAttr()
 
     def __init__(self,
         model: GaussianEncoder | None = None, # the model; None only while a pickle is read
         **options: Any,                       # of LlamaIndex: embed_batch_size, callback_manager …
     ):
-        super().__init__(**{"model_name": "ragcun", **options})
+        super().__init__(**{"model_name": "ragcun", "fingerprint": getattr(model, "fingerprint", ""), **options})
         self._model = model
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -175,9 +176,14 @@ def make_mcp(
 def run_stdio(
     load: Callable[[], MCPServer], # makes the server; what it prints goes to standard error
 ) -> int: # exit code
-    "Serve on standard input and output until the input ends."
+    "Serve on standard input and output until the input ends, or a signal: nothing is lost where one ends the process."
     with contextlib.redirect_stdout(sys.stderr):
         server = load()
+    alone = threading.current_thread() is threading.main_thread()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):     # handled, each would wait for the thread that reads the input
+        number = getattr(signal, name, None)
+        if alone and number and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     server.run("stdio")
     return 0
 

@@ -1044,16 +1044,20 @@ def run_server(
     listener: socket.socket,  # from `listen`
     limits: Limits | None = None,  # of connections and time
 ) -> int: # exit code
-    "Serve until SIGTERM or SIGINT, then answer what is under way and stop."
+    "Serve until SIGTERM, SIGINT or SIGHUP, then answer what is under way and stop."
     limits = limits or Limits()
     _more_files(limits.connections + 256)
     protocol = type("Protocol", (PatientProtocol,), {"header_seconds": limits.body_seconds})
     config = uvicorn.Config(app, http=protocol, ws="none", access_log=False, log_level="warning", lifespan="on",
                             limit_concurrency=limits.connections, timeout_keep_alive=15, server_header=False,
                             timeout_graceful_shutdown=math.ceil(limits.seconds), date_header=False)
-    before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
+    server = uvicorn.Server(config)
+    def stop(*_: Any) -> None:
+        server.should_exit = True
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+    before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
     try:
-        uvicorn.Server(config).run(sockets=[listener])     # it raises the signal once more when all is done
+        server.run(sockets=[listener])     # it raises the signal once more when all is done
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import importlib.util
 import logging
 import os
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
 
 # %% auto #0
-__all__ = ['PROBES', 'EXPORTERS', 'LIMIT', 'INT8_LIMIT', 'route_modules', 'Graph', 'Export', 'can_export', 'export_model']
+__all__ = ['PROBES', 'EXPORTERS', 'DISK_FULL', 'LIMIT', 'INT8_LIMIT', 'route_modules', 'Graph', 'Export', 'can_export',
+           'export_model']
 
 # %% ../../nbs/2_models/08_exporting.ipynb #b0c495e6
 def route_modules(
@@ -220,6 +222,7 @@ PROBES = (
 "Texts that an export is compared on."
 
 EXPORTERS = {"traced": True, "exported": False}  # names, and whether it is the quick one
+DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 LIMIT = 1e-3       # largest difference of a coordinate of z from torch in float32
 INT8_LIMIT = .35   # largest mean ‖Δz‖ / ‖z‖ with weights of eight bits
 
@@ -294,6 +297,9 @@ def _try_both(model: GaussianEncoder, place: Path, precision: str) -> Export:
         except UserError:
             raise
         except Exception as e:
+            if isinstance(e, OSError) and e.errno in DISK_FULL:
+                raise UserError(f"the export could not be written: {e.strerror}", str(place.parent),
+                                "Free some space, and repeat it: ragcun export") from None
             reasons.append(f"{type(e).__name__}: {(str(e).splitlines() or [''])[0][:120]}")
             continue
         if written.difference <= LIMIT:

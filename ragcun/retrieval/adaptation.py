@@ -161,7 +161,7 @@ def adapt_index(
     device: str = "auto",    # where the model runs
 ) -> Adaptation: # what was kept
     "Fit, compare, and put the fitted index in the place of the other one, or leave it as it was."
-    place = Path(index_dir)
+    place = Path(index_dir).resolve()        # a link stays, and leads to the fitted index
     mend_index(place)
     index = GaussianRetriever.open(place, device=device, runtime="torch")
     if index.tokenizer is None:

@@ -73,6 +73,7 @@ def read_passage(
     around: int = 1,           # passages before and after it
 ) -> list[dict[str, Any]]: # id, text, metadata and whether it was asked for, in the order of the source
     "A passage with its neighbours from the same source; `UserError` for an id that is not there."
+    index.refresh()
     own = index.store.get([name])
     if not len(own):
         raise UserError("no document has this id", name[:80], "Use the id of a hit")

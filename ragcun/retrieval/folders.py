@@ -22,15 +22,17 @@ from ragcun.data.documents import (
     read_listed, token_counter,
 )
 from ..data.files import home_path, shown_name
+from .filters import as_filter
 from .hits import dump_metadata, in_blocks, iter_entries
 from .index import DocumentIndex
-from .stores import LanceStore, is_free, read_manifest
+from .stores import LanceStore, is_free, read_manifest, writer_lock
 from .words import AUTO
 
 # %% auto #0
-__all__ = ['RECORD', 'COUNTED', 'BLOCK', 'FIRST', 'SPREAD', 'FileState', 'read_record', 'add_to_record', 'close_record',
-           'folder_mark', 'cut_rule', 'FolderPlan', 'compare_folder', 'deleted_files', 'plan_folder', 'FolderReport',
-           'FolderBatch', 'FolderFill', 'fill_index', 'note_states', 'summary', 'exchange_index', 'mend_index']
+__all__ = ['RECORD', 'COUNTED', 'BLOCK', 'FIRST', 'SPREAD', 'FileState', 'read_record', 'add_to_record', 'open_record',
+           'close_record', 'folder_mark', 'cut_rule', 'FolderPlan', 'compare_folder', 'deleted_files', 'plan_folder',
+           'FolderReport', 'FolderBatch', 'FolderFill', 'fill_index', 'note_states', 'summary', 'exchange_index',
+           'mend_index']
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0005
 RECORD = "files.jsonl"   # in the index folder
@@ -72,17 +74,29 @@ def add_to_record(
 ) -> None:
     "Append rows; they are on the disk when this returns."
     rows = b"".join(_row(name, state) for name, state in states)
-    with open(index_dir/RECORD, "ab") as f:
+    with writer_lock(index_dir, "record"), open(index_dir/RECORD, "ab") as f:
         f.write(b"\n" + rows)      # a line that a kill has torn ends here
         f.flush()
         os.fsync(f.fileno())
 
+# %% ../../nbs/7_retrieval/13_folders.ipynb #fold0006
+def open_record(
+    index_dir: Path,   # an index folder
+) -> None:
+    "Note that a run writes passages, so that one that is killed before it notes their files has not come to its end."
+    with writer_lock(index_dir, "record"), open(index_dir/RECORD, "ab") as f:
+        f.write(b'\n{"whole": false}\n')
+
 def close_record(
     index_dir: Path,                 # an index folder
     states: dict[str, FileState],    # all files that it holds now
+    before: Iterable[str] | None = None,   # files of the record as it was read: what another run notes since stays
 ) -> None:
     "Write the record anew, each file once, with the mark of a run that came to its end."
-    with atomic_write(index_dir/RECORD) as tmp:
+    with writer_lock(index_dir, "record"), atomic_write(index_dir/RECORD) as tmp:
+        if before is not None:
+            known = {*states, *before}
+            states = states | {n: s for n, s in read_record(index_dir)[0].items() if n not in known}
         tmp.write_bytes(b"".join(_row(name, state) for name, state in states.items()) + b'{"whole": true}\n')
 
 def folder_mark(
@@ -131,6 +145,7 @@ class FolderPlan:
     drop: list[str] = field(default_factory=list)               # those whose passages `fill_index` removes
     before: dict[str, FileState] = field(default_factory=dict)  # every file of the record
     first: dict[str, FolderReading] = field(default_factory=dict)  # files that were read while planning
+    seen: dict[str, tuple[int, int, str]] = field(default_factory=dict)  # size, time and hash of these before that
     whole: bool = True                                          # whether the index holds all of what it says
     removed: int = 0                                            # passages removed by `fill_index`
     mark: str = ""                                              # of the folder
@@ -258,6 +273,7 @@ def plan_folder(
                     how_many(len(plan.older), "file"), ", ".join(plan.older[:3]) + "…" * (len(plan.older) > 3))
     if any(s.passages for s in plan.states.values()): return plan
     for name in plan.todo:
+        plan.seen[name] = _state_of(plan.listing.files[name])
         plan.first[name] = read_listed(name, plan.listing.files[name], options)
         if plan.first[name].documents: return plan
     raise nothing_to_read(plan.listing, folder)
@@ -268,11 +284,11 @@ def _check_changed(plan: FolderPlan, index_dir: Path, update: bool, options: Rea
     recorded = (index_dir/RECORD).exists()
     if not recorded:
         plan.changed, plan.new = plan.todo, []
-    elif not plan.whole:
-        begun = {m["source"] for b in store.blocks() for m in b.metadata if m.get("source")}
+    else:
+        begun = _begun(plan.new, store)
         again = [n for n in plan.new if n in begun]
         plan.new = [n for n in plan.new if n not in begun]
-        if update: plan.changed += again
+        if update or plan.whole: plan.changed += again
     if not update:
         _refuse(plan, store, options)
     elif others := _of_other_folders(plan):
@@ -281,17 +297,35 @@ def _check_changed(plan: FolderPlan, index_dir: Path, update: bool, options: Rea
     if recorded and not plan.whole and not update:
         plan.changed += again
 
+# %% ../../nbs/7_retrieval/13_folders.ipynb #fold010c
+def _begun(new: list[str], store: LanceStore) -> set[str]:
+    "New files with passages in the index: their run was killed before it noted them, or they were added in Python."
+    where = as_filter({"source": {"$in": new}}) if new else None
+    return {m["source"] for m in store.get(store.select(where)).metadata} if where else set()
+
 def _of_other_folders(plan: FolderPlan) -> list[str]:
     "Changed files that were read from another folder, or from this one at another place."
     states = ((name, plan.before.get(name)) for name in plan.changed)
     return [name for name, state in states if state and state.folder not in ("", plan.mark)]
 
+def _lost(name: str, now: set[str], plan: FolderPlan, store: LanceStore) -> list[str]:
+    "Passages of a changed file that it does not give any more."
+    before = plan.before.get(name)
+    where = as_filter({"source": name}) if before and before.passages > len(now) else None
+    return [i for i in store.select(where) if i not in now] if where else []
+
 def _refuse(plan: FolderPlan, store: LanceStore, options: ReadOptions) -> None:
-    other = []
+    other, lost = [], []
     for name in plan.changed:
-        now = {d.document_id: d.text for d in read_listed(name, plan.listing.files[name], options).documents}
+        reading = read_listed(name, plan.listing.files[name], options)
+        now = {d.document_id: d.text for d in reading.documents}
         held = store.texts(list(now))
         other += [i for i in now if held.get(i, now[i]) != now[i]]
+        if not (reading.skipped and not now and _FOR_NOW.search(reading.skipped[0][1])):
+            lost += _lost(name, set(now), plan, store)
+    if lost and not other:
+        raise UserError(f"changed files have no longer all of their passages: {how_many(len(lost), 'passage')}, the "
+                        f"first of them {lost[0]!r}", "--documents", "Add --update to remove them.")
     if other:
         many = f"{len(other):,} documents have" if len(other) > 1 else "1 document has"
         hint = "Add --update to replace them."
@@ -357,6 +391,8 @@ class FolderBatch:
     def commit(self) -> None:
         "Passages first, then the record of their files."
         entries = [{"id": d.document_id, "text": d.text, "metadata": d.metadata} for d in self.held]
+        if entries:
+            open_record(self.place)
         other = [e for e, d in zip(entries, self.held, strict=True) if d.source in self.changed]
         if other or self.changed:
             empty = [n for n in self.changed if not self.ready[n].passages]
@@ -393,7 +429,8 @@ class FolderFill(FolderBatch):
         name: str, # of a file
     ) -> tuple[tuple[int, int, str], FolderReading]: # size, time and hash from before it was read
         "A file as it is now."
-        state = _state_of(path := self.plan.listing.files[name])
+        path = self.plan.listing.files[name]
+        state = self.plan.seen.get(name) or _state_of(path)
         return state, self.plan.first.pop(name, None) or read_listed(name, path, self.options)
 
     def look(self) -> dict[str, Any]: # files that were read for it
@@ -430,7 +467,7 @@ class FolderFill(FolderBatch):
                 self.commit()
         self.commit()
         self.index._changed()
-        close_record(self.place, self.states)
+        close_record(self.place, self.states, self.plan.before)
 
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #fold0014
@@ -484,7 +521,7 @@ def fill_index(
         plan.drop = plan.gone
     if plan.drop:
         plan.removed = index.prune(plan.drop) + _remove_old(index, plan.drop)
-    fill.states |= {n: plan.before[n] for n in plan.gone if n not in set(plan.drop)}
+    fill.states |= {n: s for n, s in _out_of_sight(plan).items() if n not in set(plan.drop)}
     if plan.todo or not plan.whole or prune or plan.drop:
         fill.run()
         _remove_old(index, (n for n, s in fill.states.items() if s.sha))   # what was read anew names its file
@@ -493,14 +530,18 @@ def fill_index(
     return replace(summary(plan, fill.states, documents), added=fill.added, replaced=fill.replaced,
                    seconds=time.monotonic() - started)
 
+def _out_of_sight(plan: FolderPlan) -> dict[str, FileState]:
+    "Files of the record that are not in the folder, or that cannot be seen in it now."
+    return {n: s for n, s in plan.before.items() if n not in plan.listing.files}
+
 def note_states(
     plan: FolderPlan,     # from `plan_folder`, with nothing to do
     index_dir: Path,      # that it was made for
 ) -> None:
     "Note where the files of a plan are now, and their times: a folder may have been moved as a whole."
-    states = plan.states | {n: plan.before[n] for n in plan.gone}
+    states = plan.states | _out_of_sight(plan)
     if plan.touched or states != read_record(index_dir)[0]:
-        close_record(index_dir, states)
+        close_record(index_dir, states, plan.before)
 
 def summary(
     plan: FolderPlan,               # from `plan_folder`

@@ -32,7 +32,7 @@ from .no_answer import AnswerRule, load_rule, save_rule
 from .null import EmpiricalNull, fit_null
 from .storage import RemotePath, as_place, fetched, local_copy, sent, stamp
 from ragcun.retrieval.stores import (
-    ELSEWHERE, LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest, writer_lock,
+    ELSEWHERE, TABLE, LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest, writer_lock,
 )
 from .words import AUTO, Accents, Question, Tokenizer, stemmer_for
 
@@ -67,6 +67,7 @@ class IndexState:
     alpha: float                         # rate of a limit from synthetic questions; 0: the limit has another origin
     _fitted: tuple[int, int]             # documents, and the last row, when the nulls were fitted
     _stamp: int | bytes                  # of manifest.json when it was read
+    store: Store
 
     def _check(self, m: Manifest) -> None:
         where = str(self.index_dir)
@@ -100,6 +101,10 @@ class IndexManifest(IndexState):
         self.tokenizer = Tokenizer(**kept) if kept else self.tokenizer
 
     def _write_files(self, folder: Path | RemotePath) -> None:
+        place = folder/"manifest.json"
+        ours = place.exists() and stamp(place) == self._stamp
+        if not ours and place.exists():
+            self._check(read_manifest(folder))       # an index of another model may have taken this place
         names = {"null": "", "joint": "", "rule": "", "whitening": ""}
         null = self.null
         joint = self.joint
@@ -126,7 +131,7 @@ class IndexManifest(IndexState):
         for old in (p for kind in ("null", "joint", "answer", "whitening") for p in folder.glob(f"{kind}-*")):
             if old.name not in names.values():
                 old.unlink(missing_ok=True)
-        self._stamp = stamp(folder/"manifest.json")
+        self._stamp = stamp(place) if ours else 0    # 0: another has written, and is looked at next time
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0002
 class IndexReading(IndexManifest):
@@ -177,11 +182,15 @@ class IndexReading(IndexManifest):
                 time.sleep(.02)
 
     def refresh(self) -> None:
-        "Take over null parameters that another process has written since."
+        "Take over what another process has written since."
         if not self.index_dir: return
-        new = self._now(self.index_dir)
-        if new != self._stamp:
-            self._read_manifest()
+        if self._now(self.index_dir) == self._stamp: return
+        self._read_manifest()
+        read, self._stamp = self._stamp, 0       # until the table is open: the folder may just be copied
+        if not (self.index_dir/f"{TABLE}.lance").exists():
+            raise UserError("the table of documents is not there", str(self.index_dir), "Restore it or index again")
+        self.store = LanceStore(self.index_dir, self.model.output_dim)   # another table may have the same version
+        self._stamp = read
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0019
 @cache
@@ -192,8 +201,6 @@ def _say_old(folder: str) -> None:
 
 class _IndexPlace(IndexReading):
     "The folder of an index, opened or made."
-    store: Store
-
     def _open_folder(self, folder: Path | RemotePath) -> None:
         if not is_free(folder):
             self._check(read_manifest(folder))
@@ -299,7 +306,9 @@ class IndexEdits(IndexFolder):
                                 "Use update to replace it, or give it another id; for files: ragcun index --update")
         new = [d for d in block if d.id not in known]
         if new:
-            self.store.add(self._encode(new))
+            encoded = self._encode(new)
+            self.refresh()               # another index may be in the place of this one by now
+            self.store.add(encoded)
 
     def _choose_stemmer(self, texts: Sequence[str]) -> None:
         "The first documents decide, or those of another process that was sooner."
@@ -440,6 +449,7 @@ class IndexNull(IndexQuestions):
 
     def _changed(self) -> None:
         "After documents have come or gone: words and nulls follow, in memory as in a folder."
+        self.refresh()                   # another process may have calibrated: its limit stays
         if isinstance(self.store, LanceStore):
             self.store.keep_words()
             self.store.keep_indexes()
@@ -451,6 +461,7 @@ class IndexWhitening(IndexNull):
     def whitening(self) -> Whitening: # The same for good
         """Whitened coordinates of the documents that are here when it is first asked for. Neither add nor update nor
         delete changes them; `UserError` where there are fewer documents than coordinates."""
+        self.refresh()
         if self.whitened is None:
             gain = np.maximum(self._gain, 1e-12)
             self.whitened = whiten_on((b.v / gain for b in self.store.blocks()), self.rho)
@@ -476,7 +487,9 @@ class _IndexUpdates(IndexWhitening):
         if not block: return 0
         whole = {str(d.metadata["source"]) for d in block if d.metadata.get("source")} if sources else set()
         new = {d.id for d in block}
-        self.store.replace(self._encode(block))
+        encoded = self._encode(block)
+        self.refresh()
+        self.store.replace(encoded)
         if whole:
             old = self.store.select(_of_sources(sorted(whole)))
             self.store.delete([i for i in old if i not in new])
@@ -492,6 +505,7 @@ class _IndexUpdates(IndexWhitening):
     ) -> int: # documents removed
         "Remove every document of these sources."
         names = [sources] if isinstance(sources, str) else sources
+        self.refresh()
         gone = self.store.select(_of_sources(names)) if names else []
         return self._remove(gone) if gone else 0
 
@@ -508,6 +522,7 @@ class _IndexUpdates(IndexWhitening):
         return self._remove([n for n in names if n is not None])
 
     def _remove(self, names: list[str]) -> int:
+        self.refresh()
         number = self.store.delete(names)
         if number:
             self._changed()

@@ -2,6 +2,9 @@
 that holds other documents than those that were judged."""
 import json
 import os
+import signal
+import tempfile
+import time
 
 import pytest
 from small import WORDS, processed, small_base
@@ -156,6 +159,31 @@ def test_a_stopped_run_says_how_to_go_on(capsys, monkeypatch):
     monkeypatch.setattr("ragcun.data.pairs.load_pairs", stop)
     code, err = said(capsys, "train", "--train_data", processed("train.json"))
     assert code == 130 and "stopped; with --resume_from auto it goes on" in err
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_command_without_leaving_half_a_folder(tmp_path, capsys, monkeypatch, name):
+    number = getattr(signal, name)
+    seen = []
+
+    def prepare(*_):
+        with tempfile.TemporaryDirectory(dir=tmp_path):
+            seen.append(len(list(tmp_path.iterdir())))
+            try:
+                os.kill(os.getpid(), number)
+                time.sleep(5)
+            except KeyboardInterrupt:
+                raise ImportError("initialization failed") from None      # as a library in C does
+    monkeypatch.setattr("ragcun.data.preparation.prepare", prepare)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    before = signal.signal(number, signal.SIG_DFL)      # nohup would ignore one of them
+    try:
+        code, err = said(capsys, "prepare", "--input", processed("train.json"), "--output_dir", tmp_path)
+        assert code == 128 + number and err == "ragcun: stopped\n" and seen == [1]
+        assert list(tmp_path.iterdir()) == [] and signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_full_disk_says_what_to_do(tmp_path, capsys, monkeypatch):

@@ -1009,12 +1009,17 @@ def test_what_is_no_document_of_a_folder_is_left_out_and_counted(tmp_path):
     (tmp_path/"env/pyvenv.cfg").write_text("home = x\n")
     (tmp_path/"idx/manifest.json").write_text("{}")
     (tmp_path/"idx/documents.lance").mkdir()
+    for name in ("run/train_config.json", "run/training.log", "run/report.json", "base/config.json", "base/README.md",
+                 "base/model.safetensors"):
+        (tmp_path/name).parent.mkdir(exist_ok=True)
+        (tmp_path/name).write_text('[{"text": "words"}]')
     os.symlink("a.md", tmp_path/"again.md")
     os.symlink(tmp_path/"docs/b.md", tmp_path/"b_again.md")
     os.mkfifo(tmp_path/"pipe.md")
     listing = list_folder(tmp_path)
     assert list(listing.files) == ["a.md", "docs/b.md"]
-    assert listing.unread == {"index of ragcun": 1, "node_modules/": 1, "virtual environment": 1}
+    assert listing.unread == {"index of ragcun": 1, "model": 1, "node_modules/": 1, "training run of ragcun": 1,
+                              "virtual environment": 1}
     assert listing.faults == [("pipe.md", "is neither a file nor a folder")]
     assert list(list_folder(tmp_path/"node_modules").files) == ["x/README.md"]     # asked for by its name
 

@@ -53,6 +53,20 @@ def test_langchain_options_count_or_are_refused(index):
         store.add_texts(["one text", "two texts"], ids=["a"])
 
 
+def test_langchain_options_of_other_stores_remove_and_lose_nothing(index):
+    pytest.importorskip("langchain_core", reason="extra langchain-core is not installed")
+    from langchain_core.documents import Document
+    store = langchain_store(index)
+    for call in (lambda: store.delete(filter={"n": 4}), lambda: asyncio.run(store.adelete(where={"n": 4})),
+                 lambda: store.add_texts(["one text"], metadata=[{"n": 1}])):
+        with pytest.raises(UserError, match="there is no option"):
+            call()
+    assert len(index) == 200
+    lazy = (Document(page_content=f"new{i} words here", id=f"new{i}") for i in range(3))
+    assert store.add_documents(lazy, batch_size=2) == ["new0", "new1", "new2"]
+    assert store.delete(["new0", "new1", "new2"]) and len(index) == 200
+
+
 def test_langchain_retriever_and_embeddings_in_their_own_store(index):
     core = pytest.importorskip("langchain_core", reason="extra langchain-core is not installed")
     assert core
@@ -75,6 +89,15 @@ def test_llama_index(index):
     assert np.allclose(e.get_query_embedding("alpha1"), index.model.encode_query(["alpha1"])[0], atol=1e-5)
     assert np.allclose(e.get_text_embedding_batch(["alpha1", "beta2"]),
                        index.model.encode_document(["alpha1", "beta2"]), atol=1e-5)
+
+
+def test_llama_index_caches_tell_two_models_apart(index):
+    pytest.importorskip("llama_index.core", reason="extra llama-index-core is not installed")
+    from llama_index.core.ingestion.pipeline import get_transformation_hash
+    from llama_index.core.schema import TextNode
+    nodes = [TextNode(text="alpha1", id_="1")]
+    same, other = (get_transformation_hash(nodes, llama_index_embedding(m)) for m in (Model(24), Model(16)))
+    assert get_transformation_hash(nodes, llama_index_embedding(index.model)) == same != other
 
 
 def test_retrievers_of_chains_take_a_filter(index):
@@ -188,6 +211,11 @@ def test_haystack_embedders_agree_with_the_index(haystack, index):
     assert [(d.id, d.meta, d.content) for d in out["v"]["documents"]] == [(d.id, d.meta, d.content) for d in documents]
     assert (haystack_document_embedder(index.model).run(documents[:1])["documents"][0].embedding
             and documents[0].embedding is None)
+
+
+def test_haystack_embeds_what_a_generator_gives(haystack, index):
+    lazy = (haystack.Document(content=f"alpha{i}") for i in range(3))
+    assert len(haystack_document_embedder(index.model).run(lazy)["documents"]) == 3
 
 
 def test_haystack_embedders_say_what_is_wrong(haystack, index):

@@ -262,6 +262,15 @@ def test_a_base_that_cannot_be_exported_leaves_the_index_as_it_is(fitted, tmp_pa
     assert GaussianRetriever.open(tmp_path/"i", device="cpu").search("a text").hits
 
 
+def test_a_full_disk_is_not_the_fault_of_the_base(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(exporting, "_write", full)
+    monkeypatch.setattr(exporting, "_expected", lambda model: {})
+    with pytest.raises(UserError, match="could not be written: No space left on device (.*) Free some space"):
+        exporting._try_both(None, tmp_path/"x", "float32")
+
+
 def test_eight_bits(fitted, texts, tmp_path):
     export_model(fitted, tmp_path/"x", "float32")
     small = export_model(fitted, tmp_path/"x", "int8")                # replaces the other one

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,14 @@ from tiny_encoder import TinyEncoder
 
 from ragcun.cli import commands
 from ragcun.cli.commands import _compare
-from ragcun.cli.flags import read_corpus
+from ragcun.cli.flags import read_corpus, sole_run
 from ragcun.core import UserError
 from ragcun.data import documents
 from ragcun.retrieval import folders
 from ragcun.retrieval.folders import RECORD, fill_index, plan_folder, read_record
 from ragcun.retrieval.judgements import BlindJudging, Pool, findings
 from ragcun.retrieval.retriever import GaussianRetriever
+from ragcun.retrieval.stores import read_manifest, write_manifest
 
 
 PLAIN = (".md", ".html", ".txt", ".ipynb", ".rst")   # kinds that need no other package
@@ -145,6 +147,68 @@ def test_a_touched_file_is_as_it_was_and_a_half_known_one_is_brought_up_to_date(
     (idx/RECORD).write_bytes(b"\n".join(r for r in lines if b'"0/0.md"' not in r and b"whole" not in r) + b"\n")
     (docs/"0"/"0.md").write_text("Subject 0\n\nAnother text, written between the kill and the next run.")
     check(docs, idx, 10)                                     # without --update: the run before had not come to its end
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_run_that_was_killed_before_it_noted_a_file_is_made_good(tmp_path, monkeypatch, again):
+    docs, idx = written(tmp_path/"docs", "a.md"), tmp_path/"idx"
+    fill(docs, idx)
+    written(docs, "b.md")
+
+    def killed(*_):
+        raise SystemExit
+    with monkeypatch.context() as m, pytest.raises(SystemExit):
+        m.setattr(folders, "add_to_record", killed)
+        fill(docs, idx)
+    states, whole = read_record(idx)
+    assert list(states) == ["a.md"] and not whole
+    (docs/"b.md").write_text("Another text, written before the next run.")
+    (update if again else fill)(docs, idx)
+    index = GaussianRetriever(TinyEncoder(), idx)
+    assert index.store.texts(["b.md#1"]) == {"b.md#1": "Another text, written before the next run."}
+    assert len(index) == 2 and read_record(idx)[1]
+
+
+def test_a_file_that_changes_while_the_model_is_loaded_is_read_by_the_next_run(tmp_path):
+    docs, idx = written(tmp_path/"docs", "a.md", "b.md"), tmp_path/"idx"
+    plan = plan_folder(docs, idx)                            # has read the first file
+    index = GaussianRetriever(TinyEncoder(), idx)
+    for name in ("a.md", "b.md"):
+        (docs/name).write_text(f"Another text of {name}.")
+    fill_index(index, plan)
+    assert update(docs, idx)[1].replaced == 1
+    assert GaussianRetriever(TinyEncoder(), idx).store.texts(["a.md#1", "b.md#1"]) == {
+        "a.md#1": "Another text of a.md.", "b.md#1": "Another text of b.md."}
+
+
+@pytest.mark.parametrize("left", ["", "# A\n\nFirst words of it.\n"])
+def test_a_file_that_has_become_shorter_is_not_followed_without_update(tmp_path, left):
+    docs, idx = written(tmp_path/"docs", "b.md"), tmp_path/"idx"
+    (docs/"a.md").write_text("# A\n\nFirst words of it.\n\n# B\n\nOther words of it.\n")
+    fill(docs, idx)
+    (docs/"a.md").write_text(left)                          # as an editor does before it writes, or a full disk
+    with pytest.raises(UserError, match="no longer all of their passages: .* Add --update"):
+        fill(docs, idx)
+    assert len(GaussianRetriever(TinyEncoder(), idx)) == 3
+    assert len(update(docs, idx)[2]) == 1 + bool(left)
+
+
+def test_two_folders_that_are_read_at_one_time_stay_in_the_record(tmp_path):
+    first, second, idx = written(tmp_path/"1", "a.md"), written(tmp_path/"2", "b.md", "c.md"), tmp_path/"idx"
+    index = GaussianRetriever(TinyEncoder(), idx)
+    plans = [plan_folder(docs, idx) for docs in (first, second)]
+    for plan in plans:
+        fill_index(index, plan)
+    assert sorted(read_record(idx)[0]) == ["a.md", "b.md", "c.md"]
+    lines = (idx/RECORD).read_bytes().splitlines()           # as two runs of before left it
+    (idx/RECORD).write_bytes(b"\n".join(r for r in lines if b'"b.md"' not in r) + b"\n")
+    (second/"b.md").write_text("Another text under a name that the record does not have.")
+    with pytest.raises(UserError, match="Add --update"):
+        fill(second, idx)
+    plan, report, left = update(second, idx)
+    assert report.replaced == 1 and left == {"a.md", "b.md", "c.md"} and "b.md" in read_record(idx)[0]
+    update(second, idx, prune=True)
+    assert sorted(read_record(idx)[0]) == ["b.md", "c.md"]
 
 
 def update(docs, idx, prune=False):
@@ -415,6 +479,108 @@ def test_an_index_made_anew_takes_the_place_of_one_that_is_open(tmp_path, monkey
     if name == "other":      # a model that was given is not exchanged in silence
         with pytest.raises(UserError, match="another model"):
             given.search("code x7")
+
+
+def test_an_index_in_the_place_of_one_with_as_many_versions_is_read_anew(tmp_path):
+    place, beside = tmp_path/"idx", tmp_path/".idx.anew"
+    GaussianRetriever(TinyEncoder(), place).add({f"a{i}": f"ice sea bee n{i}" for i in range(30)})
+    served = GaussianRetriever(TinyEncoder(), place)
+    assert served.search("ice n3", top_k=1)[0].words > 1 and "a3" in served.store.ids()
+    GaussianRetriever(TinyEncoder(), beside).add({f"b{i}": f"code disk key x{i}" for i in range(30)})
+    folders.exchange_index(place, beside)
+    fresh = GaussianRetriever(TinyEncoder(), place)
+    assert served.search("code x7", top_k=1)[0].words == fresh.search("code x7", top_k=1)[0].words > 1
+    assert served.store.ids() == fresh.store.ids()
+    (place/"documents.lance").rename(tmp_path/"away")        # a folder that is just being copied
+    os.utime(place/"manifest.json", (1, 1))
+    with pytest.raises(UserError, match="not there"):
+        served.search("code x7")
+    assert not (place/"documents.lance").exists()
+    (tmp_path/"away").rename(place/"documents.lance")
+    assert served.search("code x7", top_k=1)[0].id == "b7"
+
+
+def test_what_is_written_while_an_index_is_exchanged_goes_into_the_new_one(tmp_path):
+    place, beside = tmp_path/"idx", tmp_path/".idx.anew"
+    GaussianRetriever(TinyEncoder(), place).add({f"a{i}": f"ice sea bee n{i}" for i in range(30)})
+    writer = GaussianRetriever(TinyEncoder(), place)
+    assert len(writer.store.ids()) == 30
+    GaussianRetriever(TinyEncoder(), beside).add({f"b{i}": f"code disk key x{i}" for i in range(30)})
+    folders.exchange_index(place, beside)
+    assert writer.add({"a30": "ice sea bee n30"}) == 1 and writer.update({"b3": "code disk key y3"}) == 1
+    assert writer.delete(["b4", "a4"]) == 1
+    fresh = GaussianRetriever(TinyEncoder(), place)
+    assert fresh.store.ids() == {*(f"b{i}" for i in range(30)), "a30"} - {"b4"}
+    assert fresh.search("code y3", top_k=1)[0].text == "code disk key y3"
+    GaussianRetriever(TinyEncoder(), beside).add({f"c{i}": f"code disk key z{i}" for i in range(30)})
+    real = writer._fit_nulls
+
+    def exchanged(write):
+        folders.exchange_index(place, beside)
+        real(write)
+    writer._fit_nulls = exchanged                    # after the last look at the folder
+    writer.add({f"d{i}": f"bee sea light q{i}" for i in range(60)})
+    stale = writer.store
+    writer.refresh()
+    assert writer.store is not stale
+    assert writer.add({"c1": "code disk key z1", "d1": "bee sea light q1"}) == 1
+    fresh = GaussianRetriever(TinyEncoder(), place)
+    assert sorted(i for b in fresh.store.blocks() for i in b.ids) == sorted([*(f"c{i}" for i in range(30)), "d1"])
+    with pytest.raises(UserError, match="not a ragcun index"):       # half of a run that another one has finished
+        commands._take_place(place, written(tmp_path/"half", "x.md"))
+    assert len(GaussianRetriever(TinyEncoder(), place)) == 31
+
+
+def test_an_index_behind_a_link_is_made_anew_where_it_lies(tmp_path, monkeypatch, capsys):
+    docs = written(tmp_path/"docs", "a.md")
+    (tmp_path/"disk").mkdir()
+    GaussianRetriever(TinyEncoder(), tmp_path/"disk"/"idx").add(["ice sea"])
+    (tmp_path/"link").symlink_to("disk/idx")
+    monkeypatch.setattr(commands, "_index_model", lambda args: TinyEncoder())
+    monkeypatch.setattr(commands, "_index_tokens", lambda args: None)
+    monkeypatch.setenv("RAGCUN_RUNTIME", "torch")
+    for _ in range(2):
+        assert commands.main(["index", "--documents", str(docs), "--index_dir", str(tmp_path/"link"), "--anew"]) == 0
+        assert GaussianRetriever(TinyEncoder(), tmp_path/"disk"/"idx").store.ids() == {"a.md#1"}
+    assert (tmp_path/"link").is_symlink() and [p.name for p in (tmp_path/"disk").iterdir()] == ["idx"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", "docs", "link"]
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path/"disk"/"idx")
+    for flag in ("--anew", "--fit"):
+        capsys.readouterr()
+        assert commands.main(["index", "--documents", str(docs), "--index_dir", str(tmp_path/"link"), flag]) == 2
+        assert "where a disk is mounted" in capsys.readouterr().err
+
+
+def test_the_manifest_of_an_index_of_another_model_is_not_written_over(tmp_path):
+    place, beside = tmp_path/"idx", tmp_path/".idx.anew"
+    index = GaussianRetriever(TinyEncoder(name="tiny"), place)
+    index.add(["ice sea"])
+    GaussianRetriever(TinyEncoder(name="other"), beside).add(["code disk"])
+    folders.exchange_index(place, beside)
+    with pytest.raises(UserError, match="another model"):
+        index._write_manifest()                  # as a long calibration does at its end
+    assert read_manifest(place).fingerprint == TinyEncoder(name="other").fingerprint
+
+
+def test_two_runs_do_not_make_one_index_anew(tmp_path, capsys):
+    written(tmp_path/"docs", "a.md")
+    with sole_run(tmp_path/"idx", "--index_dir", tmp_path/".idx.running"):
+        assert commands.main(["index", "--documents", str(tmp_path/"docs"), "--index_dir", str(tmp_path/"idx"),
+                              "--anew"]) == 2
+    assert f"another run is going on in this folder (--index_dir {tmp_path/'idx'})" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["docs"]
+
+
+@pytest.mark.parametrize("old, new", [(0., 0.), (.1, 0.), (.1, .2)])
+def test_a_calibration_that_goes_with_the_old_index_is_named(tmp_path, capsys, old, new):
+    for name, alpha in (("idx", old), ("beside", new)):
+        GaussianRetriever(TinyEncoder(), tmp_path/name).add(["ice sea", "code disk"])
+        write_manifest(tmp_path/name, replace(read_manifest(tmp_path/name), alpha=alpha))
+    before = commands._is_calibrated(tmp_path/"idx")
+    commands._take_place(tmp_path/"idx", tmp_path/"beside")
+    commands._say_uncalibrated(str(tmp_path/"idx"), before)
+    assert ("this one is not: ragcun index" in capsys.readouterr().out) == (old > new)
+    assert read_manifest(tmp_path/"idx").alpha == new and not (tmp_path/"beside").exists()
 
 
 def test_a_kill_between_the_two_renames_is_mended(tmp_path, monkeypatch):

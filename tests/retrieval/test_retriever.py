@@ -419,12 +419,14 @@ def test_refresh_takes_over_what_another_process_calibrated(tmp_path):
     writer = GaussianRetriever(TinyEncoder(16), tmp_path/"index")
     docs = texts(300)
     writer.add({str(i): t for i, t in enumerate(docs)})
-    reader = GaussianRetriever(writer.model, tmp_path/"index")
+    reader, adder = (GaussianRetriever(writer.model, tmp_path/"index") for _ in range(2))
     writer.calibrate([" ".join(t.split()[:6]) for t in docs[:60]], [[str(i)] for i in range(60)], alpha=.1)
     assert reader.answer_limit == 1. and reader.rule is None
     reader.refresh()
     assert (reader.answer_limit == writer.answer_limit and reader.rule == writer.rule
             and reader.null.questions == writer.null.questions)
+    adder.add({f"more {i}": t for i, t in enumerate(texts(100))})      # fits the null anew, and writes what it knows
+    assert adder.rule == writer.rule and read_manifest(tmp_path/"index").answer_limit == writer.answer_limit != 1
 
 
 def test_questions_come_in_any_form():

@@ -235,7 +235,7 @@ def test_the_page_asks_for_a_key(folder, browser, tmp_path):
 
 # --- starting and stopping
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_answers_what_is_under_way(folder, number):
     import http.client
     with serving("serve", "--index_dir", folder, "--port", 0) as (process, address):
@@ -307,6 +307,19 @@ def test_nothing_but_the_protocol_is_on_standard_output(folder):
                           capture_output=True, text=True, timeout=120)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["id"] for line in lines] == [1] and done.returncode == 0, done.stderr
+
+
+@needs["mcp"]
+def test_ctrl_c_ends_a_server_whose_input_is_open(folder):
+    with subprocess.Popen([*RAGCUN, "mcp", "--index_dir", str(folder)], cwd=ROOT, text=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        print(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}), file=server.stdin, flush=True)
+        assert '"id":1' in server.stdout.readline()
+        server.send_signal(signal.SIGINT)
+        try:
+            assert server.wait(20) == -signal.SIGINT and server.stderr.read() == ""
+        finally:
+            server.kill()
 
 
 @needs["mcp"]
