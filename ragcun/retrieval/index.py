@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
 
 # %% auto #0
-__all__ = ['BACKGROUND', 'MADE', 'LONG', 'ALIKE', 'IndexState', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexEdits',
-           'unlike', 'IndexQuestions', 'IndexNull', 'IndexWhitening', 'has_export', 'open_model', 'export_index',
-           'keep_export', 'OpenedIndex', 'DocumentIndex']
+__all__ = ['BACKGROUND', 'MADE', 'LONG', 'ALIKE', 'IndexState', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexLanguage',
+           'IndexEdits', 'unlike', 'IndexQuestions', 'IndexNull', 'IndexWhitening', 'has_export', 'open_model',
+           'export_index', 'keep_export', 'OpenedIndex', 'DocumentIndex']
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47
 BACKGROUND = 3000  # documents in the background sample
@@ -287,8 +287,25 @@ class IndexFolder(_IndexPlace):
         if not hasattr(self.store, "search_words"):
             self.weights = self.tokenizer = None
 
+# %% ../../nbs/7_retrieval/10_index.ipynb #idxlang1
+class IndexLanguage(IndexFolder):
+    "The language that words are cut by."
+    def _choose_stemmer(self, texts: Sequence[str]) -> None:
+        "The first documents decide, or those of another process that was sooner."
+        if self.tokenizer is None or self.tokenizer.stem != AUTO: return
+        with writer_lock(self.index_dir, "language") if self.index_dir else contextlib.nullcontext():
+            if self.index_dir:
+                self._take_stemmer(self.index_dir)
+            if self.tokenizer.stem != AUTO: return
+            self.tokenizer = replace(self.tokenizer, stem=stemmer_for(texts))
+            if self.index_dir:
+                self._write_manifest()
+        if self.tokenizer.stem != "english":
+            logger.info("the documents are mostly %s: words lose the endings of that language",
+                        str(self.tokenizer.stem).title())
+
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0003
-class IndexEdits(IndexFolder):
+class IndexEdits(IndexLanguage):
     "Documents that come and go."
     def __len__(self) -> int:
         return len(self.store)
@@ -309,20 +326,6 @@ class IndexEdits(IndexFolder):
             encoded = self._encode(new)
             self.refresh()               # another index may be in the place of this one by now
             self.store.add(encoded)
-
-    def _choose_stemmer(self, texts: Sequence[str]) -> None:
-        "The first documents decide, or those of another process that was sooner."
-        if self.tokenizer is None or self.tokenizer.stem != AUTO: return
-        with writer_lock(self.index_dir, "language") if self.index_dir else contextlib.nullcontext():
-            if self.index_dir:
-                self._take_stemmer(self.index_dir)
-            if self.tokenizer.stem != AUTO: return
-            self.tokenizer = replace(self.tokenizer, stem=stemmer_for(texts))
-            if self.index_dir:
-                self._write_manifest()
-        if self.tokenizer.stem != "english":
-            logger.info("the documents are mostly %s: words lose the endings of that language",
-                        str(self.tokenizer.stem).title())
 
     def _searched(self, d: Entry) -> str:
         return d.searched if self.heading_rule == "headings" else d.text
