@@ -21,7 +21,7 @@ from ..core import UserError, atomic_write
 
 # %% auto #0
 __all__ = ['STOP_WORDS', 'LETTER', 'WORD', 'PIECE', 'UNSPACED', 'LONGEST', 'AUTO', 'STEMMERS', 'LOOKED_AT', 'LETTERS_SEEN',
-           'MOST_TEXT', 'split_identifier', 'character_pairs', 'Tokenizer', 'stemmer_for', 'WordCounts',
+           'MOST_TEXT', 'AHEAD', 'split_identifier', 'character_pairs', 'Tokenizer', 'stemmer_for', 'WordCounts',
            'without_accents', 'Accents', 'Question', 'Postings', 'reciprocal_rank_fusion', 'diversify']
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #word0005
@@ -132,6 +132,7 @@ STEMMERS = {"ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el
 LOOKED_AT = 200     # documents of which the language is looked for
 LETTERS_SEEN = 500  # of each; fewer than these in all tell nothing
 MOST_TEXT = .6      # share of the text that a language must have
+AHEAD = .3          # of English, nats a letter: lists of parts come to .1, sentences of other languages to .7 and more
 
 def stemmer_for(
     texts: Sequence[str], # documents
@@ -143,7 +144,10 @@ def stemmer_for(
     import py3langid
     weight: Counter[str] = Counter()
     for text in seen:
-        weight[STEMMERS.get(py3langid.classify(text)[0], "")] += len(text)
+        likely = dict(py3langid.rank(text))   # language → log-likelihood
+        best = max(likely, key=likely.__getitem__)
+        clear = likely[best] - likely["en"] >= AHEAD*len(text)
+        weight[STEMMERS.get(best, "") if clear else "english"] += len(text)
     language, most = weight.most_common(1)[0]
     return language if language and most >= MOST_TEXT*letters else "english"
 
