@@ -21,7 +21,7 @@ from .null import IDENTITY, EmpiricalNull, GaussianNull, TailMap, conformal_p, c
 from .words import Postings, Question
 
 # %% auto #0
-__all__ = ['PRIOR', 'FEW', 'HANDFUL', 'TRUSTED', 'LOST', 'LEAST_TRUST', 'FEW_ASKED', 'JointWeights', 'weights_of',
+__all__ = ['PRIOR', 'FEW', 'HANDFUL', 'NORMAL_99', 'TRUSTED', 'LOST', 'LEAST_TRUST', 'FEW_ASKED', 'JointWeights', 'weights_of',
            'BackgroundSample', 'Background', 'JointNull', 'first_found', 'trust_in_meaning', 'level_of_questions',
            'fit_joint_null', 'save_joint_null', 'load_joint_null', 'fit_weights', 'calibrate_weights']
 
@@ -155,6 +155,8 @@ class Background(BackgroundSample):
         return out
 
 # %% ../../nbs/7_retrieval/05_joint.ipynb #join0009
+NORMAL_99 = 2.326  # the normal score of p = .01
+
 @dataclass(frozen=True)
 class JointNull:
     "The law of the evidence of unrelated documents."
@@ -163,7 +165,7 @@ class JointNull:
     curve: TailMap = IDENTITY  # from p-values under a normal law to measured ones
     made: np.ndarray = field(default_factory=lambda: np.zeros(0)) # [k] log p of synthetic questions, sorted; or empty
     questions: int = 0      # real questions it was fitted on
-    level: float = 0.       # mean normal score of p-values by meaning alone, unrelated documents of made questions
+    level: float = NORMAL_99  # normal score, by meaning alone, that one unrelated document in a hundred reaches
 
     def spread(self,
         q: np.ndarray,             # [n, d] embeddings of questions
@@ -239,15 +241,15 @@ def level_of_questions(
     background: Background, # a sample of the corpus
     q: np.ndarray,          # [n, d] embeddings of questions
     own: Sequence[Sequence[int]], # for each, rows of the sample that answer it
-) -> float: # 0 where the p-values are right; below, questions lie farther from all documents than these from each other
-    "Mean normal score of the p-values that unrelated documents get."
+) -> float: # 2.33 where the p-values are right; below, they say less than there is to say
+    "What one unrelated document in a hundred reaches: the normal score of its p-value."
     from scipy.special import ndtri_exp
-    if not len(q) or len(background) < FEW: return 0.
+    if not len(q) or len(background) < FEW: return NORMAL_99
     z, mean, sd = background.dense(q)
     score = -ndtri_exp(np.clip(null.log_p(z*sd[:, None] + mean[:, None], q), -1e5, -1e-9))
     for row, answers in zip(score, own, strict=True):
         row[list(answers)] = np.nan
-    return float(np.nanmean(score))
+    return float(np.nanquantile(score, .99))
 
 def fit_joint_null(
     background: Background,    # a sample of the corpus
@@ -302,7 +304,7 @@ def load_joint_null(
             scale, shape, questions, size = a["numbers"].tolist()
             background = Background(a["z"], a["rho"], _as_words(a["words"]) if size else [])
             return JointNull(background, JointWeights(*a["weights"].tolist()), TailMap(a["y"], a["logp"], scale, shape),
-                             a["made"], int(questions), float(a["level"]) if "level" in a else 0.)
+                             a["made"], int(questions), float(a["level"]) if "level" in a else NORMAL_99)
     except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as e:
         raise UserError("the null of the joint evidence cannot be read", str(path), "Index the documents again") from e
 

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
 
 # %% auto #0
-__all__ = ['SIDE', 'ELSEWHERE_FROM', 'WORDS_WORTH', 'STRICT', 'Proposed', 'QuestionEncoder', 'Proposer', 'Searcher',
-           'AnswerValues', 'Judge', 'SyntheticLimits', 'QuestionFit', 'merge_hits', 'GaussianRetriever', 'world',
-           'encode_shards', 'read_shards', 'index_corpus']
+__all__ = ['SIDE', 'RIGHT_LEVEL', 'WORDS_WORTH', 'STRICT', 'Proposed', 'QuestionEncoder', 'Proposer', 'Searcher', 'AnswerValues',
+           'Judge', 'SyntheticLimits', 'QuestionFit', 'merge_hits', 'GaussianRetriever', 'world', 'encode_shards',
+           'read_shards', 'index_corpus']
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #56d4aca5
 SIDE = 200   # documents that each side, words and vectors, proposes for a question
-ELSEWHERE_FROM = -.15  # level of questions below which the p-values of meaning do not decide, see `JointNull`
+RIGHT_LEVEL = 2.       # below it the p-values of meaning do not decide, see `level_of_questions`
 WORDS_WORTH = 6.       # nats between none and all of a question's words, where E-values decide together with them
 STRICT = .1  # E-value of an answer among fewer than a hundred documents, without calibration
 
@@ -247,9 +247,9 @@ class AnswerValues(Searcher):
         return self.rule is None and not self.alpha and self.answer_limit == 1.
 
     def _is_elsewhere(self) -> bool:
-        "Whether p-values by meaning alone say little: the base is doubted, or puts questions elsewhere than documents."
+        "Whether p-values by meaning alone say little: the base is doubted, or embeds questions in another way."
         law = self.joint
-        return law is not None and (law.level < ELSEWHERE_FROM or law.weights.dense < PRIOR.dense and not law.questions)
+        return law is not None and (law.level < RIGHT_LEVEL or law.weights.dense < PRIOR.dense and not law.questions)
 
     def _by_words(self, query: str, hits: list[Hit]) -> float:
         "The smallest E-value, each multiplied by what is missing of the question's words."

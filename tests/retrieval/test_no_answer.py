@@ -15,8 +15,8 @@ from ragcun.retrieval.hits import in_blocks, verdict_in_words
 from ragcun.retrieval.no_answer import (CANDIDATES, FEW_QUESTIONS, LETTERS, SHARES, AnswerRule, Candidates,
                                         choose_share, fit_answer_rule, load_rule, save_rule, usual_rule,
                                         word_weights, words_of)
-from ragcun.retrieval.joint import PRIOR
-from ragcun.retrieval.retriever import ELSEWHERE_FROM, GaussianRetriever
+from ragcun.retrieval.joint import NORMAL_99, PRIOR
+from ragcun.retrieval.retriever import RIGHT_LEVEL, GaussianRetriever
 from tiny_encoder import TinyEncoder
 
 WORDS = "ice sea bee heart blood light gene cell star moon tree rock wind fire code disk node key lock page".split()
@@ -206,12 +206,12 @@ def test_where_questions_lie_elsewhere_e_values_and_words_decide(tmp_path):
     ask = [t.split(". ")[1] for t in docs.values()]
     usual = GaussianRetriever(TinyEncoder(32))
     usual.add(docs)
-    assert 0 > usual.joint.level > ELSEWHERE_FROM
+    assert NORMAL_99 != usual.joint.level > RIGHT_LEVEL
     assert usual._is_elsewhere() == (usual.joint.weights.dense < PRIOR.dense) and not filled()[0]._is_elsewhere()
     index = GaussianRetriever(Apart(32), tmp_path/"index")
     index.add(docs)
     reader = GaussianRetriever(Apart(32), tmp_path/"index")
-    assert reader.joint.level == index.joint.level < ELSEWHERE_FROM and reader._is_elsewhere()
+    assert reader.joint.level == index.joint.level < RIGHT_LEVEL and reader._is_elsewhere()
     asked = [*ask[:40], "bread oven crust", "goal match referee"]
     results = reader.search(asked)
     assert [r.answered for r in results] == (reader.answer_values(asked) <= 1).tolist()
