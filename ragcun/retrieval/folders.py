@@ -26,7 +26,7 @@ from .filters import as_filter
 from .hits import dump_metadata, in_blocks, iter_entries
 from .index import DocumentIndex
 from .stores import LanceStore, is_free, read_manifest, writer_lock
-from .words import AUTO
+from .words import UNDECIDED
 
 # %% auto #0
 __all__ = ['RECORD', 'COUNTED', 'BLOCK', 'FIRST', 'SPREAD', 'FileState', 'read_record', 'add_to_record', 'open_record',
@@ -435,7 +435,7 @@ class FolderFill(FolderBatch):
 
     def look(self) -> dict[str, Any]: # files that were read for it
         "Files from all over the folder decide the language of a new index."
-        if self.index.tokenizer is None or self.index.tokenizer.stem != AUTO: return {}
+        if self.index.tokenizer is None or self.index.tokenizer.stem != UNDECIDED: return {}
         seen = {n: self.read(n) for n in self.plan.todo[::max(1, len(self.plan.todo)//SPREAD)]}
         texts = [d.text for _, reading in seen.values() for d in reading.documents]
         if texts:

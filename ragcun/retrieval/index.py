@@ -34,7 +34,7 @@ from .storage import RemotePath, as_place, fetched, local_copy, sent, stamp
 from ragcun.retrieval.stores import (
     ELSEWHERE, TABLE, LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest, writer_lock,
 )
-from .words import AUTO, Accents, Question, Tokenizer, stemmer_for
+from .words import UNDECIDED, Accents, Question, Tokenizer, stemmer_for
 
 if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
@@ -96,7 +96,7 @@ class IndexManifest(IndexState):
 
     def _take_stemmer(self, folder: Path | RemotePath) -> None:
         "The language that another process has chosen since."
-        if self.tokenizer is None or self.tokenizer.stem != AUTO or not (folder/"manifest.json").exists(): return
+        if self.tokenizer is None or self.tokenizer.stem != UNDECIDED or not (folder/"manifest.json").exists(): return
         kept = read_manifest(folder).tokens
         self.tokenizer = Tokenizer(**kept) if kept else self.tokenizer
 
@@ -261,7 +261,7 @@ class IndexFolder(_IndexPlace):
         self.rule = None
         self.whitened = None
         self.weights = weights_of(model)
-        self.tokenizer = Tokenizer(stem=AUTO)
+        self.tokenizer = Tokenizer(stem=UNDECIDED)
         self.id_rule = "source"
         self.heading_rule = "headings"
         self.token_rule = "base"
@@ -292,11 +292,11 @@ class IndexLanguage(IndexFolder):
     "The language that words are cut by."
     def _choose_stemmer(self, texts: Sequence[str]) -> None:
         "The first documents decide, or those of another process that was sooner."
-        if self.tokenizer is None or self.tokenizer.stem != AUTO: return
+        if self.tokenizer is None or self.tokenizer.stem != UNDECIDED: return
         with writer_lock(self.index_dir, "language") if self.index_dir else contextlib.nullcontext():
             if self.index_dir:
                 self._take_stemmer(self.index_dir)
-            if self.tokenizer.stem != AUTO: return
+            if self.tokenizer.stem != UNDECIDED: return
             self.tokenizer = replace(self.tokenizer, stem=stemmer_for(texts))
             if self.index_dir:
                 self._write_manifest()

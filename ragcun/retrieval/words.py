@@ -20,7 +20,7 @@ import numpy as np
 from ..core import UserError, atomic_write
 
 # %% auto #0
-__all__ = ['STOP_WORDS', 'LETTER', 'WORD', 'PIECE', 'UNSPACED', 'LONGEST', 'AUTO', 'STEMMERS', 'LOOKED_AT', 'LETTERS_SEEN',
+__all__ = ['STOP_WORDS', 'LETTER', 'WORD', 'PIECE', 'UNSPACED', 'LONGEST', 'UNDECIDED', 'STEMMERS', 'LOOKED_AT', 'LETTERS_SEEN',
            'MOST_TEXT', 'AHEAD', 'split_identifier', 'character_pairs', 'Tokenizer', 'stemmer_for', 'WordCounts',
            'without_accents', 'Accents', 'Question', 'Postings', 'reciprocal_rank_fusion', 'diversify']
 
@@ -65,14 +65,14 @@ def character_pairs(
             out.append(run)
     return out
 
-AUTO = "auto"
+UNDECIDED = "auto"
 "A language that the first documents of an index decide."
 
 @lru_cache(maxsize=8)
 def _stemmer(language: str) -> Any:
     import Stemmer
     try:
-        return Stemmer.Stemmer("english" if language == AUTO else language)
+        return Stemmer.Stemmer("english" if language == UNDECIDED else language)
     except KeyError:
         raise UserError(f"there is no stemmer {language!r}", "Tokenizer",
                         f"Take one of {', '.join(Stemmer.algorithms())}, or None") from None
