@@ -205,6 +205,15 @@ def pdf_bytes(*pages):
             f"startxref\n{len(out)}\n%%EOF").encode("latin-1")
 
 
+def archive(parts):
+    "A zip file of names and texts."
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as packed:
+        for name, text in parts.items():
+            packed.writestr(name, text)
+    return made.getvalue()
+
+
 def docx_bytes(heading, text):
     "A Word file of a heading and a paragraph; made by python-docx once, then filled in."
     made = io.BytesIO()

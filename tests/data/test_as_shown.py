@@ -1,11 +1,10 @@
 """Files as programs write them: all that a person sees of them is read, and nothing else."""
 import io
-import zipfile
 
 import docx
 import pytest
 from docx.oxml import parse_xml
-from small import pdf_bytes
+from small import archive, pdf_bytes
 
 from ragcun.data import web_pages
 from ragcun.data.decoding import decode_bytes
@@ -18,14 +17,6 @@ from ragcun.data.web_pages import parse_html
 
 def told(sections):
     return [(s.heading, s.text) for s in sections]
-
-
-def archive(parts):
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as packed:
-        for name, text in parts.items():
-            packed.writestr(name, text)
-    return made.getvalue()
 
 
 # web pages

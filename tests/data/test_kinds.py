@@ -10,7 +10,7 @@ import zipfile
 
 import openpyxl
 import pytest
-from small import docx_bytes, pdf_bytes
+from small import archive, docx_bytes, pdf_bytes
 
 from ragcun import UserError
 from ragcun.core import sha256_text
@@ -28,14 +28,6 @@ from ragcun.data.web_pages import Section, parse_html
 
 def words(sections):
     return " ".join(f"{s.heading} {s.text}" for s in sections)
-
-
-def archive(parts):
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as packed:
-        for name, text in parts.items():
-            packed.writestr(name, text)
-    return made.getvalue()
 
 
 # encodings
