@@ -213,7 +213,7 @@ class WordCounts:
             raise UserError("the word counts cannot be read", str(path), "Delete the file: it is made again") from e
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #78e84fa3
-_MARKED = re.compile("[\u00c0-\u024f\u0370-\u03ff\u0400-\u045f\u1e00-\u1fff]")   # Latin, Greek, Cyrillic
+_MARKED = re.compile("[\u00df-\u024f\u1e00-\u1fffάέήίόύώϊϋΐΰйёїў]")   # of words that are case-folded
 _PLAIN = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
 _SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
 
@@ -235,7 +235,7 @@ class Accents:
     "The words of a corpus that have accents, by how they are written without."
     tokenizer: Tokenizer # of the index
     _words: dict[str, str] = field(default_factory=dict)
-    _counted: tuple[int, int] = (0, 0) # documents and words of the corpus when it was looked at
+    _counted: int = 0    # words of the corpus when it was looked at; again when a hundredth has come or gone
 
     def spelled(self,
         words: list[str],   # of a question
@@ -243,14 +243,14 @@ class Accents:
     ) -> list[str]: # as many
         "The words as the corpus has them; those that it has not in any spelling as they are."
         if all(counts.found.get(w, 0) > 0 for w in words): return words
-        if self._counted != (counts.documents, counts.words):
+        if 100*abs(counts.words - self._counted) > counts.words:
             self._look(counts)
         return [w if counts.found.get(w, 0) > 0 else self._other(w, counts) for w in words]
 
     def _look(self, counts: WordCounts) -> None:
         commonest = sorted((n, w) for w, n in list(counts.found.items()) if n > 0 and _MARKED.search(w))
         self._words = {s: w for _, w in commonest for s in without_accents(w, self.tokenizer) if s != w}
-        self._counted = (counts.documents, counts.words)
+        self._counted = counts.words
 
     def _other(self, word: str, counts: WordCounts) -> str:
         plain = without_accents(word, self.tokenizer)
