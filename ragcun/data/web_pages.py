@@ -106,8 +106,8 @@ _MENU_ROLES = frozenset(("navigation", "contentinfo", "search"))
 _MENU_NAMES = frozenset("nav navbar navigation menu sidebar sphinxsidebar breadcrumb breadcrumbs toc footer catlinks "
                         "mw-portlet-lang interlanguage-link skip-link skiplink mw-jump-link".split())
 _BANNERS = frozenset("onetrust-consent-sdk onetrust-banner-sdk cybotcookiebotdialog cookie-banner cookiebanner "
-                     "cookie-bar cookie-consent cookieconsent cookie-notice cookie-law-info-bar cookie-popup cc- "
-                     "window cc-banner gdpr-banner consent-banner cmp-container usercentrics-root didomi-host "
+                     "cookie-bar cookie-consent cookieconsent cookie-notice cookie-law-info-bar cookie-popup "
+                     "cc-window cc-banner gdpr-banner consent-banner cmp-container usercentrics-root didomi-host "
                      "cmplz-cookiebanner".split())    # of cookies
 _UNSEEN_NAMES = frozenset("mw-editsection printfooter sr-only visually-hidden visuallyhidden "
                           "screen-reader-text".split())

@@ -29,6 +29,7 @@ def told(sections):
      "</my-card><template><p>not shown</p></template>", "One.\n\nTwo."),              # as a browser's extension saves it
     ("<p>Text.</p><div id='onetrust-consent-sdk'><p>We use cookies.</p><button>Accept all</button></div>", "Text."),
     ("<div class='cookie-notice'><h1>On cookies</h1><p>They are baked.</p></div>", "They are baked."),
+    ("<div class='window'><p>Text.</p></div><div class='cc-window cc-banner'>We use cookies.</div>", "Text."),
 ])
 def test_pages_as_they_are_saved(page, wanted):
     assert [s.text for s in parse_html(page)] == [wanted]
