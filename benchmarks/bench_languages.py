@@ -60,7 +60,7 @@ def measure(data: RetrievalData, model: GaussianEncoder) -> dict[str, float | st
            "with accents": round(float(np.mean([typed[q] != asked[q] for q in asked])), 3),
            "english stemmer": ndcg(english, asked, data), "as written": ndcg(index, asked, data),
            "without accents": ndcg(index, typed, data)}
-    index._accents = AsAsked(index.tokenizer)
+    index._known_words().accents = AsAsked(index.tokenizer)
     return row | {"without accents, words as asked": ndcg(index, typed, data)}
 
 

@@ -18,7 +18,7 @@ import torch
 from ..core import UserError, logger, pick_device, pick_precision
 from ..data.files import as_texts, home_path
 from .base import (DEFAULT_BASE, BaseOptions, check_precision, check_side, encode_features,
-                                feature_dim, hash_state, load_base, set_token_limit, token_limit)
+                                feature_dim, hash_state, load_base, set_token_limit, token_counts, token_limit)
 from .compiling import compiled_base
 from .evidence import Calibration, document_vector, evidence, information, query_vector
 
@@ -217,6 +217,12 @@ class SidedEncoder(HeadEncoder):
     ) -> np.ndarray: # [n, d] float32, never normalised
         "Embeddings z of texts."
         return self.project(self.features(texts, side, batch_tokens), side)
+
+    def token_counts(self,
+        texts: Sequence[str], # Any texts
+    ) -> list[int]: # Tokens of each, with those that open and close it
+        "How many tokens the base makes of each text."
+        return token_counts(self.base, texts)
 
     def encode(self,
         *args: Any,    # what another library would encode

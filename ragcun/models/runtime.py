@@ -186,6 +186,14 @@ class ExportedTexts(ExportedParts):
         row = {t: i for i, t in enumerate(unique)}
         return out if len(unique) == len(texts) else out[[row[t] for t in texts]]
 
+    def token_counts(self,
+        texts: Sequence[str], # Any texts
+    ) -> list[int]: # Tokens of each, with those that open and close it
+        "How many tokens the base makes of each text, as a question."
+        held = self._sides["query"]
+        tokens = tokenise_texts(self._tokenizers[held["tokenizer"]], texts, held["special"])
+        return [int(n) for n in tokens["attention_mask"].sum(1)]
+
     def _block(self, texts: list[str], side: str, budget: int) -> np.ndarray:
         held = self._sides[side]
         graph = self._graphs[held["graph"]]

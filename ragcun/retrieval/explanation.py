@@ -59,7 +59,7 @@ def explain_results(
 ) -> list[dict[str, Any]]: # of each, ready for JSON
     "Results with their numbers in plain words."
     results = [results] if isinstance(results, SearchResult) else results
-    around = surroundings(index, [r.query for r in results], words) if picture else [None] * len(results)
+    around = surroundings(index, [r.searched for r in results], words) if picture else [None] * len(results)
     return [_explain(index, r, s) for r, s in zip(results, around, strict=True)]
 
 def _explain(index: GaussianRetriever, result: SearchResult, around: Surroundings | None) -> dict[str, Any]:

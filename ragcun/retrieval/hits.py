@@ -69,6 +69,12 @@ class JudgedHits(Sequence):  # type: ignore[type-arg]
     value: float | None = None  # compared with the limit; None: the smallest E-value was
     chance: float | None = None # share of questions without an answer that find as good a hit; None: never measured
     guess: bool = False         # nobody has calibrated: rule and limit are the usual ones
+    corrected: str | None = None  # what was searched for, where the question has typing errors; None: as it was asked
+
+    @property
+    def searched(self) -> str: # the question, without typing errors
+        "What was searched for."
+        return self.query if self.corrected is None else self.corrected
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -80,11 +86,12 @@ class JudgedHits(Sequence):  # type: ignore[type-arg]
     def __getitem__(self, i: int | slice) -> Hit | list[Hit]:
         return self.hits[i]
 
-    def to_json(self) -> dict[str, Any]: # {"query", "hits", "answered"}, and "chance" where it was measured
+    def to_json(self) -> dict[str, Any]: # {"query", "hits", "answered"}, "chance" and "corrected" or null
         "Plain values, as `ragcun search --json` prints them."
         keys = ("id", "text", "evidence", "dense", "words", "constant", "p_value", "e_value", "distance", "metadata")
         hits = [{k: _plain_number(getattr(h, k)) for k in keys} for h in self.hits]
-        return {"query": self.query, "hits": hits, "answered": self.answered, "chance": self.chance}
+        return {"query": self.query, "hits": hits, "answered": self.answered, "chance": self.chance,
+                "corrected": self.corrected}
 
     @property
     def tentative(self) -> bool: # fewer than a hundred documents, and nobody has calibrated
@@ -233,7 +240,8 @@ def hits_html(
     most = max([max(h["dense"], 0) + max(h["words"], 0) for h in hits], default=1.) or 1.
     rows = "".join(_hit_html(i, h, most) for i, h in enumerate(hits, 1))
     verdict = explained["verdict"]
-    return f'<div style="line-height:1.5"><p><b>{verdict[:1].upper()}{verdict[1:]}.</b></p>{rows}</div>'
+    instead = f"<p>Searched for: {html.escape(explained['corrected'])}</p>" if explained.get("corrected") else ""
+    return f'<div style="line-height:1.5">{instead}<p><b>{verdict[:1].upper()}{verdict[1:]}.</b></p>{rows}</div>'
 
 def in_plain_words(
     result: JudgedHits,                  # of one question
@@ -243,7 +251,7 @@ def in_plain_words(
     plain = result.to_json()
     for row, hit in zip(plain["hits"], result, strict=True):
         row["e_value_in_words"] = e_value_in_words(hit.e_value)
-        row["matched"] = matched_words(result.query, hit.text, tokenizer)
+        row["matched"] = matched_words(result.searched, hit.text, tokenizer)
     return {**plain, "verdict": verdict_in_words(result), "documents": result.documents}
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62840281-2
@@ -262,7 +270,8 @@ class SearchResult(JudgedHits):
         return f"no answer: no hit has an E-value of {self.limit:.3g} or less"
 
     def __repr__(self) -> str:
-        head = f"{self.query!r}: {self._verdict()} ({how_many(self.documents, 'document')})"
+        asked = repr(self.query) + (f", searched for {self.corrected!r}" if self.corrected is not None else "")
+        head = f"{asked}: {self._verdict()} ({how_many(self.documents, 'document')})"
         return "\n".join([head, *map(repr, self.hits)])
 
     def _repr_html_(self) -> str:
@@ -304,7 +313,8 @@ def hits_text(
 ) -> str: # lines
     "Verdict and hits of one question, for a terminal."
     plain = in_plain_words(result, tokenizer)
-    lines = [result.query, f"{plain['verdict']} ({how_many(result.documents, 'document')})"]
+    instead = [] if result.corrected is None else [f"searched for: {result.corrected}"]
+    lines = [result.query, *instead, f"{plain['verdict']} ({how_many(result.documents, 'document')})"]
     for number, hit in enumerate(plain["hits"], 1):
         source = str(hit["metadata"].get("source") or "")
         place = source_of(hit["metadata"], hit["id"])

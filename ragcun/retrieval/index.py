@@ -34,7 +34,7 @@ from .storage import RemotePath, as_place, fetched, local_copy, sent, stamp
 from ragcun.retrieval.stores import (
     ELSEWHERE, TABLE, LanceStore, Manifest, MemoryStore, is_free, read_manifest, write_manifest, writer_lock,
 )
-from .words import UNDECIDED, Accents, Question, Tokenizer, stemmer_for
+from .words import UNDECIDED, Accents, Question, Spelling, Tokenizer, stemmer_for
 
 if TYPE_CHECKING:
     from ragcun.models.encoder import GaussianEncoder
@@ -266,7 +266,7 @@ class IndexFolder(_IndexPlace):
         self.heading_rule = "headings"
         self.token_rule = "base"
         self._fitted = (0, -1)
-        self._accents: Accents | None = None
+        self._spelling: Spelling | None = None
         self._runs: tuple[str, str] | None = None  # device and runtime, where the model is the folder's own
         self.answer_limit = 1.
         self.alpha = 0.
@@ -399,9 +399,22 @@ class IndexQuestions(IndexEdits):
         "What each question asks of the words."
         counts = self.store.word_counts()
         assert self.tokenizer is not None and counts is not None
-        if self._accents is None or self._accents.tokenizer != self.tokenizer:
-            self._accents = Accents(self.tokenizer)
-        return [Question.of(self._accents.spelled(self.tokenizer(q), counts), counts) for q in queries]
+        accents = self._known_words().accents
+        return [Question.of(accents.spelled(self.tokenizer(q), counts), counts) for q in queries]
+
+    def corrected(self,
+        queries: Sequence[str], # questions
+    ) -> list[str]: # the same ones where nothing is wrong
+        "Questions without the typing errors that the words of the documents and the tokens of the base show."
+        counts = None if self.weights is None else self.store.word_counts()
+        if counts is None or not hasattr(self.model, "token_counts"): return list(queries)
+        return [self._known_words().corrected(q, counts) if isinstance(q, str) else q for q in queries]
+
+    def _known_words(self) -> Spelling:
+        assert self.tokenizer is not None
+        if self._spelling is None or self._spelling.accents.tokenizer != self.tokenizer:
+            self._spelling = Spelling(Accents(self.tokenizer), lambda words: self.model.token_counts(words))
+        return self._spelling
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0004
 class IndexNull(IndexQuestions):

@@ -86,7 +86,9 @@ def answer_lists(
 ) -> dict[str, list[list[str]]]: # list → ids of each question, best first
     "What the index returns, and what its vectors, its words and their fused ranks would."
     z = index.encode_queries(queries)
-    out = {"search": [[h.id for h in row] for row in index.ranked(queries, depth, z=z)],
+    corrected = index.corrected(queries)
+    mended = z if corrected == list(queries) else index.encode_queries(corrected)
+    out = {"search": [[h.id for h in row] for row in index.ranked(corrected, depth, z=mended)],
            "dense": [[h.id for h in row] for row in index.ranked(queries, depth, words=0, z=z)]}
     if index.weights is None: return out
     out["bm25"] = []

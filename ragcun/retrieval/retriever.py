@@ -318,6 +318,7 @@ class Judge(AnswerValues):
         without: Sequence[Sequence[str]] | None = None,  # for each, ids that are treated as not in the index
     ) -> np.ndarray: # [n], smaller speaks for an answer; infinite where nothing is found
         "What `answered` compares with `answer_limit`."
+        queries = self.corrected(queries)
         z = self.encode_queries(queries)
         hits = self._without(queries, without if without is not None else [()] * len(queries), z)
         return np.array([self._value(*row) for row in zip(queries, z, hits, strict=True)])
@@ -424,7 +425,7 @@ class QuestionFit(_WeightFit):
             raise UserError(f"{len(queries)} queries and {len(relevant)} lists of relevant ids", "calibrate",
                             "Give one list per query")
         first, second = self._halves(relevant, bool(unanswerable) or alpha is None)
-        asked = [queries[i] for i in first]
+        asked = self.corrected([queries[i] for i in first])
         answers = [relevant[i] for i in first]
         z = self.encode_queries(asked)
         self._fit_on_questions(asked, z, answers)
@@ -473,6 +474,10 @@ def _merged(results: list[SearchResult], key: str) -> list[SearchResult]:
         logger.warning("merge: no hit has %r in its metadata, so all of them stay. There are: %s", key,
                        ", ".join(sorted(held)[:20]) or "none")
     return [replace(r, hits=merge_hits(r.hits, key)) for r in results]
+
+def _as_asked(result: SearchResult, query: str) -> SearchResult:
+    "The result of a question that was searched for as `result` says."
+    return result if result.query == query else replace(result, query=query, corrected=result.query)
 
 def merge_hits(
     hits: Sequence[Hit],  # best first
@@ -523,19 +528,21 @@ class GaussianRetriever(QuestionFit):
         words: float = 1.,                         # multiplies what words weigh; 0 is meaning alone
         diversity: float = 0.,                     # 0 to 1: how much likeness to hits before counts against a hit
         merge: str | None = None,                  # only the best hit of each value of this metadata, such as source
+        as_written: bool = False,                  # look for the words as they are, typing errors too
     ) -> Any: # a SearchResult, or a list of them
         "The documents with the most evidence, and whether they amount to an answer."
         if isinstance(query, (str, bytes)) or not isinstance(query, Iterable):
             return self.search([query], top_k, max_e_value, filter, rerank, exact, words, diversity,
-                               merge)[0]
+                               merge, as_written)[0]
         _check_request(top_k, max_e_value, words, diversity)
         _check_questions(query)
-        query = list(query)
         self.refresh()
-        z = self.encode_queries(query)
+        asked = list(query) if as_written else self.corrected(list(query))
+        z = self.encode_queries(asked)
         k = max(top_k, self._needed(max_e_value), 50 if diversity else 1, SIDE if merge else 1)
-        hits = self.ranked(query, k, filter, exact, words, z)
-        results = [self.judge(*row, max_e_value) for row in zip(query, z, hits, strict=True)]
+        hits = self.ranked(asked, k, filter, exact, words, z)
+        results = [self.judge(*row, max_e_value) for row in zip(asked, z, hits, strict=True)]
+        results = [_as_asked(r, q) for r, q in zip(results, query, strict=True)]
         if merge is not None:
             results = _merged(results, merge)
         if diversity:

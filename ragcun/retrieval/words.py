@@ -9,10 +9,11 @@ import re
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from ..core import UserError, atomic_write
 
 # %% auto #0
 __all__ = ['STOP_WORDS', 'LETTER', 'WORD', 'PIECE', 'UNSPACED', 'LONGEST', 'UNDECIDED', 'STEMMERS', 'LOOKED_AT', 'LETTERS_SEEN',
-           'MOST_TEXT', 'AHEAD', 'split_identifier', 'character_pairs', 'Tokenizer', 'stemmer_for', 'WordCounts',
-           'without_accents', 'Accents', 'Question', 'Postings', 'reciprocal_rank_fusion', 'diversify']
+           'MOST_TEXT', 'AHEAD', 'SHORTEST', 'ALPHABET', 'split_identifier', 'character_pairs', 'Tokenizer',
+           'stemmer_for', 'WordCounts', 'without_accents', 'Accents', 'one_edit_away', 'Spelling', 'Question',
+           'Postings', 'reciprocal_rank_fusion', 'diversify']
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #word0005
 STOP_WORDS = frozenset("""a an and are as at be but by for if in into is it no not of on or such that the their then
@@ -256,6 +258,73 @@ class Accents:
         plain = without_accents(word, self.tokenizer)
         known = [s for s in plain if counts.found.get(s, 0) > 0]
         return next(iter([*known, *(self._words[s] for s in plain if s in self._words)]), word)
+
+# %% ../../nbs/7_retrieval/04_words.ipynb #450ff070
+SHORTEST = 4  # letters of a word that may be corrected
+ALPHABET = 150  # letters of a script; those with more are no alphabets
+
+def one_edit_away(
+    word: str,              # case-folded
+    letters: Iterable[str], # that may be put in
+) -> list[str]: # each once, with the same first letter
+    "Strings that differ by a letter left out, added or exchanged, or by two that are swapped."
+    cuts = [(word[:i], word[i:]) for i in range(1, len(word) + 1)]
+    less = [a + b[1:] for a, b in cuts if b]
+    swapped = [a + b[1] + b[0] + b[2:] for a, b in cuts if len(b) > 1]
+    more = [a + c + b[skip:] for a, b in cuts for c in letters for skip in (0, 1)]
+    return [w for w in dict.fromkeys([*less, *swapped, *more]) if w != word]
+
+# %% ../../nbs/7_retrieval/04_words.ipynb #98039c43
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "?").split()[0]
+
+@dataclass
+class Spelling:
+    "Words of questions that no document has, and that are one letter away from a word that some have."
+    accents: Accents                                   # of the index
+    tokens: Callable[[list[str]], Sequence[int]]       # how many the base makes of each word
+    _kept: dict[str, str] = field(default_factory=dict)        # word → what takes its place
+    _alphabets: dict[str, list[str]] = field(default_factory=dict)
+    _counted: int = -1   # words of the corpus when these were filled
+
+    def corrected(self,
+        text: str,          # a question
+        counts: WordCounts, # of the corpus
+    ) -> str: # the same text where nothing is wrong
+        "The question with its typing errors corrected."
+        if counts.words != self._counted:
+            self._kept, self._alphabets, self._counted = {}, {}, counts.words
+        return WORD.sub(lambda m: self._instead(m[0], counts), text)
+
+    def _instead(self, word: str, counts: WordCounts) -> str:
+        if len(word) < SHORTEST or not word.isalpha() or word.isupper() or UNSPACED.search(word): return word
+        if word not in self._kept:
+            stems = self.accents.spelled(self.accents.tokenizer(word), counts)
+            wrong = len(stems) == 1 and counts.found.get(stems[0], 0) <= 0   # more than one is an identifier
+            self._kept[word] = self._nearest(word, counts) if wrong else word
+        return self._kept[word]
+
+    def _nearest(self, word: str, counts: WordCounts) -> str:
+        folded = _folded(word)
+        near = one_edit_away(folded, self._letters(folded, counts))
+        language = self.accents.tokenizer.stem
+        stems = self.accents.spelled(_stemmer(language).stemWords(near) if language else near, counts)
+        known = {w: n for w, s in zip(near, stems, strict=True) if (n := counts.found.get(s, 0)) > 0}
+        shown = [w[0].upper() + w[1:] if word[0].isupper() else w for w in known]
+        empty, typed, *tokens = self.tokens(["", word, *shown])
+        if typed - empty < 2: return word     # the base knows it whole
+        better = [(n, -t, w) for n, t, w in zip(known.values(), tokens, shown, strict=True) if t <= typed]
+        return max(better)[2] if better else word
+
+    def _letters(self, word: str, counts: WordCounts) -> list[str]:
+        "Those of the word's script that the corpus writes with."
+        if word.isascii(): return list(ascii_lowercase)
+        script = _script(word[0])
+        if script not in self._alphabets:
+            held = set(ascii_lowercase).union(*(w for w in list(counts.found) if not w.isascii()))
+            letters = sorted(c for c in held if c.isalpha() and _script(c) == script)
+            self._alphabets[script] = letters if len(letters) <= ALPHABET else []
+        return self._alphabets[script]
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #word0013
 @dataclass(frozen=True)
