@@ -255,6 +255,15 @@ def no_judgements(
     if beside:
         return UserError(f"{beside[0]} is not in the folder qrels/", where, "Make that folder, and move the file into "
                          f"it under the name of its split: qrels/test{''.join(Path(beside[0]).suffixes) or '.tsv'}.")
+    near = [p for pattern in ("*", "*/*") for p in Path(folder).glob(pattern)]
+    if any(p.name in ("dataset_info.json", "dataset_dict.json") for p in near):
+        return UserError("this folder is a data set as the package datasets saves it", where, "Write each split as a "
+                         "file: datasets.load_from_disk(FOLDER)['train'].to_parquet('train.parquet')")
+    tables = sorted((p for p in near if p.suffix in (".parquet", ".jsonl", ".csv")),
+                    key=lambda p: ("train" not in p.name, p))
+    if tables:
+        return UserError("not a BEIR folder: there is no qrels/<split>.tsv in it", where,
+                         f"Give a file, such as {tables[0]}, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
     return UserError("not a BEIR folder: there is no qrels/<split>.tsv in it", where,
                      "Give a file of pairs or evaluation, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
 
