@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..core import UserError, how_many, logger
-from .collections import RetrievalData, beir_place, load_beir, load_single
+from .collections import RetrievalData, beir_place, is_single, load_beir, load_single
 from .files import (OddRow, RowError, cell_fault, character_fault, file_format, home_path, is_no_list,
                                iter_rows, normalise_text, plain_value, read_whole_json, text_id, write_rows)
 
@@ -244,7 +244,7 @@ def load_retrieval(
     if place := beir_place(path, split_name): return load_beir(*place)
     if path.is_file() and file_format(path) == ".json":
         data = read_whole_json(path)
-        if isinstance(data, dict) and "relevance" in data: return load_single(path, data)
+        if is_single(data): return load_single(path, data)
     return pairs_to_retrieval(load_pairs(path, split_name))
 
 # %% ../../nbs/1_data/03_pairs.ipynb #colname1
@@ -302,7 +302,7 @@ def _rows_of(path: Path | str, split_name: str, odd: OddRow | None = None) -> It
 def _rows_of_json(path: Path) -> Iterator[tuple[int, Any]]:
     "A list of rows, or the single evaluation file."
     data = read_whole_json(path)
-    if isinstance(data, dict) and "relevance" in data:
+    if is_single(data):
         data = list(retrieval_to_pairs(load_single(path, data)))
     if not isinstance(data, list):
         raise UserError(f"the file holds a {type(data).__name__}, not a list of rows", str(path),

@@ -523,3 +523,19 @@ def test_data_sets_in_folders_of_other_programs_are_told_what_to_do(tmp_path):
     (tmp_path/"disk"/"dataset_info.json").write_text("{}")
     refused(tmp_path/"disk", "load_from_disk(FOLDER)", "to_parquet")
     refused(jsonl(tmp_path/"a.jsonl", json.dumps([GOOD, GOOD])), "the line is a list of rows", "belongs in a .json file")
+
+
+def test_an_evaluation_file_by_ids_is_read(tmp_path, caplog):
+    made = {"corpus": {"n1": "Eight bits.", "n2": "A star."}, "queries": {"q1": "What is a byte?", "q2": "What is a sun?",
+                                                                          "q3": "Unjudged?"},
+            "relevant_docs": {"q1": ["n1"], "q2": ["n2", "gone"]}, "mode": "text"}
+    path = tmp_path/"qa.json"
+    path.write_text(json.dumps(made))
+    data = load_retrieval(path)
+    assert data.qrels == {"q1": {"n1": 1}, "q2": {"n2": 1, "gone": 1}} and set(data.queries) == {"q1", "q2"}
+    assert "gone" in caplog.text and [(p.query, p.positive) for p in load_pairs(path)] == [
+        ("What is a byte?", "Eight bits."), ("What is a sun?", "A star.")]
+    path.write_text(json.dumps(made | {"relevant_docs": {"q1": ["n7"]}}))
+    refused(path, "no question has a relevant document that is there")
+    path.write_text(json.dumps(made | {"queries": ["What is a byte?"]}))
+    refused(path, "not all objects of ids")
