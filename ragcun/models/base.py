@@ -66,10 +66,11 @@ def find_base(
     return _from_hub(name, download), name
 
 def _check_folder(folder: Path) -> str:
-    files = ("modules.json", "config.json")
+    files = ("modules.json", "config.json", "adapter_config.json")
     if not any((folder/f).exists() for f in files):
         places = [f"{below}/{name}" for below in ("*", "snapshots/*") for name in files]
-        inside = [p.parent for place in places for p in sorted(folder.glob(place))]
+        inside = [p.parent for place in places for p in sorted(folder.glob(place))
+                  if not (p.parent/"ragcun.json").exists()]
         raise UserError("this folder holds no model (neither modules.json nor config.json)", str(folder),
                         f"There is one in it: {inside[0]}" if inside else "Give a model folder.")
     if (folder/"ragcun.json").exists():
@@ -227,10 +228,23 @@ def _not_loaded(path: str | Path, e: Exception) -> UserError:
         return UserError("its .bin file holds other things than weights, which could run code", str(path),
                          "Use a copy with model.safetensors.")
     first = (said.splitlines() or [""])[0][:200]
-    return _without_weights(Path(path)) or UserError(f"this model does not load: {type(e).__name__}: {first}",
-                                                     str(path), "Check that the folder is complete.")
+    return _of_adapter(Path(path)) or _without_weights(Path(path)) or UserError(
+        f"this model does not load: {type(e).__name__}: {first}", str(path), "Check that the folder is complete.")
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0002-2
+def _of_adapter(folder: Path) -> UserError | None:
+    "The error for an adapter without what it needs beside its own weights."
+    place = folder/"adapter_config.json"
+    base = str(read_json(place).get("base_model_name_or_path")) if place.is_file() else ""
+    if not base: return None
+    try:
+        find_base(base, download=False)
+    except UserError:
+        return UserError(f"this is an adapter of {base}, which is not on this machine", str(folder),
+                         "Download that model, or correct base_model_name_or_path in adapter_config.json.")
+    if any(folder.glob("*token*")) or any(folder.glob("vocab*")): return None
+    return UserError("this adapter has no tokenizer", str(folder), f"Copy the tokenizer's files of {base} into it.")
+
 _OTHER_WEIGHTS = (".onnx", ".gguf", ".h5", ".msgpack", ".ot", ".tflite", ".incomplete", ".part", ".crdownload")
 
 def _without_weights(folder: Path) -> UserError | None:

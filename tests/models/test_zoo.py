@@ -592,6 +592,23 @@ def test_adapters_become_weights_and_the_saved_model_stands_alone(tmp_path):
     assert np.array_equal(GaussianEncoder.load(tmp_path/"model", "cpu", "no").encode_query(TEXTS), wanted)
 
 
+def test_an_adapter_as_peft_saves_it_is_a_base(tmp_path):
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModel
+    whole = body(tmp_path/"whole")
+    adapted = peft.get_peft_model(AutoModel.from_pretrained(whole),
+                                  peft.LoraConfig(task_type="FEATURE_EXTRACTION", r=2, target_modules=["query"]))
+    adapted.save_pretrained(tmp_path/"adapter")
+    refused("this adapter has no tokenizer.*whole", tmp_path/"adapter")
+    for path in whole.glob("token*"):
+        shutil.copy(path, tmp_path/"adapter"/path.name)
+    base, *_ = load_base(str(tmp_path/"adapter"))
+    np.testing.assert_allclose(encode_features(base, TEXTS), SentenceTransformer(str(tmp_path/"adapter")).encode(
+        TEXTS, normalize_embeddings=True), atol=1e-5)
+    whole.rename(tmp_path/"moved")
+    refused(f"this is an adapter of {whole}, which is not on this machine", tmp_path/"adapter")
+
+
 @pytest.mark.parametrize("given", ["", 3, object()])
 def test_what_names_no_base_is_refused(given):
     with pytest.raises(UserError, match="is no base model"):
