@@ -668,6 +668,8 @@ def test_a_base_behind_terms_says_how_to_get_it(tmp_path, monkeypatch):
 def test_what_names_no_base_is_refused(given):
     with pytest.raises(UserError, match="is no base model"):
         GaussianEncoder.from_base(given)
+    with pytest.raises(UserError, match="output_dim 'cpu' is no whole number.*device='cpu'"):
+        GaussianEncoder.from_base(None, "cpu")
 
 
 def test_a_model_and_a_base_below_the_home_folder(tmp_path, monkeypatch):
