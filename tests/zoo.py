@@ -22,7 +22,8 @@ OWN = {"DistilBert": {"dim": WIDTH, "n_layers": 2, "n_heads": 2, "hidden_dim": 2
                               "use_bidirectional_attention": True},
        "GPT2": {"n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_positions": 66},
        "Xmod": SIZES | {"languages": ["en_XX"], "default_language": "en_XX"},
-       "Electra": SIZES | {"embedding_size": WIDTH},
+       "Electra": SIZES | {"embedding_size": WIDTH}, "Luke": SIZES | {"entity_vocab_size": 5},
+       "ConvBert": SIZES | {"embedding_size": WIDTH, "head_ratio": 1, "conv_kernel_size": 3},
        "ModernBert": SIZES | {"global_attn_every_n_layers": 2, "local_attention": 32}}
 FAMILIES = ("Bert", "XLMRoberta", "MPNet", "DistilBert", "ModernBert", "Qwen3", "Gemma3Text", "T5", "Electra",
             "DebertaV2")

@@ -880,11 +880,12 @@ def _train(args: argparse.Namespace) -> int:
     pairs = load_pairs(args.train_data, split_of(args.train_data, args.split_name, "train"))
     val = validation_data(args)
     from ragcun.training.closed_form import MIN_PAIRS
+    few = f"{how_many(len(pairs), 'pair')} {'is' if len(pairs) == 1 else 'are'} too few to"
     if len(pairs) < MIN_PAIRS and config.shrinkage is None:
-        raise UserError(f"{len(pairs)} pairs are too few to choose a fit", args.train_data,
-                        f"Give at least {MIN_PAIRS}, or --shrinkage .5 and --val_data.")
+        more = f"Give at least {MIN_PAIRS}" if val else f"Give at least 40, or {MIN_PAIRS} and --val_data"
+        raise UserError(f"{few} choose a fit", args.train_data, f"{more}, or --shrinkage .5 and --val_data.")
     if val is None and len(pairs) < 40:
-        raise UserError(f"{len(pairs)} pairs are too few to set some aside for validation", args.train_data,
+        raise UserError(f"{few} set some aside for validation", args.train_data,
                         "Give --val_data, or at least 40 pairs.")
     from ragcun.core import machine_info, pick_device, pick_precision
     from ragcun.models.base import find_base

@@ -20,8 +20,8 @@ from .files import (RowError, file_format, iter_json_lines, iter_lines, plain_va
 
 # %% auto #0
 __all__ = ['KNOWN_KEYS', 'DEV', 'ENDINGS', 'RetrievalData', 'iter_corpus', 'title_of', 'read_qrels', 'split_name_of',
-           'split_files', 'find_split', 'beir_place', 'no_judgements', 'load_beir', 'read_judgements', 'load_single',
-           'save_retrieval']
+           'split_files', 'find_split', 'beir_place', 'no_judgements', 'load_beir', 'read_judgements', 'is_single',
+           'load_single', 'save_retrieval']
 
 # %% ../../nbs/1_data/02_collections.ipynb #410e0f35
 @dataclass
@@ -255,6 +255,15 @@ def no_judgements(
     if beside:
         return UserError(f"{beside[0]} is not in the folder qrels/", where, "Make that folder, and move the file into "
                          f"it under the name of its split: qrels/test{''.join(Path(beside[0]).suffixes) or '.tsv'}.")
+    near = [p for pattern in ("*", "*/*") for p in Path(folder).glob(pattern)]
+    if any(p.name in ("dataset_info.json", "dataset_dict.json") for p in near):
+        return UserError("this folder is a data set as the package datasets saves it", where, "Write each split as a "
+                         "file: datasets.load_from_disk(FOLDER)['train'].to_parquet('train.parquet')")
+    tables = sorted((p for p in near if p.suffix in (".parquet", ".jsonl", ".csv")),
+                    key=lambda p: ("train" not in p.name, p))
+    if tables:
+        return UserError("not a BEIR folder: there is no qrels/<split>.tsv in it", where,
+                         f"Give a file, such as {tables[0]}, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
     return UserError("not a BEIR folder: there is no qrels/<split>.tsv in it", where,
                      "Give a file of pairs or evaluation, or a folder with corpus.jsonl, queries.jsonl and qrels/.")
 
@@ -336,13 +345,37 @@ def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, s
                        ", …" * (len(faults) > 1))
     return {str(key): "" if i in faults else text for i, (key, text) in enumerate(zip(ids, texts, strict=True))}
 
+# %% ../../nbs/1_data/02_collections.ipynb #colbyids1
+def is_single(
+    data: Any,   # of a JSON file
+) -> bool:       # True for the single evaluation file, of this package or by ids
+    "Whether questions, documents and judgements stand in one object."
+    return isinstance(data, dict) and ("relevance" in data or "relevant_docs" in data)
+
+def _by_ids(data: dict, path: Path | str) -> RetrievalData:
+    "Objects of ids, as LlamaIndex saves them and evaluators of sentence-transformers take them."
+    parts: list[Any] = [data.get(name) for name in ("corpus", "queries", "relevant_docs")]
+    if not all(isinstance(part, dict) for part in parts):
+        raise UserError("corpus, queries and relevant_docs are not all objects of ids", str(path),
+                        'Write {"corpus": {"d1": "…"}, "queries": {"q1": "…"}, "relevant_docs": {"q1": ["d1"]}}.')
+    corpus, queries = (_texts_of(list(part.values()), [str(i) for i in part], name, path)
+                       for part, name in zip(parts, ("corpus", "queries"), strict=False))
+    relevant = {str(q): [found] if isinstance(found, str) else list(found) for q, found in parts[2].items()}
+    qrels = {q: dict.fromkeys(map(str, relevant[q]), 1) for q in queries if relevant.get(q)}
+    if not any(d in corpus for found in qrels.values() for d in found):
+        raise UserError("no question has a relevant document that is there", str(path),
+                        "Check the ids in relevant_docs.")
+    _say_unknown(_named(qrels), corpus, "document", "counted as not found", Path(path))
+    return RetrievalData(corpus, {q: queries[q] for q in qrels}, qrels, Path(path).stem)
+
 def load_single(
     path: Path | str,         # the single evaluation file
     data: dict | None = None, # its content, when already read
 ) -> RetrievalData:
     "Read the single evaluation file."
     data = read_whole_json(path) if data is None else data
-    if not isinstance(data, dict) or "relevance" not in data:
+    if is_single(data) and "relevance" not in data: return _by_ids(data, path)
+    if not is_single(data):
         raise UserError("not an evaluation file", str(path),
                         'Write {"corpus": […], "queries": […], "relevance": [[0], …]}.')
     corpus = _texts_of(data.get("corpus"), data.get("corpus_ids"), "corpus", path)

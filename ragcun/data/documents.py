@@ -675,6 +675,7 @@ UNREADABLE = (UserError, OSError, RuntimeError, ArithmeticError, LookupError, Ty
 
 def _add_file(result: FolderReading, path: Path, name: str, options: ReadOptions) -> None:
     "Read one file into the result, or note why not: one odd file never ends a folder."
+    getattr(options.tokenizer, "limit", None)   # loads the base's: where that fails, the file is not to blame
     try:
         sections, used = read_sections(path, options.encoding)
         documents = [(d, text_fault(d.text)) for d in section_documents(sections, name, options)]

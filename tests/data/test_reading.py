@@ -16,7 +16,7 @@ from ragcun.core import UserError
 from ragcun.data.collections import RetrievalData, save_retrieval
 from ragcun.data.negatives import mine_bm25
 from ragcun.data.files import MAX_TEXT, check_apart, normalise_text, cell_fault, text_id
-from ragcun.data.pairs import Pair, PairSet, load_pairs, load_retrieval, pairs_to_retrieval, save_pairs
+from ragcun.data.pairs import Pair, PairSet, column_advice, load_pairs, load_retrieval, pairs_to_retrieval, save_pairs
 
 GOOD = {"query": "What is a byte?", "positive": "Eight bits."}
 SHARED = Path(os.environ.get("RAGCUN_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
@@ -54,7 +54,8 @@ def test_number(tmp_path):
     refused(jsonl(tmp_path/"a.jsonl", {"query": 3, "positive": "x"}), "query is not text but int", "row 1")
 
 
-@pytest.mark.parametrize("column, value", [("score", 0), ("label", False), ("Relevance", "0"), ("grade", -1.0)])
+@pytest.mark.parametrize("column, value", [("score", 0), ("label", False), ("Relevance", "0"), ("grade", -1.0),
+                                           ("is_duplicate", 0)])
 def test_a_row_that_is_judged_to_be_no_answer_is_no_pair(tmp_path, column, value):
     path = jsonl(tmp_path/"a.jsonl", GOOD | {column: 1}, {"query": "x", "positive": "y", column: value})
     refused(path, f"is no answer by its column {column}", "rename the column", "row 2")
@@ -65,8 +66,20 @@ def test_a_row_that_is_judged_to_be_no_answer_is_no_pair(tmp_path, column, value
     assert len(load_pairs([GOOD | {column: .5}, GOOD | {"rank": 0}])) == 2
 
 
-def test_a_list_of_answers_is_said_in_a_line_without_the_answers(tmp_path, capsys):
-    path = jsonl(tmp_path/"a.jsonl", *({"query": w, "positive": [w, f"{w} and more"]} for w in WORDS[:40]))
+def test_a_list_of_answers_is_a_pair_for_each(tmp_path):
+    rows = [{"query": w, "pos": [f"{w} and more", "", f"{w} again"], "neg": [f"no {w}", f"never {w}"],
+             "document_id": w} for w in WORDS[:40]]
+    path = jsonl(tmp_path/"a.jsonl", *rows)
+    refused(path, "its fields are query, pos, neg", "--query_column query --positive_column pos", "row 1")
+    assert main(["prepare", "--input", str(path), "--positive_column", "pos", "--output_dir", str(tmp_path/"o")]) == 0
+    made = load_pairs(tmp_path/"o"/"train.json")
+    assert [(p.query, p.positive) for p in made][:2] == [(WORDS[0], f"{WORDS[0]} and more"), (WORDS[0],
+                                                                                              f"{WORDS[0]} again")]
+    assert len(made) == 80 and made[0].negatives == (f"no {WORDS[0]}", f"never {WORDS[0]}") == made[1].negatives
+
+
+def test_a_list_of_answers_that_are_no_texts_is_said_in_a_line_without_them(tmp_path, capsys):
+    path = jsonl(tmp_path/"a.jsonl", *({"query": w, "positive": [{"text": w}, {"text": w * 2}]} for w in WORDS[:40]))
     assert main(["prepare", "--input", str(path), "--output_dir", str(tmp_path/"o")]) == 2
     said = capsys.readouterr().err
     assert "40 rows: positive is not text but list: give each text a row" in said and len(said) < 300
@@ -489,3 +502,40 @@ def test_negatives_by_words_in_languages_without_spaces(things, question, answer
     mined = mine_bm25(pairs, 2)
     answers = {p.positive for p in pairs}
     assert all(len(set(p.negatives)) == 2 and set(p.negatives) <= answers - {p.positive} for p in mined)
+
+
+@pytest.mark.parametrize("columns, asking, answering", [
+    ("query_id query positive_passages negative_passages", "query", "positive_passages"),
+    ("id qid1 qid2 question1 question2 is_duplicate", "question1", "question2"),
+    ("sentence1 sentence2 score", "sentence1", "sentence2"), ("instruction input output", "instruction", "output"),
+    ("context question answers", "question", "answers"), ("prompt completion", "prompt", "completion"),
+    ("text title queryId query answer", "query", "answer"), ("a b", "NAME", "NAME")])
+def test_the_advice_names_the_columns_that_hold_question_and_answer(columns, asking, answering):
+    said = column_advice(dict.fromkeys(columns.split()), "f.csv")
+    assert f"--query_column {asking} --positive_column {answering} " in said
+
+
+def test_data_sets_in_folders_of_other_programs_are_told_what_to_do(tmp_path):
+    (tmp_path/"hub"/"data").mkdir(parents=True)
+    save_pairs([Pair("a", "b")], tmp_path/"hub"/"data"/"train-00000-of-00001.parquet")
+    refused(tmp_path/"hub", "Give a file, such as ", "train-00000-of-00001.parquet")
+    (tmp_path/"disk").mkdir()
+    (tmp_path/"disk"/"dataset_info.json").write_text("{}")
+    refused(tmp_path/"disk", "load_from_disk(FOLDER)", "to_parquet")
+    refused(jsonl(tmp_path/"a.jsonl", json.dumps([GOOD, GOOD])), "the line is a list of rows", "belongs in a .json file")
+
+
+def test_an_evaluation_file_by_ids_is_read(tmp_path, caplog):
+    made = {"corpus": {"n1": "Eight bits.", "n2": "A star."}, "queries": {"q1": "What is a byte?", "q2": "What is a sun?",
+                                                                          "q3": "Unjudged?"},
+            "relevant_docs": {"q1": ["n1"], "q2": ["n2", "gone"]}, "mode": "text"}
+    path = tmp_path/"qa.json"
+    path.write_text(json.dumps(made))
+    data = load_retrieval(path)
+    assert data.qrels == {"q1": {"n1": 1}, "q2": {"n2": 1, "gone": 1}} and set(data.queries) == {"q1", "q2"}
+    assert "gone" in caplog.text and [(p.query, p.positive) for p in load_pairs(path)] == [
+        ("What is a byte?", "Eight bits."), ("What is a sun?", "A star.")]
+    path.write_text(json.dumps(made | {"relevant_docs": {"q1": ["n7"]}}))
+    refused(path, "no question has a relevant document that is there")
+    path.write_text(json.dumps(made | {"queries": ["What is a byte?"]}))
+    refused(path, "not all objects of ids")

@@ -327,3 +327,12 @@ def test_the_small_install_in_an_environment_of_its_own(index, tmp_path):
     assert near(json.loads(run.stdout), json.loads(json.dumps(there)))
     none = subprocess.run([python, "-c", "import torch"], capture_output=True, cwd=tmp_path, env=env)
     assert none.returncode        # torch is really not there
+
+
+def test_what_exporters_write_past_python_is_kept_away(capfd):
+    print("before")
+    with exporting._silence():
+        os.write(1, b"a graph of hundreds of lines")
+        os.write(2, b"and a warning")
+    print("after")
+    assert capfd.readouterr() == ("before\nafter\n", "")

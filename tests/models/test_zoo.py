@@ -349,12 +349,13 @@ def test_a_base_that_compares_by_dot_product_is_followed(tmp_path, pairs, monkey
     assert kept.rho_numpy.max() < .03 and agreement(kept.evidence(queries, documents)) > .999
 
 
-@pytest.mark.parametrize("kind", ["Roberta", "Bert", "Data2VecText", "IBert", "RobertaPreLayerNorm", "Xmod", "GPT2"])
+@pytest.mark.parametrize("kind", ["Roberta", "Bert", "Data2VecText", "IBert", "RobertaPreLayerNorm", "Xmod", "GPT2",
+                                  "MegatronBert", "Luke"])
 def test_no_more_tokens_than_positions_and_something_to_pad_with(kind, tmp_path, monkeypatch):
     monkeypatch.setitem(ZOO, kind, family(kind))
     folder = made(tmp_path, kind)
     own = {"Bert": {"model_max_length": 512}, "GPT2": {"padding_side": "left"}}.get(kind, {})
-    stated = 512 if kind in ("Bert", "GPT2") else None
+    stated = 512 if kind in ("Bert", "GPT2", "MegatronBert") else None
     for path in folder.rglob("sentence_bert_config.json"):
         path.write_text(json.dumps(read_json(path) | {"max_seq_length": stated}))
     path = folder/"tokenizer_config.json"
@@ -370,6 +371,110 @@ def test_no_more_tokens_than_positions_and_something_to_pad_with(kind, tmp_path,
     np.testing.assert_allclose(saved.encode_document([long, "star"])[0], model.encode_document([long])[0], atol=1e-3)
 
 
+def test_a_limit_above_the_positions_stays_with_the_model(tmp_path):
+    folder = made(tmp_path, "ModernBert")               # rotary positions: it reads more than its configuration names
+    place = folder/"sentence_bert_config.json"
+    place.write_text(json.dumps(read_json(place) | {"max_seq_length": 512}))
+    model = GaussianEncoder.from_base(str(folder), device="cpu", precision="no")
+    again = GaussianEncoder.load(model.save(tmp_path/"kept"), device="cpu", precision="no")
+    plain = SentenceTransformer(str(tmp_path/"kept"), device="cpu")
+    assert again.base.max_seq_length == plain.max_seq_length == model.base.max_seq_length == 512
+    long = ["star light water "*60]
+    np.testing.assert_array_equal(again.encode_document(long), model.encode_document(long))
+
+
+@pytest.mark.parametrize("stated", [0, 1, -1, None, "48", 48.0])
+def test_odd_limits_are_read_as_they_are_meant(stated, tmp_path):
+    folder = made(tmp_path, "Bert")
+    place = folder/"sentence_bert_config.json"
+    place.write_text(json.dumps(read_json(place) | {"max_seq_length": stated}))
+    base, *_ = load_base(str(folder))
+    meant = isinstance(stated, (str, float))
+    assert token_limit(base) == (48 if meant or stated is None else 66) and base_tokens(str(folder)).limit == 46
+    assert np.isfinite(encode_features(base, ["star light water "*60])).all()
+
+
+def test_a_base_that_reads_what_pads_a_text_gets_batches_of_one_length(tmp_path, monkeypatch):
+    monkeypatch.setitem(ZOO, "ConvBert", family("ConvBert"))
+    base, *_ = load_base(str(made(tmp_path, "ConvBert")))
+    alone = np.concatenate([encode_features(base, [t]) for t in TEXTS])
+    np.testing.assert_allclose(encode_features(base, TEXTS), alone, atol=1e-5)
+    monkeypatch.setattr(bases, "UNPADDED", ())
+    assert np.abs(encode_features(base, TEXTS) - alone).max() > .01
+
+
+def test_words_with_vectors_of_their_own_are_counted(tmp_path):
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
+    from sentence_transformers.sentence_transformer.modules.word_embeddings import WordEmbeddings
+    words = WhitespaceTokenizer(["PADDING_TOKEN", "star", "light", "water"], stop_words=[])
+    vectors = np.random.default_rng(0).normal(size=(4, WIDTH)).astype("float32")
+    SentenceTransformer(modules=[WordEmbeddings(words, vectors), Pooling(WIDTH, "mean")], device="cpu").save(
+        str(tmp_path/"glove"), create_model_card=False)
+    (tmp_path/"a.md").write_text("star light\n\nwater " * 40)
+    assert base_tokens(tmp_path/"glove").count("star light of water") == 4
+    assert command("index", "--documents", tmp_path/"a.md", "--index_dir", tmp_path/"i", "--base_model",
+                   tmp_path/"glove") == 0
+
+
+def test_a_base_that_is_not_there_is_not_the_fault_of_the_documents(tmp_path, capsys):
+    (tmp_path/"docs").mkdir()
+    (tmp_path/"docs"/"a.txt").write_text("A star is a cell of light.")
+    (tmp_path/"empty").mkdir()
+    for base, said in ((tmp_path/"empty", "this folder holds no model"), ("someone/no-such-base", "no-such-base")):
+        assert command("index", "--documents", tmp_path/"docs", "--index_dir", tmp_path/"index",
+                       "--base_model", base) == 2
+        assert said in capsys.readouterr().err and not (tmp_path/"index").exists()
+
+
+def test_a_model_of_another_kind_is_named(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(bases.logger, "warning", lambda text, *values: said.append(text % values))
+    body(tmp_path/"plain")
+    bases.warn_of_kind(tmp_path/"plain", "plain")
+    assert not said
+    for architecture, what in (("BertForSequenceClassification", "cross-encoder"), ("LlamaForCausalLM",
+                                                                                          "language model")):
+        folder = body(tmp_path/architecture)
+        place = folder/"config.json"
+        place.write_text(json.dumps(read_json(place) | {"architectures": [architecture]}))
+        load_base(str(folder))
+        load_base(str(folder))
+        assert len(said) == 1 and what in said.pop()
+        (folder/"modules.json").write_text("[]")        # an embedding model made of it
+        bases._warned.discard(str(folder))
+        bases.warn_of_kind(folder, "mine")
+        assert not said
+
+
+def test_what_stands_where_a_model_should_be_is_named(tmp_path):
+    folder = made(tmp_path/"hub"/"snapshots"/"0a1b", "Bert")
+    refused(f"neither modules.json nor config.json.*There is one in it: {folder}", folder.parent)
+    refused("this is a file", folder/"config.json")
+    for name in ("model.onnx", "model.safetensors.incomplete"):
+        weights = next(p for p in folder.iterdir() if p.name.startswith("model."))
+        weights.rename(folder/name)
+        refused(f"no weights that torch reads.*{name}", folder)
+    place = folder/"config.json"
+    place.write_text(json.dumps(read_json(place) | {"model_type": "newer"}))
+    refused("knows no models of the kind newer.*pip install -U transformers", folder)
+
+
+def test_a_base_that_ends_on_a_text_is_one_line(tmp_path, monkeypatch):
+    base, *_ = load_base(str(made(tmp_path, "Bert")))
+    base.max_seq_length = 100                           # of 66 positions
+    with pytest.raises(UserError, match="fails on a text of 100 tokens.*--max_seq_length"):
+        encode_features(base, ["star light water "*60])
+    monkeypatch.setattr(base, "forward", lambda inputs: inputs)
+    with pytest.raises(UserError, match="KeyError: 'sentence_embedding'"):
+        encode_features(base, ["star"])
+    def full(inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr(base, "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):         # has an answer of its own
+        encode_features(base, ["star"])
+
+
 def test_refused_in_one_line(tmp_path):
     ZOO["loose"] = usual(similarity_fn_name="euclidean")
     try:
@@ -381,6 +486,9 @@ def test_refused_in_one_line(tmp_path):
     refused("lacks .* weights", folder)
     refused("reads 66 tokens at most", made(tmp_path/"long", "Bert"), max_seq_length=100)
     refused("no limit of tokens", made(tmp_path/"static", "static"), max_seq_length=100)
+    bare = made(tmp_path/"unpooled", "Bert")
+    (bare/"modules.json").write_text(json.dumps(read_json(bare/"modules.json")[:1]))
+    refused("has no pooling", bare)
     folder = made(tmp_path/"pooled", "Bert")
     pooling = next(folder.glob("*Pooling"))/"config.json"
     pooling.write_text(pooling.read_text().replace(str(WIDTH), "999"))
@@ -484,10 +592,84 @@ def test_adapters_become_weights_and_the_saved_model_stands_alone(tmp_path):
     assert np.array_equal(GaussianEncoder.load(tmp_path/"model", "cpu", "no").encode_query(TEXTS), wanted)
 
 
+def test_an_adapter_as_peft_saves_it_is_a_base(tmp_path):
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModel
+    whole = body(tmp_path/"whole")
+    adapted = peft.get_peft_model(AutoModel.from_pretrained(whole),
+                                  peft.LoraConfig(task_type="FEATURE_EXTRACTION", r=2, target_modules=["query"]))
+    adapted.save_pretrained(tmp_path/"adapter")
+    refused("this adapter has no tokenizer.*whole", tmp_path/"adapter")
+    for path in whole.glob("token*"):
+        shutil.copy(path, tmp_path/"adapter"/path.name)
+    base, *_ = load_base(str(tmp_path/"adapter"))
+    np.testing.assert_allclose(encode_features(base, TEXTS), SentenceTransformer(str(tmp_path/"adapter")).encode(
+        TEXTS, normalize_embeddings=True), atol=1e-5)
+    whole.rename(tmp_path/"moved")
+    refused(f"this is an adapter of {whole}, which is not on this machine", tmp_path/"adapter")
+
+
+def hub_of(monkeypatch, cached, files, refuse=None):
+    "A hub that gives these files of a model into a folder of the cache; what it was asked to leave out."
+    import fnmatch
+    import huggingface_hub
+    asked = []
+    def snapshot_download(name, local_files_only=False, ignore_patterns=(), **more):
+        if not local_files_only:
+            asked.append(list(ignore_patterns))
+            if refuse: raise refuse
+            for file in files.rglob("*"):
+                inside = file.relative_to(files)
+                if file.is_file() and not any(fnmatch.fnmatch(str(inside), p) for p in ignore_patterns):
+                    (cached/inside).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(file, cached/inside)
+        if not cached.is_dir(): raise FileNotFoundError
+        return str(cached)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return asked
+
+
+def test_a_download_that_was_broken_off_is_taken_up(tmp_path, monkeypatch):
+    files, cached = made(tmp_path, "Dense between"), tmp_path/"cached"
+    (cached/"2_Dense").mkdir(parents=True)
+    for name in ("modules.json", "config.json", "model.safetensors"):
+        shutil.copy(files/name, cached/name)            # without the weights of the layer after it
+    asked = hub_of(monkeypatch, cached, files)
+    assert np.isfinite(encode_features(load_base("someone/base")[0], TEXTS)).all() and len(asked) == 1
+    load_base("someone/base")
+    assert len(asked) == 1                              # whole: the hub is not asked
+    weights = (cached/"model.safetensors").rename(cached/"model-00001-of-00002.safetensors")
+    (cached/"model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": weights.name, "b": "b"}}))
+    assert not bases._is_whole(cached)
+
+
+def test_weights_in_the_older_format_are_downloaded_where_there_are_no_others(tmp_path, monkeypatch):
+    files = made(tmp_path, "Bert")
+    from safetensors.torch import load_file
+    torch.save(load_file(files/"model.safetensors"), files/"pytorch_model.bin")
+    want = encode_features(load_base(str(files))[0], TEXTS)
+    (files/"model.safetensors").unlink()
+    asked = hub_of(monkeypatch, tmp_path/"cached", files)
+    np.testing.assert_allclose(encode_features(load_base("someone/base")[0], TEXTS), want, atol=1e-6)
+    assert ["*.bin" in patterns for patterns in asked] == [True, False]
+
+
+def test_a_base_behind_terms_says_how_to_get_it(tmp_path, monkeypatch):
+    hub_of(monkeypatch, tmp_path/"cached", tmp_path, type("GatedRepoError", (Exception,), {})())
+    with pytest.raises(UserError, match="GatedRepoError.*hf auth login"):
+        load_base("someone/base")
+    shutil.copytree(made(tmp_path, "Bert"), tmp_path/"cached")
+    (tmp_path/"cached"/"model.safetensors").unlink()
+    with pytest.raises(UserError, match="no weights that torch reads"):     # what is there is named
+        load_base("someone/base")
+
+
 @pytest.mark.parametrize("given", ["", 3, object()])
 def test_what_names_no_base_is_refused(given):
     with pytest.raises(UserError, match="is no base model"):
         GaussianEncoder.from_base(given)
+    with pytest.raises(UserError, match="output_dim 'cpu' is no whole number.*device='cpu'"):
+        GaussianEncoder.from_base(None, "cpu")
 
 
 def test_a_model_and_a_base_below_the_home_folder(tmp_path, monkeypatch):
