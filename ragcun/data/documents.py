@@ -43,8 +43,9 @@ __all__ = ['TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'READER_VERSION', 'UNREADAB
 TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".txt": parse_text, ".md": parse_markdown, ".markdown": parse_markdown, ".rst": parse_rst,
     ".html": parse_html, ".htm": parse_html, ".xhtml": parse_html, ".ipynb": parse_notebook,
-    ".text": parse_text, ".log": parse_text, ".mkd": parse_markdown, ".mdown": parse_markdown, ".mdx": parse_markdown,
-    ".qmd": parse_markdown, ".rmd": parse_markdown, ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
+    ".text": parse_text, ".log": parse_text, ".mkd": parse_markdown, ".mdown": parse_markdown,
+    ".mdx": lambda text: parse_markdown(text, mdx=True), ".qmd": parse_markdown, ".rmd": parse_markdown,
+    ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
     ".org": parse_org, ".tex": parse_latex, ".ics": parse_calendar, ".vcf": parse_contacts,
     ".vtt": parse_captions, ".srt": parse_captions,
     ".csv": parse_table, ".tsv": parse_table, ".man": parse_man, ".openapi": parse_api,
@@ -61,7 +62,7 @@ BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), parse_workbook),
     **dict.fromkeys((".odt", ".odp", ".ods", ".ott", ".otp", ".ots", ".fodt", ".fodp", ".fods"), parse_odf)}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
-READER_VERSION = 3    # raised whenever a file may give other passages than before: an index reads it again then
+READER_VERSION = 4    # raised whenever a file may give other passages than before: an index reads it again then
 
 
 # %% ../../nbs/1_data/09_documents.ipynb #kindof01
