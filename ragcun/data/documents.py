@@ -414,6 +414,17 @@ class FolderReading:
         return (f"FolderReading({how_many(len(self.documents), 'passage')}, {how_many(self.files, 'file')}, "
                 f"{len(self.skipped):,} skipped)")
 
+# %% ../../nbs/1_data/09_documents.ipynb #namesaid1
+_BARE_NAMES = frozenset("readme index main untitled document doc docs file page text data export output unnamed new "
+                        "copy scan img image default temp tmp out".split())
+
+def _name_said(name: str) -> str:
+    "What the name of a file says, which is the title of what has none: `2023_ACME-invoice.pdf`; empty for `index.md`."
+    stem = re.sub(r"\.\w{1,8}(?:\.gz)?$", "", name.rpartition("/")[2])
+    words = re.findall(r"(?<![^\W_])[^\W\d_]{3,}(?![^\W_])|[\u3040-\u9fff\uac00-\ud7af\u0e00-\u0e7f]+", stem)
+    if all(w.lower() in _BARE_NAMES for w in words): return ""
+    return re.sub(r"(?<=[^\W\d_])[-_]+(?=[^\W\d_])", " ", stem)
+
 # %% ../../nbs/1_data/09_documents.ipynb #31669e69
 def section_documents(
     sections: list[Section],           # of one file
@@ -423,9 +434,10 @@ def section_documents(
     "Passages of one file; each carries the title of the file, the headings above it and its place."
     first = next((i for i, s in enumerate(sections) if s.level == 1), -1)
     titles = _titles(sections, first, name)
+    named = [_name_said(name)]*len(sections) if not any(titles) else titles
     count = token_counter(options.tokenizer)
     out: list[Document] = []
-    for i, (section, title) in enumerate(zip(sections, titles, strict=True)):
+    for i, (section, title) in enumerate(zip(sections, named, strict=True)):
         heading = "" if i == first else section.heading
         path = (*section.path, section.heading) if section.heading else section.path
         room = _room(Document("", title, headings=path).context, options, count)

@@ -348,3 +348,13 @@ def test_markdown_between_tags_of_mdx():
 def test_roles_and_captions_of_sphinx_with_words_of_their_own():
     text = "See :pep:`the build <676>`, :pep:`8#names` and :rfc:`2822`.\n\n.. code-block:: python\n    :caption: ``wsgi.py``\n\n    import x"
     assert parse_rst(text)[0].text == "See the build, PEP 8 and RFC 2822.\n\nwsgi.py\n\nimport x"
+
+
+@pytest.mark.parametrize("name, said", [
+    ("a/Project Alpha kickoff.md", "Project Alpha kickoff"), ("bad-drivers.csv", "bad drivers"), ("2023_ACME-invoice.txt", "2023_ACME invoice"),
+    ("report.final.txt", "report.final"), ("pump-log.txt.gz", "pump log"), ("会議メモ.txt", "会議メモ"), ("Dr. Who.txt", "Dr. Who"),
+    ("docs/index.md", ""), ("Untitled document.txt", ""), ("2024-05-01.md", ""), ("IMG_2034.txt", ""), ("b8f1c2d3.txt", "")])
+def test_a_file_without_a_title_is_called_what_its_name_says(name, said):
+    assert [d.title for d in section_documents(parse_markdown("Oil it.\n\n## Daily\n\nNow."), name)] == [said, said]
+    assert section_documents(parse_markdown("# Pump\n\nOil it."), name)[0].title == "Pump"
+    assert section_documents(parse_markdown(""), name) == []
