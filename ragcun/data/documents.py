@@ -336,10 +336,12 @@ def passages(
         for piece in _cut_long(row, budget - most, count):
             n = count(piece[1])
             if held and total + room + n > budget:
-                if fresh:
-                    out.append(_with_head(head, held))
+                closed = list(held)
                 while held and (total > overlap or total + n + most > budget):
                     total -= held.popleft()[1]
+                leading = min(_leading(closed, piece), len(held))     # they stand at the head of the next one
+                if fresh > leading:
+                    out.append(_with_head(head, closed[:len(closed) - leading]))
                 head = names if not held or heads.get(held[0][0][1]) == names else ""
                 room = most if head else 0
                 fresh = 0
@@ -347,6 +349,18 @@ def passages(
             fresh += 1
             total += n
     return out + [_with_head(head, held)] * bool(fresh)
+
+def _leading(held: list[tuple[_Piece, int]], following: _Piece) -> int:
+    "How many pieces at the end lead over to what follows: a term before its definition, `as follows:` before a list."
+    space, after = following
+    n = 0
+    for ((before, text), _), ((_, earlier), _) in zip(held[:0:-1], held[-2::-1], strict=True):
+        is_term = ("\n\n" in before and len(text) < min(80, len(after)) and " | " not in text
+                   and earlier[-1] not in ":：" and text[-1] not in ".!?…。！？；;")
+        if "\n\n" not in space or not is_term and text[-1] not in ":：": break
+        n += 1
+        space, after = before, text
+    return n
 
 def _repeated(head: str, budget: int, count: Callable[[str], int]) -> tuple[str, int]:
     "The names of columns that a passage may repeat, and their tokens; not those that would take a third of it."

@@ -8,7 +8,7 @@ from small import archive, pdf_bytes
 
 from ragcun.data import web_pages
 from ragcun.data.decoding import decode_bytes
-from ragcun.data.documents import section_documents
+from ragcun.data.documents import passages, section_documents
 from ragcun.data.markup import parse_asciidoc, parse_latex, parse_markdown, parse_rst, parse_text
 from ragcun.data.office import parse_docx, parse_odf, parse_rtf, parse_slides
 from ragcun.data.pdf import parse_pdf
@@ -358,3 +358,19 @@ def test_a_file_without_a_title_is_called_what_its_name_says(name, said):
     assert [d.title for d in section_documents(parse_markdown("Oil it.\n\n## Daily\n\nNow."), name)] == [said, said]
     assert section_documents(parse_markdown("# Pump\n\nOil it."), name)[0].title == "Pump"
     assert section_documents(parse_markdown(""), name) == []
+
+
+def test_a_term_stands_with_its_definition():
+    told = [("-m", "Suitable for mirroring a whole site, with all that belongs to it."), ("--verbose", "Say more of what is done."),
+            ("accept-new", "Take the keys of hosts that were never seen before."), ("", "Use the flag as follows:"), ("", "run --all")]*9
+    text = "\n\n".join(f"{term}\n\n{said}".strip() for term, said in told)
+    for budget in range(24, 90):
+        found = passages(text, budget, 10)
+        assert all(p.rpartition("\n\n")[2] not in ("-m", "--verbose", "accept-new", "Use the flag as follows:") for p in found)
+        assert all(len(p.split("\n\n")) > 1 for p in found[:-1])
+    rest = 0
+    for part in text.split("\n\n"):     # nothing is lost, and the order is kept
+        rest = next(i for i in range(rest, len(found)) if part in found[i])
+    lines = [f"line {i} of notes without an end" for i in range(60)]
+    joined = passages("\n\n".join(lines), 30, 8)
+    assert {line for p in joined for line in p.split("\n\n")} == set(lines)
