@@ -483,7 +483,8 @@ def _calibrate(args: argparse.Namespace, data: Any) -> None:
     calibrate(alpha=None)
     index._write_manifest()
     print(f"too few for a limit of an answer, which stays as it was: {how_many(len(known), 'question')}. The weights "
-          "of words and meaning follow them. About ten are enough for a rate of 20%, forty for 5%")
+          "of words and meaning follow them. About ten are enough for a rate of 20%, forty for 5%, if different "
+          "documents answer them")
 
 def _least_rate(calibrate: Callable[..., Any], wanted: float) -> float:
     "Calibrate at the rate that is wanted, or the next one that so few questions can vouch for; 0: there is none."

@@ -43,8 +43,9 @@ __all__ = ['TEXT_PARSERS', 'BINARY_PARSERS', 'READ', 'READER_VERSION', 'UNREADAB
 TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".txt": parse_text, ".md": parse_markdown, ".markdown": parse_markdown, ".rst": parse_rst,
     ".html": parse_html, ".htm": parse_html, ".xhtml": parse_html, ".ipynb": parse_notebook,
-    ".text": parse_text, ".log": parse_text, ".mkd": parse_markdown, ".mdown": parse_markdown, ".mdx": parse_markdown,
-    ".qmd": parse_markdown, ".rmd": parse_markdown, ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
+    ".text": parse_text, ".log": parse_text, ".mkd": parse_markdown, ".mdown": parse_markdown,
+    ".mdx": lambda text: parse_markdown(text, mdx=True), ".qmd": parse_markdown, ".rmd": parse_markdown,
+    ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
     ".org": parse_org, ".tex": parse_latex, ".ics": parse_calendar, ".vcf": parse_contacts,
     ".vtt": parse_captions, ".srt": parse_captions,
     ".csv": parse_table, ".tsv": parse_table, ".man": parse_man, ".openapi": parse_api,
@@ -61,7 +62,7 @@ BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), parse_workbook),
     **dict.fromkeys((".odt", ".odp", ".ods", ".ott", ".otp", ".ots", ".fodt", ".fodp", ".fods"), parse_odf)}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
-READER_VERSION = 3    # raised whenever a file may give other passages than before: an index reads it again then
+READER_VERSION = 4    # raised whenever a file may give other passages than before: an index reads it again then
 
 
 # %% ../../nbs/1_data/09_documents.ipynb #kindof01
@@ -335,10 +336,12 @@ def passages(
         for piece in _cut_long(row, budget - most, count):
             n = count(piece[1])
             if held and total + room + n > budget:
-                if fresh:
-                    out.append(_with_head(head, held))
+                closed = list(held)
                 while held and (total > overlap or total + n + most > budget):
                     total -= held.popleft()[1]
+                leading = min(_leading(closed, piece), len(held))     # they stand at the head of the next one
+                if fresh > leading:
+                    out.append(_with_head(head, closed[:len(closed) - leading]))
                 head = names if not held or heads.get(held[0][0][1]) == names else ""
                 room = most if head else 0
                 fresh = 0
@@ -346,6 +349,18 @@ def passages(
             fresh += 1
             total += n
     return out + [_with_head(head, held)] * bool(fresh)
+
+def _leading(held: list[tuple[_Piece, int]], following: _Piece) -> int:
+    "How many pieces at the end lead over to what follows: a term before its definition, `as follows:` before a list."
+    space, after = following
+    n = 0
+    for ((before, text), _), ((_, earlier), _) in zip(held[:0:-1], held[-2::-1], strict=True):
+        is_term = ("\n\n" in before and len(text) < min(80, len(after)) and " | " not in text
+                   and earlier[-1] not in ":：" and text[-1] not in ".!?…。！？；;")
+        if "\n\n" not in space or not is_term and text[-1] not in ":：": break
+        n += 1
+        space, after = before, text
+    return n
 
 def _repeated(head: str, budget: int, count: Callable[[str], int]) -> tuple[str, int]:
     "The names of columns that a passage may repeat, and their tokens; not those that would take a third of it."
@@ -413,6 +428,17 @@ class FolderReading:
         return (f"FolderReading({how_many(len(self.documents), 'passage')}, {how_many(self.files, 'file')}, "
                 f"{len(self.skipped):,} skipped)")
 
+# %% ../../nbs/1_data/09_documents.ipynb #namesaid1
+_BARE_NAMES = frozenset("readme index main untitled document doc docs file page text data export output unnamed new "
+                        "copy scan img image default temp tmp out".split())
+
+def _name_said(name: str) -> str:
+    "What the name of a file says, which is the title of what has none: `2023_ACME-invoice.pdf`; empty for `index.md`."
+    stem = re.sub(r"\.\w{1,8}(?:\.gz)?$", "", name.rpartition("/")[2])
+    words = re.findall(r"(?<![^\W_])[^\W\d_]{3,}(?![^\W_])|[\u3040-\u9fff\uac00-\ud7af\u0e00-\u0e7f]+", stem)
+    if all(w.lower() in _BARE_NAMES for w in words): return ""
+    return re.sub(r"(?<=[^\W\d_])[-_]+(?=[^\W\d_])", " ", stem)
+
 # %% ../../nbs/1_data/09_documents.ipynb #31669e69
 def section_documents(
     sections: list[Section],           # of one file
@@ -422,9 +448,10 @@ def section_documents(
     "Passages of one file; each carries the title of the file, the headings above it and its place."
     first = next((i for i, s in enumerate(sections) if s.level == 1), -1)
     titles = _titles(sections, first, name)
+    named = [_name_said(name)]*len(sections) if not any(titles) else titles
     count = token_counter(options.tokenizer)
     out: list[Document] = []
-    for i, (section, title) in enumerate(zip(sections, titles, strict=True)):
+    for i, (section, title) in enumerate(zip(sections, named, strict=True)):
         heading = "" if i == first else section.heading
         path = (*section.path, section.heading) if section.heading else section.path
         room = _room(Document("", title, headings=path).context, options, count)

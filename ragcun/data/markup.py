@@ -69,6 +69,8 @@ def _inline_tag(tokens: Any, i: int, env: dict) -> str:
 
 def _tag_block(markup: str) -> str:
     "A block of HTML; a comment or an element that swallows text and does not end in it is text."
+    if "<pre" not in markup and "<code" not in markup:
+        markup = re.sub(_SHORTCODE, _tag_words, markup)
     if markup.count("<!--") > markup.count("-->"):
         markup = markup.replace("<!--", "&lt;!--")
     found = Counter((m[2].lower(), m[1]) for m in _TAG.finditer(markup))
@@ -92,12 +94,13 @@ def _box_title(info: str) -> str:
     said = _KIND.sub("", bare, count=1) if bare else named[1] if named else ""
     return said.title() if said.isalpha() else said
 
-_BLOCK = re.compile(r" *([a-z][\w-]*) *(?:\| *(.*))?")    # of PyMdown: /// note | Mind the lid
+# %% ../../nbs/1_data/06_markup.ipynb #mdboxes01
+_BLOCK = re.compile(r" *([a-zA-Z][\w-]*) *(?:\| *(.*))?")    # of PyMdown: /// note | Mind the lid
 
 def _block_title(info: str) -> str:
     "What stands at the head of such a block; its kind where nothing else does."
     kind, title = _BLOCK.fullmatch(info).groups()  # type: ignore[union-attr]
-    if kind in ("html", "define", "caption", "figure-caption", "table-caption"): return ""
+    if kind.lower() in ("html", "define", "caption", "figure-caption", "table-caption"): return ""
     return _box_title(title or kind)
 
 def _role(token: Any) -> str:
@@ -146,6 +149,14 @@ def _front_text(values: dict) -> str:
     known = {str(key).lower(): value for key, value in values.items()}
     return "\n".join(" ".join(known[key].split()) for key in _SAYS if isinstance(known.get(key), str) and known[key])
 
+_TITLE_TAG = re.compile(r"<(em|strong|b|i|code|mark|small|span|sup|sub|a)\b[^<>]*>(.*?)</\1>|<br\s*/?>", re.I)
+
+def _title_words(title: str) -> str:
+    "A title of front matter as a page shows it, `Q&amp;A <em>before</em> you start`."
+    bare = _TITLE_TAG.sub(lambda m: m[2] or " ", title) if "<" in title else title
+    bare = re.sub(r"&(?:#\w{1,8}|\w{2,30});", lambda m: html.unescape(m[0]), bare)
+    return " ".join(bare.split())
+
 def _front_matter(text: str) -> tuple[str, str]:
     "The title in the front matter, and the text after it; a rule at the beginning is not front matter."
     title, _, rest = _front_parts(text)
@@ -157,14 +168,14 @@ def _front_parts(text: str) -> tuple[str, str, str]:
     if found := re.match(r"% (.*\S)(?:\n%.*)*\n\s*\n", text): return found[1], "", text[found.end():]    # of pandoc
     found = _FRONT.match(text)
     values = _front_values(found[1], found[2]) if found else None
-    if found is None or values is None: return "", "", text
+    if found is None or values is None: return _head_lines(text)
     known = {str(k).lower(): v for k, v in values.items()}
     name = next((n for n in _TITLES if known.get(n) not in (None, "")), "title")
     title = known.get(name)
     if not isinstance(title, (str, list, dict, type(None))):
         line = re.search(rf"^{name}\s*[:=]\s*(.*?)\s*$", found[2], re.M | re.I)   # as written: 1.10, No, 2024-01-05
         title = line[1] if line else str(title)
-    return (" ".join(title.split()) if isinstance(title, str) else ""), _front_text(values), text[found.end():]
+    return (_title_words(title) if isinstance(title, str) else ""), _front_text(values), text[found.end():]
 
 def _json_front(text: str) -> tuple[str, str, str]:
     "The same of front matter in JSON."
@@ -186,6 +197,20 @@ def _front_values(mark: str, text: str) -> dict | None:
         return {"title": found[1]} if found else {}
     return values if isinstance(values, dict) else {} if values is None and not text.strip() else None
 
+# %% ../../nbs/1_data/06_markup.ipynb #mdheads01
+_HEAD = re.compile(r"\s*((?:[A-Za-z][\w -]{0,30}:(?:[ \t]+\S.*|[ \t]*)\n(?:[ \t]+\S.*\n)*){2,})(?=[ \t]*\n)")
+
+def _head_lines(text: str) -> tuple[str, str, str]:
+    "The title, the other lines and the rest of a text that begins as a letter does: `Title: …`, `Author: …`."
+    found = _HEAD.match(text)
+    lines = re.split(r"\n(?![ \t])", found[1].rstrip("\n")) if found else []
+    named = next((line for line in lines if line.lower().startswith("title:")), "")
+    title = _title_words(named.partition(":")[2])
+    if found is None or not title: return "", "", text
+    number = re.fullmatch(r"([A-Z]{2,5}): *(\d+)", lines[0])        # PEP: 8
+    head = f"{number[1]} {number[2]} – {title}" if number else title
+    return head, "\n".join(line for line in lines if line != named), text[found.end():]
+
 # %% ../../nbs/1_data/06_markup.ipynb #d4f0000e
 _OPENS = re.compile(r"\s*<(!--|(?:script|style|textarea|pre)\b)", re.I)
 
@@ -202,11 +227,16 @@ def _markdown_tokens(text: str, env: dict[str, Any], md: Any, tries: int = 20) -
     return _markdown_tokens("\n".join(lines), env, md, tries - 1)
 
 # %% ../../nbs/1_data/06_markup.ipynb #mdmarks1
+_SHORTCODE = r"\{\{[<%][^{}]*[>%]\}\}|\{%[^{}]*%\}"    # of Hugo, Jekyll and their like
+
+def _tag_words(found: re.Match) -> str:
+    "What a tag of a template says of its own."
+    return " ".join(re.findall(r"(?:caption|title|header|alt|content|text|(?<=tab )name)=[\"']([^\"']*)", found[0]))
+
 _SHOWN_AS: list[tuple[str, Any]] = [   # what only some programs show as meant
     (r"!?\[\[(?!\s)([^\[\]|\n]+)(?:\|(?!\d+(?:x\d+)?\])([^\[\]\n]+)|\|[\dx]+)?\]\]",
      lambda m: m[2] or m[1].replace("#", " ").strip()),
-    (r"\{\{[<%][^{}]*[>%]\}\}|\{%[^{}]*%\}",
-     lambda m: " ".join(re.findall(r"(?:caption|title|header|alt|content|text|(?<=tab )name)=[\"']([^\"']*)", m[0]))),
+    (_SHORTCODE, _tag_words),
     (r"(?<!\S)%% .*? %%(?!\S)", ""), (r"(?<![=\w])==(?=\S)([^=\n]{1,300})(?<=\S)==(?![=\w])", r"\1"),
     (r" \^(?=[\d-]*[A-Za-z])[\w-]{4,}$", ""), (r"(?<![\w{])\+\+([a-z][\w-]*(?:\+[\w-]+)*)\+\+(?!\w)", r"\1"),
     (r"\[([^\[\]\n]+)\]\{[.#][^{}\n]*\}", r"\1"), (r"\^\[([^\[\]\n]+)\]", r" (\1)"),
@@ -272,11 +302,14 @@ _FENCED = frozenset("note tip hint important warning caution attention danger er
                     "versionchanged deprecated versionremoved".split())
 _NOT_SHOWN = re.compile(r"\{(?:toctree|tableofcontents|contents|index|include|literalinclude|bibliography|"
                         r"(?:py:)?(?:current)?module|auto\w+|embed:.*)\}")
+_TERMINALS = re.compile(r"(?:console|shell|bash|sh|terminal|text)\b|$")
 _ITS_OPTIONS = re.compile(r"\A\s*(?:---\n(?s:.*?)\n---[ \t]*(?:\n|\Z)|(?::[\w-]+:.*(?:\n|\Z))+)")
 
 def _directive(token: Any) -> str:
     "A directive of MyST in backquotes as HTML: Markdown, a table, or code without options; empty for what is none."
     info = token.info.strip()
+    if _TERMINALS.match(info) and re.search(r"<(?:font color|span style)=", token.content):    # with colours
+        token.content = html.unescape(re.sub(r"</?(?:font|span|b|u|i)(?:\s[^<>]*)?>", "", token.content))
     if _NOT_SHOWN.match(info): return "<p></p>"
     found = re.match(r"\{(?:\w+:)?([\w-]+)\}", info)
     if not found and re.match(r"\{\w", info):
@@ -317,6 +350,17 @@ _COMPONENT = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^[ \t]*(?:</?[A-Z][\w.]*(
                         r"|\{/\*(?:(?!\{/\*).)*?\*/\}|(<[A-Z][\w.]*\s[^<>`]{0,500}=\{[^<>`]{0,500}>)"
                         r"|\]\((?=[^()\n]*\{[{%])(?:[^()\n]|\([^()\n]*\))*\)", re.M | re.S)     # where a template leads
 _EXPRESSION = re.compile(r"\s[\w:-]+=\{(?:[^{}]|\{[^{}]*\})*\}")
+
+_MDX_TAG = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^[ \t]*"
+                      r"((?:</?(?:p|div|details|section|center|figure)(?:\s[^<>]*)?>"
+                      r"|<(summary|figcaption|p|div|center)>[^\n]*</\3>)[ \t]*)+$", re.M | re.S)
+
+def _apart(text: str) -> str:
+    "MDX with HTML on lines of its own between blank lines: what stands between the tags is Markdown there."
+    def shown(m: re.Match) -> str:
+        parts = re.sub(r"(<(summary|figcaption|p|div|center)>)(.*?)(</\2>)", r"\1\n\n\3\n\n\4", m[0])
+        return m[0] if m[1] else f"\n{parts}\n"
+    return _MDX_TAG.sub(shown, text)
 
 def _without_components(text: str) -> tuple[str, bool]:
     "Markdown without lines of tags of MDX, but with their labels and what is between; whether there were any."
@@ -380,6 +424,7 @@ def _grid_table(found: re.Match) -> str:
 
 def _without_includes(text: str) -> str:
     "Markdown without lines that bring in another file, and with what such a line says; code of Jekyll is in fences."
+    text = re.sub(r"^[ ]*\{%-?\s*(?:end)?raw\s*-?%\}[ ]*\n|\{%-?\s*(?:end)?raw\s*-?%\}", "", text, flags=re.M)
     if "endhighlight" in text:
         text = _HIGHLIGHT.sub(lambda m: m[0] if m[1] else f"````\n{m[2]}````", text)
     return _INCLUDED.sub(lambda m: " ".join(_SAID.findall(m[0])), text)
@@ -387,7 +432,7 @@ def _without_includes(text: str) -> str:
 # %% ../../nbs/1_data/06_markup.ipynb #mkgrid02
 _BOX = re.compile(r'^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^([ ]*)(?:===[+!]? (?="[^"\n]*"$)|'
                   r'((?:!{3}|\?{3}\+?) (?!\w+(?: inline(?: end)?)?(?: *"[^"\n]*")?$)))|'
-                  r'(^[ ]*/{3,} *[a-z][\w-]* *(?:\|[^\n]*)?)(?:\n[ ]{4,}\w+:[^\n]*)+', re.M | re.S)
+                  r'(^[ ]*/{3,} *[a-zA-Z][\w-]* *(?:\|[^\n]*)?)(?:\n[ ]{4,}\w+:[^\n]*)+', re.M | re.S)
 
 
 def _box_mark(m: re.Match[str]) -> str:
@@ -397,13 +442,15 @@ def _box_mark(m: re.Match[str]) -> str:
     return f"{m[2]}\\{m[3]}" if m[3] else f"{m[2]}!!! tab "
 
 def _markdown_html(
-    text: str,   # Markdown without front matter
-) -> str:        # as HTML
+    text: str,             # Markdown without front matter
+    mdx: bool = False,     # of a file of MDX
+) -> str:                  # as HTML
     "A Markdown text as a browser would be given it."
     env: dict[str, Any] = {}
+    text = _apart(text) if mdx else text
     text = _without_includes(_GRID.sub(_grid_table, _as_fences(re.sub(r"\r\n?", "\n", text))))
     bare, is_mdx = _without_components(text)
-    md = _markdown(not is_mdx)         # what stands within components may be indented, and MDX knows no such code
+    md = _markdown(not (mdx or is_mdx))    # what stands within components may be indented, and MDX knows no such code
     text = _BOX.sub(_box_mark, bare)
     tokens = _markdown_tokens(text, env, md)
     notes = [name[1:] for name, number in env.get("footnotes", {}).get("refs", {}).items() if number < 0]
@@ -417,17 +464,19 @@ def _markdown_html(
     return md.renderer.render(tokens, md.options, env)
 
 def _markdown_blocks(
-    text: str,   # Markdown without front matter
-) -> list[Block]: # in reading order
+    text: str,             # Markdown without front matter
+    mdx: bool = False,     # of a file of MDX
+) -> list[Block]:          # in reading order
     "Headings and blocks of a Markdown text."
-    return without_menus(html_blocks(_markdown_html(text), menus=True))
+    return without_menus(html_blocks(_markdown_html(text, mdx), menus=True))
 
 def parse_markdown(
-    text: str,   # Markdown, with or without front matter
-) -> list[Section]: # by heading, in order
+    text: str,             # Markdown, with or without front matter
+    mdx: bool = False,     # whether tags stand for themselves and Markdown is between them
+) -> list[Section]:        # by heading, in order
     "Sections of a Markdown text."
     title, said, rest = _front_parts(re.sub(r"\r\n?", "\n", text.lstrip("\ufeff")))
-    blocks = under_title(title, _markdown_blocks(rest))
+    blocks = under_title(title, _markdown_blocks(rest, mdx))
     if said:
         blocks.insert(1 if blocks and blocks[0].level == 1 else 0, Block(said))
     return group_blocks(blocks)
@@ -478,6 +527,12 @@ def _any_directive() -> type:
             return list(box.children)
     return AnyDirective
 
+def _standard_role(name: str, raw: str, text: str, *a: Any, **k: Any) -> Any:
+    "`:pep:`8`` and `:rfc:`the header <2822#section-3>``, which docutils knows only without words of their own."
+    from docutils import nodes
+    found = re.fullmatch(r"(.+?)\s*<[^<>]*>", text, re.S)
+    return [nodes.inline(raw, html.unescape(found[1] if found else f"{name.upper()} {text.partition('#')[0]}"))], []
+
 def _any_role(name: str, raw: str, text: str, line: int, inliner: Any, options: Any = None, content: Any = None) -> Any:
     "A role that docutils does not know: its text, without the target."
     from docutils import nodes
@@ -498,7 +553,8 @@ def _tolerant(name: str) -> type | None:
         option_spec = _Options(known.option_spec or {})
         def run(self) -> list[Any]:
             caption = self.options.pop("caption", "")
-            return [nodes.paragraph("", "", nodes.Text(caption))] * bool(caption) + super().run()
+            found = self.state.inline_text(caption, self.lineno)[0]
+            return [nodes.paragraph("", "", *found)] * bool(caption) + super().run()
     return Tolerant
 
 def _register_unknown(text: str) -> None:
@@ -512,6 +568,8 @@ def _register_unknown(text: str) -> None:
             directives.register_directive(name, _any_directive())
         elif name in en.directives and (tolerant := _tolerant(name)):
             directives.register_directive(name, tolerant)
+    for name in ("pep", "rfc"):
+        roles.register_local_role(name, _standard_role)
     for name in {m.lower() for m in _ROLE.findall(text)} - {*en.roles, *roles._roles, *roles._role_registry}:
         roles.register_local_role(name, _any_role)
 
@@ -555,12 +613,14 @@ def parse_rst(
     text: str,   # reStructuredText
 ) -> list[Section]: # by heading, in order
     "Sections of a reStructuredText file; comments and options are left out, the text of directives is kept."
+    title, said, rest = _head_lines(text)
+    lines = re.sub(r"^(?=\S)", "| ", said, flags=re.M)
     try:
-        page = _rst_html(text)
+        page = _rst_html(f"{lines}\n\n{rest}" if title else text)
     except Exception as e:
         logger.warning("reStructuredText that cannot be read is taken as plain text: %s", str(e)[:100])
         return parse_text(text)
-    return group_blocks(html_blocks(page, menus=True))
+    return group_blocks(under_title(title, html_blocks(page, menus=True)))
 
 # %% ../../nbs/1_data/06_markup.ipynb #a8cf6ecc
 _TERMINAL = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|.\x08")    # colours, bold type

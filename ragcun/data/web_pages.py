@@ -597,13 +597,24 @@ def _page_title(text: str) -> str:
     found = head.css_first("title") if head else None
     return _tidy(found.text()) if found else ""
 
+_FRONT = re.compile(r"\s*---[a-z]*[ \t]*\n(.*?)^---[ \t]*\n", re.S | re.M)
+
+def _from_template(text: str) -> tuple[str, str]:
+    "The title in the front matter of a page that a site's generator fills in, and the page without its marks."
+    found = _FRONT.match(text)
+    if not found: return "", text
+    named = re.search(r"^title:[ \t]*(['\"]?)(.*?)\1[ \t]*$", found[1], re.M)
+    page = re.sub(r"\{%.*?%\}|\{\{.*?\}\}", "", text[found.end():], flags=re.S)
+    return (html.unescape(named[2]) if named else ""), page
+
 def parse_html(
     text: str,   # HTML, broken or not
 ) -> list[Section]: # by heading, in order
     "Sections of a web page: all that a reader sees, but for the page's own navigation and footer."
+    named, text = _from_template(text)
     text = html_from_xml(text)
     blocks = without_menus(html_blocks(text)) or html_blocks(text, menus=True)
-    title = _page_title(text)
+    title = named or _page_title(text)
     if len(title.split()) < 2 and all(b.text != title for b in blocks) and any(b.level == 1 for b in blocks):
         title = ""    # "Home"
     return group_blocks(under_title(title, blocks, _is_said))

@@ -38,7 +38,7 @@ _POINTS = ("\u00ad\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a
 LETTER = (rf"[\w{_POINTS}\u0300-\u036f\u07a6-\u07b0\u07eb-\u07f3\u0900-\u0963\u0966-\u0dff\u0e00-\u0eff"
           r"\u0f71-\u0f84\u0f86-\u0fbc\u1000-\u109f\u1780-\u17d3]")
 "A letter or digit, or one of the vowel signs that Python's class of them leaves out."
-WORD = re.compile(rf"{LETTER}+(?:\.{LETTER}+)*(?:(?:\+\+|#)(?![\w+#]))?")    # C++ and C# are no C
+WORD = re.compile(rf"{LETTER}+(?:\.{LETTER}+)*(?:(?:\+\+|#)(?![\w+#]))?|§")    # C++ and C# are no C
 PIECE = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 UNSPACED = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf"
                       "\u4e00-\u9fff\uf900-\ufaff]+)")
@@ -106,8 +106,17 @@ class Tokenizer:
         bare = name.rstrip("+#")
         parts = bare.split(".")
         if not self.identifiers: return [_folded(p) for p in parts]
+        if found := _VERSION.fullmatch(bare): return _version_words(_folded(found[1]), found[2])
         whole = [name] if len(parts) > 1 or bare != name else []
         return [_folded(w) for w in [*whole, *(w for p in parts for w in split_identifier(p))]]
+
+_VERSION = re.compile(r"[vV]?((\d+(?:\.\d+)+)\w*)", re.A)    # and sections, dates, decimals, addresses
+
+def _version_words(written: str, number: str) -> list[str]:
+    "2.3.1 is found as 2.3 and as 2, not as 3 or as 1, and 2.3.1rc1 as 2.3.1; the year of a date is found, too."
+    parts = number.split(".")
+    beginnings = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    return [*dict.fromkeys([written, *beginnings]), *(p for p in parts[1:] if len(p) > 3)]
 
 _LEFT_OUT = re.compile(f"[{_POINTS}\u0640]")    # and the stroke that makes an Arabic word longer
 

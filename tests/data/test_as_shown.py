@@ -8,7 +8,7 @@ from small import archive, pdf_bytes
 
 from ragcun.data import web_pages
 from ragcun.data.decoding import decode_bytes
-from ragcun.data.documents import section_documents
+from ragcun.data.documents import passages, section_documents
 from ragcun.data.markup import parse_asciidoc, parse_latex, parse_markdown, parse_rst, parse_text
 from ragcun.data.office import parse_docx, parse_odf, parse_rtf, parse_slides
 from ragcun.data.pdf import parse_pdf
@@ -297,3 +297,80 @@ def test_components_over_lines_and_links_that_a_template_leads(text, wanted):
 def test_links_whose_addresses_stand_elsewhere():
     text = "= T\n\nIt is {url-org}/repo[hosted^], {url-api}/{version}[the API], {product} and {x}[]."
     assert parse_asciidoc(text)[0].text == "It is hosted, the API, {product} and {x}[]."
+
+
+def test_titles_stand_at_the_head_of_a_file_as_in_a_letter():
+    pep = ("PEP: 572\nTitle: Assignment Expressions\nAuthor: Ann B. <a@b.c>,\n        Tim P.\nStatus: Final\n\nAbstract\n========\n\n"
+           "A proposal.\n\nRationale\n=========\n\nNaming.")
+    title = "PEP 572 – Assignment Expressions"
+    assert [(s.heading, s.path, s.text) for s in parse_rst(pep)] == [
+        (title, (), "PEP: 572\n\nAuthor: Ann B. <a@b.c>, Tim P.\n\nStatus: Final"),
+        ("Abstract", (title,), "A proposal."), ("Rationale", (title,), "Naming.")]
+    post = "Title: My *first* pump\nDate: 2010-12-03 10:20\nTags:\n\nOil it.\n\n# Part\n\nMore."
+    assert told(parse_markdown(post)) == [("My *first* pump", "Date: 2010-12-03 10:20\nTags:\n\nOil it."), ("Part", "More.")]
+    assert told(parse_markdown("Note: oil it.\nTip: daily.\n\nText.")) == [("", "Note: oil it. Tip: daily.\n\nText.")]
+
+
+@pytest.mark.parametrize("written, shown", [
+    ("Q&amp;A", "Q&A"), ("Pack <em>before</em> you <b class=\"x\">go</b>", "Pack before you go"), ("List<T> &copy", "List<T> &copy"),
+    ("The <title> of a page", "The <title> of a page"), ("One<br>two &#8211; three", "One two – three")])
+def test_titles_of_front_matter_are_read_as_a_page_shows_them(written, shown):
+    assert parse_markdown(f"---\ntitle: '{written}'\n---\nText.")[0].heading == shown
+
+
+def test_web_pages_with_front_matter():
+    page = "---\nlayout: default\ntitle: \"Opening &amp; hours\"\n---\n{% include top.html %}\n"
+    assert told(parse_html(page + "<p>At nine{{ x }}.</p><h2>Sunday</h2><p>closed</p>")) == [
+        ("Opening & hours", "At nine."), ("Sunday", "closed")]
+    assert told(parse_html(page + "<html><head><title>{{ page.title }}</title></head><body>At nine.</body></html>")) == [
+        ("Opening & hours", "At nine.")]
+    assert told(parse_html("<p>--- a\n---\nb {{ x }}</p>")) == [("", "--- a --- b {{ x }}")]
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("{% raw %}\n```twig\n{% extends \"a\" %}\n```\n{% endraw %}\n\nUse {% raw %}{{ x }}{% endraw %}.", '{% extends "a" %}\n\nUse {{ x }}.'),
+    ("<table><tr><td>Slack</td><td>{% channel \"sf\" %} x</td></tr></table>", "Slack | x"),
+    ("<pre>{% if x %}</pre>", "{% if x %}"), ("/// Note | Mind it\n\nOil.\n\n///", "Mind it\n\nOil."),
+    ("```console\n$ <font color=\"#4E9A06\">run</font> <u style=\"x\">it</u> &apos;now&apos;\n```", "$ run it 'now'"),
+    ("```html\n<font color=\"red\">x</font>\n```\n\n```sh\ncat <b>\n```", '<font color="red">x</font>\n\ncat <b>'),
+])
+def test_marks_of_templates_and_colours_of_terminals_are_not_shown(text, wanted):
+    assert "\n\n".join(s.text for s in parse_markdown(text)) == wanted
+
+
+def test_markdown_between_tags_of_mdx():
+    text = ("<p>\n**Type:** `x`<br />\n<Since v=\"1\" />\n</p>\n\n<details>\n<summary>no `b` file</summary>\nMake [it](/x).\n</details>\n\n"
+            "<div>**Hot** oil</div>\n\n```html\n<p>\n**x**\n</p>\n```")
+    assert parse_markdown(text, mdx=True)[0].text == "Type: x\n\nno b file\n\nMake it.\n\nHot oil\n\n<p>\n**x**\n</p>"
+    assert "**Type:**" in parse_markdown(text)[0].text      # as a browser is given it elsewhere
+
+
+def test_roles_and_captions_of_sphinx_with_words_of_their_own():
+    text = "See :pep:`the build <676>`, :pep:`8#names` and :rfc:`2822`.\n\n.. code-block:: python\n    :caption: ``wsgi.py``\n\n    import x"
+    assert parse_rst(text)[0].text == "See the build, PEP 8 and RFC 2822.\n\nwsgi.py\n\nimport x"
+
+
+@pytest.mark.parametrize("name, said", [
+    ("a/Project Alpha kickoff.md", "Project Alpha kickoff"), ("bad-drivers.csv", "bad drivers"), ("2023_ACME-invoice.txt", "2023_ACME invoice"),
+    ("report.final.txt", "report.final"), ("pump-log.txt.gz", "pump log"), ("会議メモ.txt", "会議メモ"), ("Dr. Who.txt", "Dr. Who"),
+    ("docs/index.md", ""), ("Untitled document.txt", ""), ("2024-05-01.md", ""), ("IMG_2034.txt", ""), ("b8f1c2d3.txt", "")])
+def test_a_file_without_a_title_is_called_what_its_name_says(name, said):
+    assert [d.title for d in section_documents(parse_markdown("Oil it.\n\n## Daily\n\nNow."), name)] == [said, said]
+    assert section_documents(parse_markdown("# Pump\n\nOil it."), name)[0].title == "Pump"
+    assert section_documents(parse_markdown(""), name) == []
+
+
+def test_a_term_stands_with_its_definition():
+    told = [("-m", "Suitable for mirroring a whole site, with all that belongs to it."), ("--verbose", "Say more of what is done."),
+            ("accept-new", "Take the keys of hosts that were never seen before."), ("", "Use the flag as follows:"), ("", "run --all")]*9
+    text = "\n\n".join(f"{term}\n\n{said}".strip() for term, said in told)
+    for budget in range(24, 90):
+        found = passages(text, budget, 10)
+        assert all(p.rpartition("\n\n")[2] not in ("-m", "--verbose", "accept-new", "Use the flag as follows:") for p in found)
+        assert all(len(p.split("\n\n")) > 1 for p in found[:-1])
+    rest = 0
+    for part in text.split("\n\n"):     # nothing is lost, and the order is kept
+        rest = next(i for i in range(rest, len(found)) if part in found[i])
+    lines = [f"line {i} of notes without an end" for i in range(60)]
+    joined = passages("\n\n".join(lines), 30, 8)
+    assert {line for p in joined for line in p.split("\n\n")} == set(lines)

@@ -369,3 +369,15 @@ def test_an_empty_index_decides_nothing_and_a_stemmer_that_was_set_stays(tmp_pat
     late.add(GERMAN)
     beside._write_manifest()                 # by one that does not know yet
     assert GaussianRetriever.open(tmp_path/"late", TinyEncoder()).tokenizer.stem == "german"
+
+
+def test_versions_are_found_by_their_beginnings():
+    tokenizer = Tokenizer()
+    assert tokenizer("v2.3.1") == tokenizer("2.3.1") == ["2.3.1", "2.3", "2"]
+    assert tokenizer("3.1.0rc1 3.14") == ["3.1.0rc1", "3.1.0", "3.1", "3", "3.14", "3"]
+    assert tokenizer("31.12.2021") == ["31.12.2021", "31.12", "31", "2021"]
+    assert tokenizer("1.x os.path v2 § 4") == ["1.x", "1", "x", "os.path", "os", "path", "v2", "§", "4"]
+    texts = [f"Version {v}. A release with mended faults." for v in ("2.3.0", "3.2.1", "1.3.2", "2.3.1", "3.1.2")]
+    index = GaussianRetriever(TinyEncoder(64))
+    index.add(texts)
+    assert [index.search(f"what is new in {v}", words=50)[0].text for v in ("2.3.1", "v3.1.2")] == texts[3:]
