@@ -78,6 +78,10 @@ def _reranked(rerank: Callable[[str, list[Hit]], Sequence[Hit]], result: SearchR
         raise UserError("rerank gave no hits but None", "search", "Let the function return the hits, best first")
     return list(hits)
 
+def _as_asked(result: SearchResult, query: str) -> SearchResult:
+    "The result of a question that was searched for as `result` says."
+    return result if result.query == query else replace(result, query=query, corrected=result.query)
+
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #56d4aca5-1
 def _check_questions(queries: Any) -> None:
     "A table or a mapping, as `load_beir` and pandas have questions, would be asked by its column names or ids."
@@ -475,10 +479,6 @@ def _merged(results: list[SearchResult], key: str) -> list[SearchResult]:
                        ", ".join(sorted(held)[:20]) or "none")
     return [replace(r, hits=merge_hits(r.hits, key)) for r in results]
 
-def _as_asked(result: SearchResult, query: str) -> SearchResult:
-    "The result of a question that was searched for as `result` says."
-    return result if result.query == query else replace(result, query=query, corrected=result.query)
-
 def merge_hits(
     hits: Sequence[Hit],  # best first
     key: str,             # of their metadata, such as "source"
@@ -532,8 +532,7 @@ class GaussianRetriever(QuestionFit):
     ) -> Any: # a SearchResult, or a list of them
         "The documents with the most evidence, and whether they amount to an answer."
         if isinstance(query, (str, bytes)) or not isinstance(query, Iterable):
-            return self.search([query], top_k, max_e_value, filter, rerank, exact, words, diversity,
-                               merge, as_written)[0]
+            return self.search([query], top_k, max_e_value, filter, rerank, exact, words, diversity, merge, as_written)[0]
         _check_request(top_k, max_e_value, words, diversity)
         _check_questions(query)
         self.refresh()
