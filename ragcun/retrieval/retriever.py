@@ -532,12 +532,12 @@ class GaussianRetriever(QuestionFit):
     ) -> Any: # a SearchResult, or a list of them
         "The documents with the most evidence, and whether they amount to an answer."
         if isinstance(query, (str, bytes)) or not isinstance(query, Iterable):
-            return self.search([query], top_k, max_e_value, filter, rerank, exact, words, diversity, merge, as_written)[0]
+            options = (max_e_value, filter, rerank, exact, words, diversity, merge, as_written)
+            return self.search([query], top_k, *options)[0]
         _check_request(top_k, max_e_value, words, diversity)
         _check_questions(query)
         self.refresh()
-        asked = list(query) if as_written else self.corrected(list(query))
-        z = self.encode_queries(asked)
+        z = self.encode_queries(asked := list(query) if as_written else self.corrected(list(query)))
         k = max(top_k, self._needed(max_e_value), 50 if diversity else 1, SIDE if merge else 1)
         hits = self.ranked(asked, k, filter, exact, words, z)
         results = [self.judge(*row, max_e_value) for row in zip(asked, z, hits, strict=True)]
