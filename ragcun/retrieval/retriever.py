@@ -322,6 +322,7 @@ class Judge(AnswerValues):
         without: Sequence[Sequence[str]] | None = None,  # for each, ids that are treated as not in the index
     ) -> np.ndarray: # [n], smaller speaks for an answer; infinite where nothing is found
         "What `answered` compares with `answer_limit`."
+        _check_questions(queries)
         queries = self.corrected(queries)
         z = self.encode_queries(queries)
         hits = self._without(queries, without if without is not None else [()] * len(queries), z)
@@ -537,11 +538,11 @@ class GaussianRetriever(QuestionFit):
         _check_request(top_k, max_e_value, words, diversity)
         _check_questions(query)
         self.refresh()
-        z = self.encode_queries(asked := list(query) if as_written else self.corrected(list(query)))
+        query = list(query)
+        z = self.encode_queries(asked := query if as_written else self.corrected(query))
         k = max(top_k, self._needed(max_e_value), 50 if diversity else 1, SIDE if merge else 1)
         hits = self.ranked(asked, k, filter, exact, words, z)
-        results = [self.judge(*row, max_e_value) for row in zip(asked, z, hits, strict=True)]
-        results = [_as_asked(r, q) for r, q in zip(results, query, strict=True)]
+        results = [_as_asked(self.judge(*row, max_e_value), q) for q, *row in zip(query, asked, z, hits, strict=True)]
         if merge is not None:
             results = _merged(results, merge)
         if diversity:
