@@ -554,6 +554,7 @@ def search_flags(
     add_flag(parser, "filter", "str", None, 'Conditions on metadata as JSON, such as {"year": {"$gte": 2003}}')
     add_flag(parser, "merge", "str", None,
              "Only the best hit of each value of this metadata, such as source: one hit a file")
+    add_flag(parser, "as_written", "bool", False, "Look for the words as they are, typing errors too")
     parser.add_argument("--json", action="store_true", help="print one JSON object a question")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
     runtime_flag(parser)
@@ -582,7 +583,8 @@ def run_search(
                                    once=len(questions) < 20)
     between = ""
     while questions:
-        found = index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words, merge=args.merge)
+        found = index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words, merge=args.merge,
+                             as_written=args.as_written)
         print(between + _shown(found, index, args.json), flush=True)
         between = "" if args.json else "\n"
         questions = next(blocks, None)

@@ -118,6 +118,7 @@ class SearchRequest(_Strict):
     words: float = Field(1., ge=0, le=1000, description="Multiplies what words weigh; 0 is meaning alone")
     max_e_value: float | None = Field(None, ge=0, description="Leave out hits with a larger E-value")
     explain: bool = Field(False, description="Sentences, matched words and the histogram beside the numbers")
+    as_written: bool = Field(False, description="Look for the words as they are, typing errors too")
 
 class EmbeddingsRequest(BaseModel):
     "OpenAI's shape; the model's name ends in -query or -document."
@@ -387,10 +388,12 @@ class IndexAnswers:
         max_e_value: float | None,    # of hits that are kept
         top_k: int,                   # hits of each
         explain: bool,                # with sentences, matched words and histogram
+        as_written: bool,             # without correcting typing errors
     ) -> list[dict[str, Any]]: # of each question
         "Answers as JSON has them."
         where = json.loads(wanted)
-        results = self.index.search(list(questions), top_k, max_e_value, where, words=words)
+        results = self.index.search(list(questions), top_k, max_e_value, where, words=words,
+                                    as_written=as_written)
         found = explain_results(self.index, results, words) if explain else [r.to_json() for r in results]
         note = "" if all(results) else nothing_passes(self.index, where)
         return [{**r, "note": note} for r in found] if note else found
@@ -693,7 +696,7 @@ class Api:
             raise Refusal(422, f"top_k is at most {limits.top_k}, and {limits.hits:,} hits in all.")
         where = json.dumps(check_filter(wanted.filter, limits), sort_keys=True)
         most = 10 if wanted.top_k <= 10 else limits.top_k     # so that most questions share a batch
-        key = (where, wanted.words, wanted.max_e_value, most, wanted.explain)
+        key = (where, wanted.words, wanted.max_e_value, most, wanted.explain, wanted.as_written)
         found = await self.ask(request, self.service.search, questions, key=key, size=len(questions))
         found = [{**r, "hits": r["hits"][:wanted.top_k]} for r in found]
         for r in found:

@@ -413,8 +413,11 @@ class IndexQuestions(IndexEdits):
     def _known_words(self) -> Spelling:
         assert self.tokenizer is not None
         if self._spelling is None or self._spelling.accents.tokenizer != self.tokenizer:
-            self._spelling = Spelling(Accents(self.tokenizer), lambda words: self.model.token_counts(words))
+            self._spelling = Spelling(Accents(self.tokenizer), self._token_counts)
         return self._spelling
+
+    def _token_counts(self, words: Sequence[str]) -> list[int]:
+        return self.model.token_counts(words)
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0004
 class IndexNull(IndexQuestions):

@@ -336,3 +336,9 @@ def test_what_exporters_write_past_python_is_kept_away(capfd):
         os.write(2, b"and a warning")
     print("after")
     assert capfd.readouterr() == ("before\nafter\n", "")
+
+
+def test_an_export_counts_tokens_as_its_model_does(fitted, index):
+    words = ["", "water", "photosyntesis"]
+    counts = ExportedEncoder.load(index/"model"/"onnx").token_counts(words)
+    assert counts == list(fitted.token_counts(words)) and counts[0] < counts[1] < counts[2]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ragcun.retrieval.hits import Batch, matched_words
+from ragcun.models.encoder import GaussianEncoder
+from ragcun.retrieval.hits import Batch, hits_text, matched_words
 from ragcun.retrieval.no_answer import usual_rule
 from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.retrieval.stores import COUNTS, LanceStore, MemoryStore
@@ -381,3 +382,21 @@ def test_versions_are_found_by_their_beginnings():
     index = GaussianRetriever(TinyEncoder(64))
     index.add(texts)
     assert [index.search(f"what is new in {v}", words=50)[0].text for v in ("2.3.1", "v3.1.2")] == texts[3:]
+
+
+def test_a_typing_error_is_corrected_and_said():
+    index = GaussianRetriever(GaussianEncoder.from_base(device="cpu", precision="no"))
+    index.add({"leaf": "Photosynthesis turns light into sugar.", "rock": "Granite is a rock of quartz and feldspar.",
+               "sea": "Salt comes into the sea by rivers."})
+    asked, right = "what is photosyntesis", "what is photosynthesis"
+    result, other = index.search([asked, right])
+    assert result.query == asked and result.corrected == right == result.to_json()["corrected"]
+    assert other.corrected is None and [h.evidence for h in result] == [h.evidence for h in other]
+    assert result[0].id == "leaf" and f"searched for: {right}" in hits_text(result)
+    assert index.answer_values([asked]) == index.answer_values([right])
+    as_written = index.search(asked, as_written=True)
+    assert as_written.corrected is None and as_written[0].words == 0 < result[0].words
+    assert index.search("granit", top_k=1)[0].words > 0            # what the base knows, or the stemmer, is no error
+    again = copy.deepcopy(index)                                      # with what it keeps of words
+    again.add({"odd": "A photosyntesis is a typing error."})
+    assert again.search(asked).corrected is None and index.search(asked).corrected == right

@@ -149,14 +149,22 @@ function show(found) {
   $("verdict").hidden = false;
   $("verdict").className = found.answered === null ? "" : found.answered ? "yes" : "no";
   $("sentence").textContent = capital(found.verdict) + ".";
+  $("corrected").replaceChildren();
+  $("corrected").hidden = !found.corrected;
+  if (found.corrected) {
+    const exactly = make("button", "more", "Search as typed");
+    exactly.type = "button";
+    exactly.onclick = () => ask(found.query, false, true);
+    $("corrected").append("Searched for: ", make("b", "", found.corrected), ". ", exactly);
+  }
   if (found.surroundings) picture(found); else $("picture").hidden = true;
   const most = Math.max(...found.hits.map(h => Math.max(h.dense, 0) + Math.max(h.words, 0)), 1e-9);
   $("list").replaceChildren(...found.hits.map((h, i) => card(h, i + 1, most)));
   $("list").className = found.answered === false ? "doubtful" : "";
 }
 
-function request(question) {
-  const body = {query: question, top_k: Number($("hits").value) || 5, words: Number($("words").value || 1), explain: true};
+function request(question, asTyped) {
+  const body = {query: question, as_written: asTyped, top_k: Number($("hits").value) || 5, words: Number($("words").value || 1), explain: true};
   const filter = $("filter").value.trim();
   if (filter) {
     try { body.filter = JSON.parse(filter); } catch { throw new Error('The filter is no JSON. Write for example {"source": "manual.pdf"}'); }
@@ -164,13 +172,13 @@ function request(question) {
   return body;
 }
 
-async function ask(question, remember) {
+async function ask(question, remember, asTyped = false) {
   const mine = ++asked;
   document.title = question;
   if (remember) history.pushState(null, "", "#q=" + encodeURIComponent(question));
   say("Searching…");
   try {
-    const begun = performance.now(), body = request(question), found = await call("search", body);
+    const begun = performance.now(), body = request(question, asTyped), found = await call("search", body);
     if (mine !== asked) return;
     if (found.note) throw new Error(found.note);
     show(found);
