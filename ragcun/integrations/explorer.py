@@ -87,7 +87,7 @@ def map_svg(
 ) -> str: # SVG
     "The map with the hits lit up."
     hits = index.store.get([h["id"] for h in explained["hits"]])
-    z = index.encode_queries([explained["corrected"] or explained["query"]])
+    z = index.encode_queries([explained.get("corrected", explained["query"])])
     lit = where.place(hits.v) if len(hits) else np.zeros((0, 2))
     cross = where.place(document_vector(z * index.rho, index.rho))[0]
     all_points = np.concatenate([where.points, lit, cross[None]])

@@ -86,12 +86,12 @@ class JudgedHits(Sequence):  # type: ignore[type-arg]
     def __getitem__(self, i: int | slice) -> Hit | list[Hit]:
         return self.hits[i]
 
-    def to_json(self) -> dict[str, Any]: # {"query", "hits", "answered"}, "chance" and "corrected" or null
+    def to_json(self) -> dict[str, Any]: # {"query", "hits", "answered", "chance"}; "corrected" where it was
         "Plain values, as `ragcun search --json` prints them."
         keys = ("id", "text", "evidence", "dense", "words", "constant", "p_value", "e_value", "distance", "metadata")
         hits = [{k: _plain_number(getattr(h, k)) for k in keys} for h in self.hits]
-        return {"query": self.query, "hits": hits, "answered": self.answered, "chance": self.chance,
-                "corrected": self.corrected}
+        instead = {} if self.corrected is None else {"corrected": self.corrected}
+        return {"query": self.query, "hits": hits, "answered": self.answered, "chance": self.chance, **instead}
 
     @property
     def tentative(self) -> bool: # fewer than a hundred documents, and nobody has calibrated
