@@ -44,6 +44,7 @@ BENCHES = {
     "null": ["benchmarks/bench_retrieval.py", "null"],
     "no_answer": ["benchmarks/bench_retrieval.py", "no_answer"],
     "verdict": ["benchmarks/bench_verdict.py"],
+    "typing": ["benchmarks/bench_typing.py"],
     "storage": ["benchmarks/bench_retrieval.py", "storage"],
     "lists": ["benchmarks/bench_lists.py"],
     "answer_lists": ["benchmarks/bench_answer_lists.py"],

@@ -71,6 +71,14 @@ def test_filter_words_and_e_value_reach_the_index(client, index):
     assert all(h["e_value"] <= .5 for h in ask(client, query=QUESTION, max_e_value=.5).json()["hits"])
 
 
+def test_a_typing_error_is_corrected_unless_it_is_asked_for_as_written(client, index, monkeypatch):
+    monkeypatch.setattr(index, "corrected", lambda queries: [q.replace("quetsion", QUESTION) for q in queries])
+    got = ask(client, query=["quetsion", QUESTION]).json()["results"]
+    assert got[0].pop("corrected") == QUESTION and got[0].pop("query") == "quetsion"
+    assert got[1].pop("query") == QUESTION and got[0] == got[1]
+    assert "corrected" not in ask(client, query="quetsion", as_written=True).json()
+
+
 def test_a_filter_that_nothing_passes_is_said_to_be_that(client):
     got = ask(client, query=QUESTION, filter={"m": 3}).json()
     assert got["hits"] == [] and got["note"].startswith("no document passes the filter. Fields of their metadata: ")
