@@ -409,10 +409,13 @@ class _LanceFolder:
 
     @property
     def table(self) -> Any: # of LanceDB
-        "The table; a forked process opens its own, since an answer to the connection it got never comes."
+        "The table; a forked process opens its own where LanceDB does not start anew what its connections need."
         if self._table is not None and self._process != os.getpid():
+            from lancedb import background_loop
             self._counting = threading.RLock()
-            self.table = self._open(self._connect())
+            self._process = os.getpid()
+            if not hasattr(background_loop, "_reset_after_fork"):   # of 0.40; an answer would never come
+                self.table = self._open(self._connect())
         return self._table
 
     @table.setter
