@@ -538,13 +538,13 @@ class GaussianRetriever(QuestionFit):
         _check_request(top_k, max_e_value, words, diversity)
         _check_questions(query)
         self.refresh()
+        query = list(query)
         z = self.encode_queries(asked := query if as_written else self.corrected(query))
         k = max(top_k, self._needed(max_e_value), 50 if diversity else 1, SIDE if merge else 1)
         hits = self.ranked(asked, k, filter, exact, words, z)
         rows = zip(query, asked, z, hits, strict=True)
         results = [_as_asked(self.judge(a, one, found, max_e_value), q) for q, a, one, found in rows]
-        if merge is not None:
-            results = _merged(results, merge)
+        results = results if merge is None else _merged(results, merge)
         if diversity:
             results = [replace(r, hits=self._diverse(r.hits, top_k, diversity)) for r in results]
         short = [replace(r, hits=r.hits[:top_k]) for r in results]

@@ -435,7 +435,7 @@ def test_a_page_of_thousands_of_tags_takes_time_with_their_number():
         start = time.process_time()
         parse_markdown("<b>x\n"*n)
         return time.process_time() - start
-    assert seconds(4000) < 10*seconds(1000)
+    assert min(seconds(4000) for _ in range(3)) < 10*min(seconds(1000) for _ in range(3))   # what else runs is left out
 
 
 # passages
