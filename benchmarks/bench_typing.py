@@ -3,21 +3,28 @@
     python benchmarks/bench_typing.py [COLLECTION …]
 
 The untouched default base and nothing fitted; questions and documents as in bench_verdict.py (up to 150 questions and
-4,000 documents of each collection). In each question one word of five letters or more, no stop word, gets one error: a
-letter left out, added or exchanged, or two that are swapped, never the first; three draws. Questions are asked as they
-are and with the error, as they are written and corrected. Kept are NDCG@10 of the answer list, the shares of questions
-whose words are changed, and the shares that are answered where the answer is there, was removed from the index, and of
-questions of the other collections. What may be corrected was chosen by looking at such questions (two other draws).
-Nothing depends on the machine; the file is data/results/typing.json.
+4,000 documents of each collection). In each question one word of five letters or more, no stop word, gets one error
+that is not in its first letter; three draws. Errors are drawn as often as people make them, by the letters that are
+left out, added, exchanged and swapped in codespell's list, which collects misspellings found in the wild. Questions
+are asked as they are and with the error, as they are written and corrected. Kept are NDCG@10 of the answer list, the
+shares of questions whose words are changed, and the shares that are answered where the answer is there, was removed
+from the index, and of questions of the other collections; and what becomes of 5,000 misspellings of that list whose
+word the documents have (some with several errors, or in the first letter): whether what takes their place is right, by
+its stem. What may be corrected was chosen by looking at that list and at words of questions that the documents do not
+have. Nothing depends on the machine; the file is data/results/typing.json.
 """
 from __future__ import annotations
 
 import argparse
+import random
 import re
-import string
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from os.path import commonprefix
 from pathlib import Path
 
+import codespell_lib
 import numpy as np
 
 from bench_verdict import COLLECTIONS, QUESTIONS, drawn
@@ -31,6 +38,35 @@ from sources import git
 
 LEAST = 5
 DRAWS = 3
+MISSPELLINGS = 5000
+
+
+def misspellings() -> Iterator[tuple[str, list[str]]]:
+    "Words of four letters or more as people misspelled them, and what they may have meant."
+    for line in (Path(codespell_lib.__file__).parent/"data"/"dictionary.txt").read_text().splitlines():
+        typed, meant = line.split("->")
+        words = [w.strip() for w in meant.split(",") if re.fullmatch("[a-z]+", w.strip())]
+        if re.fullmatch("[a-z]{4,}", typed) and words:
+            yield typed, words
+
+
+def change(typed: str, meant: str) -> tuple[str, str, str] | None:
+    "What was done to one letter, or to two neighbours: the letter before, what was meant and what was typed."
+    i = len(commonprefix([typed, meant]))
+    end = len(commonprefix([typed[i:][::-1], meant[i:][::-1]]))
+    a, b = meant[i:len(meant) - end], typed[i:len(typed) - end]
+    alone = len(a) <= 1 and len(b) <= 1
+    return (meant[i - 1], a, b) if i and (alone or len(a) == 2 and a[::-1] == b) else None
+
+
+@cache
+def changes() -> dict[str, Counter[tuple[str, str, str]]]:
+    "How often each is in the list, by whether a letter is left out, added or exchanged, or two are swapped."
+    found: dict[str, Counter[tuple[str, str, str]]] = {}
+    for typed, meant in misspellings():
+        if len(meant) == 1 and (c := change(typed, meant[0])):
+            found.setdefault(f"{len(c[1])} → {len(c[2])}", Counter())[c] += 1
+    return found
 
 
 def mistyped(question: str, rng: np.random.Generator) -> str:
@@ -38,12 +74,15 @@ def mistyped(question: str, rng: np.random.Generator) -> str:
     words = [m for m in re.finditer(rf"[A-Za-z]{{{LEAST},}}", question) if m[0].lower() not in STOP_WORDS]
     if not words: return question
     m = words[int(rng.integers(len(words)))]
-    i, kind = int(rng.integers(1, len(m[0]) - 1)), int(rng.integers(4))
-    before, after = m[0][:i], m[0][i:]
-    letter = string.ascii_lowercase[int(rng.integers(26))]
-    word = [before + after[1:], before + letter + after, before + letter + after[1:],
-            before + after[1] + after[0] + after[2:]][kind]
-    return question[:m.start()] + word + question[m.end():]
+    word = m[0].lower()
+    ways = {kind: [(n, i, meant, typed) for (before, meant, typed), n in found.items() for i in range(1, len(word))
+                   if word[i - 1] == before and word.startswith(meant, i)] for kind, found in changes().items()}
+    kinds = [kind for kind in ways if ways[kind]]
+    shares = np.array([changes()[kind].total() for kind in kinds], float)
+    drawn = ways[kinds[int(rng.choice(len(kinds), p=shares/shares.sum()))]]
+    often = np.array([n for n, *_ in drawn], float)
+    _, i, meant, typed = drawn[int(rng.choice(len(often), p=often/often.sum()))]
+    return question[:m.start() + i] + typed + question[m.start() + i + len(meant):]
 
 
 def ndcg(index: GaussianRetriever, questions: Sequence[str], names: Sequence[str], data: RetrievalData) -> float:
@@ -58,6 +97,21 @@ def answered(index: GaussianRetriever, questions: Sequence[str], without: Sequen
     z = index.encode_queries(questions)
     hits = index._without(questions, without, z)
     return float(np.mean([index._value(*row) <= 1 for row in zip(questions, z, hits, strict=True)]))
+
+
+def misspelled(index: GaussianRetriever) -> dict[str, float]:
+    "What becomes of them: shares of those whose word is in the documents and that are in none."
+    tokenizer, counts = index.tokenizer, index.store.word_counts()
+    assert tokenizer is not None and counts is not None
+    def held(word: str) -> bool:
+        return all(counts.found.get(w, 0) > 0 for w in tokenizer(word))
+    found = [(t, ws) for t, ws in misspellings() if not held(t) and any(held(w) for w in ws)]
+    found = random.Random(0).sample(found, min(MISSPELLINGS, len(found)))
+    became = index.corrected([t for t, _ in found])
+    right = [any(tokenizer(b) == tokenizer(w) for w in ws) for b, (_, ws) in zip(became, found, strict=True)]
+    same = [b == t for b, (t, _) in zip(became, found, strict=True)]
+    return {"misspellings": len(found), "misspellings: right": round(float(np.mean(right)), 4),
+            "misspellings: unchanged": round(float(np.mean(same)), 4)}
 
 
 def measure(name: str, sets: dict[str, tuple[RetrievalData, list[str], list[str]]],
@@ -84,7 +138,7 @@ def measure(name: str, sets: dict[str, tuple[RetrievalData, list[str], list[str]
             for what, value in found.items():
                 key = f"{kind}{way}: {what}"
                 row[key] = round(float(row.get(key, 0.)) + value/(DRAWS if draw >= 0 else 1), 4)
-    return row
+    return row | misspelled(index)
 
 
 def main() -> None:

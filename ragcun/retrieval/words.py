@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from os.path import commonprefix
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -22,9 +23,9 @@ from ..core import UserError, atomic_write
 
 # %% auto #0
 __all__ = ['STOP_WORDS', 'LETTER', 'WORD', 'PIECE', 'UNSPACED', 'LONGEST', 'UNDECIDED', 'STEMMERS', 'LOOKED_AT', 'LETTERS_SEEN',
-           'MOST_TEXT', 'AHEAD', 'SHORTEST', 'ALPHABET', 'split_identifier', 'character_pairs', 'Tokenizer',
-           'stemmer_for', 'WordCounts', 'without_accents', 'Accents', 'one_edit_away', 'Spelling', 'Question',
-           'Postings', 'reciprocal_rank_fusion', 'diversify']
+           'MOST_TEXT', 'AHEAD', 'SHORTEST', 'LIKELY', 'ALPHABET', 'KEYS', 'VOWELS', 'split_identifier',
+           'character_pairs', 'Tokenizer', 'stemmer_for', 'WordCounts', 'without_accents', 'Accents', 'one_edit_away',
+           'ease', 'Spelling', 'Question', 'Postings', 'reciprocal_rank_fusion', 'diversify']
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #word0005
 STOP_WORDS = frozenset("""a an and are as at be but by for if in into is it no not of on or such that the their then
@@ -270,6 +271,7 @@ class Accents:
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #450ff070
 SHORTEST = 4  # letters of a word that may be corrected
+LIKELY = {1: 5, 0: 7}  # tokens that a correction saves → letters of a word that it may replace if `ease` says so
 ALPHABET = 150  # letters of a script; those with more are no alphabets
 
 def one_edit_away(
@@ -283,9 +285,45 @@ def one_edit_away(
     more = [a + c + b[skip:] for a, b in cuts for c in letters for skip in (0, 1)]
     return [w for w in dict.fromkeys([*less, *swapped, *more]) if w != word]
 
+# %% ../../nbs/7_retrieval/04_words.ipynb #2f95c138
+KEYS = ("qwertyuiop asdfghjkl zxcvbnm", "йцукенгшщзхъ фывапролджэ ячсмитьбю", ";ςερτυθιοπ ασδφγηξκλ ζχψωβνμ")
+VOWELS = frozenset("aeiouyаеиоуыэюяαεηιουω")
+_PLACES = {c: (keyboard, r, i + r*(r + 1)/8)    # a row lies a little to the right of the one above
+           for keyboard, rows in enumerate(KEYS) for r, row in enumerate(rows.split()) for i, c in enumerate(row)}
+
+def _bare(word: str) -> str:
+    marked = unicodedata.normalize("NFD", word)
+    return unicodedata.normalize("NFC", "".join(c for c in marked if not "\u0300" <= c <= "\u036f"))
+
+def _beside(a: str, b: str) -> bool:
+    "Whether a finger or an ear may take one letter for the other; nothing is known of letters of other keyboards."
+    if {a, b} <= VOWELS or not {a, b} <= _PLACES.keys(): return True
+    (k, r, x), (l, s, y) = _PLACES[a], _PLACES[b]
+    return k == l and abs(r - s) <= 1 and abs(x - y) <= 1
+
+def ease(
+    typed: str, # case-folded
+    meant: str, # one edit away from it
+) -> int: # 2: two letters swapped, or one doubled or not; 1: one left out, or one that lies or sounds near; 0: others
+    "How easily one word is typed for the other; the kinds of errors are those of Kernighan, Church and Gale (1990)."
+    typed, meant = _bare(typed), _bare(meant)
+    if typed == meant: return 2
+    i = len(commonprefix([typed, meant]))
+    if len(typed) == len(meant):
+        return 2 if typed[i + 1:] != meant[i + 1:] else int(_beside(typed[i], meant[i]))
+    longer = max(typed, meant, key=len)
+    letter, around = longer[i], longer[i - 1] + longer[i + 1:i + 2]
+    if letter in around: return 2
+    return int(longer == meant or letter in "eh" or any(_beside(letter, c) for c in around))
+
 # %% ../../nbs/7_retrieval/04_words.ipynb #98039c43
 def _script(letter: str) -> str:
     return unicodedata.name(letter, "?").split()[0]
+
+def _is_meant(typed: str, word: str, saved: int) -> bool:
+    "The fewer tokens a correction saves, the likelier its error has to be."
+    if saved not in LIKELY: return saved >= 2
+    return ease(typed, word) >= (1 if len(typed) >= LIKELY[saved] else 3 - saved)
 
 @dataclass
 class Spelling:
@@ -322,7 +360,8 @@ class Spelling:
         shown = [w[0].upper() + w[1:] if word[0].isupper() else w for w in known]
         empty, typed, *tokens = self.tokens(["", word, *shown])
         if typed - empty < 2: return word     # the base knows it whole
-        better = [(n, -t, w) for n, t, w in zip(known.values(), tokens, shown, strict=True) if t <= typed]
+        better = [(n, -t, w) for (v, n), t, w in zip(known.items(), tokens, shown, strict=True)
+                  if _is_meant(folded, v, typed - t)]
         return max(better)[2] if better else word
 
     def _letters(self, word: str, counts: WordCounts) -> list[str]:
