@@ -26,7 +26,7 @@ MOVED = {
     "evaluate": "evaluation.evaluation_report",
     "evidence": "models.evidence",
     "files": "data.files",
-    "formats": "data.web_pages data.markup data.pdf data.office data.documents",
+    "formats": "data.web_pages data.markup data.other_markup data.structured data.pdf data.office data.documents",
     "gaussianity": "measures.isotropy diagnostics.gaussianity",
     "head": "training.closed_form",
     "hits": "retrieval.hits",

@@ -9,7 +9,8 @@ from small import archive, pdf_bytes
 from ragcun.data import web_pages
 from ragcun.data.decoding import decode_bytes
 from ragcun.data.documents import passages, section_documents
-from ragcun.data.markup import parse_asciidoc, parse_latex, parse_markdown, parse_rst, parse_text
+from ragcun.data.markup import parse_markdown, parse_rst, parse_text
+from ragcun.data.other_markup import parse_asciidoc, parse_latex
 from ragcun.data.office import parse_docx, parse_odf, parse_rtf, parse_slides
 from ragcun.data.pdf import parse_pdf
 from ragcun.data.web_pages import parse_html

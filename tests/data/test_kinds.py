@@ -18,8 +18,9 @@ from ragcun.data.decoding import decode_bytes
 from ragcun.data.documents import (BINARY_PARSERS, READER_VERSION, Document, estimate_tokens, kinds_in_words, list_folder,
                                    passages, read_file, read_folder, sentences)
 from ragcun.data.generation import make_pair
-from ragcun.data.markup import (parse_asciidoc, parse_json_lines, parse_json_rows, parse_latex, parse_markdown, parse_org, parse_rst,
-                                parse_table, parse_text)
+from ragcun.data.markup import parse_markdown, parse_rst, parse_text
+from ragcun.data.other_markup import parse_asciidoc, parse_latex, parse_org
+from ragcun.data.structured import parse_json_lines, parse_json_rows, parse_table
 from ragcun.data.office import (parse_docx, parse_epub, parse_mailbox, parse_message, parse_odf, parse_rtf, parse_slides,
                                 parse_web_archive, parse_workbook)
 from ragcun.data.pdf import parse_pdf

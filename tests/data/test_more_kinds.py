@@ -12,7 +12,8 @@ from small import docx_bytes, pdf_bytes
 from ragcun import UserError
 from ragcun.cli.flags import read_corpus
 from ragcun.data.documents import read_file, read_folder
-from ragcun.data.markup import parse_contacts, parse_latex, parse_man, parse_wiki
+from ragcun.data.other_markup import parse_latex, parse_man, parse_wiki
+from ragcun.data.structured import parse_contacts
 from ragcun.data.office import parse_feed, parse_wiki_dump, parse_xml, xml_kind
 
 
