@@ -289,7 +289,7 @@ def test_marks_that_are_never_closed_take_time_with_their_number(read, mark):
         start = time.process_time()
         read(mark*n)
         return time.process_time() - start
-    assert seconds(2000) < 9*seconds(500) + .05
+    assert min(seconds(2000) for _ in range(3)) < 9*min(seconds(500) for _ in range(3)) + .05
 
 
 def test_contacts():
