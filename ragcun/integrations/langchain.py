@@ -160,18 +160,19 @@ class _StoreSearch(_StoreEdits):
     def similarity_search_with_evidence(self,
         query: str,     # the question
         k: int = 4,     # documents at most
-        **options: Any, # filter, max_e_value
+        **options: Any, # filter, max_e_value, as_written
     ) -> list[tuple[Document, Hit]]: # best first
         "Documents with their hits, which know evidence, p-value and E-value."
-        _known(options, "filter", "max_e_value")
+        _known(options, "filter", "max_e_value", "as_written")
         if not len(self.index): return []
-        found = self.index.search(query, k, options.get("max_e_value"), _filter(options.get("filter")))
+        found = self.index.search(query, k, options.get("max_e_value"), _filter(options.get("filter")),
+                                  as_written=options.get("as_written", False))
         return [(_document(h), h) for h in found]
 
     def similarity_search_with_score(self,
         query: str,     # the question
         k: int = 4,     # documents at most
-        **options: Any, # filter, max_e_value
+        **options: Any, # filter, max_e_value, as_written
     ) -> list[tuple[Document, float]]: # best first
         "Documents with their probability of relevance."
         prior = self.prior or 1 / (1 + len(self.index))
@@ -181,7 +182,7 @@ class _StoreSearch(_StoreEdits):
     def similarity_search(self,
         query: str,     # the question
         k: int = 4,     # documents at most
-        **options: Any, # filter, max_e_value
+        **options: Any, # filter, max_e_value, as_written
     ) -> list[Document]: # best first
         "Documents."
         return [d for d, _ in self.similarity_search_with_evidence(query, k, **options)]
@@ -220,7 +221,7 @@ class GaussianVectorStore(_StoreSearch):
         k: int = 4,              # documents at most
         fetch_k: int = 20,       # candidates
         lambda_mult: float = .5, # 1: by evidence alone; 0: by difference alone
-        **options: Any,          # filter, max_e_value
+        **options: Any,          # filter, max_e_value, as_written
     ) -> list[Document]: # in the order chosen
         "Documents with much evidence that are not alike."
         found = self.similarity_search_with_evidence(query, max(k, fetch_k), **options)
@@ -247,7 +248,8 @@ class GaussianLangChainRetriever(BaseRetriever):
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun | None = None,
                                 k: int | None = None, **options: Any) -> list[Document]:
-        _known(options, "filter", "max_e_value")
+        _known(options, "filter", "max_e_value", "as_written")
         most = options.get("max_e_value", self.max_e_value)
-        found = self.index.search(query, self.k if k is None else k, most, _filter(options.get("filter", self.filter)))
+        found = self.index.search(query, self.k if k is None else k, most, _filter(options.get("filter", self.filter)),
+                                  as_written=options.get("as_written", False))
         return [_document(h, **number_metadata(h)) for h in found]

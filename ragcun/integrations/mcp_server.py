@@ -47,6 +47,8 @@ How to read the result:
 - chance: of questions that have no answer here, the share that would find as good a hit as this one (.01 is strong,
   .3 is weak). e_value of a hit: how many other documents would score as high for this question by chance; it compares
   hits, and `answered` decides.
+- corrected: the question as it was searched for, where a word that no document has was taken for a typing error. If the
+  word is a name or a term that is meant as it stands, search again with as_written.
 - text may be a part of a longer document: call read with the hit's id to see what stands before and after it.
 More hits do not make an answer: keep top_k small."""
 
@@ -74,6 +76,7 @@ class FoundPassages(BaseModel):
     advice: str = Field(description="What to do now")
     chance: float | None = Field(description="Share of questions without an answer that would find as good a hit")
     documents: int = Field(description="Number of documents searched")
+    corrected: str | None = Field(None, description="What was searched for, where the question has typing errors")
     hits: list[FoundPassage]
 
 class ReadPassage(BaseModel):
@@ -104,6 +107,8 @@ def advice_on(
     "What an agent should do with a result."
     guess = (f" Among {how_many(result.documents, 'document')} this verdict is a guess: go by what the texts of the "
              "hits say." if result.tentative else "")
+    if result.corrected:
+        guess += f" The search was for {result.corrected!r}: if that is not what is meant, search again as_written."
     if result.answered: return f"Answer from these hits and name their sources.{guess}"
     return ("Do not answer from these hits. Search once more in other words if you have not, else stop and say that "
             f"the documents do not answer this.{guess}")
@@ -114,7 +119,8 @@ def as_found(
     "A result as an agent reads it."
     chance = None if result.chance is None else _finite(result.chance)
     return FoundPassages(answered=result.answered, verdict=verdict_in_words(result), advice=advice_on(result),
-                         chance=chance, documents=result.documents, hits=[_hit(h) for h in result])
+                         chance=chance, documents=result.documents, corrected=result.corrected,
+                         hits=[_hit(h) for h in result])
 
 # %% ../../nbs/8_integrations/06_mcp_server.ipynb #mcps0008b
 _WRONG = {"missing": "it is missing", "extra_forbidden": "there is no such argument"}
@@ -156,9 +162,9 @@ def make_mcp(
                 raise ToolError(str(e)) from None
 
     async def search(question: str, top_k: Annotated[int, Field(ge=1, le=20)] = 5,
-                     filter: dict[str, Any] | None = None) -> FoundPassages:
+                     filter: dict[str, Any] | None = None, as_written: bool = False) -> FoundPassages:
         def asked() -> FoundPassages:
-            found = index.search(question, top_k, filter=filter)
+            found = index.search(question, top_k, filter=filter, as_written=as_written)
             if not found and (why := nothing_passes(index, filter)):
                 raise UserError(why, "filter", "Search with one of these, or without a filter")
             return as_found(found)

@@ -53,6 +53,14 @@ def test_langchain_options_count_or_are_refused(index):
         store.add_texts(["one text", "two texts"], ids=["a"])
 
 
+def test_langchain_searches_for_the_words_as_they_are_where_it_is_told_to(index, monkeypatch):
+    pytest.importorskip("langchain_core", reason="extra langchain-core is not installed")
+    monkeypatch.setattr(index, "corrected", lambda asked: [q.replace("alfa9 baeta9", "alpha9 beta9") for q in asked])
+    store, r = langchain_store(index), langchain_retriever(index, top_k=1, max_e_value=None)
+    for ask in (r.invoke, store.similarity_search):
+        assert ask("alfa9 baeta9")[0].id == "d9" and ask("alfa9 baeta9", as_written=True)[0].id != "d9"
+
+
 def test_langchain_options_of_other_stores_remove_and_lose_nothing(index):
     pytest.importorskip("langchain_core", reason="extra langchain-core is not installed")
     from langchain_core.documents import Document

@@ -66,6 +66,17 @@ def test_an_agent_is_told_where_the_verdict_is_a_guess():
         assert "Among 9 documents this verdict is a guess" in got["advice"]
 
 
+def test_an_agent_is_told_what_was_searched_for_instead(index, monkeypatch):
+    monkeypatch.setattr(index, "corrected", lambda asked: [q.replace("alfa7", "alpha7") for q in asked])
+    meant = "alpha7 beta7 gamma7 delta7"
+    right = use(index, "search", question=meant).structured_content
+    got = use(index, "search", question="alfa7 beta7 gamma7 delta7").structured_content
+    assert right["corrected"] is None and got["corrected"] == meant and got["hits"] == right["hits"]
+    assert "search again as_written" in got["advice"] and "as_written" not in right["advice"]
+    as_written = use(index, "search", question="alfa7 beta7 gamma7 delta7", as_written=True).structured_content
+    assert as_written["corrected"] is None and as_written["hits"] != right["hits"]
+
+
 def test_read_gives_the_neighbours_of_the_same_source(index):
     got = use(index, "read", id="d19", around=2).structured_content
     assert [(p["id"], p["asked"]) for p in got["passages"]] == [("d17", False), ("d18", False), ("d19", True)]
