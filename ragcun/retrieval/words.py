@@ -23,7 +23,7 @@ from ..core import UserError, atomic_write
 
 # %% auto #0
 __all__ = ['STOP_WORDS', 'LETTER', 'WORD', 'PIECE', 'UNSPACED', 'LONGEST', 'UNDECIDED', 'STEMMERS', 'LOOKED_AT', 'LETTERS_SEEN',
-           'MOST_TEXT', 'AHEAD', 'SHORTEST', 'LIKELY', 'ALPHABET', 'KEYS', 'VOWELS', 'split_identifier',
+           'MOST_TEXT', 'AHEAD', 'SHORTEST', 'LIKELY', 'ALPHABET', 'KEYBOARDS', 'VOWELS', 'split_identifier',
            'character_pairs', 'Tokenizer', 'stemmer_for', 'WordCounts', 'without_accents', 'Accents', 'one_edit_away',
            'ease', 'Spelling', 'Question', 'Postings', 'reciprocal_rank_fusion', 'diversify']
 
@@ -286,10 +286,10 @@ def one_edit_away(
     return [w for w in dict.fromkeys([*less, *swapped, *more]) if w != word]
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #2f95c138
-KEYS = ("qwertyuiop asdfghjkl zxcvbnm", "йцукенгшщзхъ фывапролджэ ячсмитьбю", ";ςερτυθιοπ ασδφγηξκλ ζχψωβνμ")
+KEYBOARDS = ("qwertyuiop asdfghjkl zxcvbnm", "йцукенгшщзхъ фывапролджэ ячсмитьбю", ";ςερτυθιοπ ασδφγηξκλ ζχψωβνμ")
 VOWELS = frozenset("aeiouyаеиоуыэюяαεηιουω")
 _PLACES = {c: (keyboard, r, i + r*(r + 1)/8)    # a row lies a little to the right of the one above
-           for keyboard, rows in enumerate(KEYS) for r, row in enumerate(rows.split()) for i, c in enumerate(row)}
+           for keyboard, rows in enumerate(KEYBOARDS) for r, row in enumerate(rows.split()) for i, c in enumerate(row)}
 
 def _bare(word: str) -> str:
     marked = unicodedata.normalize("NFD", word)
