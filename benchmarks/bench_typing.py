@@ -10,8 +10,9 @@ are asked as they are and with the error, as they are written and corrected. Kep
 shares of questions whose words are changed, and the shares that are answered where the answer is there, was removed
 from the index, and of questions of the other collections; and what becomes of 5,000 misspellings of that list whose
 word the documents have (some with several errors, or in the first letter): whether what takes their place is right, by
-its stem. What may be corrected was chosen by looking at that list and at words of questions that the documents do not
-have. Nothing depends on the machine; the file is data/results/typing.json.
+its stem. What may be corrected was chosen by looking at that list, at words of questions that the documents do not
+have, and at NDCG@10 of such questions with other draws. Nothing depends on the machine; the file is
+data/results/typing.json.
 """
 from __future__ import annotations
 
