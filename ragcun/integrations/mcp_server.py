@@ -105,13 +105,13 @@ def advice_on(
     result: SearchResult, # of one question
 ) -> str: # what to do now
     "What an agent should do with a result."
-    guess = (f" Among {how_many(result.documents, 'document')} this verdict is a guess: go by what the texts of the "
-             "hits say." if result.tentative else "")
+    more = (f" Among {how_many(result.documents, 'document')} this verdict is a guess: go by what the texts of the "
+            "hits say." if result.tentative else "")
     if result.corrected:
-        guess += f" The search was for {result.corrected!r}: if that is not what is meant, search again as_written."
-    if result.answered: return f"Answer from these hits and name their sources.{guess}"
+        more += f" The search was for {result.corrected!r}: if that is not what is meant, search again as_written."
+    if result.answered: return f"Answer from these hits and name their sources.{more}"
     return ("Do not answer from these hits. Search once more in other words if you have not, else stop and say that "
-            f"the documents do not answer this.{guess}")
+            f"the documents do not answer this.{more}")
 
 def as_found(
     result: SearchResult, # of one question

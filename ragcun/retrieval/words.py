@@ -229,6 +229,10 @@ _MARKED = re.compile("[\u00df-\u024f\u1e00-\u1fffάέήίόύώϊϋΐΰйёїў]
 _PLAIN = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
 _SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
 
+def _bare(word: str) -> str:
+    marked = unicodedata.normalize("NFD", word)
+    return unicodedata.normalize("NFC", "".join(c for c in marked if not "\u0300" <= c <= "\u036f"))
+
 @lru_cache(maxsize=1 << 16)
 def without_accents(
     word: str,            # as `tokenizer` gives it
@@ -237,8 +241,7 @@ def without_accents(
     "How a word is written where there are no accents."
     if not _MARKED.search(word): return (word,)
     def plain(text: str) -> str:
-        bare = "".join(c for c in unicodedata.normalize("NFD", text) if not "\u0300" <= c <= "\u036f")
-        bare = unicodedata.normalize("NFC", bare).translate(_PLAIN)
+        bare = _bare(text).translate(_PLAIN)
         return str(_stemmer(tokenizer.stem).stemWord(bare)) if tokenizer.stem else bare
     return tuple(dict.fromkeys((plain(word), plain(word.translate(_SPELT_OUT)))))
 
@@ -290,10 +293,6 @@ KEYBOARDS = ("qwertyuiop asdfghjkl zxcvbnm", "йцукенгшщзхъ фыва�
 VOWELS = frozenset("aeiouyаеиоуыэюяαεηιουω")
 _PLACES = {c: (keyboard, r, i + r*(r + 1)/8)    # a row lies a little to the right of the one above
            for keyboard, rows in enumerate(KEYBOARDS) for r, row in enumerate(rows.split()) for i, c in enumerate(row)}
-
-def _bare(word: str) -> str:
-    marked = unicodedata.normalize("NFD", word)
-    return unicodedata.normalize("NFC", "".join(c for c in marked if not "\u0300" <= c <= "\u036f"))
 
 def _beside(a: str, b: str) -> bool:
     "Whether a finger or an ear may take one letter for the other; nothing is known of letters of other keyboards."
