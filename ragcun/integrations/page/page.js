@@ -155,7 +155,7 @@ function show(found) {
     const exactly = make("button", "more", "Search as typed");
     exactly.type = "button";
     exactly.onclick = () => ask(found.query, false, true);
-    $("corrected").append("Searched for: ", make("b", "", found.corrected), ". ", exactly);
+    $("corrected").append("Searched for: ", make("b", "", found.corrected), " · ", exactly);
   }
   if (found.surroundings) picture(found); else $("picture").hidden = true;
   const most = Math.max(...found.hits.map(h => Math.max(h.dense, 0) + Math.max(h.words, 0)), 1e-9);
@@ -208,6 +208,7 @@ async function describe() {
 $("ask").addEventListener("submit", e => {
   e.preventDefault();
   const question = $("question").value.trim();
+  if (matchMedia("(hover: none)").matches) $("question").blur();   // a phone's keyboard covers the hits
   if (question) ask(question, true);
 });
 $("ask").addEventListener("invalid", e => {      // does not bubble; where "More" is folded, a browser says nothing
