@@ -266,7 +266,8 @@ def _figures(fitted: Any) -> str:
     with headless():
         if fitted.rows:
             shown += [(plot_training(fitted.rows), "The training run: lines are training batches, rings validation "
-                       "questions, the star is the kept model. √2 is the distance of unrelated texts.")]
+                       "questions, the star is the kept model on the same questions (those that decide, above, are "
+                       "others). √2 is the distance of unrelated texts.")]
         shown += [(plot_quality_isotropy(points["points"], None if points["pool"] else points["s"]),
                    "What the closed form chose from: heads that trust the pairs more or less (right), and the base "
                    "in its own shape (left)."), (plot_information(fitted.model.rho_numpy),

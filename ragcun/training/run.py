@@ -58,9 +58,11 @@ class Candidate:
         q, x = embed_held(self.model, held)
         return evaluate_vectors(self.model.to_query(q), self.model.to_document(x), held.data, "l2", 100)
 
-    def health(self) -> dict[str, float]: # Isotropy and fit on the validation set
+    def health(self,
+        choosing: bool = False, # On the questions that choose, not on those that decide
+    ) -> dict[str, float]: # Isotropy and fit on the validation set
         "Spread, isotropy and how well ρ predicts."
-        held = self.held.parts[1]
+        held = self.held.parts[0 if choosing else 1]
         q, x = embed_held(self.model, held)
         rows = held.related()
         variance, residual = held.fit_of(q, x, self.model.rho_numpy)
@@ -303,11 +305,10 @@ def kept_row(
     step: int, # Optimiser steps taken
     epoch: int, # Epochs completed
 ) -> dict[str, Any]: # A row of metrics.jsonl
-    "Quality and isotropy of the kept model on the validation set."
-    scores = chosen.scores()
-    health = chosen.health()
-    isotropy = isotropy_row(chosen.model.project(chosen.held.q, "query"),
-                            chosen.model.project(chosen.held.x, "document"))
+    "Quality and isotropy of the kept model on the questions that the epochs were measured with."
+    scores = chosen.scores(choosing=True)
+    health = chosen.health(choosing=True)
+    isotropy = isotropy_row(*embed_held(chosen.model, chosen.held.parts[0]))
     found = {"ndcg@10": float(scores["ndcg@10"].mean()), "pos_dist": health["pos_dist"],
              "embedding_std": health["embedding_std"], **isotropy}
     return {"kind": "kept", "step": step, "epoch": epoch, "model": chosen.name,

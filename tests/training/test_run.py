@@ -125,6 +125,19 @@ def test_a_residual_layer_is_in_the_calibration_too(model, pairs, val, monkeypat
     assert abs(wrong.a - right.a) > .05  # of the features as they were before the layer
 
 
+def test_the_star_of_the_curves_is_of_the_questions_of_the_rings(model, pairs, val, monkeypatch):
+    for user in ("closed_form", "learner"):
+        monkeypatch.setattr(f"ragcun.training.{user}.halves",
+                            lambda qrels, *_, **__: (list(qrels)[::2], list(qrels)[1::2]))
+    monkeypatch.setattr("ragcun.training.run.decide", lambda *_: 1)
+    result = fit(model, pairs, val, TrainConfig(freeze_base=True, epochs=1, batch_size=16, mixed_precision="no"))
+    start, star = result.rows[0], result.rows[-1]      # training starts where the closed form, which is kept, ends
+    assert (start["kind"], star["kind"], star["model"]) == ("start", "kept", "closed form")
+    for what in ("val_ndcg@10", "val_pos_dist", "val_participation_ratio", "val_query_participation_ratio"):
+        assert star[what] == pytest.approx(start[what], rel=1e-3)
+    assert abs(result.report["candidates"]["closed form"]["ndcg@10"] - star["val_ndcg@10"]) > 1e-3   # the other half
+
+
 def test_fewer_coordinates_are_compared_with_the_whole_base_too(model, pairs, val):
     result = fit(model, pairs, val, TrainConfig(closed_form=True, output_dim=4, mixed_precision="no"))
     held = encode_held_out(model, val)
