@@ -75,7 +75,8 @@ def server(tmp_path_factory):
         if (ROOT / name).exists():
             (home / "work" / name).symlink_to(ROOT / name)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    env.pop("TQDM_DISABLE", None)
+    for name in ("TQDM_DISABLE", "MPLBACKEND"):    # with another backend than its own a kernel shows no figures
+        env.pop(name, None)
     env.update({f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")})
     port = free_port()
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",

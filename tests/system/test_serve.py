@@ -196,6 +196,17 @@ def test_the_keyboard_is_enough(server, browser):
 
 
 @in_browser
+def test_a_typing_error_is_told_on_the_page_and_may_be_meant(server, browser):
+    _, address = server
+    with page_of(browser, address) as page:
+        ask(page, "planett light?")
+        assert page.inner_text("#corrected") == "Searched for: planet light? · Search as typed"
+        page.click("#corrected button")
+        page.wait_for_selector("#corrected", state="hidden")
+        assert page.input_value("#question") == "planett light?" and page.locator("#list > li").count() == 5
+
+
+@in_browser
 def test_filters_and_mistakes_on_the_page(server, browser):
     _, address = server
     with page_of(browser, address) as page:
