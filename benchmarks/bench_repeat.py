@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,14 @@ import numpy as np
 from ragcun.core import write_json
 
 MEASURES = {"ndcg@10": "NDCG@10", "recall@100": "Recall@100", "auroc": "no-answer AUROC",
-            "no_answer_auroc": "no-answer AUROC", "participation_ratio": "participation ratio"}
-FILES = ("quality", "closed_form", "peers", "full", "ablation", "no_answer", "encoding",
-         "evaluate_collections")
+            "no_answer_auroc": "no-answer AUROC", "participation_ratio": "participation ratio",
+            "auroc_removed": "no-answer AUROC", "auroc_foreign": "no-answer AUROC", "no_answer": "no-answer AUROC",
+            "worse kept": "worse kept, share of runs", "0.01": "observed over stated, p of .01"}
+FILES = ("quality", "closed_form", "peers", "full", "ablation", "no_answer", "encoding", "evaluate_collections")
+MORE = ("search_quality", "answer_lists", "verdict", "two_sided", "whitening", "selection", "null_calibration",
+        "documents_only", "bases", "doubt")  # what version 0.1.0 did not have
 NAMES = ("collection", "method", "mode", "part", "critic", "isotropy", "objective", "share", "seed", "s",
-         "rate", "pairs")
+         "rate", "pairs", "base", "decided_by", "world", "kind", "name")
 
 
 def leaves(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, float]]:
@@ -36,9 +39,12 @@ def leaves(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, float]]:
         for k, v in value.items():
             yield from leaves(v, (*path, k))
     elif isinstance(value, list):
+        seen: Counter[tuple] = Counter()
         for i, v in enumerate(value):
-            name = tuple((k, v[k]) for k in NAMES if k in v) if isinstance(v, dict) else ()
-            yield from leaves(v, (*path, name or i))
+            name = (tuple((k, v[k]) for k in NAMES if isinstance(v.get(k), (str, int, float)))
+                    if isinstance(v, dict) else ())
+            seen[name] += 1    # rows that are named alike, by their order
+            yield from leaves(v, (*path, (*name, seen[name]) if name else i))
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield path, float(value)
 
@@ -71,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, help="folder of JSON files; the last commit when not given")
     parser.add_argument("--after", type=Path, default=Path("data/results"))
-    parser.add_argument("--files", nargs="+", default=FILES, choices=FILES)
+    parser.add_argument("--files", nargs="+", default=FILES, choices=FILES + MORE)
     parser.add_argument("--output", default="")
     args = parser.parse_args()
     def read(folder, name):

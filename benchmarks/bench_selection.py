@@ -42,7 +42,7 @@ WORLDS = {  # true gain of the best candidate, how alike neighbours are, spread 
 def world(rng, n, gain, alike, spread):
     "Gains [candidates, n] of closed forms with one map and with two, and of three trained models; true gains."
     forms = [(s, None) for s in shrinkages_for(10**6)[:-1]] + [(s, POOLS[0]) for s in shrinkages_for(10**6)[:-1]]
-    forms += [(.3, p) for p in POOLS[1:]]
+    forms += [(.3, p) for p in POOLS[1:]] + [(s, POOLS[2]) for s in shrinkages_for(10**6)[:-1] if s != .3]
     k = len(forms) + 3
     common = rng.standard_normal(n)
     noise = np.empty((k, n))
@@ -109,7 +109,7 @@ def main():
             print(rows[-1], flush=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     write_json(args.output, {"command": "python benchmarks/bench_selection.py", "commit": commit,
-                             "config": {"runs": args.runs, "worlds": WORLDS, "candidates": 24}, "rows": rows})
+                             "config": {"runs": args.runs, "worlds": WORLDS, "candidates": 32}, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ BENCHES = {
     "answer_lists_closed_form": ["benchmarks/bench_answer_lists.py", "--pairs", "--closed_form"],
     "two_sided": ["benchmarks/bench_two_sided.py"],
     "whitening": ["benchmarks/bench_whitening.py"],
-    "selection": ["benchmarks/bench_selection.py", "--runs", "150"],
+    "selection": ["benchmarks/bench_selection.py", "--runs", "600"],
     "curves": ["benchmarks/bench_curves.py"],
     "threads": ["benchmarks/bench_threads.py"],
     "documents_only_limits": ["benchmarks/bench_documents_only.py", "--limits"],

@@ -29,7 +29,7 @@ from .selection import beyond_chance, clearly_better, cross_fitted, fold_ids, ha
 __all__ = ['RHO_RANGE', 'POOLS', 'PRIOR_RHO', 'SHRINKAGES', 'MANY', 'MIN_PAIRS', 'PairSums', 'Moments', 'HeadMaps', 'Head',
            'solve_head', 'whiten_head', 'solve_two_sided', 'whiten_sides', 'solve', 'shrinkages_for', 'ShrinkagePoint',
            'choose_point', 'ahead_of_base', 'PairFeatures', 'HeldQuestions', 'HeldOut', 'some_queries',
-           'held_out_pairs', 'choose_shrinkage', 'choose_two_sided', 'fit_calibration', 'evidence_samples',
+           'held_out_pairs', 'choose_shrinkage', 'choose_two_sided', 'ascend', 'fit_calibration', 'evidence_samples',
            'check_different', 'limit_positives', 'few_of_each', 'fit_closed_form', 'best_head', 'apply_head',
            'pair_features', 'validation_splits', 'encode_held_out']
 
@@ -261,7 +261,7 @@ def _whitened(V: np.ndarray, rho: np.ndarray, moments: Moments, ridge: float, sh
     return Head(W, -(W @ mean), np.clip(2*a/(1 + np.sqrt(1 + 4*a*a)), *RHO_RANGE), shrinkage).fixed()
 
 # %% ../../nbs/4_training/02_closed_form.ipynb #twoside2
-POOLS = (0.25, 0.0, 0.5, 0.75)  # the first is the one that s is chosen with
+POOLS = (0.25, 0.0, 0.5, 0.75)  # the first is the one that s is chosen with at first
 PRIOR_RHO = 0.35                # correlation of both sides under the base; chosen on validation questions
 
 def solve_two_sided(
@@ -504,13 +504,31 @@ def choose_two_sided(
     splits: list[tuple[Moments, HeldOut]], # Fit on the one, compare on the other
     dim: int | None = None, # Coordinates to keep
     shrinkages: tuple[float, ...] = SHRINKAGES, # Candidates
-) -> list[ShrinkagePoint]: # One for each s, then one for each other pool at the best s
-    "Held-out quality and isotropy with a map for each side: first along s, then along pool."
+) -> list[ShrinkagePoint]: # Those that were looked at
+    "Held-out quality and isotropy with a map for each side, along s and along pool in turn."
     base = _judge(splits, 1.0, None, None)
-    points = [_point(splits, base, s, POOLS[0], dim) for s in shrinkages if s < 1]
-    if not points: return []
-    best = max(points, key=lambda p: (p.ndcg, p.s)).s
-    return points + [_point(splits, base, best, pool, dim) for pool in POOLS[1:]]
+    points = []
+    def quality(s: float, pool: float) -> float:
+        points.append(_point(splits, base, s, pool, dim))
+        return points[-1].ndcg
+    ascend(quality, shrinkages)
+    return points
+
+def ascend(
+    quality: Callable[[float, float], float], # Of an s and a pool; asked once for each
+    shrinkages: Sequence[float], # Candidates for s; 1 is none, since there one map is as good
+) -> None:
+    "From the first pool on, the best s and the best pool in turn, until neither is better elsewhere."
+    steps = [s for s in shrinkages if s < 1]
+    known: dict[tuple[float, float], float] = {}
+    def best(forms: list[tuple[float, float]]) -> tuple[float, float]:
+        known.update({f: quality(*f) for f in forms if f not in known})
+        return max(known, key=lambda f: (known[f], f[0]))
+    if not steps: return
+    before, now = None, best([(s, POOLS[0]) for s in steps])
+    while now != before:
+        before, now = now, best([(now[0], pool) for pool in POOLS])
+        now = best([(s, now[1]) for s in steps])
 
 def _judge(splits: list[tuple[Moments, HeldOut]], s: float, pool: float | None, dim: int | None
            ) -> tuple[np.ndarray, float]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ from ..models.base import check_precision, hash_base
 from ..models.cache import drop_features
 from ..models.encoder import GaussianEncoder
 from ..models.saving import check_free, pack_model
-from .closed_form import (MANY, POOLS, Head, HeldOut, Moments, PairFeatures, apply_head, best_head,
+from .closed_form import (MANY, Head, HeldOut, Moments, PairFeatures, apply_head, ascend, best_head,
                                          encode_held_out, evidence_samples, fit_calibration, held_out_pairs,
                                          limit_positives, pair_features, shrinkages_for, solve, solve_head,
                                          validation_splits, whiten_head, whiten_sides)
@@ -126,16 +127,17 @@ def refit(
     shrinkages = sorted({*shrinkages_for(moments.effective)[:-1], *(NEAR if config.freeze_base else ())})
     if config.shrinkage is not None:
         shrinkages = [config.shrinkage]
-    forms: list[tuple[float, float | None]] = [(s, None) for s in shrinkages]
-    if moments.effective >= MANY:
-        forms += [(s, POOLS[0]) for s in shrinkages if s < 1]
-    options = []
-    for s, pool in forms:
+    options: list[tuple[float, Candidate]] = []
+    def quality(s: float, pool: float | None) -> float:
         head = solve(moments, s, pool, model.output_dim)
-        if alone:
-            head = compose(head, model)
-        options.append(Candidate("trained, refitted", with_head(model, head), held))
-    return max(options, key=lambda c: float(c.scores(choosing=True)["ndcg@10"].mean()))
+        found = Candidate("trained, refitted", with_head(model, compose(head, model) if alone else head), held)
+        options.append((float(found.scores(choosing=True)["ndcg@10"].mean()), found))
+        return options[-1][0]
+    for s in shrinkages:
+        quality(s, None)
+    if moments.effective >= MANY:
+        ascend(quality, shrinkages)
+    return max(options, key=itemgetter(0))[1]
 
 def trained_features(
     model: GaussianEncoder, # A trained model

@@ -15,8 +15,9 @@ from ragcun.models.evidence import evidence, evidence_from_distance, information
 from ragcun.models.saving import pack_model
 from ragcun.retrieval.null import fit_null
 from ragcun.retrieval.quantization import QuantizedStore
-from ragcun.training.closed_form import (MANY, HeldOut, Moments, choose_point, choose_shrinkage, choose_two_sided,
-                                         encode_held_out, pair_features, solve, solve_two_sided, validation_splits)
+from ragcun.training.closed_form import (MANY, POOLS, SHRINKAGES, HeldOut, Moments, ascend, choose_point,
+                                         choose_shrinkage, choose_two_sided, encode_held_out, pair_features, solve,
+                                         solve_two_sided, validation_splits)
 from ragcun.training.config import resolve_defaults
 from ragcun.training.learner import Learner
 from ragcun.training.run import (Candidate, _to_train, compose, cross_fit, head_of, refit, start_candidates,
@@ -238,7 +239,7 @@ def test_the_form_is_chosen_and_kept_by_a_run(model, tmp_path):
     pairs = many_pairs(210)
     result = fit(model, pairs, pairs_to_retrieval(many_pairs(220, 5, 5000)), TrainConfig(**QUICK), tmp_path/"run")
     said = result.report["closed_form"]
-    assert [p["s"] for p in said["points"]][-3:] == [.9, .95, 1.] and len(said["two_sided"]) == 9 + 3
+    assert [p["s"] for p in said["points"]][-3:] == [.9, .95, 1.] and len(said["two_sided"]) >= 9 + 3
     assert result.report["validation"]["deciding"] == 110
     further = [c["cross_fitted"] for c in result.report["candidates"].values()]
     assert [f["n"] for f in further] == [210]*4 and further[0]["mean"] == 0   # each training question once
@@ -305,14 +306,30 @@ def test_few_pairs_have_one_map_and_coarse_shrinkages(model):
     assert form["pool"] is None and form["two_sided"] == [] and .95 not in [p["s"] for p in form["points"]]
 
 
-def test_pool_is_searched_at_the_best_s(model):
+def test_s_and_pool_are_searched_in_turn_until_neither_is_better_elsewhere(model):
     features = pair_features(model, many_pairs(300))
     splits = validation_splits(features)
     sides = choose_two_sided(splits)
-    first = [p for p in sides if p.pool == .25]
-    assert len({p.s for p in sides if p.pool != .25}) == 1
-    assert {p.s for p in sides if p.pool != .25} == {max(first, key=lambda p: (p.ndcg, p.s)).s}
+    steps = [s for s in SHRINKAGES if s < 1]
+    seen = {(p.s, p.pool): p.ndcg for p in sides}
+    best = max(seen, key=lambda f: (seen[f], f[0]))
+    assert len(seen) == len(sides) and {(s, POOLS[0]) for s in steps} <= seen.keys()
+    assert {(s, best[1]) for s in steps} | {(best[0], pool) for pool in POOLS} <= seen.keys()
     assert choose_point(choose_shrinkage(splits) + sides, gated=False) in choose_shrinkage(splits) + sides
+
+
+def test_the_best_s_of_the_first_pool_may_be_a_bad_one_of_the_best():
+    asked = []
+    def ridge(s, pool):
+        return pool - abs(s - (.03 + .36*pool))      # the best s rises with the pool
+    def quality(s, pool):
+        asked.append((s, pool))
+        return ridge(s, pool)
+    ascend(quality, SHRINKAGES)
+    assert max(asked, key=lambda f: ridge(*f)) == (.3, .75) and len(asked) == len(set(asked))
+    few = len(asked)
+    ascend(quality, (1.,))                           # the base alone has nothing to search
+    assert few == len(asked) < len(POOLS)*(len(SHRINKAGES) - 1)
 
 
 def test_moments_count_different_texts():
