@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..core import UserError, logger
+from ..core import UserError, how_many, logger
 from .files import read_bytes, shown_name
 
 # %% auto #0
@@ -219,11 +219,14 @@ def _told(used: str, where: str, declared: str) -> str:
     return used
 
 def _checked(text: str, where: str) -> str:
-    "The text, unless it holds what no text file holds."
-    if "\x00" in text:
+    "The text without a few NUL, as a crash leaves them in logs and other programs in texts; many are no text."
+    if "\x00" not in text: return text
+    runs = len(re.findall("\x00+", text))
+    if 20*runs > len(text) or re.search("[\x01-\x06\x0e-\x19]", text):
         raise UserError("not a text file: it holds NUL", f"{where}, byte {text.index(chr(0))}",
                         "Remove it from the folder.")
-    return text
+    logger.warning("%s holds NUL in %s, left out", where or "a text", how_many(runs, "place"))
+    return re.sub("\x00{2,}", "\n", text).replace("\x00", "")
 
 def _guess(raw: bytes) -> str:
     "The encoding that charset-normalizer finds, empty when it finds none."
@@ -270,7 +273,8 @@ def read_whole_file(
 def file_kind(
     path: Path | str,   # a file name
 ) -> str:               # its ending in lower case, `.gz` left out
-    "What kind of document a file name promises; what lies in the folders of a Maildir is a message."
+    "What kind of document a file name promises; messages in the folders of a Maildir, and pages as `wget` saves them."
     path = Path(path)
     if path.parent.name in ("cur", "new") and re.match(r"\d{9,}[._]", path.name): return ".eml"
+    if found := re.search(r"(\.(?:x?html?|md|txt|pdf))\?[\w=&%.,;+~-]*$", path.name, re.I): return found[1].lower()
     return Path((path.stem if path.suffix.lower() == ".gz" else path.name).rstrip()).suffix.lower()

@@ -5,6 +5,7 @@
 # %% ../../nbs/1_data/11_documents.ipynb #imports0
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import re
@@ -62,7 +63,7 @@ BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), parse_workbook),
     **dict.fromkeys((".odt", ".odp", ".ods", ".ott", ".otp", ".ots", ".fodt", ".fodp", ".fods"), parse_odf)}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
-READER_VERSION = 4    # raised whenever a file may give other passages than before: an index reads it again then
+READER_VERSION = 5    # raised whenever a file may give other passages than before: an index reads it again then
 
 
 # %% ../../nbs/1_data/11_documents.ipynb #kindof01
@@ -71,7 +72,7 @@ _PAGE = re.compile(rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype html|html|h
 _API = re.compile(rb"^[\"']?(?:openapi|swagger)[\"']?[ \t]*:[ \t]*[\"']?\d", re.M)
 _ROFF = re.compile(rb"^(?:\.|')[ \t]*(?:TH|Dd|Dt)[ \t]", re.M)
 
-def _packed_kind(path: Path | str) -> str:
+def _packed_kind(path: Any) -> str:
     "Which program of an office a packed file belongs to; empty where it cannot be told."
     parts = (("word/document", ".docx"), ("ppt/presentation", ".pptx"), ("xl/workbook", ".xlsx"))
     try:
@@ -93,24 +94,44 @@ def _kind_by_content(start: bytes) -> str:
     if _PAGE.match(bare): return ".html"
     return xml_kind(bare) if bare.startswith(b"<") else ""
 
+# %% ../../nbs/1_data/11_documents.ipynb #kindof05
+_OF_ZIP = (parse_docx, parse_slides, parse_workbook, parse_epub, parse_odf)
+_BEGINS = {kind: b"PK" for kind, parser in BINARY_PARSERS.items() if parser in _OF_ZIP and not kind.startswith(".fod")}
+_BEGINS |= {".pdf": b"%PDF-", ".rtf": b"{\\rtf", ".csv": b"", ".tsv": b""}
+
+def _true_kind(kind: str, start: bytes, packed: Any) -> str:
+    "The kind of a file that begins as another one does: a page or a table named `.xlsx`, a workbook named `.csv`."
+    mark = _BEGINS[kind]
+    if start.startswith(b"PK\x03\x04"):
+        found = _packed_kind(packed)
+        return kind if BINARY_PARSERS.get(found) is BINARY_PARSERS.get(kind) else found or kind
+    found = _kind_by_content(start)
+    if not mark: return found if found in (".pdf", ".rtf") else kind
+    if mark in start[:1024]: return kind
+    is_table = re.match(rb"[^\x00-\x08\n]*[,;\t][^\x00-\x08]*\Z", start) and BINARY_PARSERS[kind] is parse_workbook
+    return found or (".csv" if is_table and not start.startswith(b"\xd0\xcf") else kind)
+
 def document_kind(
     path: Path | str,   # a file
 ) -> str:               # an ending; one of `READ` if the file is read
-    "What kind of document a file is: by its name, and by how it begins where names say little."
+    "What kind of document a file is: by its name, and by how it begins where names say little or something else."
     kind = file_kind(path)
     is_manual = bool(re.fullmatch(r"\.[1-9][a-z]{0,5}", kind))
-    if TEXT_PARSERS.get(kind) is not parse_text and kind not in _TOLD_BY_CONTENT and not is_manual: return kind
+    is_told = kind in _TOLD_BY_CONTENT or TEXT_PARSERS.get(kind) is parse_text
+    if not (is_told or is_manual or kind in _BEGINS): return kind
     try:
         start = read_bytes(path, 16_000)
     except (OSError, UserError):
         return kind
+    if kind in _BEGINS: return _true_kind(kind, start, path)
     if is_manual: return ".man" if _ROFF.search(start) else kind
     if kind == ".xml": return xml_kind(start) or kind
     if kind in (".yaml", ".yml"): return ".openapi" if _API.search(start) else kind
     if kind in _TOLD_BY_CONTENT and start.startswith(b"PK"): return _packed_kind(path) or kind
     found = _kind_by_content(start)
     if kind in _TOLD_BY_CONTENT: return found or (kind if re.search(rb"[\x00-\x08]", start) else
-                                                  ".tsv" if b"\t" in start.partition(b"\n")[0] else ".txt")
+                                                  ".tsv" if b"\t" in start.partition(b"\n")[0] else
+                                                  ".csv" if kind in (".xls", ".xlt") else ".txt")
     return found if found in (".mbox", ".pdf", ".rtf") else kind
 
 # %% ../../nbs/1_data/11_documents.ipynb #kindof02
@@ -130,12 +151,22 @@ def read_sections(
     if kind not in BINARY_PARSERS and kind not in TEXT_PARSERS:
         raise UserError(f"unknown kind of file {kind}", shown_name(path),
                         f"Use one of {' '.join(sorted(READ))}.")
-    return _sections(read_whole_file(path), kind, shown_name(path), encoding)
+    sections, used = _sections(read_whole_file(path), kind, shown_name(path), encoding)
+    return [*map(_storable, sections)], used
+
+def _storable(section: Section) -> Section:
+    "A section without what no index can hold, as JSON may have it: NUL, and halves of letters that were cut in two."
+    said = (section.heading, section.text, *section.path)
+    if not any(map(character_fault, said)): return section
+    heading, text, *path = (one.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                            for one in said)
+    return replace(section, heading=heading, text=text, path=tuple(path))
 
 def _attached(name: str, raw: bytes, where: str) -> list[Section]:
     "The sections of a file that hangs on a message, with its title above them; none of a kind that is not read."
     kind = file_kind(name)
     kind = (kind if kind in READ else "") or _kind_by_content(raw[:16_000])
+    kind = _true_kind(kind, raw[:16_000], io.BytesIO(raw)) if kind in _BEGINS else kind
     try:
         sections = _sections(raw, kind, f"{name} in {where}")[0] if kind in READ else []
     except UNREADABLE as e:

@@ -317,7 +317,7 @@ def parse_json_rows(
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        return parse_json_lines(text)
+        return _row_section(joined) if (joined := _values_of(text)) else parse_json_lines(text)
     if isinstance(data, dict) and (sections := _api(data)): return sections
     if not isinstance(data, dict): return _row_section(data if isinstance(data, list) else [])
     rows = _rows_within(data)
@@ -347,6 +347,19 @@ def _row_section(rows: list[Any]) -> list[Section]:
         raise UserError("JSON without a list of rows", "", "Give it as text, or leave it out.")
     return out
 
+# %% ../../nbs/1_data/08_structured.ipynb #jsonrows3
+def _values_of(text: str) -> list[Any]:
+    "The rows of several JSON texts one after the other, each on one line or on many, as `jq` writes them; else none."
+    out: list[Any] = []
+    decoder, between = json.JSONDecoder(), re.compile(r"[\s,\x1e]*")
+    at = between.match(text).end()  # type: ignore[union-attr]
+    with suppress(ValueError, RecursionError):
+        while text[at:at + 1] in ("{", "["):
+            value, end = decoder.raw_decode(text, at)
+            out += value if isinstance(value, list) else [value]
+            at = between.match(text, end).end()  # type: ignore[union-attr]
+    return out if at == len(text) else []
+
 def parse_json_lines(
     text: str,   # of a .jsonl file
 ) -> list[Section]: # as of `parse_json_rows`
@@ -359,6 +372,7 @@ def parse_json_lines(
             made += [json.loads(line)] if line.strip() else []
         except (ValueError, RecursionError):
             odd += 1
+    if odd and (joined := _values_of(text)): return _row_section(joined)
     if not made:
         raise UserError("broken JSON", "", "Mend or remove it.")
     if odd:
@@ -463,7 +477,7 @@ def parse_captions(
 ) -> list[Section]: # one
     "What is said in subtitles; without numbers, times and notes, and a line that is repeated once."
     said: list[str] = []
-    for block in re.split(r"\n[ \t]*\n", text.strip()):
+    for block in re.split(r"\n[ \t]*\n|\n(?=\d+[ \t]*\n(?:\d+:)?\d+:\d+[.,]\d+\s+-->)", text.strip()):
         lines = block.split("\n")
         start = next((i for i, line in enumerate(lines) if _CUE.match(line.strip())), -1)
         if start < 0 and _NOT_SAID.match(block): continue
