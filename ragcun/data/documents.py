@@ -53,7 +53,7 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     **dict.fromkeys((".wiki", ".mediawiki", ".wikitext"), parse_wiki),
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
-    ".pdf": parse_pdf, ".eml": lambda raw, where: parse_message(raw, where, _attached),
+    ".pdf": parse_pdf, **dict.fromkeys((".eml", ".emlx"), lambda raw, where: parse_message(raw, where, _attached)),
     ".mbox": lambda raw, where: parse_mailbox(raw, where, _attached), ".mht": parse_web_archive,
     ".mhtml": parse_web_archive, ".epub": parse_epub, ".enex": parse_notes, ".rtf": parse_rtf,
     **dict.fromkeys((".docbook", ".dbk", ".dita", ".fb2", ".tei"), parse_xml),

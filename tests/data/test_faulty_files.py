@@ -1,13 +1,18 @@
 """Files that are damaged, named wrongly or written by careless programs: what a reader can see in them is read."""
+import datetime
 import io
+import zipfile
 
+import docx
 import openpyxl
 import pytest
-from small import docx_bytes, pdf_bytes
+from docx.oxml import parse_xml
+from small import archive, docx_bytes, pdf_bytes
 
 from ragcun import UserError
 from ragcun.data.decoding import decode_bytes, file_kind
 from ragcun.data.documents import document_kind, read_file
+from ragcun.data.office import parse_docx, parse_epub, parse_message, parse_slides, parse_workbook
 from ragcun.data.structured import parse_captions, parse_json_lines, parse_json_rows
 from ragcun.data.web_pages import parse_html
 
@@ -91,3 +96,111 @@ def test_kinds_that_stay_what_their_names_say(tmp_path):
     ("<p>日<a href=x>本</a><a href=y>語</a></p>", "日本語")])
 def test_what_stands_in_one_line_of_a_page(page, said):
     assert texts(parse_html(page)) == [said]
+
+
+# Office
+
+
+def changed(raw, part, *pairs, rename=lambda name: name):
+    "A packed file with other bytes in one of its parts; without the part where no bytes are given."
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as old, zipfile.ZipFile(made, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            for before, after in pairs if name == part else ():
+                assert before in data
+                data = data.replace(before, after)
+            if name != part or pairs:
+                new.writestr(rename(name), data)
+    return made.getvalue()
+
+
+LINK = b'<Relationship Id="rId99" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/%s" Target="%s"/>'
+
+
+@pytest.mark.parametrize("raw", [
+    changed(WORD, "word/styles.xml"), changed(WORD, "docProps/core.xml"),
+    *(changed(WORD, "word/_rels/document.xml.rels", (b"</Relationships>", LINK % link + b"</Relationships>"))
+      for link in ((b"image", b"NULL"), (b"footnotes", b"footnotes.xml"), (b"image", b"../media/gone.png"))),
+    changed(WORD, "[Content_Types].xml", (b'Extension="jpeg"', b'Extension="abc"')),
+    changed(WORD, "", rename=lambda name: name.replace("/", "\\"))])
+def test_word_files_with_links_to_nothing(raw):
+    assert "Oil it." in parse_docx(raw)[-1].text
+
+
+def dated():
+    return workbook(["Made", "Part"], [datetime.date(2026, 1, 5), "seal"])
+
+
+@pytest.mark.parametrize("raw", [
+    changed(dated(), "xl/styles.xml", (b"gray125", b"none of these")),
+    changed(dated(), "xl/styles.xml", (b'<patternFill patternType="gray125"/>', b"")),
+    changed(dated(), "docProps/core.xml", (b"T", b"at ")),
+    changed(dated(), "xl/worksheets/sheet1.xml", (b"</sheetData>", b"</sheetData><autoFilter ref='A1:B2'><filterColumn "
+            b"colId='0'><customFilters><customFilter operator='x' val='y'/></customFilters></filterColumn></autoFilter>")),
+    changed(dated(), "xl/_rels/workbook.xml.rels", (b"</Relationships>", LINK % (b"theme", b"theme/t.xml") +
+                                                    b"</Relationships>")),
+    changed(dated(), "", rename=lambda name: name.replace("/", "\\"))])
+def test_workbooks_over_whose_faults_openpyxl_stumbles(raw):
+    assert texts(parse_workbook(raw)) == ["Made | Part\n2026-01-05 | seal"]
+
+
+def test_workbooks_in_the_strict_form_and_in_one_file(tmp_path):
+    strict, made = dated(), io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(strict)) as old, zipfile.ZipFile(made, "w") as new:
+        for name in old.namelist():
+            data = old.read(name).replace(b"http://schemas.openxmlformats.org/spreadsheetml/2006/",
+                                          b"http://purl.oclc.org/ooxml/spreadsheetml/")
+            new.writestr(name, data.replace(b"http://schemas.openxmlformats.org/officeDocument/2006/",
+                                            b"http://purl.oclc.org/ooxml/officeDocument/"))
+    assert texts(parse_workbook(made.getvalue())) == ["Made | Part\n2026-01-05 | seal"]
+    (tmp_path/"a.xls").write_text(
+        "<?xml version='1.0'?><Workbook xmlns='urn:schemas-microsoft-com:office:spreadsheet' xmlns:s='urn:schemas-microsoft-"
+        "com:office:spreadsheet'><Worksheet s:Name='Parts'><Table><Row><Cell><Data>Made</Data></Cell><Cell s:Index='3'>"
+        "<Data>Part</Data></Cell></Row><Row><Cell s:MergeAcross='1'><Data>2026-01-05T00:00:00.000</Data></Cell><Cell><Data>"
+        "seal &amp; oil</Data></Cell></Row></Table></Worksheet><Worksheet s:Name='x'><Table><Row><Cell><Data>no</Data></Cell>"
+        "</Row></Table><WorksheetOptions><Visible>SheetHidden</Visible></WorksheetOptions></Worksheet></Workbook>")
+    assert [(d.heading, d.text) for d in read_file(tmp_path/"a.xls")] == [("Parts", "Made | Part\n2026-01-05 | seal & oil")]
+    assert texts(parse_workbook(workbook(["A"], ["one_x000D_\ntwo"]))) == ["A\none two"]
+
+
+def test_letters_of_symbol_fonts():
+    w = "xmlns:w='http://schemas.openxmlformats.org/wordprocessingml/2006/main'"
+    made, out = docx.Document(), io.BytesIO()
+    made.element.body.insert(0, parse_xml(
+        f"<w:p {w}><w:r><w:t>20 </w:t><w:sym w:font='Symbol' w:char='F0B0'/><w:t>C, 5 </w:t></w:r><w:r><w:rPr><w:rFonts "
+        "w:ascii='Symbol'/></w:rPr><w:t>\uf06d</w:t></w:r><w:r><w:t>m </w:t><w:sym w:font='Wingdings' w:char='F0FE'/>"
+        "<w:sym w:font='Other' w:char='F041'/></w:r></w:p>"))
+    made.save(out)
+    assert texts(parse_docx(out.getvalue())) == ["20 °C, 5 μm ☑"]
+
+
+def test_a_lost_slide_or_page_takes_no_other_with_it(caplog):
+    slide = "<sld><sp><t/><p><r><t>{}</t></r></p></sp></sld>"
+    formula = slide.format("</t></r><AlternateContent><Choice><t>E=mc</t></Choice><Fallback><r><t>E=mc</t></r></Fallback>"
+                           "</AlternateContent><r><t>")
+    links = "".join(f'<r Id="r{i}" Target="slides/{i}.xml"/>' for i in (1, 2, 3))
+    ids = "".join(f'<sldId xmlns:r="r" r:id="r{i}"/>' for i in (1, 2, 3))
+    deck = archive({"ppt/presentation.xml": f"<p>{ids}</p>", "ppt/_rels/presentation.xml.rels": f"<R>{links}</R>",
+                    "ppt/slides/1.xml": slide.format("One \x02"), "ppt/slides/3.xml": formula})
+    assert [(s.text.strip(), s.page) for s in parse_slides(deck, "a.pptx")] == [("One", 1), ("E=mc", 3)]
+    assert "slides/2.xml of a.pptx cannot be read" in caplog.text
+    book = archive({"META-INF/container.xml": '<c><rootfile full-path="b.opf"/></c>', "a.xhtml": "<p>Here.</p>",
+                    "b.xhtml": "<p>Gone for good.</p>", "b.opf": '<p><title>Oil&nbsp;it</title><item id="a" href="a.xhtml"/>'
+                    '<item id="b" href="b.xhtml"/><itemref idref="b"/><itemref idref="a"/></p>'})
+    at = book.index(b"<p>Gone")
+    found = parse_epub(book[:at] + b"<q>Gone" + book[at + 7:], "a.epub")      # its checksum is that of before
+    assert texts(found) == ["Here."] and "b.xhtml of a.epub" in caplog.text
+
+
+# mail
+
+
+def test_letters_whose_parts_are_told_wrongly(tmp_path):
+    assert "Oil it." in parse_message(b"Subject: S\nMIME-Version: 1.0\nContent-Type: multipart/mixed\n\nOil it.\n")[0].text
+    coded = (b"Subject: S\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: message/rfc822\n"
+             b"Content-Transfer-Encoding: base64\n\nU3ViamVjdDogSW5uZXIKCk9pbCBpdC4K\n--B--\n")
+    assert parse_message(coded)[0].text == "Inner\n\nOil it."
+    letter = b"Subject: S\n\nOil it.\n"
+    (tmp_path/"1.emlx").write_bytes(b"%d       \n%s<?xml?><plist>flags</plist>" % (len(letter), letter))
+    assert [(d.title, d.text) for d in read_file(tmp_path/"1.emlx")] == [("S", "Oil it.")]
