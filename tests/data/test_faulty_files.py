@@ -13,6 +13,7 @@ from ragcun import UserError
 from ragcun.data.decoding import decode_bytes, file_kind
 from ragcun.data.documents import document_kind, read_file
 from ragcun.data.office import parse_docx, parse_epub, parse_message, parse_slides, parse_workbook
+from ragcun.data.pdf import parse_pdf
 from ragcun.data.structured import parse_captions, parse_json_lines, parse_json_rows
 from ragcun.data.web_pages import parse_html
 
@@ -204,3 +205,51 @@ def test_letters_whose_parts_are_told_wrongly(tmp_path):
     letter = b"Subject: S\n\nOil it.\n"
     (tmp_path/"1.emlx").write_bytes(b"%d       \n%s<?xml?><plist>flags</plist>" % (len(letter), letter))
     assert [(d.title, d.text) for d in read_file(tmp_path/"1.emlx")] == [("S", "Oil it.")]
+
+
+# PDF
+
+
+def page_of(operations):
+    "A PDF file of one page with these operations."
+    parts = [b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [4 0 R] /Count 1 >>",
+             b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
+             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources << /Font << /F1 3 0 R >> >> /Contents 5 0 R >>",
+             b"<< /Length %d >>\nstream\n%s\nendstream" % (len(operations), operations)]
+    out, places = b"%PDF-1.4\n", []
+    for number, part in enumerate(parts, 1):
+        places.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, part)
+    table = b"".join(b"%010d 00000 n \n" % at for at in places)
+    return out + b"xref\n0 6\n0000000000 65535 f \n%strailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (
+        table, len(out))
+
+
+def glyphs(text, *shifts):
+    "Each letter placed by itself, as often as there are shifts."
+    widths, x, out = {"W": 944, "r": 333, "i": 222, "l": 222, " ": 278}, 50., ""
+    for letter in text:
+        out += "".join(f"1 0 0 1 {x + shift:.2f} 700 Tm ({letter}) Tj " for shift in shifts if letter != " ")
+        x += .012*widths.get(letter, 556)
+    return out
+
+
+@pytest.mark.parametrize("operations, said", [
+    ("50 700 Td (Warning) Tj .3 0 Td (Warning) Tj 0 -14 Td (Hot.) Tj", "Warning\nHot."),          # one after the other
+    (glyphs("Warning all", 0, .3), "Warning all"),                                              # letter by letter
+    ("50 700 Td [(Wa)-10(rn)] TJ .2 0 Td [(Wa)-10(rn)] TJ -.2 .2 Td [(Wa)-10(rn)] TJ 0 -14 Td (Hot.) Tj", "Warn\nHot."),
+    ("50 700 Td (Hot.) Tj ET q 1 0 0 1 .3 .3 cm BT 50 700 Td (Hot.) Tj ET Q BT 50 600 Td (Hot.) Tj", "Hot.\nHot."),
+    ("50 700 Td (l) Tj (l) Tj 12 0 Td (l) Tj 2.7 0 Td (l) Tj", "ll ll"),                        # no copies
+])
+def test_what_is_drawn_twice_at_one_place_is_read_once(operations, said):
+    assert texts(parse_pdf(page_of(f"BT /F1 12 Tf {operations} ET".encode()))) == [said]
+
+
+def test_a_pdf_file_that_lost_its_end():
+    raw = page_of(b"BT /F1 12 Tf 50 700 Td (Oil it.) Tj ET")
+    for end in (raw.index(b"xref\n0"), raw.index(b"trailer"), raw.rindex(b"startxref")):
+        assert texts(parse_pdf(raw[:end])) == ["Oil it."]
+    with pytest.raises(UserError, match="not a readable PDF file"):
+        parse_pdf(raw[:30])
+    with pytest.raises(UserError, match="no pages"):
+        parse_pdf(raw.replace(b"[4 0 R]", b"[]     ").replace(b"/Count 1", b"/Count 0"))
