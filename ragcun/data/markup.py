@@ -227,7 +227,9 @@ _SHOWN_AS: list[tuple[str, Any]] = [   # what only some programs show as meant
     (r"!?\[\[(?!\s)([^\[\]|\n]+)(?:\|(?!\d+(?:x\d+)?\])([^\[\]\n]+)|\|[\dx]+)?\]\]",
      lambda m: m[2] or m[1].replace("#", " ").strip()),
     (_SHORTCODE, _tag_words),
-    (r"(?<!\S)%% .*? %%(?!\S)", ""), (r"(?<![=\w])==(?=\S)([^=\n]{1,300})(?<=\S)==(?![=\w])", r"\1"),
+    (r"(?<![\w%])%%(?!%)[^%\n]+%%(?![\w%])", ""),
+    (r"!?\[([^\[\]\n]*)\]\([^()\n]*(?: =\d*%?x\d*%?| [^()\n]*\.\w{2,5})\)", r"\1"),     # sizes, paths with spaces
+    (r"(?<![=\w])==(?=\S)([^=\n]{1,300})(?<=\S)==(?![=\w])", r"\1"),
     (r" \^(?=[\d-]*[A-Za-z])[\w-]{4,}$", ""), (r"(?<![\w{])\+\+([a-z][\w-]*(?:\+[\w-]+)*)\+\+(?!\w)", r"\1"),
     (r"\[([^\[\]\n]+)\]\{[.#][^{}\n]*\}", r"\1"), (r"\^\[([^\[\]\n]+)\]", r" (\1)"),
     (r"^\*\[([^\[\]\n]+)\]: ", r"\1: "),
@@ -412,11 +414,14 @@ def _grid_table(found: re.Match) -> str:
     head, *rest = ("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows if row)
     return "\n".join(("", head, "|" + "---|" * (len(ends) - 1), *rest, ""))
 
+_UNSEEN = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^%%[ \t]*\n.*?\n%%[ \t]*$", re.M | re.S)     # of Obsidian
+
 def _without_includes(text: str) -> str:
     "Markdown without lines that bring in another file, and with what such a line says; code of Jekyll is in fences."
     text = re.sub(r"^[ ]*\{%-?\s*(?:end)?raw\s*-?%\}[ ]*\n|\{%-?\s*(?:end)?raw\s*-?%\}", "", text, flags=re.M)
     if "endhighlight" in text:
         text = _HIGHLIGHT.sub(lambda m: m[0] if m[1] else f"````\n{m[2]}````", text)
+    text = _UNSEEN.sub(lambda m: m[0] if m[1] else "", text) if "\n%%" in text else text
     return _INCLUDED.sub(lambda m: " ".join(_SAID.findall(m[0])), text)
 
 # %% ../../nbs/1_data/06_markup.ipynb #mkgrid02

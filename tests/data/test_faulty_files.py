@@ -12,7 +12,9 @@ from small import archive, docx_bytes, pdf_bytes
 from ragcun import UserError
 from ragcun.data.decoding import decode_bytes, file_kind
 from ragcun.data.documents import document_kind, read_file
+from ragcun.data.markup import parse_markdown
 from ragcun.data.office import parse_docx, parse_epub, parse_message, parse_slides, parse_workbook
+from ragcun.data.other_markup import parse_asciidoc, parse_latex
 from ragcun.data.pdf import parse_pdf
 from ragcun.data.structured import parse_captions, parse_json_lines, parse_json_rows
 from ragcun.data.web_pages import parse_html
@@ -253,3 +255,32 @@ def test_a_pdf_file_that_lost_its_end():
         parse_pdf(raw[:30])
     with pytest.raises(UserError, match="no pages"):
         parse_pdf(raw.replace(b"[4 0 R]", b"[]     ").replace(b"/Count 1", b"/Count 0"))
+
+
+# markup
+
+
+def test_latex_with_names_of_its_own_and_what_it_hides():
+    paper = r"""\newcommand{\ours}{FastPump\xspace}\def\rival{\textbf{Slow}}\newcommand{\two}[2]{#1 by #2}
+        \begin{document}\section{\ours} \ours beats \rival{}. \iffalse no \fi S\o ren, {\AA}ngstr\"om, Stra\ss e, \L\'od\'z.
+        \begin{comment} no \end{comment} \begin{thebibliography}{9}\bibitem[K(84)]{k84} {\em Oil}.\end{thebibliography}"""
+    found = parse_latex(paper)[0]
+    assert (found.heading, found.text.split()) == (
+        "FastPump", "FastPump beats Slow. Søren, Ångström, Straße, Łódź. Oil.".split())
+    many = "".join(rf"\def\{a}{{{10*(chr(92) + b)}}}" for a, b in zip("abcdef", "bcdefg", strict=True))
+    assert len(str(parse_latex(many + r"\a"*50))) < 100_000
+
+
+@pytest.mark.parametrize("table", ['[format=csv]\n|===\nPart,"Bar, max"\nseal,8\n|===', ',===\nPart,"Bar, max"\nseal,8\n,===',
+                                   "[%header,format=dsv]\n|===\nPart:Bar, max\nseal:8\n|===",
+                                   "[format=csv,separator=;]\n|===\nPart;Bar, max\nseal;8\n|==="])
+def test_tables_of_asciidoc_whose_cells_are_told_apart_otherwise(table):
+    assert texts(parse_asciidoc(f"## C#\n\n{table}\n\nText.")) == ["Part | Bar, max\nseal | 8\n\nText."]
+
+
+@pytest.mark.parametrize("text, said", [
+    ("![a pump](b.png =100x20) in [the book](My Book.pdf), a[i](j k)", "a pump in the book, a[i](j k)"),
+    ("Shown %%not%% %% this %%.\n\n%%\nnot\n\nthis\n%%\n\n50%% and %%time", "Shown .\n\n50%% and %%time"),
+    ("```\n%%\nshown\n%%\n```", "%%\nshown\n%%")])
+def test_markdown_of_other_programs(text, said):
+    assert texts(parse_markdown(text)) == [said]
