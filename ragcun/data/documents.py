@@ -140,7 +140,8 @@ def _sections(raw: bytes, kind: str, where: str, encoding: str = "auto") -> tupl
     if kind in BINARY_PARSERS: return BINARY_PARSERS[kind](raw, where), ""
     declared = declared_encoding(raw) if TEXT_PARSERS[kind] is parse_html else ""
     text, used = decode_bytes(raw, where, encoding, declared)
-    return TEXT_PARSERS[kind](text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")), used
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
+    return TEXT_PARSERS[kind](re.sub(r"\xad(?:[ \t]*\n[ \t]*(?=\w))?", "", lines)), used       # soft hyphens
 
 def read_sections(
     path: Path | str,          # a file of a known kind, may be packed (.gz)

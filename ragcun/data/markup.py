@@ -623,11 +623,19 @@ _TERMINAL = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\
 _PAGE_END = re.compile(      # of the Internet's standards
     r"\n+[^\n]{0,80}\[Page \w{1,5}\][ \t]*\n+(?:\x0c\n*[^\n]{0,80}\n+)?")
 
+_PARTED = re.compile(r"\b([^\W\d_]{2,})[-\u2010]\n[ \t]*([^\W\d_]{2,})")
+
+def _whole_words(text: str) -> str:
+    "A text with words that a hyphen parts at the end of a line put together, where they stand whole elsewhere in it."
+    if not _PARTED.search(text): return text
+    known = frozenset(re.findall(r"[^\W\d_]+", text.lower()))
+    return _PARTED.sub(lambda m: m[1] + m[2] if (m[1] + m[2]).lower() in known else m[0], text)
+
 def parse_text(
     text: str,   # plain text
 ) -> list[Section]: # exactly one
     "One section; a short first line followed by a blank one is its title."
-    text = _TERMINAL.sub("", _PAGE_END.sub("\n\n", text).replace("\x0c", "\n\n"))
+    text = _whole_words(_TERMINAL.sub("", _PAGE_END.sub("\n\n", text).replace("\x0c", "\n\n")))
     text = text.rstrip("\x1a").strip()    # 0x1A ended a file under DOS
     first, _, rest = text.partition("\n")
     line = rest.partition("\n")[0]

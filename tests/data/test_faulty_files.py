@@ -45,6 +45,24 @@ def test_a_few_nul_are_left_out_and_many_are_no_text(caplog):
             decode_bytes(other, "f")
 
 
+@pytest.mark.parametrize("raw, said", [
+    ("Größe\n".encode()*9 + b"caf\xe9\n", "Größe\n"*9 + "café\n"),            # a line that was pasted last
+    (b"Oil \xed\xa0\xbd\xed\xb8\x80 it", "Oil 😀 it"),                        # a letter in two halves, as Java writes it
+    ("שלום עולם, זה קובץ בדיקה קצר".encode("cp1255"), "שלום עולם, זה קובץ בדיקה קצר"),
+    ("Η εγγύηση της αντλίας είναι είκοσι μήνες.".encode("cp1253"), "Η εγγύηση της αντλίας είναι είκοσι μήνες."),
+    ("Срок гарантии на насос".encode("cp1251"), "Срок гарантии на насос")])
+def test_bytes_that_are_odd_or_of_another_alphabet(raw, said):
+    assert decode_bytes(raw, "f")[0] == said
+
+
+def test_words_that_are_parted_at_the_end_of_a_line(tmp_path):
+    (tmp_path/"a.txt").write_text("The centri-\nfugal pump, a well-\nknown centrifugal one, is a Donau\xad\ndampf\xadschiff.")
+    (tmp_path/"b.csv").write_text("Ship\nDonau\xaddampf\xadschiff\n")
+    assert [d.text for d in read_file(tmp_path/"a.txt")] == [
+        "The centrifugal pump, a well-\nknown centrifugal one, is a Donaudampfschiff."]
+    assert "Donaudampfschiff" in read_file(tmp_path/"b.csv")[0].text
+
+
 def test_half_a_letter_in_json_costs_no_passage(tmp_path):
     (tmp_path/"a.json").write_text('{"title": "Pump \\ud83d", "text": "Oil \\udc00it \\u0000now, please."}')
     assert [(d.title, d.text) for d in read_file(tmp_path/"a.json")] == [("Pump \ufffd", "Oil \ufffdit now, please.")]
