@@ -152,7 +152,8 @@ def read_sections(
     if kind not in BINARY_PARSERS and kind not in TEXT_PARSERS:
         raise UserError(f"unknown kind of file {kind}", shown_name(path),
                         f"Use one of {' '.join(sorted(READ))}.")
-    sections, used = _sections(read_whole_file(path), kind, shown_name(path), encoding)
+    raw = read_whole_file(path)
+    sections, used = _sections(raw, kind, shown_name(path), encoding) if raw else ([], "")
     return [*map(_storable, sections)], used
 
 def _storable(section: Section) -> Section:
@@ -376,7 +377,7 @@ def passages(
                     out.append(_with_head(head, closed[:len(closed) - leading]))
                 head = names if not held or heads.get(held[0][0][1]) == names else ""
                 room = most if head else 0
-                fresh = 0
+                fresh = min(fresh, leading)     # those are in no passage yet
             held.append((piece, n))
             fresh += 1
             total += n

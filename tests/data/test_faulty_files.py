@@ -11,7 +11,7 @@ from small import archive, docx_bytes, pdf_bytes
 
 from ragcun import UserError
 from ragcun.data.decoding import decode_bytes, file_kind
-from ragcun.data.documents import document_kind, read_file
+from ragcun.data.documents import document_kind, passages, read_file
 from ragcun.data.markup import parse_markdown
 from ragcun.data.office import parse_docx, parse_epub, parse_message, parse_slides, parse_workbook
 from ragcun.data.other_markup import parse_asciidoc, parse_latex
@@ -302,3 +302,15 @@ def test_tables_of_asciidoc_whose_cells_are_told_apart_otherwise(table):
     ("```\n%%\nshown\n%%\n```", "%%\nshown\n%%")])
 def test_markdown_of_other_programs(text, said):
     assert texts(parse_markdown(text)) == [said]
+
+
+# passages
+
+
+@pytest.mark.parametrize("text", [": as follows:\n\nas follows:\n\nSentence here. as follows:\n\nword",
+                                  "Term\n\nword a | b\nas follows:\n\nas follows:\n\nword"])
+def test_what_leads_over_to_a_passage_that_it_does_not_fit_into_is_not_lost(text):
+    for overlap in range(10):
+        made = " ".join(passages(text, 10, overlap)).split()
+        assert {word: made.count(word) >= text.split().count(word) for word in text.split()} == dict.fromkeys(
+            text.split(), True)
