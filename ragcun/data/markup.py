@@ -409,6 +409,9 @@ def _grid_table(found: re.Match) -> str:
             continue
         at = [i for i in ends if line[i:i + 1] in ("|", "+")]
         cells = [line[a + 1:b].strip() for a, b in itertools.pairwise(at)]
+        if len(at) < len(ends) and line.count("|") == len(ends):       # letters of double width move the marks
+            cells = [cell.strip() for cell in line.strip()[1:-1].split("|")]
+        elif at[:1] != ends[:1] or at[-1:] != ends[-1:]: return found[0]
         rows[-1] = [f"{a} {b}".strip() for a, b in itertools.zip_longest(rows[-1], cells, fillvalue="")]
     rows = rows if re.search(r"^\+[=:+]+\+", found[3], re.M) else [[""] * (len(ends) - 1), *rows]
     head, *rest = ("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows if row)
@@ -443,6 +446,7 @@ def _markdown_html(
     "A Markdown text as a browser would be given it."
     env: dict[str, Any] = {}
     text = _apart(text) if mdx else text
+    text += "\n" * (not text.endswith("\n"))     # a box at the very end would be looked for beyond it
     text = _without_includes(_GRID.sub(_grid_table, _as_fences(re.sub(r"\r\n?", "\n", text))))
     bare, is_mdx = _without_components(text)
     md = _markdown(not (mdx or is_mdx))    # what stands within components may be indented, and MDX knows no such code
@@ -462,8 +466,12 @@ def markdown_blocks(
     text: str,             # Markdown without front matter
     mdx: bool = False,     # of a file of MDX
 ) -> list[Block]:          # in reading order
-    "Headings and blocks of a Markdown text."
-    return without_menus(html_blocks(_markdown_html(text, mdx), menus=True))
+    "Headings and blocks of a Markdown text; one that the reader stumbles over as it is written."
+    try:
+        return without_menus(html_blocks(_markdown_html(text, mdx), menus=True))
+    except (IndexError, ValueError, KeyError, AttributeError, TypeError, AssertionError, RecursionError) as e:
+        logger.warning("Markdown that cannot be read is taken as plain text: %s", str(e)[:100])
+        return [Block(part) for part in re.split(r"\n[ \t]*\n", text.strip("\n"))]
 
 def parse_markdown(
     text: str,             # Markdown, with or without front matter
@@ -547,7 +555,7 @@ def _tolerant(name: str) -> type | None:
     class Tolerant(known):  # type: ignore[misc]
         option_spec = _Options(known.option_spec or {})
         def run(self) -> list[Any]:
-            caption = self.options.pop("caption", "")
+            caption = self.options.pop("caption", "") or ""
             found = self.state.inline_text(caption, self.lineno)[0]
             return [nodes.paragraph("", "", *found)] * bool(caption) + super().run()
     return Tolerant

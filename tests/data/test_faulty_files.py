@@ -10,9 +10,10 @@ from docx.oxml import parse_xml
 from small import archive, docx_bytes, pdf_bytes
 
 from ragcun import UserError
+from ragcun.data import markup
 from ragcun.data.decoding import decode_bytes, file_kind
 from ragcun.data.documents import document_kind, passages, read_file
-from ragcun.data.markup import parse_markdown
+from ragcun.data.markup import parse_markdown, parse_rst
 from ragcun.data.office import parse_docx, parse_epub, parse_message, parse_slides, parse_workbook
 from ragcun.data.other_markup import parse_asciidoc, parse_latex
 from ragcun.data.pdf import parse_pdf
@@ -314,3 +315,23 @@ def test_what_leads_over_to_a_passage_that_it_does_not_fit_into_is_not_lost(text
         made = " ".join(passages(text, 10, overlap)).split()
         assert {word: made.count(word) >= text.split().count(word) for word in text.split()} == dict.fromkeys(
             text.split(), True)
+
+
+@pytest.mark.parametrize("text, said", [
+    ("+---+---+\n| Part of it | 8 |\n+===+===+\n\nText.", ["Part of it", "Text."]),           # not drawn to its columns
+    ("+----+----+\n| 水泵 | 8 |\n+====+====+\n| 阀门 | 9 |\n+----+----+", ["水泵 | 8\n阀门 | 9"]),   # letters of double width
+    ("> :::note Lid\nShut it.\n> :::\n> ", ["Shut it."])])
+def test_boxes_of_markdown_that_are_drawn_wrongly(text, said):
+    found = texts(parse_markdown(text))[0]
+    assert all(one in found for one in said)
+
+
+def test_markdown_that_its_reader_stumbles_over_is_plain_text(monkeypatch, caplog):
+    def stumble(*args):
+        raise IndexError("string index out of range")
+    monkeypatch.setattr(markup, "_markdown_html", stumble)
+    assert texts(parse_markdown("# Pump\n\nOil it.")) == ["# Pump\n\nOil it."] and "plain text" in caplog.text
+
+
+def test_a_caption_that_says_nothing():
+    assert texts(parse_rst(".. code-block:: sh\n   :caption:\n\n   run it\n")) == ["run it"]
