@@ -643,10 +643,9 @@ def _is_plain_text(path: Path) -> bool:
     "Whether a file without an ending is text to read, such as README or LICENSE; a script is not."
     try:
         if file_kind(path): return False
-        with open(path, "rb") as f:
-            start = f.read(4096)
+        start = read_bytes(path, 4096)
         if path.stat().st_size > MAX_TABLE and not is_mailbox(start): return False
-    except OSError:
+    except (OSError, UserError):
         return False
     if not start.strip() or start.startswith(b"#!") or re.search(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]", start): return False
     return decode_or_none(re.sub(rb"[\xc0-\xf7][\x80-\xbf]*$", b"", start), "utf-8") is not None or is_western(start)

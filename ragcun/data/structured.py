@@ -321,7 +321,9 @@ def parse_json_rows(
     if isinstance(data, dict) and (sections := _api(data)): return sections
     if not isinstance(data, dict): return _row_section(data if isinstance(data, list) else [])
     rows = _rows_within(data)
-    return (_article(data) if not rows else []) or _row_section(rows)
+    if not rows: return _article(data) or _row_section(rows)
+    title = str(data.get("title") or "")
+    return [Section(title.strip(), "", 1)] * (len(title.split()) == 1) + _row_section(rows)  # a longer one is a row
 
 def _rows_within(data: dict[str, Any]) -> list[Any]:
     "All rows of an object that holds lists of them, at any depth, and what it says beside these."

@@ -1,5 +1,6 @@
 """Files that are damaged, named wrongly or written by careless programs: what a reader can see in them is read."""
 import datetime
+import gzip
 import io
 import zipfile
 
@@ -12,7 +13,7 @@ from small import archive, docx_bytes, pdf_bytes
 from ragcun import UserError
 from ragcun.data import markup
 from ragcun.data.decoding import decode_bytes, file_kind
-from ragcun.data.documents import document_kind, passages, read_file
+from ragcun.data.documents import document_kind, passages, read_file, read_folder
 from ragcun.data.markup import parse_markdown, parse_rst
 from ragcun.data.office import parse_docx, parse_epub, parse_message, parse_slides, parse_workbook
 from ragcun.data.other_markup import parse_asciidoc, parse_latex
@@ -335,3 +336,11 @@ def test_markdown_that_its_reader_stumbles_over_is_plain_text(monkeypatch, caplo
 
 def test_a_caption_that_says_nothing():
     assert texts(parse_rst(".. code-block:: sh\n   :caption:\n\n   run it\n")) == ["run it"]
+
+
+def test_a_packed_text_without_an_ending_and_a_title_of_one_word_in_json(tmp_path):
+    (tmp_path/"README.gz").write_bytes(gzip.compress(b"Oil it every week."))
+    (tmp_path/"broken.gz").write_bytes(b"\x1f\x8b\x08zz")
+    (tmp_path/"a.json").write_text('{"title": "Kestrel", "parts": [{"name": "Seal", "bar": 8}, {"name": "Lid", "bar": 2}]}')
+    assert [(d.title, d.text) for d in read_folder(tmp_path).documents] == [
+        ("", "Oil it every week."), ("Kestrel", "name: Seal; bar: 8\n\nname: Lid; bar: 2")]
