@@ -79,8 +79,10 @@ def _box_title(info: str) -> str:
     found = re.search(r"title=[\"']([^\"']*)", info) or re.search(r"^\s*\w+\[(.*)\]", info)
     bare = found[1] if found else re.sub(r"\{[^{}]*\}", "", info).strip()
     if named and named[1] in _LABELS: return f"{_LABELS[named[1]]} {bare}".strip()
+    if found: return bare
     bare = bare.removeprefix("callout-")
-    if re.fullmatch(r"[a-z]+(-[a-z]+)*", bare) and not _KIND.match(f"{bare} x"): return ""     # a class of pandoc
+    is_class = not named and re.fullmatch(r"[a-z]+(-[a-z]+)*", bare)       # of pandoc
+    if is_class and not _KIND.match(f"{bare} x"): return ""
     said = _KIND.sub("", bare, count=1) if bare else named[1] if named else ""
     return said.title() if said.isalpha() else said
 
@@ -91,7 +93,7 @@ def _block_title(info: str) -> str:
     "What stands at the head of such a block; its kind where nothing else does."
     kind, title = _BLOCK.fullmatch(info).groups()  # type: ignore[union-attr]
     if kind.lower() in ("html", "define", "caption", "figure-caption", "table-caption"): return ""
-    return _box_title(title or kind)
+    return (title or "").strip() or _box_title(kind)
 
 def _role(token: Any) -> str:
     "The words of a role, `{ref}`; of what only looks like one, all that is written."

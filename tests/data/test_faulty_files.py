@@ -344,3 +344,12 @@ def test_a_packed_text_without_an_ending_and_a_title_of_one_word_in_json(tmp_pat
     (tmp_path/"a.json").write_text('{"title": "Kestrel", "parts": [{"name": "Seal", "bar": 8}, {"name": "Lid", "bar": 2}]}')
     assert [(d.title, d.text) for d in read_folder(tmp_path).documents] == [
         ("", "Oil it every week."), ("Kestrel", "name: Seal; bar: 8\n\nname: Lid; bar: 2")]
+
+
+@pytest.mark.parametrize("text, said", [
+    ('::: {.callout-note title="Tip of the day"}\nOil it.\n:::', "Tip of the day"), (":::note[Important dates]\nOil it.\n:::",
+                                                                                    "Important dates"),
+    ("```{note} overview\nOil it.\n```", "Overview"), (":::{warning} overheating\nOil it.\n:::", "Overheating"),
+    ("/// note | overview\nOil it.\n///", "overview"), (":::tip My tip\nOil it.\n:::", "My tip")])
+def test_titles_of_boxes_that_look_like_kinds_or_classes(text, said):
+    assert texts(parse_markdown(text)) == [f"{said}\n\nOil it."]
