@@ -356,8 +356,13 @@ def _drawn(raw: bytes) -> Iterator[Block]:
         yield from (Block(line.strip(), tight=True) for line in lines if line.strip())
 
 def _web_blocks(part: Any) -> list[Block]:
-    "A web page that a Word file holds, by itself or in a message with its pictures."
+    "What a Word file has put in from elsewhere: a page, by itself or in a message, another Word file, RTF or a text."
     raw = part.blob
+    if raw.startswith((b"PK", b"{\\rtf")):
+        made = parse_docx(raw) if raw.startswith(b"PK") else parse_rtf(raw)
+        return [b for s in made for b in (Block(s.heading, s.level), Block(s.text)) if b.text]
+    if part.content_type.startswith("text/plain"):
+        return [Block(said) for said in re.split(r"\r?\n[ \t]*\r?\n", decode_bytes(raw, "")[0]) if said.strip()]
     if "html" in part.content_type: return html_blocks(decode_bytes(raw, "", "auto", declared_encoding(raw))[0], True)
     body = email.message_from_bytes(raw, policy=email.policy.default).get_body(("html",))
     return html_blocks(body.get_content(), True) if body is not None else []
@@ -432,6 +437,9 @@ def _mended_kinds(data: bytes, parts: Iterable[str]) -> bytes:
     lacking = {part.rpartition(".")[2].lower().encode() for part in parts if "." in part} - said
     added = b"".join(b'<Default Extension="%s" ContentType="application/octet-stream"/>' % one
                      for one in sorted(lacking) if re.fullmatch(rb"\w+", one) and one != b"xml")
+    def told(found: re.Match) -> bytes:      # a Word file within a Word file is no part in XML
+        return re.sub(rb"(\bContentType\s*=\s*[\"'])[^\"']*", rb"\1application/octet-stream", found[0])
+    data = re.sub(rb"<[^<>]*\b(?:PartName|Extension)\s*=\s*[\"'](?:[^\"']*\.)?do[ct][xm][\"'][^<>]*>", told, data)
     data = re.sub(rb"(<(?:\w+:)?Types\b[^>]*(?<!/)>)", lambda m: m[1] + added, data, count=1)
     return _LIKE_WORD.sub(_WORD, data)
 

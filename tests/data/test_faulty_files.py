@@ -7,6 +7,8 @@ import zipfile
 import docx
 import openpyxl
 import pytest
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
 from docx.oxml import parse_xml
 from small import archive, docx_bytes, pdf_bytes
 
@@ -149,6 +151,20 @@ LINK = b'<Relationship Id="rId99" Type="http://schemas.openxmlformats.org/office
     changed(WORD, "", rename=lambda name: name.replace("/", "\\"))])
 def test_word_files_with_links_to_nothing(raw):
     assert "Oil it." in parse_docx(raw)[-1].text
+
+
+def test_what_is_put_into_a_word_file_from_elsewhere():
+    made, out = docx.Document(), io.BytesIO()
+    word = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"     # as OpenXML's tools say
+    for name, kind, raw in (("a.docx", word, WORD), ("b.rtf", "application/rtf", b"{\\rtf1 Rich.}"),
+                            ("c.txt", "text/plain", b"One.\r\n\r\nTwo."), ("d.htm", "text/html", b"<p>Page.</p>")):
+        part = Part(PackURI(f"/word/{name}"), kind, raw, made.part.package)
+        key = made.part.relate_to(part, "http://schemas.openxmlformats.org/officeDocument/2006/relationships/aFChunk")
+        chunk = (f"<w:altChunk xmlns:w='http://schemas.openxmlformats.org/wordprocessingml/2006/main' xmlns:r='http://schemas."
+                 f"openxmlformats.org/officeDocument/2006/relationships' r:id='{key}'/>")
+        made.element.body.insert(len(made.element.body) - 1, parse_xml(chunk))
+    made.save(out)
+    assert [(s.heading, s.text) for s in parse_docx(out.getvalue())] == [("Pump", "Oil it.\n\nRich.\n\nOne.\n\nTwo.\n\nPage.")]
 
 
 def dated():
