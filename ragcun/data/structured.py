@@ -85,7 +85,7 @@ def parse_table(
     mark = re.fullmatch(r"sep=([,;\t|])\s*", first, re.I)
     delimiter = mark[1] if mark else max(",;\t|", key=re.sub(r'"[^"]*"', "", first).count)
     limit = csv.field_size_limit(MAX_TABLE)
-    rows = csv.reader(io.StringIO(rest if mark else text, newline=""), delimiter=delimiter)
+    rows = csv.reader(io.StringIO(rest if mark else text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         lines = [" | ".join(row).rstrip() for row in part_tables(list(map(_cell, row)) for row in rows)]
     except csv.Error as e:

@@ -20,7 +20,7 @@ from ragcun.data.markup import parse_markdown, parse_rst
 from ragcun.data.office import parse_docx, parse_epub, parse_message, parse_slides, parse_workbook
 from ragcun.data.other_markup import parse_asciidoc, parse_latex
 from ragcun.data.pdf import parse_pdf
-from ragcun.data.structured import parse_captions, parse_json_lines, parse_json_rows
+from ragcun.data.structured import parse_captions, parse_json_lines, parse_json_rows, parse_table
 from ragcun.data.web_pages import parse_html
 
 
@@ -369,3 +369,7 @@ def test_a_packed_text_without_an_ending_and_a_title_of_one_word_in_json(tmp_pat
     ("/// note | overview\nOil it.\n///", "overview"), (":::tip My tip\nOil it.\n:::", "My tip")])
 def test_titles_of_boxes_that_look_like_kinds_or_classes(text, said):
     assert texts(parse_markdown(text)) == [f"{said}\n\nOil it."]
+
+
+def test_quoted_cells_after_a_space():
+    assert texts(parse_table('Part, Note\nseal, "dry, clean"\n')) == ["Part | Note\nseal | dry, clean"]
