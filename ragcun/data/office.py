@@ -525,8 +525,9 @@ _LIST_FOOT = re.compile(r"\n_{30,}[ \t]*\n[^\n]* mailing list\b[^\n]*(?:\n[^\n]*
 def _part_text(part: Any, where: str) -> str:
     "One text of a message, without what a mailing list puts below each; HTML as plain text."
     text = _decoded(part, where)
-    is_page = part.get_content_subtype() == "html"
-    if is_page: return _letter(text)
+    is_page = part.get_content_subtype() in ("html", "enriched")
+    if is_page or re.match(r"\s*<(?:!doctype html|html)\b", text, re.I): return _letter(text)
+    if text.startswith("{\\rtf"): return "\n\n".join(s.text for s in parse_rtf(text.encode("latin-1", "replace")))
     text = _LIST_FOOT.sub("", text.replace("\r\n", "\n")).strip("\n")
     flowed = str(part.get_param("format") or "").lower() == "flowed"
     return (_unflowed(text, str(part.get_param("delsp") or "").lower() == "yes") if flowed else text).strip()
@@ -540,6 +541,8 @@ def _forwarded(part: Any) -> Iterator[Any]:
             inner = email.message_from_bytes(inner.get_payload(decode=True) or b"", policy=email.policy.default)
         yield from [inner] * bool(inner.keys())
 
+_NO_BODY = frozenset("x-amp-html css vcard x-vcard rfc822-headers directory".split())     # what programs read
+
 def _message_texts(part: Any, where: str) -> list[str]:
     "All that a message says, in order, forwarded messages too; of alternatives one."
     if part.get_content_type() == "message/rfc822":
@@ -549,8 +552,9 @@ def _message_texts(part: Any, where: str) -> list[str]:
         return _fullest(found) if part.get_content_subtype() == "alternative" else [t for texts in found for t in texts]
     if part.get_content_type() == "text/calendar":
         return [f"{s.heading}\n{s.text}".strip() for s in parse_calendar(_decoded(part, where).replace("\r\n", "\n"))]
-    is_text = part.get_content_maintype() == "multipart" or (      # that does not say how its parts are told apart
-        part.get_content_type() in ("text/plain", "text/html") and not part.is_attachment())
+    kind, sort = part.get_content_maintype(), part.get_content_subtype()
+    is_usual = sort in ("plain", "html") or not (part.get_filename() or sort in _NO_BODY)
+    is_text = kind == "multipart" or kind == "text" and is_usual and not part.is_attachment()    # or without a boundary
     return [text] if is_text and (text := _part_text(part, where)) else []
 
 def _fullest(found: list[list[str]]) -> list[str]:

@@ -373,3 +373,17 @@ def test_titles_of_boxes_that_look_like_kinds_or_classes(text, said):
 
 def test_quoted_cells_after_a_space():
     assert texts(parse_table('Part, Note\nseal, "dry, clean"\n')) == ["Part | Note\nseal | dry, clean"]
+
+
+@pytest.mark.parametrize("kind, body, said", [
+    ("text/markdown", "# Oil it", "# Oil it"), ("text/x-patch", "+oil", "+oil"), ("text/enriched", "<bold>Oil</bold> it", "Oil it"),
+    ("text/plain", "<html><body><p>Oil it</p></body></html>", "Oil it"), ("text/rtf", "{\\rtf1 Oil it}", "Oil it")])
+def test_letters_of_other_kinds_of_text(kind, body, said):
+    assert parse_message(f"Subject: S\nContent-Type: {kind}\n\n{body}\n".encode())[0].text == said
+
+
+def test_forms_of_a_letter_that_programs_read_are_left_out():
+    parts = "".join(f"--B\nContent-Type: text/{kind}\n\n{said}\n" for kind, said in (
+        ("plain", "Oil it."), ("x-amp-html", "<p>not this</p>"), ("rfc822-headers", "Subject: nor this")))
+    raw = f"Subject: S\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n{parts}--B--\n"
+    assert parse_message(raw.encode())[0].text == "Oil it."
