@@ -420,6 +420,8 @@ _WORD = b"application/vnd.openxmlformats-officedocument.wordprocessingml.documen
 _LIKE_WORD = re.compile(rb"application/(?:vnd\.ms-word\.(?:document|template)\.macroEnabled(?:Template)?|"
                         rb"vnd\.openxmlformats-officedocument\.wordprocessingml\.template)\.main\+xml", re.I)
 _RELATION = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*?(?:/>|>\s*</(?:\w+:)?Relationship>)")
+_PART_NAME = re.compile(rb"<(?:\w+:)?Override\b[^<>]*?\bPartName\s*=\s*[\"']/([^\"']*)[\"'][^<>]*?"
+                        rb"(?:/>|>\s*</(?:\w+:)?Override>)")
 
 def _mended_links(part: str, data: bytes, parts: Iterable[str]) -> bytes:
     "The links of a part, without those to parts that the file lacks."
@@ -440,6 +442,7 @@ def _mended_kinds(data: bytes, parts: Iterable[str]) -> bytes:
     def told(found: re.Match) -> bytes:      # a Word file within a Word file is no part in XML
         return re.sub(rb"(\bContentType\s*=\s*[\"'])[^\"']*", rb"\1application/octet-stream", found[0])
     data = re.sub(rb"<[^<>]*\b(?:PartName|Extension)\s*=\s*[\"'](?:[^\"']*\.)?do[ct][xm][\"'][^<>]*>", told, data)
+    data = _PART_NAME.sub(lambda m: m[0] if unquote(m[1].decode("utf-8", "replace")) in parts else b"", data)
     data = re.sub(rb"(<(?:\w+:)?Types\b[^>]*(?<!/)>)", lambda m: m[1] + added, data, count=1)
     return _LIKE_WORD.sub(_WORD, data)
 
@@ -448,11 +451,14 @@ def _mended(raw: bytes) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(raw)) as old, zipfile.ZipFile(made, "w") as new:
         parts = {name.replace("\\", "/"): name for name in old.namelist()}
+        kinds = old.read(parts["[Content_Types].xml"]) if "[Content_Types].xml" in parts else b""
+        said = {name.lower(): name for m in _PART_NAME.finditer(kinds) if (name := m[1].decode("utf-8", "replace"))}
+        parts = {said.get(part.lower(), part): name for part, name in parts.items()}       # SharedStrings.xml
         links = {part: old.read(name) for part, name in parts.items() if part.endswith((".rels", "_Types].xml"))}
         better = {part: _mended_links(part, data, parts.keys()) if part.endswith(".rels") else
                   _mended_kinds(data, parts.keys()) for part, data in links.items()}
         is_strict = any(map(_STRICT.search, links.values()))
-        if better == links and not is_strict and "\\" not in "".join(parts.values()): return raw
+        if better == links and not is_strict and all(part == name for part, name in parts.items()): return raw
         for part, name in parts.items():
             data = better.get(part) or old.read(name)
             new.writestr(part, _STRICT.sub(_USUAL, data) if is_strict and part.endswith((".xml", ".rels")) else data)

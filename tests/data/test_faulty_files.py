@@ -179,6 +179,8 @@ def dated():
             b"colId='0'><customFilters><customFilter operator='x' val='y'/></customFilters></filterColumn></autoFilter>")),
     changed(dated(), "xl/_rels/workbook.xml.rels", (b"</Relationships>", LINK % (b"theme", b"theme/t.xml") +
                                                     b"</Relationships>")),
+    changed(dated(), "", rename=lambda name: name.replace("sharedStrings", "SharedStrings")),
+    changed(dated(), "xl/theme/theme1.xml"),
     changed(dated(), "", rename=lambda name: name.replace("/", "\\"))])
 def test_workbooks_over_whose_faults_openpyxl_stumbles(raw):
     assert texts(parse_workbook(raw)) == ["Made | Part\n2026-01-05 | seal"]
