@@ -92,7 +92,7 @@ def _kind_by_content(start: bytes) -> str:
     if bare.startswith(b"{\\rtf"): return ".rtf"
     if re.match(rb"(?:[\w-]+:.*\r?\n(?:[ \t].*\r?\n)*)*?MIME-Version: *1.*\r?\n", bare, re.I): return ".mht"
     if _PAGE.match(bare): return ".html"
-    return xml_kind(bare) if bare.startswith(b"<") else ""
+    return xml_kind(bare) if bare.startswith((b"<", b"\xff\xfe<", b"\xfe\xff\0<")) else ""
 
 # %% ../../nbs/1_data/11_documents.ipynb #kindof05
 _OF_ZIP = (parse_docx, parse_slides, parse_workbook, parse_epub, parse_odf)

@@ -1128,7 +1128,7 @@ def parse_workbook(
 ) -> list[Section]: # one for each sheet that says something
     "The visible sheets of a workbook: a line a row, the names of the columns first."
     import_parser("openpyxl", "Excel")
-    if raw.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<"): return _sheets(_flat_sheets(_xml(raw, recover=True)))
+    if xml_kind(raw[:4000]) == ".xlsx": return _sheets(_flat_sheets(_xml(raw, recover=True)))
     if raw.startswith(_OLE):
         raise UserError("protected by a password, or in the format of Excel 97", "", "Save it again as .xlsx.")
     _archive(raw, "Excel")
@@ -1206,7 +1206,8 @@ def xml_kind(
     start: bytes,   # the beginning of a file
 ) -> str:           # an ending; empty where it is no document
     "What kind of document an XML file is, by its outermost element; settings and data of programs are none."
-    text = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", "", start.decode("latin-1"), flags=re.S)
+    said = start.decode("utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin-1", "replace")
+    text = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", "", said, flags=re.S)
     found = re.match(r"[\s\xef\xbb\xbf]*<(?:[\w.-]+:)?([\w.-]+)", text)
     root = found[1] if found else ""
     if root in ("rss", "feed"): return ".rss"

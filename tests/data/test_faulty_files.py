@@ -389,3 +389,14 @@ def test_forms_of_a_letter_that_programs_read_are_left_out():
         ("plain", "Oil it."), ("x-amp-html", "<p>not this</p>"), ("rfc822-headers", "Subject: nor this")))
     raw = f"Subject: S\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n{parts}--B--\n"
     assert parse_message(raw.encode())[0].text == "Oil it."
+
+
+def test_documents_in_xml_of_16_bits(tmp_path):
+    for encoding in ("utf-16-le", "utf-16-be"):
+        text = '\ufeff<?xml version="1.0" encoding="UTF-16"?><book><title>Pump</title><para>Für Öl.</para></book>'
+        (tmp_path/"a.xml").write_bytes(text.encode(encoding))
+        assert [(d.title, d.text) for d in read_file(tmp_path/"a.xml")] == [("Pump", "Für Öl.")]
+    sheet = ('\ufeff<Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet"><Worksheet><Table><Row><Cell><Data>Öl</Data>'
+             "</Cell></Row></Table></Worksheet></Workbook>")
+    (tmp_path/"a.xls").write_bytes(sheet.encode("utf-16-le"))
+    assert texts(read_file(tmp_path/"a.xls")) == ["Öl"]
