@@ -1128,7 +1128,8 @@ def parse_workbook(
 ) -> list[Section]: # one for each sheet that says something
     "The visible sheets of a workbook: a line a row, the names of the columns first."
     import_parser("openpyxl", "Excel")
-    if xml_kind(raw[:4000]) == ".xlsx": return _sheets(_flat_sheets(_xml(raw, recover=True)))
+    start = raw[:4000].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \r\n\t")      # in 8 or in 16 bits
+    if start.startswith(b"<") and b"Workbook" in start: return _sheets(_flat_sheets(_xml(raw, recover=True)))
     if raw.startswith(_OLE):
         raise UserError("protected by a password, or in the format of Excel 97", "", "Save it again as .xlsx.")
     _archive(raw, "Excel")
