@@ -436,12 +436,13 @@ def _mended_links(part: str, data: bytes, parts: Iterable[str]) -> bytes:
 def _mended_kinds(data: bytes, parts: Iterable[str]) -> bytes:
     "The kinds of the parts of a file, with those of all endings; a template and a file with macros are a file."
     said = {ending.lower() for ending in re.findall(rb"\bExtension\s*=\s*[\"']([^\"']*)", data)}
-    lacking = {part.rpartition(".")[2].lower().encode() for part in parts if "." in part} - said
+    told_of = {m[1].decode("utf-8", "replace") for m in _PART_NAME.finditer(data)}
+    lacking = {part.rpartition(".")[2].lower().encode() for part in {*parts} - told_of if "." in part} - said
     added = b"".join(b'<Default Extension="%s" ContentType="application/octet-stream"/>' % one
                      for one in sorted(lacking) if re.fullmatch(rb"\w+", one) and one != b"xml")
-    def told(found: re.Match) -> bytes:      # a Word file within a Word file is no part in XML
+    def plain(found: re.Match) -> bytes:      # a Word file within a Word file is no part in XML
         return re.sub(rb"(\bContentType\s*=\s*[\"'])[^\"']*", rb"\1application/octet-stream", found[0])
-    data = re.sub(rb"<[^<>]*\b(?:PartName|Extension)\s*=\s*[\"'](?:[^\"']*\.)?do[ct][xm][\"'][^<>]*>", told, data)
+    data = re.sub(rb"<[^<>]*\b(?:PartName|Extension)\s*=\s*[\"'](?:[^\"']*\.)?do[ct][xm][\"'][^<>]*>", plain, data)
     data = _PART_NAME.sub(lambda m: m[0] if unquote(m[1].decode("utf-8", "replace")) in parts else b"", data)
     data = re.sub(rb"(<(?:\w+:)?Types\b[^>]*(?<!/)>)", lambda m: m[1] + added, data, count=1)
     return _LIKE_WORD.sub(_WORD, data)
