@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..core import UserError, logger
+from ..core import UserError, how_many, logger
 from .files import read_bytes, shown_name
 
 # %% auto #0
@@ -145,6 +145,7 @@ def _latin(raw: bytes) -> str:
 # %% ../../nbs/1_data/04_decoding.ipynb #latin003
 _SMALL = {"cp1251": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъёіїєґў", "koi8_r": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё",
           "cp866": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё", "cp1253": "αοιετνσςηρπκμλυωάέήίόύώδγχθφβξζψ"}
+_SMALL["cp1255"] = "יוהלארתבמשנםעדחקפטכגסזצךןףץ"
 _SMALL["cp874"] = "านรก่อเีั" + "".join(map(chr, (*range(0xe01, 0xe3b), *range(0xe40, 0xe5c))))     # Thai
 _USUAL = 9                # of the small letters that come first, those that are most of each text
 _SIGNS = frozenset("–—‘’“”„«»€°§£…·•®©™¹²³¼½¾±×µºª\xa0\xad")
@@ -161,7 +162,7 @@ def _with_wide_signs(raw: bytes) -> str:
     return ""
 
 def _with_usual_letters(raw: bytes) -> str:
-    "The encoding in which a Cyrillic or Greek text has the small letters that are most of each text; empty: in none."
+    "The encoding in which a Cyrillic, Greek, Hebrew or Thai text has the letters that are most of each; empty: none."
     raw = raw[:100_000]
     if 2*len(re.findall(rb"[\x80-\xff]", raw)) < len(re.findall(rb"[\x80-\xffA-Za-z]", raw)): return ""
     shares = {}
@@ -181,7 +182,8 @@ def _mended(raw: bytes, encoding: str, where: str) -> str | None:
         text = raw.decode(encoding, "replace")
         faults = text.count("\ufffd")
         return text if faults <= max(1, len(text) // 100) else None
-    text = re.sub("[\udcc2-\udcf4][\udc80-\udcbf]*$", "", raw.decode("utf-8", "surrogateescape"))  # cut off
+    if (paired := _paired(raw)) is not None: return paired
+    text = re.sub(r"[\udcc2-\udcf4][\udc80-\udcbf]*\Z", "", raw.decode("utf-8", "surrogateescape"))  # cut off
     if not re.search("[\udc80-\udcff]", text): return text if re.search("[\x80-\uffff]", text) else None
     faults = sum("\udc80" <= c <= "\udcff" for c in text)
     right = sum(c > "\x7f" for c in text) - faults
@@ -190,6 +192,13 @@ def _mended(raw: bytes, encoding: str, where: str) -> str | None:
     def mended(m: re.Match) -> str:
         return m[0].encode("utf-8", "surrogateescape").decode("cp1252", "replace")
     return re.sub("[\udc80-\udcff]+", mended, text)
+
+def _paired(raw: bytes) -> str | None:
+    "UTF-8 in which letters beyond 16 bits are written as two halves, as Java does; None: it is not that."
+    try:
+        return raw.decode("utf-8", "surrogatepass").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    except UnicodeError:
+        return None
 
 def decode_or_none(
     raw: bytes,      # some bytes
@@ -219,11 +228,14 @@ def _told(used: str, where: str, declared: str) -> str:
     return used
 
 def _checked(text: str, where: str) -> str:
-    "The text, unless it holds what no text file holds."
-    if "\x00" in text:
+    "The text without a few NUL, as a crash leaves them in logs and other programs in texts; many are no text."
+    if "\x00" not in text: return text
+    runs = len(re.findall("\x00+", text))
+    if 20*runs > len(text) or re.search("[\x01-\x06\x0e-\x19]", text):
         raise UserError("not a text file: it holds NUL", f"{where}, byte {text.index(chr(0))}",
                         "Remove it from the folder.")
-    return text
+    logger.warning("%s holds NUL in %s, left out", where or "a text", how_many(runs, "place"))
+    return re.sub("\x00{2,}", "\n", text).replace("\x00", "")
 
 def _guess(raw: bytes) -> str:
     "The encoding that charset-normalizer finds, empty when it finds none."
@@ -270,7 +282,8 @@ def read_whole_file(
 def file_kind(
     path: Path | str,   # a file name
 ) -> str:               # its ending in lower case, `.gz` left out
-    "What kind of document a file name promises; what lies in the folders of a Maildir is a message."
+    "What kind of document a file name promises; messages in the folders of a Maildir, and pages as `wget` saves them."
     path = Path(path)
     if path.parent.name in ("cur", "new") and re.match(r"\d{9,}[._]", path.name): return ".eml"
+    if found := re.search(r"(\.(?:x?html?|md|txt|pdf))\?[\w=&%.,;+~-]*$", path.name, re.I): return found[1].lower()
     return Path((path.stem if path.suffix.lower() == ".gz" else path.name).rstrip()).suffix.lower()

@@ -5,6 +5,7 @@
 # %% ../../nbs/1_data/11_documents.ipynb #imports0
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import re
@@ -52,7 +53,7 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     **dict.fromkeys((".wiki", ".mediawiki", ".wikitext"), parse_wiki),
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
-    ".pdf": parse_pdf, ".eml": lambda raw, where: parse_message(raw, where, _attached),
+    ".pdf": parse_pdf, **dict.fromkeys((".eml", ".emlx"), lambda raw, where: parse_message(raw, where, _attached)),
     ".mbox": lambda raw, where: parse_mailbox(raw, where, _attached), ".mht": parse_web_archive,
     ".mhtml": parse_web_archive, ".epub": parse_epub, ".enex": parse_notes, ".rtf": parse_rtf,
     **dict.fromkeys((".docbook", ".dbk", ".dita", ".fb2", ".tei"), parse_xml),
@@ -62,7 +63,7 @@ BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), parse_workbook),
     **dict.fromkeys((".odt", ".odp", ".ods", ".ott", ".otp", ".ots", ".fodt", ".fodp", ".fods"), parse_odf)}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
-READER_VERSION = 4    # raised whenever a file may give other passages than before: an index reads it again then
+READER_VERSION = 5    # raised whenever a file may give other passages than before: an index reads it again then
 
 
 # %% ../../nbs/1_data/11_documents.ipynb #kindof01
@@ -71,7 +72,7 @@ _PAGE = re.compile(rb"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype html|html|h
 _API = re.compile(rb"^[\"']?(?:openapi|swagger)[\"']?[ \t]*:[ \t]*[\"']?\d", re.M)
 _ROFF = re.compile(rb"^(?:\.|')[ \t]*(?:TH|Dd|Dt)[ \t]", re.M)
 
-def _packed_kind(path: Path | str) -> str:
+def _packed_kind(path: Any) -> str:
     "Which program of an office a packed file belongs to; empty where it cannot be told."
     parts = (("word/document", ".docx"), ("ppt/presentation", ".pptx"), ("xl/workbook", ".xlsx"))
     try:
@@ -91,26 +92,46 @@ def _kind_by_content(start: bytes) -> str:
     if bare.startswith(b"{\\rtf"): return ".rtf"
     if re.match(rb"(?:[\w-]+:.*\r?\n(?:[ \t].*\r?\n)*)*?MIME-Version: *1.*\r?\n", bare, re.I): return ".mht"
     if _PAGE.match(bare): return ".html"
-    return xml_kind(bare) if bare.startswith(b"<") else ""
+    return xml_kind(bare) if bare.startswith((b"<", b"\xff\xfe<", b"\xfe\xff\0<")) else ""
+
+# %% ../../nbs/1_data/11_documents.ipynb #kindof05
+_OF_ZIP = (parse_docx, parse_slides, parse_workbook, parse_epub, parse_odf)
+_BEGINS = {kind: b"PK" for kind, parser in BINARY_PARSERS.items() if parser in _OF_ZIP and not kind.startswith(".fod")}
+_BEGINS |= {".pdf": b"%PDF-", ".rtf": b"{\\rtf", ".csv": b"", ".tsv": b""}
+
+def _true_kind(kind: str, start: bytes, packed: Any) -> str:
+    "The kind of a file that begins as another one does: a page or a table named `.xlsx`, a workbook named `.csv`."
+    mark = _BEGINS[kind]
+    if start.startswith(b"PK\x03\x04"):
+        found = _packed_kind(packed)
+        return kind if BINARY_PARSERS.get(found) is BINARY_PARSERS.get(kind) else found or kind
+    found = _kind_by_content(start)
+    if not mark: return found if found in (".pdf", ".rtf") else kind
+    if mark in start[:1024]: return kind
+    is_table = re.match(rb"[^\x00-\x08\n]*[,;\t][^\x00-\x08]*\Z", start) and BINARY_PARSERS[kind] is parse_workbook
+    return found or (".csv" if is_table and not start.startswith(b"\xd0\xcf") else kind)
 
 def document_kind(
     path: Path | str,   # a file
 ) -> str:               # an ending; one of `READ` if the file is read
-    "What kind of document a file is: by its name, and by how it begins where names say little."
+    "What kind of document a file is: by its name, and by how it begins where names say little or something else."
     kind = file_kind(path)
     is_manual = bool(re.fullmatch(r"\.[1-9][a-z]{0,5}", kind))
-    if TEXT_PARSERS.get(kind) is not parse_text and kind not in _TOLD_BY_CONTENT and not is_manual: return kind
+    is_told = kind in _TOLD_BY_CONTENT or TEXT_PARSERS.get(kind) is parse_text
+    if not (is_told or is_manual or kind in _BEGINS): return kind
     try:
         start = read_bytes(path, 16_000)
     except (OSError, UserError):
         return kind
+    if kind in _BEGINS: return _true_kind(kind, start, path)
     if is_manual: return ".man" if _ROFF.search(start) else kind
     if kind == ".xml": return xml_kind(start) or kind
     if kind in (".yaml", ".yml"): return ".openapi" if _API.search(start) else kind
     if kind in _TOLD_BY_CONTENT and start.startswith(b"PK"): return _packed_kind(path) or kind
     found = _kind_by_content(start)
     if kind in _TOLD_BY_CONTENT: return found or (kind if re.search(rb"[\x00-\x08]", start) else
-                                                  ".tsv" if b"\t" in start.partition(b"\n")[0] else ".txt")
+                                                  ".tsv" if b"\t" in start.partition(b"\n")[0] else
+                                                  ".csv" if kind in (".xls", ".xlt") else ".txt")
     return found if found in (".mbox", ".pdf", ".rtf") else kind
 
 # %% ../../nbs/1_data/11_documents.ipynb #kindof02
@@ -119,7 +140,8 @@ def _sections(raw: bytes, kind: str, where: str, encoding: str = "auto") -> tupl
     if kind in BINARY_PARSERS: return BINARY_PARSERS[kind](raw, where), ""
     declared = declared_encoding(raw) if TEXT_PARSERS[kind] is parse_html else ""
     text, used = decode_bytes(raw, where, encoding, declared)
-    return TEXT_PARSERS[kind](text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")), used
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
+    return TEXT_PARSERS[kind](re.sub(r"\xad(?:[ \t]*\n[ \t]*(?=\w))?", "", lines)), used       # soft hyphens
 
 def read_sections(
     path: Path | str,          # a file of a known kind, may be packed (.gz)
@@ -130,12 +152,23 @@ def read_sections(
     if kind not in BINARY_PARSERS and kind not in TEXT_PARSERS:
         raise UserError(f"unknown kind of file {kind}", shown_name(path),
                         f"Use one of {' '.join(sorted(READ))}.")
-    return _sections(read_whole_file(path), kind, shown_name(path), encoding)
+    raw = read_whole_file(path)
+    sections, used = _sections(raw, kind, shown_name(path), encoding) if raw else ([], "")
+    return [*map(_storable, sections)], used
+
+def _storable(section: Section) -> Section:
+    "A section without what no index can hold, as JSON may have it: NUL, and halves of letters that were cut in two."
+    said = (section.heading, section.text, *section.path)
+    if not any(map(character_fault, said)): return section
+    heading, text, *path = (one.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                            for one in said)
+    return replace(section, heading=heading, text=text, path=tuple(path))
 
 def _attached(name: str, raw: bytes, where: str) -> list[Section]:
     "The sections of a file that hangs on a message, with its title above them; none of a kind that is not read."
     kind = file_kind(name)
     kind = (kind if kind in READ else "") or _kind_by_content(raw[:16_000])
+    kind = _true_kind(kind, raw[:16_000], io.BytesIO(raw)) if kind in _BEGINS else kind
     try:
         sections = _sections(raw, kind, f"{name} in {where}")[0] if kind in READ else []
     except UNREADABLE as e:
@@ -344,7 +377,7 @@ def passages(
                     out.append(_with_head(head, closed[:len(closed) - leading]))
                 head = names if not held or heads.get(held[0][0][1]) == names else ""
                 room = most if head else 0
-                fresh = 0
+                fresh = min(fresh, leading)     # those are in no passage yet
             held.append((piece, n))
             fresh += 1
             total += n
@@ -610,10 +643,9 @@ def _is_plain_text(path: Path) -> bool:
     "Whether a file without an ending is text to read, such as README or LICENSE; a script is not."
     try:
         if file_kind(path): return False
-        with open(path, "rb") as f:
-            start = f.read(4096)
+        start = read_bytes(path, 4096)
         if path.stat().st_size > MAX_TABLE and not is_mailbox(start): return False
-    except OSError:
+    except (OSError, UserError):
         return False
     if not start.strip() or start.startswith(b"#!") or re.search(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]", start): return False
     return decode_or_none(re.sub(rb"[\xc0-\xf7][\x80-\xbf]*$", b"", start), "utf-8") is not None or is_western(start)

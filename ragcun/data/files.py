@@ -559,7 +559,8 @@ def sheet_text(
     if isinstance(value, timedelta):
         minutes, seconds = divmod(round(value.total_seconds()), 60)
         return f"{minutes // 60}:{minutes % 60:02}" + f":{seconds:02}" * bool(seconds)
-    return str(value) if isinstance(value, date | time) else " ".join(str(value).split())
+    if isinstance(value, date | time): return str(value)
+    return " ".join(re.sub(r"_x000([9ADad])_", " ", str(value)).split())      # the end of a line, as Excel writes it
 
 _EMPTY_FORMULA = re.compile(rb'<c\b(?![^>]*t="str")[^>]*><f\b[^>]*(?:/>|>[^<]*</f>)(?:<v\s*/>|<v></v>)?</c>')
 

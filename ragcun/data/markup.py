@@ -79,8 +79,10 @@ def _box_title(info: str) -> str:
     found = re.search(r"title=[\"']([^\"']*)", info) or re.search(r"^\s*\w+\[(.*)\]", info)
     bare = found[1] if found else re.sub(r"\{[^{}]*\}", "", info).strip()
     if named and named[1] in _LABELS: return f"{_LABELS[named[1]]} {bare}".strip()
+    if found: return bare
     bare = bare.removeprefix("callout-")
-    if re.fullmatch(r"[a-z]+(-[a-z]+)*", bare) and not _KIND.match(f"{bare} x"): return ""     # a class of pandoc
+    is_class = not named and re.fullmatch(r"[a-z]+(-[a-z]+)*", bare)       # of pandoc
+    if is_class and not _KIND.match(f"{bare} x"): return ""
     said = _KIND.sub("", bare, count=1) if bare else named[1] if named else ""
     return said.title() if said.isalpha() else said
 
@@ -91,7 +93,7 @@ def _block_title(info: str) -> str:
     "What stands at the head of such a block; its kind where nothing else does."
     kind, title = _BLOCK.fullmatch(info).groups()  # type: ignore[union-attr]
     if kind.lower() in ("html", "define", "caption", "figure-caption", "table-caption"): return ""
-    return _box_title(title or kind)
+    return (title or "").strip() or _box_title(kind)
 
 def _role(token: Any) -> str:
     "The words of a role, `{ref}`; of what only looks like one, all that is written."
@@ -227,7 +229,9 @@ _SHOWN_AS: list[tuple[str, Any]] = [   # what only some programs show as meant
     (r"!?\[\[(?!\s)([^\[\]|\n]+)(?:\|(?!\d+(?:x\d+)?\])([^\[\]\n]+)|\|[\dx]+)?\]\]",
      lambda m: m[2] or m[1].replace("#", " ").strip()),
     (_SHORTCODE, _tag_words),
-    (r"(?<!\S)%% .*? %%(?!\S)", ""), (r"(?<![=\w])==(?=\S)([^=\n]{1,300})(?<=\S)==(?![=\w])", r"\1"),
+    (r"(?<![\w%])%%(?!%)[^%\n]+%%(?![\w%])", ""),
+    (r"!?\[([^\[\]\n]*)\]\([^()\n]*(?: =\d*%?x\d*%?| [^()\n]*\.\w{2,5})\)", r"\1"),     # sizes, paths with spaces
+    (r"(?<![=\w])==(?=\S)([^=\n]{1,300})(?<=\S)==(?![=\w])", r"\1"),
     (r" \^(?=[\d-]*[A-Za-z])[\w-]{4,}$", ""), (r"(?<![\w{])\+\+([a-z][\w-]*(?:\+[\w-]+)*)\+\+(?!\w)", r"\1"),
     (r"\[([^\[\]\n]+)\]\{[.#][^{}\n]*\}", r"\1"), (r"\^\[([^\[\]\n]+)\]", r" (\1)"),
     (r"^\*\[([^\[\]\n]+)\]: ", r"\1: "),
@@ -407,16 +411,22 @@ def _grid_table(found: re.Match) -> str:
             continue
         at = [i for i in ends if line[i:i + 1] in ("|", "+")]
         cells = [line[a + 1:b].strip() for a, b in itertools.pairwise(at)]
+        if len(at) < len(ends) and line.count("|") == len(ends):       # letters of double width move the marks
+            cells = [cell.strip() for cell in line.strip()[1:-1].split("|")]
+        elif at[:1] != ends[:1] or at[-1:] != ends[-1:]: return found[0]
         rows[-1] = [f"{a} {b}".strip() for a, b in itertools.zip_longest(rows[-1], cells, fillvalue="")]
     rows = rows if re.search(r"^\+[=:+]+\+", found[3], re.M) else [[""] * (len(ends) - 1), *rows]
     head, *rest = ("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows if row)
     return "\n".join(("", head, "|" + "---|" * (len(ends) - 1), *rest, ""))
+
+_UNSEEN = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^%%[ \t]*\n.*?\n%%[ \t]*$", re.M | re.S)     # of Obsidian
 
 def _without_includes(text: str) -> str:
     "Markdown without lines that bring in another file, and with what such a line says; code of Jekyll is in fences."
     text = re.sub(r"^[ ]*\{%-?\s*(?:end)?raw\s*-?%\}[ ]*\n|\{%-?\s*(?:end)?raw\s*-?%\}", "", text, flags=re.M)
     if "endhighlight" in text:
         text = _HIGHLIGHT.sub(lambda m: m[0] if m[1] else f"````\n{m[2]}````", text)
+    text = _UNSEEN.sub(lambda m: m[0] if m[1] else "", text) if "\n%%" in text else text
     return _INCLUDED.sub(lambda m: " ".join(_SAID.findall(m[0])), text)
 
 # %% ../../nbs/1_data/06_markup.ipynb #mkgrid02
@@ -438,6 +448,7 @@ def _markdown_html(
     "A Markdown text as a browser would be given it."
     env: dict[str, Any] = {}
     text = _apart(text) if mdx else text
+    text += "\n" * (not text.endswith("\n"))     # a box at the very end would be looked for beyond it
     text = _without_includes(_GRID.sub(_grid_table, _as_fences(re.sub(r"\r\n?", "\n", text))))
     bare, is_mdx = _without_components(text)
     md = _markdown(not (mdx or is_mdx))    # what stands within components may be indented, and MDX knows no such code
@@ -457,8 +468,12 @@ def markdown_blocks(
     text: str,             # Markdown without front matter
     mdx: bool = False,     # of a file of MDX
 ) -> list[Block]:          # in reading order
-    "Headings and blocks of a Markdown text."
-    return without_menus(html_blocks(_markdown_html(text, mdx), menus=True))
+    "Headings and blocks of a Markdown text; one that the reader stumbles over as it is written."
+    try:
+        return without_menus(html_blocks(_markdown_html(text, mdx), menus=True))
+    except (IndexError, ValueError, KeyError, AttributeError, TypeError, AssertionError, RecursionError) as e:
+        logger.warning("Markdown that cannot be read is taken as plain text: %s", str(e)[:100])
+        return [Block(part) for part in re.split(r"\n[ \t]*\n", text.strip("\n"))]
 
 def parse_markdown(
     text: str,             # Markdown, with or without front matter
@@ -542,7 +557,7 @@ def _tolerant(name: str) -> type | None:
     class Tolerant(known):  # type: ignore[misc]
         option_spec = _Options(known.option_spec or {})
         def run(self) -> list[Any]:
-            caption = self.options.pop("caption", "")
+            caption = self.options.pop("caption", "") or ""
             found = self.state.inline_text(caption, self.lineno)[0]
             return [nodes.paragraph("", "", *found)] * bool(caption) + super().run()
     return Tolerant
@@ -618,11 +633,19 @@ _TERMINAL = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\
 _PAGE_END = re.compile(      # of the Internet's standards
     r"\n+[^\n]{0,80}\[Page \w{1,5}\][ \t]*\n+(?:\x0c\n*[^\n]{0,80}\n+)?")
 
+_PARTED = re.compile(r"\b([^\W\d_]{2,})[-\u2010]\n[ \t]*([^\W\d_]{2,})")
+
+def _whole_words(text: str) -> str:
+    "A text with words that a hyphen parts at the end of a line put together, where they stand whole elsewhere in it."
+    if not _PARTED.search(text): return text
+    known = frozenset(re.findall(r"[^\W\d_]+", text.lower()))
+    return _PARTED.sub(lambda m: m[1] + m[2] if (m[1] + m[2]).lower() in known else m[0], text)
+
 def parse_text(
     text: str,   # plain text
 ) -> list[Section]: # exactly one
     "One section; a short first line followed by a blank one is its title."
-    text = _TERMINAL.sub("", _PAGE_END.sub("\n\n", text).replace("\x0c", "\n\n"))
+    text = _whole_words(_TERMINAL.sub("", _PAGE_END.sub("\n\n", text).replace("\x0c", "\n\n")))
     text = text.rstrip("\x1a").strip()    # 0x1A ended a file under DOS
     first, _, rest = text.partition("\n")
     line = rest.partition("\n")[0]

@@ -16,6 +16,7 @@ import posixpath
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -71,14 +72,34 @@ def _choice(element: Any) -> Any:
     return next((c for c in forms if _local(c) == "Choice"), forms[0] if forms else ())
 
 # %% ../../nbs/1_data/10_office.ipynb #d4f00018
+_GREEK = {0x21: "!∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼",
+          0xa0: "€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…⏐⎯↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊⟨®©™∑", 0xf1: "⟩∫"}
+_FONT_SIGNS = {"symbol": {first + i: sign for first, signs in _GREEK.items() for i, sign in enumerate(signs)},
+               "wingdings": {0x6f: "☐", 0x71: "☐", 0xa8: "☐", 0xe0: "→", 0xf0: "→", 0xfb: "✗", 0xfc: "✓", 0xfd: "☒",
+                             0xfe: "☑"}}
+
+def _sign(char: str, font: str) -> str:
+    "A character of a symbol font as the one that it shows; empty for a private code of a font that is not known."
+    if not "\uf020" <= char <= "\uf0ff": return "" if "\ue000" <= char <= "\uf8ff" else char
+    return _FONT_SIGNS.get(font.lower(), {}).get(ord(char) - 0xf000, "")
+
 def _symbol(element: Any) -> str:
-    "A character of a symbol font; those of private codes mean nothing without the font."
+    "A character that was put in from the list of symbols."
     code = _attribute(element, "char")
     try:
         char = chr(int(code, 16))
     except (ValueError, OverflowError):
         return ""
-    return "" if "\ue000" <= char <= "\uf8ff" else char
+    return _sign(char, _attribute(element, "font"))
+
+def _run_text(element: Any) -> str:
+    "The text of a run, the letters of the font Symbol as the Greek ones that it shows."
+    text = element.text or ""
+    if not re.search("[\uf020-\uf0ff]", text): return text
+    above = _child(element.getparent(), "rPr")
+    fonts = _child(above, "rFonts") if above is not None else None
+    font = "" if fonts is None else _attribute(fonts, "ascii") or _attribute(fonts, "hAnsi")
+    return re.sub("[\uf020-\uf0ff]", lambda m: _sign(m[0], font) or m[0], text)
 
 def _described(picture: Any) -> str:
     "What an author says of a picture, not what a program guesses."
@@ -86,7 +107,7 @@ def _described(picture: Any) -> str:
     return "" if re.search(r"automatically generated|automatisch generiert", said, re.I) else said
 
 _SHOWN: dict[str, Callable[[Any], str]] = {
-    "t": lambda element: element.text or "", "docPr": lambda element: f" {_described(element)} ", "sym": _symbol,
+    "t": _run_text, "docPr": lambda element: f" {_described(element)} ", "sym": _symbol,
     **{name: lambda element, shown=shown: shown for name, shown in _CHARACTERS.items()}}   # type: ignore[misc]
 
 def _form_field(data: Any) -> str:
@@ -267,8 +288,8 @@ class _Word(_WordText):
         rows = [row for row in _parts(table, "tr") if _value(row, "trPr", "del") is None]
         for row in rows:
             cells = [(c, list(self.blocks(c))) for c in _parts(row, "tc")]
-            wide = [min(int(_value(c, "tcPr", "gridSpan") or 1), 99) - 1 if len(rows) > 1 else 0 for c, _ in cells]
-            before = int(_value(row, "trPr", "gridBefore") or 0)
+            wide = [min(_whole(_value(c, "tcPr", "gridSpan"), 1), 99) - 1 if len(rows) > 1 else 0 for c, _ in cells]
+            before = min(_whole(_value(row, "trPr", "gridBefore"), 0), 99)
             framed = len(cells) + before == 1 or any(b.level for _, held in cells for b in held)
             if framed or any(_local(e) == "tbl" for c, _ in cells for e in c.iter()):
                 yield from (b for _, held in cells for b in held)
@@ -335,8 +356,13 @@ def _drawn(raw: bytes) -> Iterator[Block]:
         yield from (Block(line.strip(), tight=True) for line in lines if line.strip())
 
 def _web_blocks(part: Any) -> list[Block]:
-    "A web page that a Word file holds, by itself or in a message with its pictures."
+    "What a Word file has put in from elsewhere: a page, by itself or in a message, another Word file, RTF or a text."
     raw = part.blob
+    if raw.startswith((b"PK", b"{\\rtf")):
+        made = parse_docx(raw) if raw.startswith(b"PK") else parse_rtf(raw)
+        return [b for s in made for b in (Block(s.heading, s.level), Block(s.text)) if b.text]
+    if part.content_type.startswith("text/plain"):
+        return [Block(said) for said in re.split(r"\r?\n[ \t]*\r?\n", decode_bytes(raw, "")[0]) if said.strip()]
     if "html" in part.content_type: return html_blocks(decode_bytes(raw, "", "auto", declared_encoding(raw))[0], True)
     body = email.message_from_bytes(raw, policy=email.policy.default).get_body(("html",))
     return html_blocks(body.get_content(), True) if body is not None else []
@@ -388,27 +414,58 @@ def _word_numbers(part: Any, styles: Any) -> _Numbers:
     return found
 
 # %% ../../nbs/1_data/10_office.ipynb #d4f00033
-_NAMES = {b"http://purl.oclc.org/ooxml/officeDocument/": b"http://schemas.openxmlformats.org/officeDocument/2006/",
-          b"http://purl.oclc.org/ooxml/wordprocessingml/": b"http://schemas.openxmlformats.org/wordprocessingml/2006/"}
+_STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(officeDocument|(?:word|spread|presentation|drawing)\w*ml)/")
+_USUAL = rb"http://schemas.openxmlformats.org/\1/2006/"
 _WORD = b"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
 _LIKE_WORD = re.compile(rb"application/(?:vnd\.ms-word\.(?:document|template)\.macroEnabled(?:Template)?|"
                         rb"vnd\.openxmlformats-officedocument\.wordprocessingml\.template)\.main\+xml", re.I)
+_RELATION = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*?(?:/>|>\s*</(?:\w+:)?Relationship>)")
+_PART_NAME = re.compile(rb"<(?:\w+:)?Override\b[^<>]*?\bPartName\s*=\s*[\"']/([^\"']*)[\"'][^<>]*?"
+                        rb"(?:/>|>\s*</(?:\w+:)?Override>)")
 
-def _transitional(raw: bytes) -> bytes:
-    "A file in the strict form of the format, with macros, or a template, with the names that `python-docx` knows."
+def _mended_links(part: str, data: bytes, parts: Iterable[str]) -> bytes:
+    "The links of a part, without those to parts that the file lacks."
+    base = posixpath.dirname(posixpath.dirname(part))
+    def kept(found: re.Match) -> bytes:
+        target = re.search(rb"\bTarget\s*=\s*[\"']([^\"']*)", found[0])
+        if target is None or re.search(rb"TargetMode\s*=\s*[\"']External", found[0]): return found[0]
+        name = unquote(html.unescape(target[1].decode("utf-8", "replace"))).replace("\\", "/").partition("#")[0]
+        return found[0] if posixpath.normpath(posixpath.join("/", base, name))[1:] in parts else b""
+    return _RELATION.sub(kept, data)
+
+def _mended_kinds(data: bytes, parts: Iterable[str]) -> bytes:
+    "The kinds of the parts of a file, with those of all endings; a template and a file with macros are a file."
+    said = {ending.lower() for ending in re.findall(rb"\bExtension\s*=\s*[\"']([^\"']*)", data)}
+    told_of = {m[1].decode("utf-8", "replace") for m in _PART_NAME.finditer(data)}
+    lacking = {part.rpartition(".")[2].lower().encode() for part in {*parts} - told_of if "." in part} - said
+    added = b"".join(b'<Default Extension="%s" ContentType="application/octet-stream"/>' % one
+                     for one in sorted(lacking) if re.fullmatch(rb"\w+", one) and one != b"xml")
+    def plain(found: re.Match) -> bytes:      # a Word file within a Word file is no part in XML
+        return re.sub(rb"(\bContentType\s*=\s*[\"'])[^\"']*", rb"\1application/octet-stream", found[0])
+    data = re.sub(rb"<[^<>]*\b(?:PartName|Extension)\s*=\s*[\"'](?:[^\"']*\.)?do[ct][xm][\"'][^<>]*>", plain, data)
+    data = _PART_NAME.sub(lambda m: m[0] if unquote(m[1].decode("utf-8", "replace")) in parts else b"", data)
+    data = re.sub(rb"(<(?:\w+:)?Types\b[^>]*(?<!/)>)", lambda m: m[1] + added, data, count=1)
+    return _LIKE_WORD.sub(_WORD, data)
+
+def _mended(raw: bytes) -> bytes:
+    "A file of Office as its libraries read it: in the usual form, not in the strict one, and with no link to nothing."
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(raw)) as old, zipfile.ZipFile(made, "w") as new:
-        is_strict = any(name in old.read("_rels/.rels") for name in _NAMES)
-        if not is_strict and not _LIKE_WORD.search(old.read("[Content_Types].xml")): return raw
-        for part in old.namelist():
-            data = old.read(part)
-            if part == "[Content_Types].xml":
-                data = _LIKE_WORD.sub(_WORD, data)
-            for strict, usual in _NAMES.items() if part.endswith((".xml", ".rels")) else ():
-                data = data.replace(strict, usual)
-            new.writestr(part, data)
+        parts = {name.replace("\\", "/"): name for name in old.namelist()}
+        kinds = old.read(parts["[Content_Types].xml"]) if "[Content_Types].xml" in parts else b""
+        said = {name.lower(): name for m in _PART_NAME.finditer(kinds) if (name := m[1].decode("utf-8", "replace"))}
+        parts = {said.get(part.lower(), part): name for part, name in parts.items()}       # SharedStrings.xml
+        links = {part: old.read(name) for part, name in parts.items() if part.endswith((".rels", "_Types].xml"))}
+        better = {part: _mended_links(part, data, parts.keys()) if part.endswith(".rels") else
+                  _mended_kinds(data, parts.keys()) for part, data in links.items()}
+        is_strict = any(map(_STRICT.search, links.values()))
+        if better == links and not is_strict and all(part == name for part, name in parts.items()): return raw
+        for part, name in parts.items():
+            data = better.get(part) or old.read(name)
+            new.writestr(part, _STRICT.sub(_USUAL, data) if is_strict and part.endswith((".xml", ".rels")) else data)
     return made.getvalue()
 
+# %% ../../nbs/1_data/10_office.ipynb #readdocx1
 def parse_docx(
     raw: bytes,       # a Word file
     where: str = "",  # its name, not used
@@ -418,7 +475,7 @@ def parse_docx(
     if raw.startswith(_OLE):
         raise UserError("protected by a password, or in the format of Word 97", "", "Save it again as .docx.")
     try:
-        document = docx.Document(io.BytesIO(_transitional(raw)))
+        document = docx.Document(io.BytesIO(_mended(raw)))
         styles = document.styles.element
         below = _below_title(styles, document.element.body)
         word = _Word(_style_levels(styles, below), _word_notes(document.part), document.part,
@@ -475,23 +532,36 @@ _LIST_FOOT = re.compile(r"\n_{30,}[ \t]*\n[^\n]* mailing list\b[^\n]*(?:\n[^\n]*
 def _part_text(part: Any, where: str) -> str:
     "One text of a message, without what a mailing list puts below each; HTML as plain text."
     text = _decoded(part, where)
-    is_page = part.get_content_subtype() == "html"
-    if is_page: return _letter(text)
+    is_page = part.get_content_subtype() in ("html", "enriched")
+    if is_page or re.match(r"\s*<(?:!doctype html|html)\b", text, re.I): return _letter(text)
+    if text.startswith("{\\rtf"): return "\n\n".join(s.text for s in parse_rtf(text.encode("latin-1", "replace")))
     text = _LIST_FOOT.sub("", text.replace("\r\n", "\n")).strip("\n")
     flowed = str(part.get_param("format") or "").lower() == "flowed"
     return (_unflowed(text, str(part.get_param("delsp") or "").lower() == "yes") if flowed else text).strip()
 
 # %% ../../nbs/1_data/10_office.ipynb #mailtxt1
+def _forwarded(part: Any) -> Iterator[Any]:
+    "The messages in a part; some programs code them, which the standard forbids."
+    for inner in part.get_payload():
+        if not inner.keys() and isinstance(inner.get_payload(), str):
+            inner["Content-Transfer-Encoding"] = str(part["Content-Transfer-Encoding"] or "7bit")
+            inner = email.message_from_bytes(inner.get_payload(decode=True) or b"", policy=email.policy.default)
+        yield from [inner] * bool(inner.keys())
+
+_NO_BODY = frozenset("x-amp-html css vcard x-vcard rfc822-headers directory".split())     # what programs read
+
 def _message_texts(part: Any, where: str) -> list[str]:
     "All that a message says, in order, forwarded messages too; of alternatives one."
     if part.get_content_type() == "message/rfc822":
-        return ["\n\n".join(_message_lines(inner, where)) for inner in part.get_payload() if inner.keys()]
+        return ["\n\n".join(_message_lines(inner, where)) for inner in _forwarded(part)]
     if part.is_multipart():
         found = [texts for p in part.get_payload() if any(texts := _message_texts(p, where))]
         return _fullest(found) if part.get_content_subtype() == "alternative" else [t for texts in found for t in texts]
     if part.get_content_type() == "text/calendar":
         return [f"{s.heading}\n{s.text}".strip() for s in parse_calendar(_decoded(part, where).replace("\r\n", "\n"))]
-    is_text = part.get_content_type() in ("text/plain", "text/html") and not part.is_attachment()
+    kind, sort = part.get_content_maintype(), part.get_content_subtype()
+    is_usual = sort in ("plain", "html") or not (part.get_filename() or sort in _NO_BODY)
+    is_text = kind == "multipart" or kind == "text" and is_usual and not part.is_attachment()    # or without a boundary
     return [text] if is_text and (text := _part_text(part, where)) else []
 
 def _fullest(found: list[list[str]]) -> list[str]:
@@ -552,12 +622,15 @@ def _attached(message: Any, where: str, read: _Reader) -> list[Section]:
     return out
 
 def parse_message(
-    raw: bytes,       # an .eml file
+    raw: bytes,       # an .eml or .emlx file
     where: str = "",  # its name, for messages
     read: _Reader = lambda name, raw, where: [],   # of what is attached; without it only the names are told
 ) -> list[Section]: # the message, what it quotes, and what is attached
     "The subject, who wrote to whom and when, the texts, and what is attached, with its names."
-    raw = _with_readable_head(raw.lstrip(b"\xef\xbb\xbf\r\n"), where)
+    raw = raw.lstrip(b"\xef\xbb\xbf\r\n")
+    if counted := re.match(rb"(\d{1,9})[ \t]*\r?\n(?=[\w-]+:)", raw):      # how Apple's Mail keeps a message
+        raw = raw[counted.end():counted.end() + int(counted[1])]
+    raw = _with_readable_head(raw, where)
     message: Any = email.message_from_bytes(raw, policy=email.policy.default)
     if not message.keys():
         raise UserError("not a message", "", "Save it again as .eml.")
@@ -640,15 +713,23 @@ def _part_of(archive: zipfile.ZipFile, name: str, kind: str) -> bytes:
     except (KeyError, RuntimeError, zipfile.BadZipFile, OSError, EOFError) as e:
         raise UserError(f"not a readable {kind} file: {e}"[:160], "", "Save it again.") from e
 
+def _part_or_none(archive: zipfile.ZipFile, name: str, where: str) -> bytes | None:
+    "A part of many; None where it is missing or damaged, which takes no other with it."
+    try:
+        return archive.read(name)
+    except (KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, OSError, EOFError):
+        logger.warning("%s of %s cannot be read", name or "a part", where or "a file")
+        return None
+
 def parse_epub(
     raw: bytes,       # a book
-    where: str = "",  # its name, not used
+    where: str = "",  # its name, for messages
 ) -> list[Section]: # by heading, in the order of the book
     "Sections of the pages of a book, under its title."
     archive = _archive(raw, "EPUB")
     root = next((_attribute(e, "full-path") for e in _xml(_part_of(archive, "META-INF/container.xml", "EPUB")).iter()
                  if _local(e) == "rootfile"), "")
-    package = _xml(_part_of(archive, root, "EPUB"))
+    package = _xml(_part_of(archive, root, "EPUB"), recover=True)
     pages = {_attribute(e, "id"): _attribute(e, "href") for e in package.iter() if _local(e) == "item"
              and "nav" not in _attribute(e, "properties").split()}      # a list of contents
     title = next((" ".join((e.text or "").split()) for e in package.iter() if _local(e) == "title"), "")
@@ -661,7 +742,8 @@ def parse_epub(
         if name not in archive.namelist(): continue
         if name in locked:
             raise UserError("protected against copies", "", "Use a copy of the book without protection.")
-        page = archive.read(name)
+        page = _part_or_none(archive, name, where)
+        if page is None: continue
         made = html_blocks(html_from_xml(decode_bytes(page, name, "auto", declared_encoding(page))[0]), menus=True)
         blocks += [replace(b, level=min(b.level + bool(title), 6)) if b.level else b for b in made]
     return group_blocks(blocks)
@@ -682,14 +764,21 @@ def parse_notes(
     return group_blocks(blocks)
 
 # %% ../../nbs/1_data/10_office.ipynb #kinds007
+def _pieces(element: Any) -> Iterator[Any]:
+    "The texts and ends of lines of a paragraph; of a formula that is stored twice, the first form."
+    for child in element:
+        if _local(child) in ("t", "br"):
+            yield child
+        elif _local(child) != "Fallback":
+            yield from _pieces(child)
+
 def _paragraphs(root: Any) -> Iterator[str]:
     "The paragraphs of a slide; a row of a table is one."
     for element in root:
         if _local(element) == "tr":
             yield " | ".join(" ".join(_paragraphs(cell)) for cell in element if _local(cell) == "tc")
         elif _local(element) == "p":
-            pieces = (e for e in element.iter() if _local(e) in ("t", "br"))
-            text = "".join("\n" if _local(e) == "br" else e.text or "" for e in pieces)
+            text = "".join("\n" if _local(e) == "br" else e.text or "" for e in _pieces(element))
             yield from [text.strip()] if text.strip() else []
         elif _local(element) != "Fallback":
             yield from _paragraphs(element)
@@ -741,7 +830,7 @@ def _remarks(root: Any) -> Iterator[tuple[str, str]]:
 # %% ../../nbs/1_data/10_office.ipynb #kinds07b
 def parse_slides(
     raw: bytes,       # a .pptx file, a show or a template
-    where: str = "",  # its name, not used
+    where: str = "",  # its name, for messages
 ) -> list[Section]: # one for each slide that has text, with its number
     "Slides in their order, with the words of their diagrams and charts and what the speaker notes say."
     archive = _archive(raw, "PowerPoint")
@@ -750,7 +839,9 @@ def parse_slides(
     out = []
     for number, entry in enumerate(order, 1):
         name = next((parts[v] for k, v in entry.attrib.items() if k.startswith("{") and v in parts), "")
-        title, lines = _slide(_xml(_part_of(archive, name, "PowerPoint")))
+        slide = _part_or_none(archive, name, where)
+        if slide is None: continue
+        title, lines = _slide(_xml(slide, recover=True))
         for part in sorted(n for n in _links(archive, name).values() if n in archive.namelist()):    # notes at the end
             if re.search(r"/diagrams/data|/charts/chart", part):
                 lines += _drawn(archive.read(part))
@@ -971,29 +1062,88 @@ def parse_odf(
     return group_blocks(under_title(title, [b for b in blocks if b is not said])) + [Section("", edges)] * bool(edges)
 
 # %% ../../nbs/1_data/10_office.ipynb #sheets02
+_UNREAD = re.compile(rb"<(?:\w+:)?(definedNames|externalReferences|extLst|pivotCaches)\b.*?</(?:\w+:)?\1>", re.S)
+_CELLS = re.compile(rb"(<(\w+:)?worksheet\b[^>]*>).*?(<(?:\w+:)?sheetData\b.*</(?:\w+:)?sheetData>).*", re.S)
+
+def _bare_styles(data: bytes) -> bytes:
+    "The styles of a workbook, of which only the forms of numbers and dates are kept."
+    shapes = re.findall(rb"<(?:\w+:)?(numFmt\s[^<>]*?)/?>", data)
+    cells = re.search(rb"<(?:\w+:)?cellXfs\b.*?</(?:\w+:)?cellXfs>", data, re.S)
+    used = re.findall(rb"<(?:\w+:)?xf\b[^<>]*?\bnumFmtId=\"(\d+)\"", cells[0]) if cells else []
+    return b"".join((b'<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><numFmts>',
+                     *(b"<%s/>" % shape for shape in shapes), b"</numFmts><fonts><font/></fonts><fills><fill>"
+                     b"<patternFill/></fill></fills><borders><border/></borders><cellStyleXfs><xf/></cellStyleXfs><cellXfs>",
+                     *(b'<xf numFmtId="%s"/>' % one for one in used or [b"0"]), b"</cellXfs></styleSheet>"))
+
+def _values_alone(raw: bytes) -> bytes:
+    "A workbook without filters, rules, styles and properties, over whose faults `openpyxl` stumbles."
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(_mended(raw))) as old, zipfile.ZipFile(made, "w") as new:
+        for part in old.namelist():
+            if part.startswith(("docProps/", "xl/theme/")): continue
+            data = old.read(part)
+            if part.startswith("xl/worksheets/") and part.endswith(".xml"):
+                data = _CELLS.sub(lambda m: m[1] + m[3] + b"</%sworksheet>" % (m[2] or b""), data)
+            elif part == "xl/styles.xml":
+                data = _bare_styles(data)
+            elif part == "xl/workbook.xml":
+                data = _UNREAD.sub(b"", data)
+            new.writestr(part, data)
+    return made.getvalue()
+
+def _visible_sheets(raw: bytes, where: str) -> list[Section]:
+    "The visible sheets of a workbook, as `openpyxl` reads it."
+    import openpyxl
+    archive = zipfile.ZipFile(io.BytesIO(raw))
+    with warnings.catch_warnings(action="ignore"):
+        book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
+        sheets = [s for s in book.worksheets if s.sheet_state == "visible"]
+        if n := empty_formulas(archive):
+            logger.warning("%s of %s without a value: save it in a spreadsheet program", how_many(n, "formula"), where)
+        for sheet in sheets:
+            sheet.reset_dimensions()    # some programs write them wrong
+        return _sheets(_sheet(archive, s) for s in sheets)
+
+# %% ../../nbs/1_data/10_office.ipynb #readxlsx1
+def _flat_row(row: Any) -> list[str]:
+    "The cells of a row of a workbook in one file of XML, each in its column."
+    out: list[str] = []
+    for cell in (c for c in row if _local(c) == "Cell"):
+        out += [""]*(min(_whole(_attribute(cell, "Index"), 0), 16_384) - 1 - len(out))
+        said = ("".join(e.itertext()) for e in cell if _local(e) in ("Data", "Comment"))
+        out.append(" ".join(" ".join(re.sub(r"T00:00:00(?:\.0+)?$", "", one) for one in said).split()))
+        out += [""]*min(_whole(_attribute(cell, "MergeAcross"), 0), 99)
+    return out
+
+def _flat_sheets(root: Any) -> Iterator[tuple[str, list[list[str]], list[str]]]:
+    "The visible sheets of a workbook as Excel 2003 and many other programs write it in one file of XML."
+    for sheet in (e for e in root.iter() if _local(e) == "Worksheet"):
+        hidden = any(_local(e) == "Visible" and (e.text or "").endswith("Hidden") for e in sheet.iter())
+        rows = [_flat_row(row) for row in sheet.iter() if _local(row) == "Row"]
+        if not hidden:
+            yield _attribute(sheet, "Name"), rows, []
+
 def parse_workbook(
     raw: bytes,       # an .xlsx or .xlsm file, or a template
     where: str = "",  # its name, for messages
 ) -> list[Section]: # one for each sheet that says something
     "The visible sheets of a workbook: a line a row, the names of the columns first."
-    openpyxl = import_parser("openpyxl", "Excel")
+    import_parser("openpyxl", "Excel")
+    start = raw[:4000].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \r\n\t")      # in 8 or in 16 bits
+    if start.startswith(b"<") and b"Workbook" in start: return _sheets(_flat_sheets(_xml(raw, recover=True)))
     if raw.startswith(_OLE):
         raise UserError("protected by a password, or in the format of Excel 97", "", "Save it again as .xlsx.")
-    archive = _archive(raw, "Excel")
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
-            sheets = [s for s in book.worksheets if s.sheet_state == "visible"]
-            if n := empty_formulas(archive):
-                logger.warning("%s of %s without a value: save it in a spreadsheet program", how_many(n, "formula"),
-                               where)
-            for sheet in sheets:
-                sheet.reset_dimensions()    # some programs write them wrong
-            return _sheets(_sheet(archive, s) for s in sheets)
-    except UserError:
-        raise
-    except Exception as e:
-        raise UserError(f"not a readable Excel file: {type(e).__name__} {e}"[:160], "", "Save it as .xlsx.") from e
+    _archive(raw, "Excel")
+    faults: list[Exception] = []
+    for mended in (_mended, _values_alone):
+        try:
+            return _visible_sheets(mended(raw), where)
+        except UserError:
+            raise
+        except Exception as e:
+            faults.append(e)
+    fault = f"{type(faults[0]).__name__} {faults[0]}"
+    raise UserError(f"not a readable Excel file: {fault}"[:160], "", "Save it as .xlsx.") from faults[0]
 
 # %% ../../nbs/1_data/10_office.ipynb #sheets03
 def parse_rtf(
@@ -1058,10 +1208,12 @@ def xml_kind(
     start: bytes,   # the beginning of a file
 ) -> str:           # an ending; empty where it is no document
     "What kind of document an XML file is, by its outermost element; settings and data of programs are none."
-    text = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", "", start.decode("latin-1"), flags=re.S)
+    said = start.decode("utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin-1", "replace")
+    text = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", "", said, flags=re.S)
     found = re.match(r"[\s\xef\xbb\xbf]*<(?:[\w.-]+:)?([\w.-]+)", text)
     root = found[1] if found else ""
     if root in ("rss", "feed"): return ".rss"
+    if root == "Workbook": return ".xlsx" if "office:spreadsheet" in text else ""
     if root in ("mediawiki", "html"): return ".mwxml" if root == "mediawiki" else ".xhtml"
     if root == "document" and "opendocument" in text: return ".fodt"
     return ".docbook" if root in _ROOTS and _TEXT_TAGS.search(text) else ""

@@ -5,7 +5,9 @@
 # %% ../../nbs/1_data/07_other_markup.ipynb #87d300a3
 from __future__ import annotations
 
+import csv
 import html
+import io
 import itertools
 import posixpath
 import re
@@ -120,8 +122,8 @@ def _asciidoc_words(text: str, known: dict[str, str]) -> str:
 # %% ../../nbs/1_data/07_other_markup.ipynb #asciidoc3
 _LABELLED = re.compile(r"\[(?:(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\b[^\]]*|(?:quote|verse),\s*([^\]]+))\]")
 _DIRECTIVE_LINE = re.compile(r"(?:include|toc|ifn?def|ifeval|endif)::[^\[]*\[(.*)\]")
-_UNSHOWN_LINE = re.compile(r"//.*|:!?[\w-]+!?:(?:\s.*)?|(?:====|\*\*\*\*|____|--)[=*_]*|\[(?!.*\bcols\b)[^\]]*\]\]?"
-                           r"|'{3,}|<{3,}|\+")
+_UNSHOWN_LINE = re.compile(r"//.*|:!?[\w-]+!?:(?:\s.*)?|(?:====|\*\*\*\*|____|--)[=*_]*|"
+                           r"\[(?!.*\b(?:cols|format)\b)[^\]]*\]\]?|'{3,}|<{3,}|\+")
 
 def _asciidoc_line(line: str) -> list[str]:
     "A line outside of code as a reader sees it: no marks of blocks and lists; a label stands by itself."
@@ -157,20 +159,28 @@ class _Steps:
         return [f"{item_number(n, form)}. {line[mark.end():]}"]
 
 # %% ../../nbs/1_data/07_other_markup.ipynb #asciidoc5
-_TABLE = re.compile(r"(?:^\[([^\n]*\bcols\b[^\n]*)\]\n)?((?:^(?!\|===)\S[^\n|]*\n)?)^\|===\n(.*?)^\|===", re.M | re.S)
+_TABLE = re.compile(r"(?:^\[([^\n]*\b(?:cols|format)\b[^\n]*)\]\n)?((?:^(?![|,:]===)\S[^\n|]*\n)?)"
+                    r"^([|,:])===\n(.*?)^\3===", re.M | re.S)
 _CELL = re.compile(r"(?:^|(?<=\s))(?:(\d+)?(?:\.\d+)?([*+]))?(?:[<^>]?(?:\.[<^>])?)[adehlmsv]?(?<!\\)\|", re.M)
 
 def _asciidoc_table(found: re.Match) -> str:
     "A table as lines of cells; how many stand in a line is said above it, or by the first line."
-    marks = list(_CELL.finditer(found[3]))
+    form = re.search(r"\bformat=\"?(\w+)", found[1] or "")
+    kind = form[1] if form else {",": "csv", ":": "dsv"}.get(found[3], "psv")
+    if kind in ("csv", "dsv", "tsv"):
+        said = re.search(r"\bseparator=\"?([^\s\"\]])", found[1] or "")
+        sign = said[1] if said else {"csv": ",", "dsv": ":", "tsv": "\t"}[kind]
+        lines = csv.reader(io.StringIO(found[4].strip()), delimiter=sign, skipinitialspace=True)
+        return "\n".join(("\n" + found[2].rstrip("\n"), *(" | ".join(line) for line in lines if line), ""))
+    marks = list(_CELL.finditer(found[4]))
     cells: list[str] = []
     for mark, after in itertools.zip_longest(marks, marks[1:]):
-        text = " ".join(found[3][mark.end():after.start() if after else None].split()).replace("\\|", "|")
+        text = " ".join(found[4][mark.end():after.start() if after else None].split()).replace("\\|", "|")
         times = min(int(mark[1] or 1), 99)
         cells += [text]*times if mark[2] == "*" else [text, *[""]*(times - 1)]
     said = re.search(r"cols=\"?((?:[^\",\]]|,(?!\s*\w+=))*)", found[1] or "")
     wide = sum(int(n[1]) if (n := re.match(r"\s*(\d+)\*", one)) else 1 for one in said[1].split(",")) if said else len(
-        _CELL.findall(found[3].strip("\n").partition("\n")[0]))
+        _CELL.findall(found[4].strip("\n").partition("\n")[0]))
     rows = (" | ".join(cells[i:i + wide]).rstrip() for i in range(0, len(cells), max(wide, 1)))
     return "\n".join(("\n" + found[2].rstrip("\n"), *rows, ""))
 
@@ -183,7 +193,7 @@ def parse_asciidoc(
     parts = re.split(r"((?:^ .*\n?)+)", lines, flags=re.M)
     shown = "".join(part if i % 2 else _asciidoc_words(_TABLE.sub(_asciidoc_table, part), known)
                     for i, part in enumerate(parts))
-    return _by_marks(shown, re.compile(r"(={1,6})\s+(\S.*?)\s*=*"), 1)
+    return _by_marks(shown, re.compile(r"(={1,6}|#{1,6})\s+(\S.*?)(?:\s*=+|\s+#+)?"), 1)
 
 # %% ../../nbs/1_data/07_other_markup.ipynb #latex004
 _ARG = r"\{((?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)\}"     # three deep, as widths of columns are
@@ -202,6 +212,8 @@ def _tex_unit(text: str) -> str:
 
 _ENDS_TWICE = r"tabularx|tabulary|tabular\*|wrapfigure|wraptable"
 _TITLED = r"\w*block|theorem|lemma|definition|proposition|corollary|example|remark|proof"
+_TEX_LETTERS = dict(zip("aa AA ae AE oe OE dh DH th TH ng o O l L i j ss S".split(), "åÅæÆœŒðÐþÞŋøØłŁıȷß§",
+                        strict=True))
 _TEX_OWN: list[tuple[str, Any]] = [    # of packages: settings in the first arguments, units, names of boxes, drawings
     (rf"\\def\\[A-Za-z]+\s*{_ARG}", ""), (r"(\\[A-Za-z]+)<[\d,+|.@a-z:-]{1,30}>", r"\1"),
     (rf"\\(?:SI|qty){_OPT}{_ARG}{_ARG}", lambda m: f"{m[1]} {_tex_unit(m[2])}"),
@@ -234,7 +246,7 @@ _UNSHOWN_ARG = (r"label|cite\w*|\w*ref|includegraphics|input|include|bibliograph
 _UNSHOWN_TEX = (r"hline|(?:top|mid|bottom)rule|cline\{[^}]*\}|centering|maketitle|tableofcontents|noindent|newpage"
                 r"|clearpage")
 _TEX: list[tuple[str, Any]] = [   # what LaTeX writes, and what a reader sees of it
-    *_TEX_OWN, (rf"\\href\s*{{[^{{}}]*}}\s*{_ARG}", r"\1"),
+    *_TEX_OWN, (rf"\\bibitem{_OPT}\s*{_ARG}", "\n"), (rf"\\href\s*{{[^{{}}]*}}\s*{_ARG}", r"\1"),
     (rf"\\(?:foot|end)note{_OPT}{_ARG}", r" (\1)"), (rf"\\(?:{_UNSHOWN_ARG})\*?{_OPT}(?:\s*{_ARG})*", ""),
     (rf"\\(?:begin|end)\{{\w+\*?\}}(?:{_OPT}(?:(?<=[\]}}]){_ARG})?)?", "\n"),
     (r"\\item\s*\[([^\]\n]{0,200})\]", r"\n\1: "),
@@ -242,7 +254,8 @@ _TEX: list[tuple[str, Any]] = [   # what LaTeX writes, and what a reader sees of
     (r"(?<!\\)\s*&\s*", " | "), (r"[ \t]*\\\\(?:\[[^\]]*\])?[ \t]*\n?", "\n"),
     (r"\\([`'^\"~=.]|[cvuHkr](?=[\s{]))\s*\{?\s*\\?([A-Za-z])\}?",
      lambda m: unicodedata.normalize("NFC", m[2] + _ACCENTS[m[1]])),
-    (r"\\ss\b\{?\}?\s?", "ß"), (r"\\(?:LaTeX|TeX)\b\{?\}?", "LaTeX"), (r"``|''", '"'), (r"---", "—"),
+    (rf"\\({'|'.join(_TEX_LETTERS)})(?![A-Za-z])(?:\{{\}}|[ ]?)", lambda m: _TEX_LETTERS[m[1]]),
+    (r"\\(?:LaTeX|TeX)\b\{?\}?", "LaTeX"), (r"``|''", '"'), (r"---", "—"),
     (r"(?<!-)--(?!-)", "–"), (r"(?<!\\)\}\{", "} {"), *[(rf"\\[A-Za-z]+\*?{_OPT}\{{([^{{}}]*)\}}", r"\1")]*5,
     (r"\\([&%$#_{}])", lambda m: m[1] if m[1] not in "{}" else ""), (r"\\(?:[A-Za-z]+\*?|[,;:!> /-])\s?", " "),
     (r"[{}]", ""), (r"~", " ")]
@@ -258,6 +271,25 @@ def _tex_words(text: str) -> str:
     out = re.sub(r"(?<=\S)[ \t]+(?=[,.;:!?)](?:\s|$))", "", re.sub(r"(?<=\S)[ \t]{2,}", " ", out))
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", out)).strip()
 
+_NEW = r"(?:new|renew|provide)command\*?\s*\{?"
+_TEX_HIDDEN = re.compile(r"\\begin\{comment\}.*?\\end\{comment\}|\\iffalse\b.*?\\fi(?![A-Za-z])|"
+                         rf"\\{_NEW}\\\w+\}}?\s*\[\d\](?:\[[^\]]*\])?\s*{_ARG}", re.S)
+_TEX_NAMED = re.compile(rf"\\(?:{_NEW}\\([A-Za-z]+)\}}?|def\s*\\([A-Za-z]+))\s*{_ARG}")
+
+def _with_own_names(text: str) -> str:
+    "LaTeX with the names that its author gave to texts, `\\newcommand{\\ours}{FastPump}`, as these texts."
+    said = {m[1] or m[2]: re.sub(r"\\xspace\b", "", m[3]) for m in _TEX_NAMED.finditer(text)
+            if len(m[3]) < 300 and not re.search(r"#|\\(?:begin|end|if|else|fi)\b", m[3])}
+    most = 2*len(text) + 10_000
+    if said:
+        text = _TEX_NAMED.sub(lambda m: "" if (m[1] or m[2]) in said else m[0], text)
+        used = re.compile(rf"\\({'|'.join(sorted(said, key=len, reverse=True))})(?![A-Za-z])(?:\{{\}})?")
+        for _ in range(3):
+            made, n = used.subn(lambda m: said[m[1]], text)
+            if not n or len(made) > most: break
+            text = made
+    return text
+
 def parse_latex(
     text: str,   # LaTeX
 ) -> list[Section]: # by heading, in order
@@ -267,7 +299,7 @@ def parse_latex(
             for m in _TEX_CODE.finditer(text)]
     number = itertools.count()
     text = _TEX_CODE.sub(lambda m: f"\x03{next(number)}\x03", text)
-    text = re.sub(r"(?<!\\)%.*\n?[ \t]*", "", text)      # comments
+    text = _with_own_names(_TEX_HIDDEN.sub("", re.sub(r"(?<!\\)%.*\n?[ \t]*", "", text)))
     def words(said: str) -> str:
         return re.sub("\x03(\\d+)\x03", lambda m: code[int(m[1])], _tex_words(said)).strip("\n")
     text = _TEX_FRAME.sub(lambda m: f"\\subsubsection{{{m[1]}}}", text)

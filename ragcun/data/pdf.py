@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,6 +96,91 @@ def mend_lines(
             out = out[:-1] + seam + line.lstrip()
     return out
 
+# %% ../../nbs/1_data/09_pdf.ipynb #pdftwice1
+_Matrix = tuple[float, ...]    # of six numbers, as PDF writes one
+
+def _times(a: _Matrix, b: _Matrix) -> _Matrix:
+    "First a, then b."
+    return (a[0]*b[0] + a[1]*b[2], a[0]*b[1] + a[1]*b[3], a[2]*b[0] + a[3]*b[2], a[2]*b[1] + a[3]*b[3],
+            a[4]*b[0] + a[5]*b[2] + b[4], a[4]*b[1] + a[5]*b[3] + b[5])
+
+class _Pen:
+    "Where a page draws its texts, and which of them stand there already: drawn twice to look bold or to cast a shadow."
+    def __init__(self) -> None:
+        self.page: _Matrix = (1., 0., 0., 1., 0., 0.)
+        self.line: _Matrix = self.page
+        self.font = ""
+        self.size = 1.
+        self.held: list[tuple[_Matrix, str, float]] = []
+        self.drawn: dict[str, list[tuple[float, float]]] = {}    # font and text → places
+
+    def follow(self, name: bytes, given: list[Any]) -> None:
+        "Go where an operation leads."
+        if name == b"q":
+            self.held.append((self.page, self.font, self.size))
+        elif name == b"Q" and self.held:
+            self.page, self.font, self.size = self.held.pop()
+        elif name == b"cm":
+            self.page = _times(tuple(map(float, given)), self.page)
+        elif name == b"BT":
+            self.line = (1., 0., 0., 1., 0., 0.)
+        elif name == b"Tm":
+            self.line = tuple(map(float, given))
+        elif name == b"Td":
+            self.line = _times((1., 0., 0., 1., float(given[0]), float(given[1])), self.line)
+        elif name == b"Tf":
+            self.font, self.size = str(given[0]), float(given[1])
+
+    def is_drawn(self, text: str) -> bool:
+        "Whether the same text stands within a tenth of its size; else its place is noted."
+        a, b, *_, x, y = _times(self.line, self.page)
+        near = .1*abs(self.size)*max(abs(a), abs(b))
+        places = self.drawn.setdefault(f"{self.font} {text}", [])
+        if any(abs(x - left) < near and abs(y - low) < near for left, low in places): return True
+        places.append((x, y))
+        return False
+
+# %% ../../nbs/1_data/09_pdf.ipynb #pdftwice2
+def _drawn_once(operations: list[tuple[list[Any], bytes]]) -> list[tuple[list[Any], bytes]]:
+    "The operations of a page without the texts that stand there already, and the steps to these."
+    pen = _Pen()
+    out: list[tuple[list[Any], bytes]] = []
+    moved: list[float] = []       # from the last text that is kept to the one that is not
+    for given, name in operations:
+        pen.follow(name, given)
+        before = out[-1][1] if out else b""
+        if name in (b"Tj", b"TJ") and before in (b"Tm", b"Td") and pen.is_drawn(repr(given[0])):
+            step, _ = out.pop()
+            moved = [float(n) for n in step[-2:]] if before == b"Td" else []
+            continue
+        if moved and name == b"Td":
+            given = [float(n) + m for n, m in zip(given, moved, strict=True)]
+        elif moved and name in (b"Tj", b"TJ", b"T*", b"'", b"TD"):
+            out.append((moved, b"Td"))
+        moved = moved if moved and name not in (b"Td", b"Tm", b"BT", b"Tj", b"TJ", b"T*", b"'", b"TD") else []
+        out.append((given, name))
+    return out
+
+@contextmanager
+def _each_text_once(page: Any) -> Iterator[None]:
+    "A page without what is drawn twice at one place, for a while; one whose operations are odd stays as it is."
+    from pypdf.generic import ContentStream, FloatObject, NameObject
+    key = NameObject("/Contents")
+    was = page.raw_get(key) if key in page else None
+    with suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
+        content = ContentStream(page[key].get_object(), page.pdf, "bytes")
+        once = _drawn_once(content.operations)
+        if len(once) < len(content.operations):
+            content.operations = [([FloatObject(n) if isinstance(n, float) else n for n in given], name)
+                                  for given, name in once]
+        page[key] = content
+    try:
+        yield
+    finally:
+        if was is not None:
+            page[key] = was
+
+
 # %% ../../nbs/1_data/09_pdf.ipynb #pdfrows2
 @dataclass(slots=True)
 class _Line:
@@ -118,7 +204,8 @@ def _placed_lines(page: Any) -> list[_Line]:
                 upright = abs(at[1]) + abs(at[2]) + abs(matrix[1]) + abs(matrix[2]) < 1e-3
                 line.y = at[4]*matrix[1] + at[5]*matrix[3] + matrix[5] - 1.2*i*line.size if upright else None
             line.text += piece
-    text = page.extract_text(visitor_text=read)
+    with _each_text_once(page):
+        text = page.extract_text(visitor_text=read)
     return lines if "\n".join(line.text for line in lines) == text else [_Line(s) for s in text.split("\n")]
 
 _ROW = 8    # lines of a cell, at most
@@ -201,12 +288,19 @@ def _page_text(page: Any) -> str:
     return "\n".join(line.text for line in out)
 
 # %% ../../nbs/1_data/09_pdf.ipynb #d4f00014
+def _with_end(raw: bytes) -> bytes:
+    "A PDF file that lost its end, as in a download that broke off, with one that leads to its pages."
+    if raw.rfind(b"startxref") > len(raw) // 2 or b"%PDF-" not in raw[:1024] or b"/Encrypt" in raw: return raw
+    root = re.search(rb"(\d+)\s+(\d+)\s+obj\b(?:(?!endobj).){0,2000}?/Type\s*/Catalog\b", raw, re.S)
+    if root is None: return raw
+    return raw + b"\ntrailer\n<< /Root %s %s R >>\nstartxref\n0\n%%%%EOF\n" % root.groups()
+
 def _pdf_pages(raw: bytes, where: str) -> tuple[str, list[str]]:
     "Title and pages of a PDF file; one that no password opens is refused."
     pypdf = import_parser("pypdf", "PDF")
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)    # its notes name no file; what fails is said below
     try:
-        reader = pypdf.PdfReader(io.BytesIO(raw))
+        reader = pypdf.PdfReader(io.BytesIO(_with_end(raw)))
         title = str((reader.metadata or {}).get("/Title") or "")
         pages = list(reader.pages)
     except pypdf.errors.DependencyError as e:
@@ -234,6 +328,8 @@ def _page_texts(pages: list[Any], where: str) -> list[str]:
         raise UserError(f"not a readable PDF file: {next(iter(faults.values()))}", "", "Save it again.")
     for number, fault in faults.items():
         logger.warning("page %d of %s cannot be read: %s", number, where or "a PDF file", fault)
+    if not pages:
+        raise UserError("holds no pages", "", "Save it again.")
     if pictures == len(pages):
         raise UserError("holds no text, only pictures of pages", "", "Make it searchable, with ocrmypdf for one.")
     if garbled and garbled + pictures == len(pages):

@@ -85,7 +85,7 @@ def parse_table(
     mark = re.fullmatch(r"sep=([,;\t|])\s*", first, re.I)
     delimiter = mark[1] if mark else max(",;\t|", key=re.sub(r'"[^"]*"', "", first).count)
     limit = csv.field_size_limit(MAX_TABLE)
-    rows = csv.reader(io.StringIO(rest if mark else text, newline=""), delimiter=delimiter)
+    rows = csv.reader(io.StringIO(rest if mark else text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         lines = [" | ".join(row).rstrip() for row in part_tables(list(map(_cell, row)) for row in rows)]
     except csv.Error as e:
@@ -317,11 +317,13 @@ def parse_json_rows(
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        return parse_json_lines(text)
+        return _row_section(joined) if (joined := _values_of(text)) else parse_json_lines(text)
     if isinstance(data, dict) and (sections := _api(data)): return sections
     if not isinstance(data, dict): return _row_section(data if isinstance(data, list) else [])
     rows = _rows_within(data)
-    return (_article(data) if not rows else []) or _row_section(rows)
+    if not rows: return _article(data) or _row_section(rows)
+    title = str(data.get("title") or "")
+    return [Section(title.strip(), "", 1)] * (len(title.split()) == 1) + _row_section(rows)  # a longer one is a row
 
 def _rows_within(data: dict[str, Any]) -> list[Any]:
     "All rows of an object that holds lists of them, at any depth, and what it says beside these."
@@ -347,6 +349,19 @@ def _row_section(rows: list[Any]) -> list[Section]:
         raise UserError("JSON without a list of rows", "", "Give it as text, or leave it out.")
     return out
 
+# %% ../../nbs/1_data/08_structured.ipynb #jsonrows3
+def _values_of(text: str) -> list[Any]:
+    "The rows of several JSON texts one after the other, each on one line or on many, as `jq` writes them; else none."
+    out: list[Any] = []
+    decoder, between = json.JSONDecoder(), re.compile(r"[\s,\x1e]*")
+    at = between.match(text).end()  # type: ignore[union-attr]
+    with suppress(ValueError, RecursionError):
+        while text[at:at + 1] in ("{", "["):
+            value, end = decoder.raw_decode(text, at)
+            out += value if isinstance(value, list) else [value]
+            at = between.match(text, end).end()  # type: ignore[union-attr]
+    return out if at == len(text) else []
+
 def parse_json_lines(
     text: str,   # of a .jsonl file
 ) -> list[Section]: # as of `parse_json_rows`
@@ -359,6 +374,7 @@ def parse_json_lines(
             made += [json.loads(line)] if line.strip() else []
         except (ValueError, RecursionError):
             odd += 1
+    if odd and (joined := _values_of(text)): return _row_section(joined)
     if not made:
         raise UserError("broken JSON", "", "Mend or remove it.")
     if odd:
@@ -463,7 +479,7 @@ def parse_captions(
 ) -> list[Section]: # one
     "What is said in subtitles; without numbers, times and notes, and a line that is repeated once."
     said: list[str] = []
-    for block in re.split(r"\n[ \t]*\n", text.strip()):
+    for block in re.split(r"\n[ \t]*\n|\n(?=\d+[ \t]*\n(?:\d+:)?\d+:\d+[.,]\d+\s+-->)", text.strip()):
         lines = block.split("\n")
         start = next((i for i, line in enumerate(lines) if _CUE.match(line.strip())), -1)
         if start < 0 and _NOT_SAID.match(block): continue

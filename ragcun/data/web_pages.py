@@ -123,6 +123,7 @@ _NUMBERING = frozenset("lineno linenos linenodiv linenumber line-number line-num
                        "react-syntax-highlighter-line-number".split())    # of code, beside it or in each line
 _UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _AS_BLOCK = re.compile(r"display\s*:\s*(?:block|flex|grid|list-item|table)(?![\w-])", re.I)
+_AS_INLINE = re.compile(r"display\s*:\s*inline(?![\w-])", re.I)
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _WIDE = "[\u3000-\u312f\u3400-\u9fff\uff01-\uff60]"          # Chinese and Japanese, which put no space between words
 _WIDE_BREAK = re.compile(rf"(?<={_WIDE})[ \t\r]*\n[ \t\r\n]*(?={_WIDE})")
@@ -169,6 +170,7 @@ def _is_hidden(node: Any) -> bool:
 def _is_inline(node: Any) -> bool:
     "Whether a tag stays inside a line, as unknown ones and formulas do; a page's own elements and styles may not."
     tag = node.tag
+    if tag == "div" and _AS_INLINE.search(node.attributes.get("style") or ""): return True
     if tag in _BLOCKS and tag not in _INLINE: return False
     if tag != "a" and _AS_BLOCK.search(node.attributes.get("style") or ""): return False
     return tag in _INLINE or "-" not in tag or tag.startswith("mjx-")
@@ -178,7 +180,10 @@ def _stands_apart(node: Any) -> bool:
     return node.tag in _APART or (node.tag == "tspan" and not {"x", "y", "dy"}.isdisjoint(node.attributes))
 
 def _sign_before(node: Any, before: str) -> str:
-    "What stands before the lower part of a fraction, and before the power of a number, in MathML."
+    "What stands before the lower part of a fraction and the power of a number in MathML, and between two links."
+    if node.tag == "a":      # labels, one right after the other, whose borders a style draws
+        is_label = node.prev is not None and node.prev.tag == "a" and "href" in node.prev.attributes
+        return " " * (is_label and bool(re.search(r"[^\W\u2e80-\uffff]$", before)) and node.text()[:1].isalnum())
     pair = node.parent.tag
     first = node.prev if pair in ("mfrac", "msup") else None
     while first is not None and not first.is_element_node:
