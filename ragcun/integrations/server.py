@@ -124,7 +124,7 @@ class EmbeddingsRequest(BaseModel):
     "OpenAI's shape; the model's name ends in -query or -document."
     model: str = Field(description="ragcun-query for questions, ragcun-document for documents")
     input: Any = Field(description="A text, or a list of texts")
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = "float"   # null, as some clients send it, is float
     dimensions: int | None = Field(None, ge=1, strict=True, description="Keep only the first coordinates")
     user: str | None = None
 
@@ -493,7 +493,7 @@ class Gate:
     def _place(self, headers: dict[str, str]) -> None:
         "The names that the request was sent to, and that it comes from."
         hosts = self.options.hosts
-        if hosts and host_name(headers.get("host", "")) not in hosts:
+        if hosts and "host" in headers and host_name(headers["host"]) not in hosts:   # browsers always send one
             raise Refusal(400, f"this server answers to {', '.join(hosts)} only.")
         origin = headers.get("origin", "").lower()
         if not origin or origin in self.options.cors_origins or "*" in self.options.cors_origins: return
@@ -752,11 +752,20 @@ class EmbeddingsApi(Api):
 
     async def models(self) -> Response:
         "GET /v1/models."
-        names = [{"id": f"ragcun-{side}", "object": "model", "created": 0, "owned_by": "ragcun"}
-                 for side in ("query", "document")]
+        names = [_model(f"ragcun-{side}") for side in ("query", "document")]
         return json_response({"object": "list", "data": names})
 
-def _encoded(v: np.ndarray, how: str) -> Any:
+    async def model(self,
+        name: str, # of one of the two sides
+    ) -> Response:
+        "GET /v1/models/{name}, with which clients look whether a model is there."
+        side_of(name)
+        return json_response(_model(name))
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "ragcun"}
+
+def _encoded(v: np.ndarray, how: str | None) -> Any:
     return base64.b64encode(v.astype("<f4").tobytes()).decode() if how == "base64" else [float(x) for x in v]
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0033
@@ -867,6 +876,11 @@ def _add_search(app: FastAPI, api: FullApi) -> None:
     async def models() -> Response:
         "The two sides of the model."
         return await api.models()
+
+    @app.get("/v1/models/{name}", responses={404: {"model": ErrorBody}, **_REFUSED})
+    async def model(request: Request, name: str) -> Response:
+        "One of them."
+        return await api.model(name)
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0036-1
 def _add_documents(app: FastAPI, api: FullApi) -> None:

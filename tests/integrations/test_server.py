@@ -16,7 +16,7 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from ragcun.core import UserError
-from ragcun.integrations.server import (OPEN, Limits, PatientProtocol, Refusal, ServeOptions, Worker, check_inputs,
+from ragcun.integrations.server import (OPEN, Gate, Limits, PatientProtocol, Refusal, ServeOptions, Worker, check_inputs,
                                         error_body, listen, make_app, read_body, Room, api_keys, serve_options, side_of)
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
@@ -409,6 +409,25 @@ def test_embeddings_of_both_sides_sort_as_the_index_does(client, index):
     assert order == [h.id for h in index.search(QUESTION, top_k=5, words=0)]
     coded = embed(client, model="ragcun-query", input=[QUESTION], encoding_format="base64", dimensions=5).json()
     assert np.allclose(np.frombuffer(base64.b64decode(coded["data"][0]["embedding"]), "<f4"), u[:5], atol=1e-5)
+    plain = embed(client, model="ragcun-query", input=QUESTION, encoding_format=None, dimensions=None, user=None).json()
+    assert np.allclose(plain["data"][0]["embedding"], u)
+
+
+def test_a_client_that_looks_for_one_model_finds_it(client):
+    models = client.get("/v1/models").json()["data"]
+    assert [client.get(f"/v1/models/{m['id']}").json() for m in models] == models and len(models) == 2
+    gone = client.get("/v1/models/gpt-4")
+    assert gone.status_code == 404 and "ragcun-query takes questions" in gone.json()["error"]["message"]
+
+
+def test_a_watcher_that_names_no_host_is_answered_and_another_name_is_not():
+    "HAProxy asks in HTTP/1.0, without a Host; a browser always sends one."
+    gate = Gate(serve_options("127.0.0.1"))
+    scope = {"path": "/healthz", "method": "GET", "client": ("127.0.0.1", 1)}
+    assert gate.caller(scope, {}) == "address 127.0.0.1"
+    for host in ("evil.example", ""):
+        with pytest.raises(Refusal, match="answers to"):
+            gate.caller(scope, {"host": host})
 
 
 @pytest.mark.parametrize("body, status, part", [
