@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import UserError, atomic_write, env_number, how_many, logger, progress, read_json, write_json
+from ..core import Threads, UserError, atomic_write, env_number, how_many, logger, progress, read_json, write_json
 from ..data.files import is_no_list, text_fault
 from ..models.evidence import evidence_from_distance, query_vector
 from .filters import Filter, as_filter
@@ -131,7 +130,7 @@ class Proposer(QuestionEncoder):
         assert self.joint is not None
         side = max(SIDE, 2 * k)
         asked = self.asked(queries)
-        with ThreadPoolExecutor(1) as beside:  # words are looked up while vectors are compared
+        with Threads(1) as beside:  # words are looked up while vectors are compared
             worded = beside.submit(lambda: [self.store.search_words(one, side, where) for one in asked])
             near = self.store.search(query_vector(z, self.rho), side, exact, where)
             _, mean, sd = self.joint.background.dense(z)

@@ -16,8 +16,9 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from ragcun.core import UserError
-from ragcun.integrations.server import (OPEN, Gate, Limits, PatientProtocol, Refusal, ServeOptions, Worker, check_inputs,
-                                        error_body, listen, make_app, read_body, Room, api_keys, serve_options, side_of)
+from ragcun.integrations.server import (OPEN, Gate, Limits, PatientProtocol, Refusal, Room, ServeOptions, Worker,
+                                        api_keys, check_inputs, error_body, listen, make_app, read_body, serve_options,
+                                        side_of)
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
 
