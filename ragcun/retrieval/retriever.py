@@ -75,7 +75,11 @@ def _reranked(rerank: Callable[[str, list[Hit]], Sequence[Hit]], result: SearchR
     hits = rerank(result.query, result.hits)
     if hits is None:
         raise UserError("rerank gave no hits but None", "search", "Let the function return the hits, best first")
-    return list(hits)
+    hits = list(hits)
+    for other in (h for h in hits if not isinstance(h, Hit)):
+        raise UserError(f"rerank gave a {type(other).__name__} for a hit", "search",
+                        "Let the function return the hits that it was given, without scores, best first")
+    return hits
 
 def _as_asked(result: SearchResult, query: str) -> SearchResult:
     "The result of a question that was searched for as `result` says."
