@@ -63,12 +63,13 @@ def _beir_rows(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
         seen[key] = mark
     if odd and len(odd) > len(seen):
         raise odd[0]
-    _say_faults([f"{e.where.rpartition(', ')[2]}: {e.what}" for e in odd], "rows", path, "are left out")
+    _say_faults([f"{e.where.rpartition(', ')[2]}: {e.what}" for e in odd], "row", path, "left out")
 
 def _say_faults(faults: list[str], what: str, path: Path, how: str) -> None:
     "Count faults and name the first three."
     if faults:
-        logger.warning("%d %s of %s cannot be used and %s: %s%s", len(faults), what, shown_name(path), how,
+        logger.warning("%s of %s cannot be used and %s %s: %s%s", how_many(len(faults), what), shown_name(path),
+                       "is" if len(faults) == 1 else "are", how,
                        "; ".join(faults[:3]), "; …" if len(faults) > 3 else "")
 
 # %% ../../nbs/1_data/02_collections.ipynb #beirtxt1
@@ -92,7 +93,7 @@ def _beir_texts(path: Path, keep: set[str] | None = None) -> Iterator[tuple[str,
         which = "rows" if keep is None else "judged rows"
         raise UserError(f"none of {number} {which} has a text{'; '.join(['', *faults[:1]])}", shown_name(path),
                         'Write {"_id": …, "text": …}.')
-    _say_faults(faults, "texts", path, "count as empty")
+    _say_faults(faults, "text", path, "counted as empty")
 
 def iter_corpus(
     folder: Path | str,   # a BEIR folder
@@ -340,9 +341,7 @@ def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, s
     if len(faults) == len(texts) and texts:
         keys = f"; its keys are {_keys(values[0])}" if isinstance(values[0], dict) else ""
         raise UserError(first + keys, str(path), "Mend this entry.")
-    if faults:
-        logger.warning("%d texts of %s cannot be used and count as empty: %s%s", len(faults), shown_name(path), first,
-                       ", …" * (len(faults) > 1))
+    _say_faults([f"{kind} {i} {fault}" for i, fault in faults.items()], "text", Path(path), "counted as empty")
     return {str(key): "" if i in faults else text for i, (key, text) in enumerate(zip(ids, texts, strict=True))}
 
 # %% ../../nbs/1_data/02_collections.ipynb #colbyids1
