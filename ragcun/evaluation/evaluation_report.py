@@ -267,7 +267,8 @@ def evaluate(
     end = time.perf_counter()
     report = EvaluationReport(
         own.mean(), base.mean() if base is not None else None, difference, len(own), len(data.corpus), end - start,
-        _describe(model, data, config, vectors.metric), make_notes(data, own, base, config.ks, config.ignore_identical_ids),
+        _describe(model, data, config, vectors.metric),
+        make_notes(data, own, base, config.ks, config.ignore_identical_ids),
         {"encoding": encoded - start, "ranking": end - encoded}, own, base)
     if config.run_file:
         write_run(config.run_file, ranking)

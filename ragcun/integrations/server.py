@@ -14,6 +14,7 @@ import math
 import re
 import signal
 import socket
+import threading
 import time
 from collections import Counter as Count
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -254,9 +255,10 @@ class Queue:
         self.seen = seen
         self.pending = 0
         self._callers: Count[str] = Count()
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
-        self._thread = ThreadPoolExecutor(1, "ragcun-worker")
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._jobs: asyncio.Queue[Job]      # both from `start`
+        self._thread: ThreadPoolExecutor
 
     @contextlib.contextmanager
     def _place(self, caller: str) -> Any:
@@ -287,6 +289,7 @@ class BatchWorker(Queue):
         gone: Callable[[], Awaitable[bool]] | None = None, # tells whether the caller has gone
     ) -> Any: # its result
         "Have something done; `Refusal` where there is no room or no time."
+        self.start()
         with self._place(caller):
             job = Job(run, args, asyncio.get_running_loop().create_future(), key, size, gone)
             self._jobs.put_nowait(job)
@@ -296,18 +299,27 @@ class BatchWorker(Queue):
                 raise Refusal(504, f"no answer within {self.limits.seconds:g} seconds. Ask for less.") from None
 
     def start(self) -> None:
-        "Begin to work; inside a running loop."
-        self._task = asyncio.get_running_loop().create_task(self._work())
+        """Begin to work in the running loop, unless that is done. An application that another one has mounted, or that
+        a test asks without starting it, is not told to begin; one that is started anew may have another loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop and self._task is not None and not self._task.done(): return
+        if self._task is not None:
+            self._thread.shutdown(wait=False)
+        self._loop = loop
+        self._jobs = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1, "ragcun-worker")
+        self._task = loop.create_task(self._work())
 
     async def _work(self) -> None:
         raise NotImplementedError
 
     async def stop(self) -> None:
         "Finish what has begun, and end."
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        if self._task is None: return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._task = None
         self._thread.shutdown(wait=True)
 
     async def _gather(self) -> list[Job]:
@@ -482,7 +494,7 @@ class Gate:
     ) -> str: # who asks
         "Let a request in, or refuse it."
         self._place(headers)
-        path = scope["path"]
+        path = scope["path"].removeprefix(scope.get("root_path", ""))      # where another application has mounted this
         address = (scope.get("client") or ("?",))[0]
         if not self.options.keys or path in OPEN or scope["method"] == "OPTIONS": return f"address {address}"
         number = key_number(headers.get("authorization", ""), self.options.keys)
@@ -1071,7 +1083,8 @@ def run_server(
     server = uvicorn.Server(config)
     def stop(*_: Any) -> None:
         server.should_exit = True
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+    alone = threading.current_thread() is threading.main_thread()    # the only one that may handle signals
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if alone and hasattr(signal, name)]
     before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
     try:
         server.run(sockets=[listener])     # it raises the signal once more when all is done

@@ -1,10 +1,12 @@
 """The server in this process: what it answers, what it refuses, and that nothing makes it fail."""
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import threading
 import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -419,6 +421,34 @@ def test_a_client_that_looks_for_one_model_finds_it(client):
     assert [client.get(f"/v1/models/{m['id']}").json() for m in models] == models and len(models) == 2
     gone = client.get("/v1/models/gpt-4")
     assert gone.status_code == 404 and "ragcun-query takes questions" in gone.json()["error"]["message"]
+
+
+def test_an_application_is_asked_wherever_it_runs(index):
+    "Mounted, started twice, or asked without being started: its queue belonged to no loop, or to one that had ended."
+    from fastapi import FastAPI
+    app, outer = make_app(index), FastAPI()
+    for _ in range(2):
+        with TestClient(app) as c:
+            assert ask(c, query=QUESTION).status_code == 200
+    assert [ask(TestClient(app), query=QUESTION).status_code for _ in range(2)] == [200, 200]
+    outer.mount("/rag", make_app(index, ServeOptions(keys=(KEY,))))
+    with TestClient(outer) as c:
+        auth = {"authorization": f"Bearer {KEY}"}
+        got = [c.get(*asked).status_code for asked in (("/rag/",), ("/rag/about",))]
+        assert got == [200, 401] and c.get("/rag/about", headers=auth).status_code == 200
+
+
+def test_a_server_runs_in_a_thread(index):
+    from ragcun.integrations.server import run_server
+    listener = listen("127.0.0.1", 0)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}/healthz"
+    threading.Thread(target=run_server, args=(make_app(index), listener), daemon=True).start()
+    status, end = None, time.monotonic() + 20
+    while status is None and time.monotonic() < end:
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
+            status = json.load(answer)["status"]
+        time.sleep(.05)
+    assert status == "ok"
 
 
 def test_a_watcher_that_names_no_host_is_answered_and_another_name_is_not():
