@@ -9,8 +9,9 @@ import csv
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -349,23 +350,33 @@ def is_single(
     data: Any,   # of a JSON file
 ) -> bool:       # True for the single evaluation file, of this package or by ids
     "Whether questions, documents and judgements stand in one object."
-    return isinstance(data, dict) and ("relevance" in data or "relevant_docs" in data)
+    return isinstance(data, dict) and ("relevance" in data or "relevant_docs" in data
+                                       or {"corpus", "queries", "qrels"} <= data.keys())
 
 def _by_ids(data: dict, path: Path | str) -> RetrievalData:
-    "Objects of ids, as LlamaIndex saves them and evaluators of sentence-transformers take them."
-    parts: list[Any] = [data.get(name) for name in ("corpus", "queries", "relevant_docs")]
-    if not all(isinstance(part, dict) for part in parts):
-        raise UserError("corpus, queries and relevant_docs are not all objects of ids", str(path),
-                        'Write {"corpus": {"d1": "…"}, "queries": {"q1": "…"}, "relevant_docs": {"q1": ["d1"]}}.')
+    "Objects of ids, as LlamaIndex, sentence-transformers' evaluators and BEIR's loader have them."
+    judged = "relevant_docs" if "relevant_docs" in data else "qrels"
+    parts: list[Any] = [data.get(name) for name in ("corpus", "queries", judged)]
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise UserError(f"corpus, queries and {judged} are not all objects of ids", str(path),
+                        f'Write {{"corpus": {{"d1": "…"}}, "queries": {{"q1": "…"}}, "{judged}": {{"q1": ["d1"]}}}}.')
     corpus, queries = (_texts_of(list(part.values()), [str(i) for i in part], name, path)
                        for part, name in zip(parts, ("corpus", "queries"), strict=False))
-    relevant = {str(q): [found] if isinstance(found, str) else list(found) for q, found in parts[2].items()}
-    qrels = {q: dict.fromkeys(map(str, relevant[q]), 1) for q in queries if relevant.get(q)}
-    if not any(d in corpus for found in qrels.values() for d in found):
-        raise UserError("no question has a relevant document that is there", str(path),
-                        "Check the ids in relevant_docs.")
+    relevant = {str(q): _by_id(found, f"{path}, query {q}") for q, found in parts[2].items()}
+    qrels = {q: relevant[q] for q in queries if relevant.get(q)}
+    if not any(d in corpus and grade > 0 for found in qrels.values() for d, grade in found.items()):
+        raise UserError("no question has a relevant document that is there", str(path), f"Check the ids in {judged}.")
     _say_unknown(_named(qrels), corpus, "document", "counted as not found", Path(path))
     return RetrievalData(corpus, {q: queries[q] for q in qrels}, qrels, Path(path).stem)
+
+def _by_id(found: Any, where: str) -> dict[str, int]:
+    "Document id → grade of one question; in a list, and alone, an id is relevant."
+    if isinstance(found, (str, int)): return {str(found): 1}
+    if not isinstance(found, Mapping): return dict.fromkeys(map(str, found), 1)
+    for d, grade in found.items():
+        if not isinstance(grade, Real) or grade % 1 != 0:
+            raise UserError(f"the grade of document {d} is {grade!r}", where, "Give a whole number.")
+    return {str(d): int(grade) for d, grade in found.items()}
 
 def load_single(
     path: Path | str,         # the single evaluation file

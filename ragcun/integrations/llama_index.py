@@ -49,20 +49,26 @@ class GaussianLlamaEmbedding(BaseEmbedding):
         "The name of the class."
         return "GaussianLlamaEmbedding"
 
+    def _ready(self) -> GaussianEncoder:
+        if self._model is None:       # `from_dict` and `from_json` of LlamaIndex know the settings alone
+            raise UserError("this embedding has no model: JSON cannot hold one", "GaussianLlamaEmbedding",
+                            "Make it anew: llama_index_embedding(model)")
+        return self._model
+
     def _get_query_embedding(self, query: str) -> list[float]:
-        return self._model.encode_query([query])[0].tolist()
+        return self._ready().encode_query([query])[0].tolist()
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return await asyncio.to_thread(self._get_query_embedding, query)
 
     def _get_text_embedding(self, text: str) -> list[float]:
-        return self._model.encode_document([text])[0].tolist()
+        return self._ready().encode_document([text])[0].tolist()
 
     async def _aget_text_embedding(self, text: str) -> list[float]:
         return await asyncio.to_thread(self._get_text_embedding, text)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return self._model.encode_document(texts).tolist() if texts else []
+        return self._ready().encode_document(texts).tolist() if texts else []
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         return await asyncio.to_thread(self._get_text_embeddings, texts)

@@ -139,6 +139,8 @@ def test_llama_index(index):
     assert [n.node.node_id for n in nodes] == [h.id for h in index.search("alpha5 beta5 gamma5", top_k=3)]
     assert nodes[0].node.metadata["n"] == 5 and all(0 <= n.score <= 1 for n in nodes)
     e = llama_index_embedding(index.model)
+    with pytest.raises(UserError, match="JSON cannot hold one"):
+        type(e).from_dict(e.to_dict()).get_query_embedding("alpha")
     assert np.allclose(e.get_query_embedding("alpha1"), index.model.encode_query(["alpha1"])[0], atol=1e-5)
     assert np.allclose(e.get_text_embedding_batch(["alpha1", "beta2"]),
                        index.model.encode_document(["alpha1", "beta2"]), atol=1e-5)
