@@ -371,8 +371,12 @@ def _by_ids(data: dict, path: Path | str) -> RetrievalData:
 
 def _by_id(found: Any, where: str) -> dict[str, int]:
     "Document id → grade of one question; in a list, and alone, an id is relevant."
+    if found is None: return {}
     if isinstance(found, (str, int)): return {str(found): 1}
-    if not isinstance(found, Mapping): return dict.fromkeys(map(str, found), 1)
+    if isinstance(found, (list, tuple, set)) and all(isinstance(d, (str, int)) for d in found):
+        return dict.fromkeys(map(str, found), 1)
+    if not isinstance(found, Mapping):
+        raise UserError(f"the judgements are {str(found)[:80]}", where, 'Give ids, ["d1"], or grades, {"d1": 1}.')
     for d, grade in found.items():
         if not isinstance(grade, Real) or grade % 1 != 0:
             raise UserError(f"the grade of document {d} is {grade!r}", where, "Give a whole number.")

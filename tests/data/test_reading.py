@@ -537,7 +537,8 @@ def test_grades_of_an_evaluation_file_by_ids_are_kept(tmp_path, name):
     assert data.qrels == {"q1": {"n1": 2, "n2": 0}} and data.corpus["n1"] == "Byte Eight bits."
     assert [p.positive for p in load_pairs(path)] == ["Byte Eight bits."]
     assert as_retrieval((made["corpus"], made["queries"], made[name])).qrels == data.qrels     # BEIR's own loader
-    for grades, part in (({"n1": .5}, "the grade of document n1 is 0.5"), ({"n1": 0}, "no question has a relevant doc")):
+    for grades, part in (({"n1": .5}, "the grade of document n1 is 0.5"), ({"n1": 0}, "no question has a relevant doc"),
+                         (None, "no question has a relevant doc"), ([["n1", 1]], "the judgements are [['n1', 1]]")):
         path.write_text(json.dumps(made | {name: {"q1": grades}}))
         refused(path, part)
 
