@@ -16,7 +16,8 @@ import random
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 __all__ = ['logger', 'DETAIL', 'UserError', 'how_many', 'needs', 'check_encoder', 'set_seed', 'pick_device', 'supports_bf16',
            'is_bf16_faster', 'pick_precision', 'refuse_device', 'atomic_write', 'sync_folder', 'write_json',
            'read_json', 'iter_jsonl', 'write_jsonl', 'sha256_text', 'sha256_file', 'env_number', 'setup_logging',
-           'progress', 'in_notebook', 'cache_dir', 'machine_info']
+           'progress', 'in_notebook', 'cache_dir', 'Threads', 'machine_info']
 
 # %% ../nbs/0_foundations/01_core.ipynb #62840281
 class UserError(ValueError):
@@ -381,6 +382,26 @@ def _own_temporary(why: str) -> Path:
     folder = tempfile.TemporaryDirectory(prefix="ragcun-")
     atexit.register(folder.cleanup)
     return Path(folder.name)
+
+# %% ../nbs/0_foundations/01_core.ipynb #48582fa4
+class Threads(ThreadPoolExecutor):
+    "A pool that works in the calling thread where Python starts no new ones."
+    def submit(self,
+        work: Callable[..., Any], # To be done
+        /,
+        *args: Any,               # Its arguments
+        **kwargs: Any,            # And those with a name
+    ) -> Future[Any]: # Its result
+        "Have something done beside, or at once."
+        try:
+            return super().submit(work, *args, **kwargs)
+        except RuntimeError:
+            done: Future[Any] = Future()
+            try:
+                done.set_result(work(*args, **kwargs))
+            except Exception as e:
+                done.set_exception(e)
+            return done
 
 # %% ../nbs/0_foundations/01_core.ipynb #30cae685
 def machine_info() -> dict[str, str]: # Words for a table, in order

@@ -134,6 +134,20 @@ def command_with_little_disk(argv, size):
     return main(argv)
 
 
+def index_beside_another_datasets(folder):
+    "An index where somebody has tried to import `datasets` and found a folder of that name."
+    import sys
+    import types
+
+    from ragcun.retrieval.retriever import GaussianRetriever
+    from tiny_encoder import TinyEncoder
+    assert "lancedb" not in sys.modules
+    found = sys.modules["datasets"] = types.ModuleType("datasets")
+    index = GaussianRetriever(TinyEncoder(), folder)
+    index.add(["sea ice", "bread"])
+    print([h.text for h in index.search("ice", top_k=1)], sys.modules["datasets"] is found)
+
+
 def train_without_rights(base, folder, mode):
     "The same as a user who may not write into the folder (root becomes another user, once all is loaded)."
     os.environ["RAGCUN_CACHE"] = str(Path(folder).parent/"cache")

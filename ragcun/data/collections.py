@@ -9,8 +9,9 @@ import csv
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,13 @@ def _beir_rows(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
         seen[key] = mark
     if odd and len(odd) > len(seen):
         raise odd[0]
-    _say_faults([f"{e.where.rpartition(', ')[2]}: {e.what}" for e in odd], "rows", path, "are left out")
+    _say_faults([f"{e.where.rpartition(', ')[2]}: {e.what}" for e in odd], "row", path, "left out")
 
 def _say_faults(faults: list[str], what: str, path: Path, how: str) -> None:
     "Count faults and name the first three."
     if faults:
-        logger.warning("%d %s of %s cannot be used and %s: %s%s", len(faults), what, shown_name(path), how,
+        logger.warning("%s of %s cannot be used and %s %s: %s%s", how_many(len(faults), what), shown_name(path),
+                       "is" if len(faults) == 1 else "are", how,
                        "; ".join(faults[:3]), "; …" if len(faults) > 3 else "")
 
 # %% ../../nbs/1_data/02_collections.ipynb #beirtxt1
@@ -92,7 +94,7 @@ def _beir_texts(path: Path, keep: set[str] | None = None) -> Iterator[tuple[str,
         which = "rows" if keep is None else "judged rows"
         raise UserError(f"none of {number} {which} has a text{'; '.join(['', *faults[:1]])}", shown_name(path),
                         'Write {"_id": …, "text": …}.')
-    _say_faults(faults, "texts", path, "count as empty")
+    _say_faults(faults, "text", path, "counted as empty")
 
 def iter_corpus(
     folder: Path | str,   # a BEIR folder
@@ -340,9 +342,7 @@ def _texts_of(values: Any, ids: Any, kind: str, path: Path | str) -> dict[str, s
     if len(faults) == len(texts) and texts:
         keys = f"; its keys are {_keys(values[0])}" if isinstance(values[0], dict) else ""
         raise UserError(first + keys, str(path), "Mend this entry.")
-    if faults:
-        logger.warning("%d texts of %s cannot be used and count as empty: %s%s", len(faults), shown_name(path), first,
-                       ", …" * (len(faults) > 1))
+    _say_faults([f"{kind} {i} {fault}" for i, fault in faults.items()], "text", Path(path), "counted as empty")
     return {str(key): "" if i in faults else text for i, (key, text) in enumerate(zip(ids, texts, strict=True))}
 
 # %% ../../nbs/1_data/02_collections.ipynb #colbyids1
@@ -350,23 +350,37 @@ def is_single(
     data: Any,   # of a JSON file
 ) -> bool:       # True for the single evaluation file, of this package or by ids
     "Whether questions, documents and judgements stand in one object."
-    return isinstance(data, dict) and ("relevance" in data or "relevant_docs" in data)
+    return isinstance(data, dict) and ("relevance" in data or "relevant_docs" in data
+                                       or {"corpus", "queries", "qrels"} <= data.keys())
 
 def _by_ids(data: dict, path: Path | str) -> RetrievalData:
-    "Objects of ids, as LlamaIndex saves them and evaluators of sentence-transformers take them."
-    parts: list[Any] = [data.get(name) for name in ("corpus", "queries", "relevant_docs")]
-    if not all(isinstance(part, dict) for part in parts):
-        raise UserError("corpus, queries and relevant_docs are not all objects of ids", str(path),
-                        'Write {"corpus": {"d1": "…"}, "queries": {"q1": "…"}, "relevant_docs": {"q1": ["d1"]}}.')
+    "Objects of ids, as LlamaIndex, sentence-transformers' evaluators and BEIR's loader have them."
+    judged = "relevant_docs" if "relevant_docs" in data else "qrels"
+    parts: list[Any] = [data.get(name) for name in ("corpus", "queries", judged)]
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise UserError(f"corpus, queries and {judged} are not all objects of ids", str(path),
+                        f'Write {{"corpus": {{"d1": "…"}}, "queries": {{"q1": "…"}}, "{judged}": {{"q1": ["d1"]}}}}.')
     corpus, queries = (_texts_of(list(part.values()), [str(i) for i in part], name, path)
                        for part, name in zip(parts, ("corpus", "queries"), strict=False))
-    relevant = {str(q): [found] if isinstance(found, str) else list(found) for q, found in parts[2].items()}
-    qrels = {q: dict.fromkeys(map(str, relevant[q]), 1) for q in queries if relevant.get(q)}
-    if not any(d in corpus for found in qrels.values() for d in found):
-        raise UserError("no question has a relevant document that is there", str(path),
-                        "Check the ids in relevant_docs.")
+    relevant = {str(q): _by_id(found, f"{path}, query {q}") for q, found in parts[2].items()}
+    qrels = {q: relevant[q] for q in queries if relevant.get(q)}
+    if not any(d in corpus and grade > 0 for found in qrels.values() for d, grade in found.items()):
+        raise UserError("no question has a relevant document that is there", str(path), f"Check the ids in {judged}.")
     _say_unknown(_named(qrels), corpus, "document", "counted as not found", Path(path))
     return RetrievalData(corpus, {q: queries[q] for q in qrels}, qrels, Path(path).stem)
+
+def _by_id(found: Any, where: str) -> dict[str, int]:
+    "Document id → grade of one question; in a list, and alone, an id is relevant."
+    if found is None: return {}
+    if isinstance(found, (str, int)): return {str(found): 1}
+    if isinstance(found, (list, tuple, set)) and all(isinstance(d, (str, int)) for d in found):
+        return dict.fromkeys(map(str, found), 1)
+    if not isinstance(found, Mapping):
+        raise UserError(f"the judgements are {str(found)[:80]}", where, 'Give ids, ["d1"], or grades, {"d1": 1}.')
+    for d, grade in found.items():
+        if not isinstance(grade, Real) or grade % 1 != 0:
+            raise UserError(f"the grade of document {d} is {grade!r}", where, "Give a whole number.")
+    return {str(d): int(grade) for d, grade in found.items()}
 
 def load_single(
     path: Path | str,         # the single evaluation file

@@ -148,6 +148,8 @@ def as_texts(
     for i, t in enumerate(made):
         if not isinstance(t, str):
             raise UserError(f"text {i} is a {type(t).__name__}, not a string", where, "Give a list of strings.")
+        if "surrogate" in (fault := character_fault(t)):
+            raise UserError(f"text {i} {fault}", where, "Read it with errors='replace', or leave it out.")
     return made
 
 # %% ../../nbs/1_data/01_files.ipynb #def97648

@@ -204,6 +204,8 @@ def as_retrieval(
     "What was given where questions, documents and judgements are wanted."
     if isinstance(data, RetrievalData): return data
     if isinstance(data, Mapping): return load_single("data", dict(data))   # as `json.load` gives an evaluation file
+    if isinstance(data, tuple) and len(data) == 3 and all(isinstance(part, Mapping) for part in data):
+        return load_single("data", dict(zip(("corpus", "queries", "qrels"), data, strict=True)))   # of BEIR's loader
     return load_retrieval(data) if isinstance(data, (str, Path)) else pairs_to_retrieval(data)
 
 def pairs_to_retrieval(

@@ -60,10 +60,11 @@ def write_run(
 
 # %% ../../nbs/5_evaluation/01_comparison.ipynb #56d4aca5
 def _run_row(line: str, where: str) -> tuple[str, str, float]:
-    "Query, document and score of one line."
+    "Query, document and score of one line; ids hold blanks only where tabs part the columns."
+    parts = [p.strip() for p in line.split("\t")] if line.count("\t") >= 4 else line.split()
     try:
-        query, _, document, _, score, *_ = line.split()
-        if np.isnan(float(score)):
+        query, iteration, document, _, score, *more = parts
+        if np.isnan(float(score)) or len(more) > 1 and iteration.upper() != "Q0":
             raise ValueError
         return query, document, float(score)
     except ValueError:

@@ -113,11 +113,23 @@ def _certain(documents: int, ks: Sequence[int], found: bool = True) -> list[str]
         return [f"{corpus}: {_names(sure)} {verbs[1]} nothing of the ranking, which holds all of them."]
     return [f"{corpus}: {_names(sure)} {verbs[0]} 1 by construction and {verbs[1]} nothing."]
 
+def _own_ids(data: RetrievalData, ignored: bool) -> list[str]:
+    "Queries that are documents too, as in ArguAna, or that only share a number with their answer."
+    if ignored:
+        lost = sum(grades.get(q, 0) > 0 for q, grades in data.qrels.items())
+        return [f"{how_many(lost, 'query')} answered by the document of the same id, which ignore_identical_ids "
+                "leaves out: evaluate without it."] if lost else []
+    same = sum(grades.get(q, 0) <= 0 and data.queries[q].strip() in data.corpus.get(q, "")
+               for q, grades in data.qrels.items() if data.queries.get(q, "").strip())
+    return [f"{how_many(same, 'query')} found in the corpus, under the same id: ignore_identical_ids leaves those "
+            "documents out, as ArguAna and Quora want it."] if same else []
+
 def make_notes(
     data: RetrievalData,            # what was evaluated on
     model: PerQuery,                # of the model
     base: PerQuery | None,          # of the base
     ks: Sequence[int],              # cut-offs
+    ignored: bool = False,          # whether documents with a query's own id were left out
 ) -> list[str]:                     # sentences
     "What a reader of the numbers should know."
     notes = _certain(len(data.corpus), ks, bool(model[f"recall@{max(ks)}"].min() == 1))
@@ -125,6 +137,7 @@ def make_notes(
     empty = int((model.relevant == 0).sum())
     if empty:
         notes.append(f"{empty} of {n} queries have no relevant document; they count 0, as in trec_eval.")
+    notes += _own_ids(data, ignored)
     unjudged = len(data.queries) - n
     if unjudged:
         notes.append(f"{how_many(unjudged, 'query')} without judgements left out.")
@@ -254,7 +267,8 @@ def evaluate(
     end = time.perf_counter()
     report = EvaluationReport(
         own.mean(), base.mean() if base is not None else None, difference, len(own), len(data.corpus), end - start,
-        _describe(model, data, config, vectors.metric), make_notes(data, own, base, config.ks),
+        _describe(model, data, config, vectors.metric),
+        make_notes(data, own, base, config.ks, config.ignore_identical_ids),
         {"encoding": encoded - start, "ranking": end - encoded}, own, base)
     if config.run_file:
         write_run(config.run_file, ranking)

@@ -78,10 +78,11 @@ def llama_index_retriever(
     index: GaussianRetriever,             # the index
     top_k: int = 5,                       # nodes at most
     max_e_value: float | None = 1.,       # drop hits above it; None keeps all
-    filter: Any = None,                   # of metadata, or a function of it
+    filter: Any = None,                   # of metadata, a function of it, or LlamaIndex's MetadataFilters
+    as_written: bool = False,             # look for the words as they are, typing errors too
 ) -> Any: # a llama_index BaseRetriever
     "The index as a LlamaIndex retriever; node scores are probabilities of relevance."
-    return _llama_index().GaussianLlamaRetriever(index, top_k, max_e_value, filter)
+    return _llama_index().GaussianLlamaRetriever(index, top_k, max_e_value, filter, as_written)
 
 
 # %% ../../nbs/8_integrations/04_frameworks.ipynb #5e7f8ba6
@@ -110,9 +111,10 @@ def haystack_retriever(
     top_k: int = 5,                        # documents at most
     max_e_value: float | None = 1.,        # drop hits above it; None keeps all
     device: str = "auto",                  # where a folder's model runs
+    as_written: bool = False,              # look for the words as they are, typing errors too
 ) -> Any: # a Haystack component: query → documents
     "The index as a Haystack retriever; document scores are probabilities of relevance."
-    return _haystack().GaussianHaystackRetriever(index, top_k, max_e_value, device)
+    return _haystack().GaussianHaystackRetriever(index, top_k, max_e_value, device, as_written)
 
 # %% ../../nbs/8_integrations/04_frameworks.ipynb #62840281
 def _needs_mteb() -> Any:

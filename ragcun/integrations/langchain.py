@@ -42,7 +42,7 @@ class GaussianEmbeddings(Embeddings):
         texts: list[str], # documents
     ) -> list[list[float]]: # v(x) of each
         "Embed documents."
-        return self.model.encode_document(texts).tolist() if texts else []
+        return self.model.encode_document(texts).tolist()
 
     def embed_query(self,
         text: str, # the question
@@ -152,6 +152,7 @@ class _StoreSearch(_StoreEdits):
         /,
     ) -> list[Document]: # in the order asked for
         "Documents by their ids."
+        ids = [str(i) for i in ([ids] if isinstance(ids, str) else ids)]   # as `add_texts` and `delete` take them
         found = self.index.store.get(list(dict.fromkeys(ids)))
         have = {i: Document(page_content=t, metadata=copy.deepcopy(m), id=i)
                 for i, t, m in zip(found.ids, found.texts, found.metadata, strict=True)}

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Callable
 from typing import Any
 
-from ..core import needs
+from ..core import UserError, needs
 from ..models.encoder import GaussianEncoder
+from ..retrieval.filters import as_filter
 from ..retrieval.hits import number_metadata
 from ..retrieval.retriever import GaussianRetriever
 
@@ -19,6 +21,7 @@ with needs("llamaindex"):
     from llama_index.core.bridge.pydantic import Field, PrivateAttr
     from llama_index.core.retrievers import BaseRetriever
     from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+    from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 
 
 # %% auto #0
@@ -46,23 +49,72 @@ class GaussianLlamaEmbedding(BaseEmbedding):
         "The name of the class."
         return "GaussianLlamaEmbedding"
 
+    def _ready(self) -> GaussianEncoder:
+        if self._model is None:       # `from_dict` and `from_json` of LlamaIndex know the settings alone
+            raise UserError("this embedding has no model: JSON cannot hold one", "GaussianLlamaEmbedding",
+                            "Make it anew: llama_index_embedding(model)")
+        return self._model
+
     def _get_query_embedding(self, query: str) -> list[float]:
-        return self._model.encode_query([query])[0].tolist()
+        return self._ready().encode_query([query])[0].tolist()
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return await asyncio.to_thread(self._get_query_embedding, query)
 
     def _get_text_embedding(self, text: str) -> list[float]:
-        return self._model.encode_document([text])[0].tolist()
+        return self._ready().encode_document([text])[0].tolist()
 
     async def _aget_text_embedding(self, text: str) -> list[float]:
         return await asyncio.to_thread(self._get_text_embedding, text)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return self._model.encode_document(texts).tolist() if texts else []
+        return self._ready().encode_document(texts).tolist() if texts else []
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         return await asyncio.to_thread(self._get_text_embeddings, texts)
+
+# %% ../../nbs/8_integrations/03_llama_index.ipynb #e139bce6
+_PLAIN = {"==": "$eq", "!=": "$ne", ">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte", "in": "$in", "nin": "$nin"}
+
+def _within(value: Any, have: Any) -> bool:
+    "Whether a list holds a value, or a text another one."
+    if isinstance(have, str): return isinstance(value, str) and value in have
+    return value in have if isinstance(have, list) else value == have
+
+_BY_FUNCTION: dict[str, Callable[[Any, Any], bool]] = {   # of the filter's value and the document's
+    "any": lambda value, have: any(_within(v, have) for v in value),
+    "all": lambda value, have: all(_within(v, have) for v in value),
+    "contains": _within,
+    "text_match": lambda value, have: isinstance(have, str) and value in have,
+    "text_match_insensitive": lambda value, have: isinstance(have, str) and value.lower() in have.lower()}
+
+def _one(wanted: MetadataFilter) -> Any:
+    "One condition, as a filter of the index or a function of the metadata."
+    name, key, value = str(getattr(wanted.operator, "value", wanted.operator)), wanted.key, wanted.value
+    if name in _PLAIN: return {key: {_PLAIN[name]: value}}
+    if name == "is_empty": return {"$or": [{key: {"$exists": False}}, {key: {"$in": [None, "", []]}}]}
+    where = f"filter on {key!r}"
+    if name not in _BY_FUNCTION:
+        raise UserError(f"the operator {name!r} of LlamaIndex is not known here", where,
+                        f"Use one of {', '.join([*_PLAIN, *_BY_FUNCTION, 'is_empty'])}, or a function of the metadata")
+    if not isinstance(value, list if name in ("any", "all") else str if name.startswith("text") else (str, int, float)):
+        raise UserError(f"{name} does not take {value!r}"[:160], where,
+                        "any and all take a list, the others one value, a text match a text")
+    return lambda metadata: _BY_FUNCTION[name](value, metadata.get(key))
+
+def _wanted(given: Any) -> Any:
+    "What the index takes for a filter; that of LlamaIndex is translated."
+    if isinstance(given, MetadataFilter): return _one(given)
+    if not isinstance(given, MetadataFilters): return given
+    parts = [p for p in map(_wanted, given.filters) if p is not None]
+    if not parts: return None
+    how = str(getattr(given.condition, "value", given.condition) or "and")
+    if all(isinstance(p, dict) for p in parts):
+        return {"$not": {"$or": parts}} if how == "not" else {f"${how}": parts}
+    tests = [f.passes for f in map(as_filter, parts) if f is not None]
+    if how == "and": return lambda metadata: all(test(metadata) for test in tests)
+    return lambda metadata: any(test(metadata) for test in tests) == (how == "or")
+
 
 # %% ../../nbs/8_integrations/03_llama_index.ipynb #2a817b72
 class GaussianLlamaRetriever(BaseRetriever):
@@ -71,17 +123,20 @@ class GaussianLlamaRetriever(BaseRetriever):
         index: GaussianRetriever,         # the index
         top_k: int = 5,                   # nodes at most
         max_e_value: float | None = 1.,   # drop hits above it; None keeps all
-        filter: Any = None,               # of metadata, or a function
+        filter: Any = None,               # of metadata, a function, or LlamaIndex's MetadataFilters
+        as_written: bool = False,         # look for the words as they are, typing errors too
         **options: Any,                   # of LlamaIndex: callback_manager …
     ):
         self.filter = filter
+        self.as_written = as_written
         self.index = index
         self.top_k = top_k
         self.max_e_value = max_e_value
         super().__init__(**options)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        found = self.index.search(query_bundle.query_str, self.top_k, self.max_e_value, self.filter)
+        found = self.index.search(query_bundle.query_str, self.top_k, self.max_e_value, _wanted(self.filter),
+                                  as_written=self.as_written)
         return [NodeWithScore(node=_node(h), score=score) for h, score in zip(found, found.posterior(), strict=True)]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

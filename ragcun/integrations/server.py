@@ -14,6 +14,7 @@ import math
 import re
 import signal
 import socket
+import threading
 import time
 from collections import Counter as Count
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -124,7 +125,7 @@ class EmbeddingsRequest(BaseModel):
     "OpenAI's shape; the model's name ends in -query or -document."
     model: str = Field(description="ragcun-query for questions, ragcun-document for documents")
     input: Any = Field(description="A text, or a list of texts")
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = "float"   # null, as some clients send it, is float
     dimensions: int | None = Field(None, ge=1, strict=True, description="Keep only the first coordinates")
     user: str | None = None
 
@@ -254,9 +255,10 @@ class Queue:
         self.seen = seen
         self.pending = 0
         self._callers: Count[str] = Count()
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
-        self._thread = ThreadPoolExecutor(1, "ragcun-worker")
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._jobs: asyncio.Queue[Job]      # both from `start`
+        self._thread: ThreadPoolExecutor
 
     @contextlib.contextmanager
     def _place(self, caller: str) -> Any:
@@ -287,6 +289,7 @@ class BatchWorker(Queue):
         gone: Callable[[], Awaitable[bool]] | None = None, # tells whether the caller has gone
     ) -> Any: # its result
         "Have something done; `Refusal` where there is no room or no time."
+        self.start()
         with self._place(caller):
             job = Job(run, args, asyncio.get_running_loop().create_future(), key, size, gone)
             self._jobs.put_nowait(job)
@@ -296,18 +299,27 @@ class BatchWorker(Queue):
                 raise Refusal(504, f"no answer within {self.limits.seconds:g} seconds. Ask for less.") from None
 
     def start(self) -> None:
-        "Begin to work; inside a running loop."
-        self._task = asyncio.get_running_loop().create_task(self._work())
+        """Begin to work in the running loop, unless that is done. An application that another one has mounted, or that
+        a test asks without starting it, is not told to begin; one that is started anew may have another loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop and self._task is not None and not self._task.done(): return
+        if self._task is not None:
+            self._thread.shutdown(wait=False)
+        self._loop = loop
+        self._jobs = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1, "ragcun-worker")
+        self._task = loop.create_task(self._work())
 
     async def _work(self) -> None:
         raise NotImplementedError
 
     async def stop(self) -> None:
         "Finish what has begun, and end."
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        if self._task is None: return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._task = None
         self._thread.shutdown(wait=True)
 
     async def _gather(self) -> list[Job]:
@@ -482,7 +494,7 @@ class Gate:
     ) -> str: # who asks
         "Let a request in, or refuse it."
         self._place(headers)
-        path = scope["path"]
+        path = scope["path"].removeprefix(scope.get("root_path", ""))      # where another application has mounted this
         address = (scope.get("client") or ("?",))[0]
         if not self.options.keys or path in OPEN or scope["method"] == "OPTIONS": return f"address {address}"
         number = key_number(headers.get("authorization", ""), self.options.keys)
@@ -493,7 +505,7 @@ class Gate:
     def _place(self, headers: dict[str, str]) -> None:
         "The names that the request was sent to, and that it comes from."
         hosts = self.options.hosts
-        if hosts and host_name(headers.get("host", "")) not in hosts:
+        if hosts and "host" in headers and host_name(headers["host"]) not in hosts:   # browsers always send one
             raise Refusal(400, f"this server answers to {', '.join(hosts)} only.")
         origin = headers.get("origin", "").lower()
         if not origin or origin in self.options.cors_origins or "*" in self.options.cors_origins: return
@@ -752,11 +764,20 @@ class EmbeddingsApi(Api):
 
     async def models(self) -> Response:
         "GET /v1/models."
-        names = [{"id": f"ragcun-{side}", "object": "model", "created": 0, "owned_by": "ragcun"}
-                 for side in ("query", "document")]
+        names = [_model(f"ragcun-{side}") for side in ("query", "document")]
         return json_response({"object": "list", "data": names})
 
-def _encoded(v: np.ndarray, how: str) -> Any:
+    async def model(self,
+        name: str, # of one of the two sides
+    ) -> Response:
+        "GET /v1/models/{name}, with which clients look whether a model is there."
+        side_of(name)
+        return json_response(_model(name))
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "ragcun"}
+
+def _encoded(v: np.ndarray, how: str | None) -> Any:
     return base64.b64encode(v.astype("<f4").tobytes()).decode() if how == "base64" else [float(x) for x in v]
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0033
@@ -867,6 +888,11 @@ def _add_search(app: FastAPI, api: FullApi) -> None:
     async def models() -> Response:
         "The two sides of the model."
         return await api.models()
+
+    @app.get("/v1/models/{name}", responses={404: {"model": ErrorBody}, **_REFUSED})
+    async def model(request: Request, name: str) -> Response:
+        "One of them."
+        return await api.model(name)
 
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0036-1
 def _add_documents(app: FastAPI, api: FullApi) -> None:
@@ -1057,7 +1083,8 @@ def run_server(
     server = uvicorn.Server(config)
     def stop(*_: Any) -> None:
         server.should_exit = True
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+    alone = threading.current_thread() is threading.main_thread()    # the only one that may handle signals
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if alone and hasattr(signal, name)]
     before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
     try:
         server.run(sockets=[listener])     # it raises the signal once more when all is done

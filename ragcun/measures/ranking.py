@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from ..core import UserError, how_many
+from ..core import Threads, UserError, how_many
 
 # %% auto #0
 __all__ = ['Hits', 'KS', 'top_k', 'metrics_from_gains', 'run_order', 'PerQuery', 'ranking_metrics', 'retrieval_metrics',
@@ -27,7 +26,7 @@ def _in_blocks(job: Callable[[slice], None], n: int, size: int) -> None:
         for rows in blocks:
             job(rows)
         return
-    with ThreadPoolExecutor(4) as pool:
+    with Threads(4) as pool:
         for done in [pool.submit(job, rows) for rows in blocks]:
             done.result()
 
@@ -98,7 +97,7 @@ def _candidates(q: np.ndarray, x: np.ndarray, half: np.ndarray | None, keep: int
     edges = [0, *range(min(m, max(4096, 2 * keep)), m, block), m]
     out = np.empty((min(m, max(block, edges[1])), n), np.float32)
     hits: Hits = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    with ThreadPoolExecutor(4) as pool:
+    with Threads(4) as pool:
         for start, stop in zip(edges[:-1], edges[1:], strict=True):
             s = np.matmul(np.asarray(x[start:stop], np.float32), q_t, out=out[:stop - start])
             cuts = [0, stop - start] if worst is None else [*range(0, stop - start, 2048), stop - start]

@@ -21,6 +21,7 @@ from .base import (DEFAULT_BASE, BaseOptions, check_precision, check_side, encod
                                 feature_dim, hash_state, load_base, set_token_limit, token_counts, token_limit)
 from .compiling import compiled_base
 from .evidence import Calibration, document_vector, evidence, information, query_vector
+from .kernels import register_attention
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -95,6 +96,10 @@ class EncoderParts(torch.nn.Module):
         self.cached = False
         self.extra: dict[str, Any] = {}
         self._fingerprint: str | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        register_attention()
 
     @property
     def output_dim(self) -> int: # d

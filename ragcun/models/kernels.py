@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['CACHED', 'MOST', 'NAME', 'UNUSUAL', 'keep_mask', 'Pieces', 'suits', 'attention', 'use_attention', 'can_pack',
-           'PackedLinear', 'PackedIntermediate', 'use_packed']
+__all__ = ['CACHED', 'MOST', 'NAME', 'UNUSUAL', 'keep_mask', 'Pieces', 'suits', 'attention', 'use_attention',
+           'register_attention', 'can_pack', 'PackedLinear', 'PackedIntermediate', 'use_packed']
 
 # %% ../../nbs/2_models/06_kernels.ipynb #0b7dc53a
 def keep_mask(
@@ -166,15 +166,20 @@ def use_attention(
     model: Any = getattr(base[0], "auto_model", None) if len(base) else None
     if base.device.type != "cpu" or getattr(getattr(model, "config", None), "_attn_implementation", "") != "sdpa":
         return False
+    if not getattr(model, "_can_set_attn_implementation", lambda: False)() or not register_attention(): return False
+    model.set_attn_implementation(NAME)
+    return True
+
+def register_attention(
+) -> bool: # Whether transformers takes it
+    "Tell transformers of `attention`: a process that is handed an encoder as a pickle has not heard of it yet."
     try:
         from transformers import AttentionInterface, AttentionMaskInterface
         from transformers.masking_utils import sdpa_mask
     except ImportError:
         return False  # transformers before 4.53
-    if not getattr(model, "_can_set_attn_implementation", lambda: False)(): return False
     AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
-    model.set_attn_implementation(NAME)
     return True
 
 # %% ../../nbs/2_models/06_kernels.ipynb #dfc39f5f

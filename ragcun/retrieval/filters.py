@@ -21,7 +21,7 @@ __all__ = ['COMPARISONS', 'MEMBERSHIP', 'OPERATORS', 'MISSING', 'FILTER_DEPTH', 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "$gt": lambda a, b: a > b, "$gte": lambda a, b: a >= b, "$lt": lambda a, b: a < b, "$lte": lambda a, b: a <= b}
 MEMBERSHIP = ("$in", "$nin")
-OPERATORS = ("$eq", "$ne", *COMPARISONS, *MEMBERSHIP, "$exists")
+OPERATORS = ("$eq", "$ne", *COMPARISONS, *MEMBERSHIP, "$contains", "$exists")
 MISSING = object()
 
 def _is_number(value: Any) -> bool:
@@ -56,6 +56,7 @@ def _holds(operator: str, value: Any, wanted: Any) -> bool:
     "One condition on one value, which may be `MISSING`."
     if operator == "$exists": return (value is not MISSING) == wanted
     if operator == "$eq": return value is not MISSING and _equal(value, wanted)
+    if operator == "$contains": return isinstance(value, list) and any(_equal(v, wanted) for v in value)
     if operator == "$ne": return value is MISSING or not _equal(value, wanted)
     if operator == "$in": return value is not MISSING and wanted.holds(value)
     if operator == "$nin": return value is MISSING or not wanted.holds(value)
@@ -69,6 +70,9 @@ def _check(operator: str, wanted: Any, where: str) -> None:
                         f"Use one of {', '.join(OPERATORS)}, $and, $or, $not")
     if operator in MEMBERSHIP and not isinstance(wanted, (list, tuple, set)):
         raise UserError(f"{operator} wants a list, not a {type(wanted).__name__}", where, "Write {'$in': ['a', 'b']}")
+    if operator == "$contains" and isinstance(wanted, (list, tuple, set, Mapping)):
+        raise UserError(f"$contains wants one value, not a {type(wanted).__name__}", where,
+                        "For several write {'$or': [{'tags': {'$contains': 'a'}}, {'tags': {'$contains': 'b'}}]}")
     if operator == "$exists" and not isinstance(wanted, bool):
         raise UserError(f"$exists wants true or false, not {wanted!r}", where, "Write {'$exists': true}")
     if operator in COMPARISONS and not (_is_number(wanted) or isinstance(wanted, str)):
@@ -147,7 +151,7 @@ def _clause(field: str, operator: str, wanted: Any) -> str:
     if operator in MEMBERSHIP:
         one = _among(field, wanted)
         return f"({one})" if operator == "$in" else f"({field} IS NULL OR NOT ({one}))"
-    if isinstance(wanted, str): raise _NotInSql
+    if isinstance(wanted, str) or operator == "$contains": raise _NotInSql
     sign = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}[operator]
     return f"TRY_CAST({field} AS DOUBLE) {sign} {_number(wanted)}"
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, replace
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -674,6 +675,9 @@ class DocumentIndex(OpenedIndex):
         block_size: int = 1024,  # documents encoded and committed at a time
     ) -> int: # number of new documents
         "Add documents; known ones stay, with their metadata, so an interrupted `add` is repeated; `update` replaces."
+        if isinstance(block_size, bool) or not isinstance(block_size, Integral) or block_size < 1:
+            raise UserError(f"block_size is {block_size!r}"[:160], "add", "Give a whole number from 1 on; metadata and "
+                            "ids stand in the documents: add([{'id': …, 'text': …, 'metadata': {…}}])")
         before = len(self)
         total = len(documents) if hasattr(documents, "__len__") else None
         with progress(desc="adding", total=total, unit="document") as bar:

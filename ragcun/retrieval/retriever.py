@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import UserError, atomic_write, env_number, how_many, logger, progress, read_json, write_json
+from ..core import Threads, UserError, atomic_write, env_number, how_many, logger, progress, read_json, write_json
 from ..data.files import is_no_list, text_fault
 from ..models.evidence import evidence_from_distance, query_vector
 from .filters import Filter, as_filter
@@ -76,7 +75,11 @@ def _reranked(rerank: Callable[[str, list[Hit]], Sequence[Hit]], result: SearchR
     hits = rerank(result.query, result.hits)
     if hits is None:
         raise UserError("rerank gave no hits but None", "search", "Let the function return the hits, best first")
-    return list(hits)
+    hits = list(hits)
+    for other in (h for h in hits if not isinstance(h, Hit)):
+        raise UserError(f"rerank gave a {type(other).__name__} for a hit", "search",
+                        "Let the function return the hits that it was given, without scores, best first")
+    return hits
 
 def _as_asked(result: SearchResult, query: str) -> SearchResult:
     "The result of a question that was searched for as `result` says."
@@ -131,7 +134,7 @@ class Proposer(QuestionEncoder):
         assert self.joint is not None
         side = max(SIDE, 2 * k)
         asked = self.asked(queries)
-        with ThreadPoolExecutor(1) as beside:  # words are looked up while vectors are compared
+        with Threads(1) as beside:  # words are looked up while vectors are compared
             worded = beside.submit(lambda: [self.store.search_words(one, side, where) for one in asked])
             near = self.store.search(query_vector(z, self.rho), side, exact, where)
             _, mean, sd = self.joint.background.dense(z)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import re
+import sys
 import threading
+import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -399,6 +402,18 @@ def _table_place(folder: Path | RemotePath) -> str:
         link.symlink_to(name)
     return str(link)
 
+def _lancedb() -> Any:
+    """The package. It takes any module `datasets` for Hugging Face's, and is shown an empty one where it is another: a
+    folder of that name beside a program becomes one as soon as somebody tries to import it."""
+    other = sys.modules.get("datasets")
+    if other is None or hasattr(other, "Dataset"): return importlib.import_module("lancedb")
+    empty: Any = types.SimpleNamespace(Dataset=type("Dataset", (), {}), DatasetDict=type("DatasetDict", (), {}))
+    sys.modules["datasets"] = empty
+    try:
+        return importlib.import_module("lancedb")
+    finally:
+        sys.modules["datasets"] = other
+
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013-1
 class _LanceFolder:
     "A folder with a table, opened again by its name where the object is pickled or copied."
@@ -436,7 +451,7 @@ class _LanceFolder:
     def _connect(self) -> Any:
         import datetime
 
-        import lancedb
+        lancedb = _lancedb()
         options = self.folder.options if isinstance(self.folder, RemotePath) else None
         with self._plainly():
             return lancedb.connect(_table_place(self.folder), read_consistency_interval=datetime.timedelta(0),

@@ -249,9 +249,12 @@ def differences(
     then: dict[str, Any], # What the checkpoint was made with
     now: dict[str, Any], # What it is to be resumed with
 ) -> list[str]: # One line for each difference
-    "Compare two flat dictionaries."
+    "Compare two flat dictionaries; what is known by its hash alone has changed, in content or in order."
     keys = sorted(set(then) | set(now))
-    return [f"{k}: {then.get(k)!r} then, {now.get(k)!r} now" for k in keys if then.get(k) != now.get(k)]
+    def say(before: Any, after: Any) -> str:
+        hashes = all(isinstance(v, str) and re.fullmatch("[0-9a-f]{64}", v) for v in (before, after))
+        return "changed since, or in another order" if hashes else f"{before!r} then, {after!r} now"
+    return [f"{k}: {say(then.get(k), now.get(k))}" for k in keys if then.get(k) != now.get(k)]
 
 def refuse_differences(
     then: dict[str, Any], # What the checkpoint was made with

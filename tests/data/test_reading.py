@@ -16,7 +16,8 @@ from ragcun.core import UserError
 from ragcun.data.collections import RetrievalData, save_retrieval
 from ragcun.data.negatives import mine_bm25
 from ragcun.data.files import MAX_TEXT, check_apart, normalise_text, cell_fault, text_id
-from ragcun.data.pairs import Pair, PairSet, column_advice, load_pairs, load_retrieval, pairs_to_retrieval, save_pairs
+from ragcun.data.pairs import (Pair, PairSet, as_retrieval, column_advice, load_pairs, load_retrieval,
+                               pairs_to_retrieval, save_pairs)
 
 GOOD = {"query": "What is a byte?", "positive": "Eight bits."}
 SHARED = Path(os.environ.get("RAGCUN_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
@@ -523,6 +524,23 @@ def test_data_sets_in_folders_of_other_programs_are_told_what_to_do(tmp_path):
     (tmp_path/"disk"/"dataset_info.json").write_text("{}")
     refused(tmp_path/"disk", "load_from_disk(FOLDER)", "to_parquet")
     refused(jsonl(tmp_path/"a.jsonl", json.dumps([GOOD, GOOD])), "the line is a list of rows", "belongs in a .json file")
+
+
+@pytest.mark.parametrize("name", ["qrels", "relevant_docs"])
+def test_grades_of_an_evaluation_file_by_ids_are_kept(tmp_path, name):
+    "As MTEB and BEIR have them; a document judged 0 was taken for an answer."
+    made = {"corpus": {"n1": {"title": "Byte", "text": "Eight bits."}, "n2": "A star."}, "queries": {"q1": "A byte?"},
+            name: {"q1": {"n1": 2, "n2": 0}}}
+    path = tmp_path/"qa.json"
+    path.write_text(json.dumps(made))
+    data = load_retrieval(path)
+    assert data.qrels == {"q1": {"n1": 2, "n2": 0}} and data.corpus["n1"] == "Byte Eight bits."
+    assert [p.positive for p in load_pairs(path)] == ["Byte Eight bits."]
+    assert as_retrieval((made["corpus"], made["queries"], made[name])).qrels == data.qrels     # BEIR's own loader
+    for grades, part in (({"n1": .5}, "the grade of document n1 is 0.5"), ({"n1": 0}, "no question has a relevant doc"),
+                         (None, "no question has a relevant doc"), ([["n1", 1]], "the judgements are [['n1', 1]]")):
+        path.write_text(json.dumps(made | {name: {"q1": grades}}))
+        refused(path, part)
 
 
 def test_an_evaluation_file_by_ids_is_read(tmp_path, caplog):

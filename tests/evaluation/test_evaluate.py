@@ -247,6 +247,18 @@ def test_notes_say_what_the_numbers_hide(model, tiny):
     assert "say nothing of the ranking, which holds all of them" in notes and "by construction" not in notes
 
 
+def test_notes_tell_a_query_that_is_a_document_from_one_that_shares_its_number():
+    corpus = {"1": "Ice. Sea ice melts.", "2": "Bread needs salt.", "3": "No answer here."}
+    def notes(queries, qrels, ignored):
+        scored = ranking_metrics({q: [] for q in qrels}, qrels, (1,))
+        return [n for n in make_notes(RetrievalData(corpus, queries, qrels), scored, None, (1,), ignored) if "id" in n]
+    itself = {"1": "Sea ice melts.", "2": "what of bread?"}, {"1": {"2": 1}, "2": {"3": 1}}
+    assert "1 query found in the corpus, under the same id" in notes(*itself, False)[0] and not notes(*itself, True)
+    numbered = {"1": "does ice melt?", "2": "what of bread?"}, {"1": {"1": 1}, "2": {"2": 1}}
+    assert "2 queries answered by the document of the same id" in notes(*numbered, True)[0]
+    assert not notes(*numbered, False)
+
+
 def test_notes_count_queries_deeper_than_the_ranking():
     data = RetrievalData({f"d{i}": "t" for i in range(9)}, {"q": "t"}, {"q": {f"d{i}": 1 for i in range(5)}})
     scored = ranking_metrics({"q": ["d0"]}, data.qrels, (1, 3))

@@ -256,6 +256,14 @@ def test_a_broken_run_file_names_the_row(tmp_path, text, words):
         compare(tmp_path / "r.trec", tmp_path / "r.trec", {"q1": {"a": 1}})
 
 
+def test_ids_with_blanks_are_read_where_tabs_part_the_columns_and_never_misread(tmp_path):
+    (tmp_path/"r.trec").write_text("q 1\tQ0\td 1\t1\t2.5\tmy run\n")
+    assert read_run(tmp_path/"r.trec") == {"q 1": {"d 1": 2.5}}
+    (tmp_path/"r.trec").write_text("q 1 Q0 d1 1 2.5 mine\n")      # was a document Q0 of a query q
+    with pytest.raises(UserError, match="not a run line"):
+        read_run(tmp_path/"r.trec")
+
+
 def test_what_comes_back_says_what_it_is():
     data = collection()
     rng = np.random.default_rng(0)

@@ -61,6 +61,41 @@ def test_langchain_searches_for_the_words_as_they_are_where_it_is_told_to(index,
         assert ask("alfa9 baeta9")[0].id == "d9" and ask("alfa9 baeta9", as_written=True)[0].id != "d9"
 
 
+def test_llama_index_and_haystack_search_for_the_words_as_they_are_where_they_are_told_to(index, monkeypatch):
+    pytest.importorskip("llama_index.core", reason="extra llama-index-core is not installed")
+    pytest.importorskip("haystack", reason="extra haystack-ai is not installed")
+    monkeypatch.setattr(index, "corrected", lambda asked: [q.replace("alfa9 baeta9", "alpha9 beta9") for q in asked])
+    def by_node(**how):
+        return llama_index_retriever(index, 1, None, **how).retrieve("alfa9 baeta9")[0].node_id
+    assert by_node() == "d9" != by_node(as_written=True)
+    plain, strict = (haystack_retriever(index, 1, None, as_written=how) for how in (False, True))
+    first = [r.run("alfa9 baeta9", **how)["documents"][0].id == "d9" for r, how in (
+        (plain, {}), (strict, {}), (plain, {"as_written": True}), (strict, {"as_written": False}))]
+    assert first == [True, False, False, True]
+
+
+def test_llama_index_filters_are_those_of_the_index(index, tmp_path):
+    pytest.importorskip("llama_index.core", reason="extra llama-index-core is not installed")
+    from llama_index.core.vector_stores import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
+    stored = GaussianRetriever(index.model, tmp_path/"index")
+    for i in (index, stored):
+        i.update([{"id": f"d{n}", "text": f"alpha{n} beta{n}", "n": n, "tags": ["odd"] * (n % 2)} for n in range(9)])
+    def found(*filters, how=FilterCondition.AND):
+        wanted = MetadataFilters(filters=list(filters), condition=how)
+        ids = [{n.node_id for n in llama_index_retriever(i, 9, None, wanted).retrieve("alpha5")}
+               for i in (index, stored)]
+        return ids[1] if len({len(i) for i in ids}) == 1 or how == FilterCondition.NOT else ids
+    late = MetadataFilter(key="n", operator=FilterOperator.GTE, value=5)
+    early = MetadataFilter(key="n", operator=FilterOperator.LT, value=9)
+    odd = MetadataFilter(key="tags", operator=FilterOperator.CONTAINS, value="odd")
+    assert found(late, early) == {"d5", "d6", "d7", "d8"} and found(late, early, odd) == {"d5", "d7"}
+    assert found(late, odd, how=FilterCondition.NOT) == {"d0", "d2", "d4"}
+    inner = MetadataFilters(filters=[late, odd], condition=FilterCondition.OR)
+    assert found(inner, MetadataFilter(key="n", value=3)) == {"d3"}
+    with pytest.raises(UserError, match="all does not take 'odd'"):
+        found(MetadataFilter(key="tags", operator=FilterOperator.ALL, value="odd"))
+
+
 def test_langchain_options_of_other_stores_remove_and_lose_nothing(index):
     pytest.importorskip("langchain_core", reason="extra langchain-core is not installed")
     from langchain_core.documents import Document
@@ -73,6 +108,16 @@ def test_langchain_options_of_other_stores_remove_and_lose_nothing(index):
     lazy = (Document(page_content=f"new{i} words here", id=f"new{i}") for i in range(3))
     assert store.add_documents(lazy, batch_size=2) == ["new0", "new1", "new2"]
     assert store.delete(["new0", "new1", "new2"]) and len(index) == 200
+
+
+def test_langchain_takes_ids_and_columns_as_the_index_does(index):
+    pytest.importorskip("langchain_core", reason="extra langchain-core is not installed")
+    store = langchain_store(index)
+    assert store.add_texts(["one text", "two texts"], ids=[7, 12]) == ["7", "12"]
+    for asked, got in (([12, "7"], ["12", "7"]), ("12", ["12"])):
+        assert [d.id for d in store.get_by_ids(asked)] == got
+    assert store.delete([7, 12]) and len(index) == 200
+    assert len(langchain_embeddings(index.model).embed_documents(np.array(["a", "b"]))) == 2
 
 
 def test_langchain_retriever_and_embeddings_in_their_own_store(index):
@@ -94,6 +139,8 @@ def test_llama_index(index):
     assert [n.node.node_id for n in nodes] == [h.id for h in index.search("alpha5 beta5 gamma5", top_k=3)]
     assert nodes[0].node.metadata["n"] == 5 and all(0 <= n.score <= 1 for n in nodes)
     e = llama_index_embedding(index.model)
+    with pytest.raises(UserError, match="JSON cannot hold one"):
+        type(e).from_dict(e.to_dict()).get_query_embedding("alpha")
     assert np.allclose(e.get_query_embedding("alpha1"), index.model.encode_query(["alpha1"])[0], atol=1e-5)
     assert np.allclose(e.get_text_embedding_batch(["alpha1", "beta2"]),
                        index.model.encode_document(["alpha1", "beta2"]), atol=1e-5)

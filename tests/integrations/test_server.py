@@ -1,10 +1,12 @@
 """The server in this process: what it answers, what it refuses, and that nothing makes it fail."""
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import threading
 import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from ragcun.core import UserError
-from ragcun.integrations.server import (OPEN, Limits, PatientProtocol, Refusal, ServeOptions, Worker, check_inputs,
-                                        error_body, listen, make_app, read_body, Room, api_keys, serve_options, side_of)
+from ragcun.integrations.server import (OPEN, Gate, Limits, PatientProtocol, Refusal, Room, ServeOptions, Worker,
+                                        api_keys, check_inputs, error_body, listen, make_app, read_body, serve_options,
+                                        side_of)
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
 
@@ -409,6 +412,53 @@ def test_embeddings_of_both_sides_sort_as_the_index_does(client, index):
     assert order == [h.id for h in index.search(QUESTION, top_k=5, words=0)]
     coded = embed(client, model="ragcun-query", input=[QUESTION], encoding_format="base64", dimensions=5).json()
     assert np.allclose(np.frombuffer(base64.b64decode(coded["data"][0]["embedding"]), "<f4"), u[:5], atol=1e-5)
+    plain = embed(client, model="ragcun-query", input=QUESTION, encoding_format=None, dimensions=None, user=None).json()
+    assert np.allclose(plain["data"][0]["embedding"], u)
+
+
+def test_a_client_that_looks_for_one_model_finds_it(client):
+    models = client.get("/v1/models").json()["data"]
+    assert [client.get(f"/v1/models/{m['id']}").json() for m in models] == models and len(models) == 2
+    gone = client.get("/v1/models/gpt-4")
+    assert gone.status_code == 404 and "ragcun-query takes questions" in gone.json()["error"]["message"]
+
+
+def test_an_application_is_asked_wherever_it_runs(index):
+    "Mounted, started twice, or asked without being started: its queue belonged to no loop, or to one that had ended."
+    from fastapi import FastAPI
+    app, outer = make_app(index), FastAPI()
+    for _ in range(2):
+        with TestClient(app) as c:
+            assert ask(c, query=QUESTION).status_code == 200
+    assert [ask(TestClient(app), query=QUESTION).status_code for _ in range(2)] == [200, 200]
+    outer.mount("/rag", make_app(index, ServeOptions(keys=(KEY,))))
+    with TestClient(outer) as c:
+        auth = {"authorization": f"Bearer {KEY}"}
+        got = [c.get(*asked).status_code for asked in (("/rag/",), ("/rag/about",))]
+        assert got == [200, 401] and c.get("/rag/about", headers=auth).status_code == 200
+
+
+def test_a_server_runs_in_a_thread(index):
+    from ragcun.integrations.server import run_server
+    listener = listen("127.0.0.1", 0)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}/healthz"
+    threading.Thread(target=run_server, args=(make_app(index), listener), daemon=True).start()
+    status, end = None, time.monotonic() + 20
+    while status is None and time.monotonic() < end:
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
+            status = json.load(answer)["status"]
+        time.sleep(.05)
+    assert status == "ok"
+
+
+def test_a_watcher_that_names_no_host_is_answered_and_another_name_is_not():
+    "HAProxy asks in HTTP/1.0, without a Host; a browser always sends one."
+    gate = Gate(serve_options("127.0.0.1"))
+    scope = {"path": "/healthz", "method": "GET", "client": ("127.0.0.1", 1)}
+    assert gate.caller(scope, {}) == "address 127.0.0.1"
+    for host in ("evil.example", ""):
+        with pytest.raises(Refusal, match="answers to"):
+            gate.caller(scope, {"host": host})
 
 
 @pytest.mark.parametrize("body, status, part", [

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from ragcun.core import UserError
 from ragcun.models import base as bases
 from ragcun.models.base import Ticker
 from ragcun.models.cache import FeatureCache, cache_for, cached_features, work_blocks
 from ragcun.models.encoder import GaussianEncoder
 from ragcun.retrieval.retriever import index_corpus
-from small import small_base
+from small import context, small_base
 
 TEXTS = [f"text {i} of a star and a planet " * (1 + i % 7) for i in range(60)]
 
@@ -19,6 +20,18 @@ TEXTS = [f"text {i} of a star and a planet " * (1 + i % 7) for i in range(60)]
 @pytest.fixture
 def model(tmp_path, own_cache):
     return GaussianEncoder.from_base(str(small_base(tmp_path)), device="cpu", precision="no")
+
+
+def test_an_encoder_handed_to_another_process_encodes_there(model):
+    "As pickles of joblib, Ray and spawned workers are: it knew nothing of our attention, and said that the base fails."
+    texts = ["How are stars made?", "water"]
+    with context().Pool(1) as workers:
+        assert np.array_equal(workers.apply(model.embed, (texts,)), model.embed(texts))
+
+
+def test_half_of_a_surrogate_pair_is_one_line(model):
+    with pytest.raises(UserError, match="text 1 holds half of a surrogate pair at character 5"):
+        model.encode_document(["water", "half \ud83d of an emoji"])
 
 
 def test_a_line_a_minute(monkeypatch):

@@ -27,7 +27,7 @@ CONDITION = st.one_of(
     st.tuples(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), NUMBER | st.sampled_from(["a", "B"])
               ).map(lambda p: dict([p])),
     st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(PLAIN, max_size=3)).map(lambda p: dict([p])),
-    st.booleans().map(lambda b: {"$exists": b}))
+    st.integers(0, 2).map(lambda n: {"$contains": n}), st.booleans().map(lambda b: {"$exists": b}))
 ONE = st.dictionaries(FIELD, CONDITION, max_size=2)
 WANTED = st.recursive(ONE, lambda inner: st.one_of(
     st.lists(inner, min_size=1, max_size=2).map(lambda p: {"$and": p}),
@@ -60,7 +60,8 @@ def test_a_whole_number_beyond_64_bits_is_found_where_it_was_put(tmp_path, value
 
 
 @pytest.mark.parametrize("wanted", [{"x": {"$like": 1}}, {"x": {"$in": 3}}, {"x": {"$exists": 1}}, {"$or": []}, 3,
-                                    {"x": {"$gt": None}}, {"$gte": 3}, {"$nor": [{}]}, {"x": {"$gt": True}}])
+                                    {"x": {"$gt": None}}, {"$gte": 3}, {"$nor": [{}]}, {"x": {"$gt": True}},
+                                    {"x": {"$contains": ["a", "b"]}}])
 def test_what_is_no_filter_is_refused(wanted):
     with pytest.raises(UserError):
         as_filter(wanted)

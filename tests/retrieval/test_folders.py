@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small import ROOT, context, docx_bytes, pdf_bytes
+from jobs import index_beside_another_datasets
+from small import ROOT, Job, context, docx_bytes, pdf_bytes
 from tiny_encoder import TinyEncoder
 
 from ragcun.cli import commands
@@ -85,6 +86,11 @@ def check(docs, idx, number):
     assert len(rows) == len(set(rows)) and set(rows) == wanted            # nothing lost, nothing twice
     states, whole = read_record(Path(idx))
     assert whole and len(states) == number and report.files == sum(s.passages > 0 for s in states.values())
+
+
+def test_a_folder_named_datasets_beside_a_program_is_not_that_of_hugging_face(tmp_path):
+    job = Job(index_beside_another_datasets, str(tmp_path/"index"), log=tmp_path/"log")
+    assert job.wait() == 0 and "['sea ice'] True" in job.text(), job.text()
 
 
 def test_a_folder_that_is_killed_loses_nothing_and_has_nothing_twice(tmp_path):

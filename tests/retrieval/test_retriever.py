@@ -446,6 +446,8 @@ def test_questions_come_in_any_form():
     (lambda i: i.search("ice", diversity=2), "diversity is 2"), (lambda i: i.search("ice", diversity="x"), "diversity"),
     (lambda i: i.search("ice", diversity=float("nan")), "diversity is nan"),
     (lambda i: i.search("ice", rerank=lambda q, hits: hits.sort(key=id)), "rerank gave no hits"),
+    (lambda i: i.search("ice", rerank=lambda q, hits: [(h, 1.) for h in hits]), "rerank gave a tuple for a hit"),
+    (lambda i: i.add(["ice"], [{"year": 2003}]), "metadata and ids stand in the documents"),
     (lambda i: i.search(b"ice"), "the query is not text but bytes"),
     (lambda i: i.calibrate(["ice sea"], ["d1"]), "a list of ids is wanted"),
     (lambda i: i.calibrate(["ice", "sea"], [["no"], ["such"]]), "none of the relevant documents"),

@@ -12,7 +12,9 @@ import pytest
 
 from ragcun.cli.commands import main
 from ragcun.retrieval.hits import Batch
+from ragcun.retrieval.retriever import GaussianRetriever
 from ragcun.retrieval.stores import LanceStore
+from tiny_encoder import TinyEncoder
 
 
 def test_waiting_threads_do_not_spin(monkeypatch, capsys):
@@ -22,6 +24,17 @@ def test_waiting_threads_do_not_spin(monkeypatch, capsys):
             main(["search", "--no_such_flag"])
         assert os.environ["OMP_WAIT_POLICY"] == wanted
         monkeypatch.delenv("OMP_WAIT_POLICY")
+
+
+def test_a_thread_that_outlives_the_program_still_searches(tmp_path, monkeypatch):
+    "Python starts no more threads then, and the search that looks words up in one failed."
+    for folder in (None, tmp_path/"index"):
+        index = GaussianRetriever(TinyEncoder(), folder)
+        index.add([f"sea ice w{i}" for i in range(30)])
+        before = index.search("ice w3").to_json()
+        with monkeypatch.context() as m:
+            m.setattr("concurrent.futures.thread._shutdown", True)
+            assert index.search("ice w3").to_json() == before
 
 
 def test_two_threads_write_one_file(tmp_path):

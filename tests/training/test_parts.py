@@ -15,7 +15,7 @@ from ragcun.training.closed_form import (Moments, PairFeatures, ShrinkagePoint, 
                                          held_out_pairs, choose_point, shrinkages_for, solve_head, validation_splits)
 from ragcun.training.config import TrainConfig, resolve_defaults
 from ragcun.training.learner import Learner, TrainingQuestions
-from ragcun.training.record import remove_leftovers, save_checkpoint
+from ragcun.training.record import differences, remove_leftovers, save_checkpoint
 from ragcun.training.run import fit, save_result
 from ragcun.training.step import Critic, Layout, Processes, lay_out
 from small import processed, small_base, together
@@ -46,6 +46,11 @@ class TestBase:
         narrow, _, _ = load_base(base)
         assert [feature_dim(narrow), feature_dim(wide)] == [WIDTH, 48]
         assert encode_features(wide, ["a text"]).shape == (1, feature_dim(wide))
+
+
+def test_a_change_that_only_hashes_show_is_said_in_words():
+    then, now = {"training pairs": "0a"*32, "epochs": 2}, {"training pairs": "1b"*32, "epochs": 3}
+    assert differences(then, now) == ["epochs: 2 then, 3 now", "training pairs: changed since, or in another order"]
 
 
 def test_a_disk_that_torch_finds_full_is_said_to_be_full(tmp_path, monkeypatch):
