@@ -101,7 +101,7 @@ def test_questions_without_a_text_are_not_measured(tmp_path, caplog, text):
     with pytest.raises(UserError, match="none of 2 judged rows has a text"):
         load_beir(beir(tmp_path, queries=rows))
     assert load_beir(beir(tmp_path, queries=[rows[0], {"_id": "q1", "text": "what is 1"}])).queries["q0"] == ""
-    assert "1 texts of" in caplog.text and "row 1: text is" in caplog.text
+    assert "1 text of" in caplog.text and "row 1: text is" in caplog.text
 
 
 def test_judged_documents_that_all_lack_a_text_are_an_error_of_one_line(tmp_path):

@@ -457,7 +457,8 @@ def test_one_query_has_no_detectable_difference():
 def test_an_evaluation_file_as_json_reads_it():
     data = {"corpus": ["ice sea", "tree rock"], "queries": ["ice"], "relevance": [[0]]}
     assert load_retrieval(data).qrels == load_retrieval(json.loads(json.dumps(data))).qrels
-    for odd, said in (({"corpus": {}, "queries": {}, "qrels": {}}, "not an evaluation file"), ({}, "not an eval")):
+    for odd, said in (({"corpus": {}, "queries": {}}, "not an evaluation file"), ({}, "not an eval"),
+                      ({"corpus": {}, "queries": {}, "qrels": {}}, "no question has a relevant document")):
         with pytest.raises(UserError, match=said):
             load_retrieval(odd)
     with pytest.raises(UserError, match="dict is no list of pairs"):
