@@ -3,7 +3,7 @@ quality, file by file.
 
     make bench && python benchmarks/bench_repeat.py                      # what the files hold now against the last
         commit
-    python benchmarks/bench_repeat.py --before FOLDER --after FOLDER --output data/results/repeat.json
+    python benchmarks/bench_repeat.py --before FOLDER --after FOLDER --output data/results/repeat.json [--as NAME]
 
 Numbers are paired by their place in the file, rows by what they are rows of (collection, method, seed, …). Seconds
 are left out: they belong to the machine.
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ragcun.core import write_json
+from ragcun.core import read_json, write_json
 
 MEASURES = {"ndcg@10": "NDCG@10", "recall@100": "Recall@100", "auroc": "no-answer AUROC",
             "no_answer_auroc": "no-answer AUROC", "participation_ratio": "participation ratio",
@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--after", type=Path, default=Path("data/results"))
     parser.add_argument("--files", nargs="+", default=FILES, choices=FILES + MORE)
     parser.add_argument("--output", default="")
+    parser.add_argument("--as", dest="key", default="files", help="under which name, beside others that are there")
     args = parser.parse_args()
     def read(folder, name):
         return json.loads((folder/f"{name}.json").read_text())
@@ -89,7 +90,8 @@ def main() -> None:
             print(f"{name:21} {measure:20} {d['numbers']:5} numbers, median difference {d['median']:.4f}, "
                   f"largest {d['largest']:.4f}")
     if args.output:
-        write_json(args.output, {"command": "python benchmarks/bench_repeat.py", "files": result})
+        known = read_json(args.output) if Path(args.output).exists() else {}
+        write_json(args.output, known | {"command": "python benchmarks/bench_repeat.py", args.key: result})
 
 
 if __name__ == "__main__":
