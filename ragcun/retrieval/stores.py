@@ -8,14 +8,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import itertools
 import json
+import multiprocessing
 import os
+import pickle
 import re
+import signal
+import subprocess
 import sys
 import threading
 import types
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +37,10 @@ from .words import Postings, Question, WordCounts
 
 # %% auto #0
 __all__ = ['TABLE', 'INDEX_FORMAT', 'ELSEWHERE', 'ANN_KINDS', 'RULES', 'COLUMNS', 'COUNTS', 'ANN_FROM', 'SMALL_FILES',
-           'OLD_VERSIONS', 'KEPT', 'KEY', 'Manifest', 'read_manifest', 'write_manifest', 'is_free', 'MemoryRows',
-           'MemoryEdits', 'MemoryStore', 'writer_lock', 'LanceTable', 'LanceArrow', 'LanceRows', 'LanceSamples',
-           'LanceEdits', 'LanceIndexes', 'LanceCounts', 'LanceKept', 'LanceWords', 'LanceStore']
+           'OLD_VERSIONS', 'KEPT', 'KEY', 'PLAIN', 'ANSWERS', 'Manifest', 'read_manifest', 'write_manifest', 'is_free',
+           'MemoryRows', 'MemoryEdits', 'MemoryStore', 'writer_lock', 'FreshProcess', 'Far', 'answer_calls',
+           'LanceTable', 'LanceArrow', 'LanceRows', 'LanceSamples', 'LanceEdits', 'LanceIndexes', 'LanceCounts',
+           'LanceKept', 'LanceWords', 'LanceStore']
 
 # %% ../../nbs/7_retrieval/08_stores.ipynb #4f6e5322
 TABLE = "documents"
@@ -402,7 +410,7 @@ def _table_place(folder: Path | RemotePath) -> str:
         link.symlink_to(name)
     return str(link)
 
-def _lancedb() -> Any:
+def _imported_lancedb() -> Any:
     """The package. It takes any module `datasets` for Hugging Face's, and is shown an empty one where it is another: a
     folder of that name beside a program becomes one as soon as somebody tries to import it."""
     other = sys.modules.get("datasets")
@@ -414,6 +422,128 @@ def _lancedb() -> Any:
     finally:
         sys.modules["datasets"] = other
 
+# %% ../../nbs/7_retrieval/08_stores.ipynb #7c6de7f1
+PLAIN = ("builtins", "datetime", "pyarrow", "numpy")  # packages of what goes over the pipe as a copy
+
+class FreshProcess:
+    "A Python that was not forked and imports LanceDB, asked over a pipe by one that was; it ends with its asker."
+    def __init__(self) -> None:
+        self._link, theirs = multiprocessing.Pipe()
+        self._lock = threading.Lock()
+        self._unused: deque[int] = deque()      # numbers of objects that nobody holds any more
+        self.pid = os.getpid()                  # of the asker
+        start = ("import sys; sys.path[:] = sys.argv[2:]; from ragcun.retrieval.stores import answer_calls; "
+                 "answer_calls(int(sys.argv[1]))")
+        self._process = subprocess.Popen([sys.executable, "-c", start, str(theirs.fileno()), *sys.path],
+                                         stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+        theirs.close()
+
+    def ask(self,
+        what: str,     # of `ANSWERS`
+        number: int,   # of an object there; 0 is the package LanceDB
+        *more: Any,    # what else it needs
+    ) -> Any: # a copy, or the `Far` object
+        "What became of an object there; raises what was raised."
+        with self._lock:
+            unused = [self._unused.popleft() for _ in range(len(self._unused))]
+            try:
+                self._link.send((unused, what, number, more))
+                kind, value = self._link.recv()
+            except (EOFError, OSError):
+                self.pid = 0
+                raise RuntimeError("the process that reads it for this forked one has ended; ask again") from None
+        if kind == "raised": raise value
+        return Far(self, value) if kind == "far" else value
+
+    def forget(self,
+        number: int, # of an object there
+    ) -> None:
+        "Nobody here holds it any more; said with the next question, since this may come at any moment."
+        if number:                  # the package stays
+            self._unused.append(number)
+
+# %% ../../nbs/7_retrieval/08_stores.ipynb #924235e2
+class Far:
+    "An object of another process: what is read from it or called is asked for there."
+    def __init__(self,
+        process: FreshProcess, # that holds it
+        number: int,           # by which it is known there
+    ):
+        self.__dict__.update(_process=process, _number=number)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"): raise AttributeError(name)
+        return self._process.ask("attribute", self._number, name)
+
+    def __call__(self,
+        *args: Any,     # as the object there takes them
+        **kwargs: Any,  # and by name
+    ) -> Any: # a copy, or another `Far`
+        return self._process.ask("call", self._number, args, kwargs)
+
+    def __iter__(self) -> Iterator[Any]:
+        there = self._process.ask("iterator", self._number)
+        while (item := self._process.ask("next", there._number)) is not StopIteration:
+            yield item
+
+    def __del__(self) -> None:
+        self._process.forget(self._number)
+
+
+# %% ../../nbs/7_retrieval/08_stores.ipynb #9ca2cbf9
+ANSWERS: dict[str, Callable] = {
+    "attribute": getattr, "call": lambda function, args, named: function(*args, **named),
+    "iterator": iter, "next": lambda items: next(items, StopIteration)}
+"What a forked process may ask of an object."
+
+def answer_calls(
+    handle: int, # of the pipe's other end, inherited
+) -> None:
+    "Do for a forked process what it asks of LanceDB, until it ends."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)    # Ctrl-C is for the asker
+    link = Connection(handle)
+    held, numbers = {0: _imported_lancedb()}, itertools.count(1)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            unused, what, number, more = link.recv()
+            for done in unused: held.pop(done, None)
+            try:
+                value = ANSWERS[what](held[number], *more)
+                sent = _as_copy("copy", value)
+            except Exception as e:
+                sent = _as_copy("raised", e) or pickle.dumps(("raised", RuntimeError(str(e))))
+            if sent is None:
+                new = next(numbers)
+                held[new], sent = value, pickle.dumps(("far", new))
+            link.send_bytes(sent)
+
+def _as_copy(kind: str, value: Any) -> bytes | None:
+    "For the pipe; None for what stays here."
+    package = type(value).__module__.split(".")[0]
+    if kind == "copy" and value is not StopIteration and (package not in PLAIN or callable(value)): return None
+    try:
+        return pickle.dumps((kind, value))
+    except Exception:
+        return None
+
+# %% ../../nbs/7_retrieval/08_stores.ipynb #ed9a0493
+_connected = 0                  # the process in which LanceDB was first used
+_fresh: list[FreshProcess] = []  # the one that answers this process, if it was forked from there
+_inherited: list[Any] = []      # tables of a parent: to let one go would wait for threads that are not here
+
+def _ended(table: Any) -> bool:
+    return isinstance(table, Far) and not table._process.pid
+
+def _lancedb() -> Any:
+    "The package; in a process that was forked after it was used, that of a fresh process."
+    global _connected
+    _connected = _connected or os.getpid()
+    if _connected == os.getpid(): return _imported_lancedb()
+    if not _fresh or _fresh[0].pid != os.getpid():
+        _fresh[:] = [FreshProcess()]
+    return Far(_fresh[0], 0)
+
+
 # %% ../../nbs/7_retrieval/08_stores.ipynb #lan0013-1
 class _LanceFolder:
     "A folder with a table, opened again by its name where the object is pickled or copied."
@@ -424,13 +554,11 @@ class _LanceFolder:
 
     @property
     def table(self) -> Any: # of LanceDB
-        "The table; a forked process opens its own where LanceDB does not start anew what its connections need."
-        if self._table is not None and self._process != os.getpid():
-            from lancedb import background_loop
+        "The table; a forked process opens its own, in a fresh process."
+        if self._table is not None and (self._process != os.getpid() or _ended(self._table)):
+            _inherited.append(self._table)
             self._counting = threading.RLock()
-            self._process = os.getpid()
-            if not hasattr(background_loop, "_reset_after_fork"):   # of 0.40; an answer would never come
-                self.table = self._open(self._connect())
+            self.table = self._open(self._connect())
         return self._table
 
     @table.setter
