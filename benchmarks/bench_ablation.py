@@ -30,7 +30,7 @@ from ragcun.models.encoder import GaussianEncoder
 from ragcun.training.closed_form import Moments, encode_held_out, limit_positives, pair_features, solve_head
 from ragcun.training.config import TrainConfig, resolve_defaults
 from ragcun.training.learner import Learner
-from ragcun.training.run import (Candidate, refit, start_candidates, trained_features, training_start, unit_spread,
+from ragcun.training.run import (Candidate, refit, start_candidates, trained_features, unit_spread,
                                  whiten)
 
 CRITICS = ("evidence", "euclidean", "cosine")
@@ -105,7 +105,7 @@ def mix_row(model, collection: str, objective: str, seed: int, share: float = 0.
     first = start_candidates(model, task.train, held, config)
     with mock.patch.object(losses, "sigreg_loss",
                            lambda z, **more: sigreg_loss(z, **more) + share*second_moment_loss(z)):
-        trained = Learner(training_start(first[1], task.train).clone_head(), task.train, task.dev, config).train()
+        trained = Learner(first[1].model.clone_head(), task.train, task.dev, config).train()
     plain = Candidate("trained", trained, held)
     features = trained_features(trained, task.train)
     return {"base": measures(first[0]), "closed form": measures(first[1]),

@@ -41,7 +41,7 @@ from .step import Processes, add_lora
 __all__ = ['NEAR', 'Served', 'ENOUGH_TO_DECIDE', 'FOLDS', 'Candidate', 'embed_held', 'head_of', 'with_head', 'AnswerGain',
            'refit', 'trained_features', 'z_moments', 'whiten', 'unit_spread', 'compose', 'FitResult',
            'candidate_report', 'sentence', 'against_whole_base', 'on_new_documents', 'kept_row', 'line_search', 'fit',
-           'start_candidates', 'training_start', 'cross_fit', 'head_on_top', 'final_refit', 'save_result']
+           'start_candidates', 'cross_fit', 'head_on_top', 'final_refit', 'save_result']
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5
 @dataclass(frozen=True)
@@ -372,7 +372,7 @@ def fit(
     candidates = start_candidates(model, train_pairs, held, config)
     learner = None
     if not config.closed_form:
-        start = _to_train(training_start(candidates[1], train_pairs), config)
+        start = _to_train(candidates[1].model, config)
         learner = Learner(start, train_pairs, val_data, config, output_dir)
         candidates += _train(learner, model, train_pairs, held)
     form = candidates[1].model.extra["closed_form"]
@@ -459,20 +459,6 @@ def _to_train(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
     for p in model.base.parameters():
         p.requires_grad_(not config.freeze_base)
     return add_lora(model, config.lora_rank, config.gradient_checkpointing, config.seed) if config.lora_rank else model
-
-# %% ../../nbs/4_training/07_run.ipynb #trstart1
-def training_start(
-    closed: Candidate, # The closed form, with one map or two
-    pairs: PairSet, # Training pairs
-) -> GaussianEncoder: # One map for both sides
-    "Where steps begin: the closed form, or the best one with a single map where it has two."
-    if closed.model.query_head is None: return closed.model
-    form = closed.model.extra["closed_form"]
-    s = max((p for p in form["points"]), key=lambda p: (p["ndcg@10"], p["s"]))["s"]
-    moments = pair_features(closed.model, limit_positives(pairs)).moments
-    start = apply_head(closed.model, solve(moments, s, None, closed.model.output_dim), [(moments, closed.held)])
-    start.extra = closed.model.extra
-    return start
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69-2
 def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: HeldOut) -> list[Candidate]:
@@ -565,7 +551,7 @@ def _fold_scores(model: GaussianEncoder, rest: PairSet, val: RetrievalData, cand
     base, closed = (Candidate(c.name, apply_head(model, f, [(moments, dev)]), dev)
                     for c, f in zip(candidates, forms, strict=False))
     closed.model.extra = candidates[1].model.extra
-    learner = Learner(_to_train(training_start(closed, rest), config), rest, val, config)
+    learner = Learner(_to_train(closed.model, config), rest, val, config)
     learner.journal.plot = None
     trained = learner.train()
     found = [base, closed, *_after_steps(trained, rest, dev, config)]

@@ -15,13 +15,14 @@ from ragcun.models.evidence import evidence, evidence_from_distance, information
 from ragcun.models.saving import pack_model
 from ragcun.retrieval.null import fit_null
 from ragcun.retrieval.quantization import QuantizedStore
+from ragcun.training import run
 from ragcun.training.closed_form import (MANY, POOLS, SHRINKAGES, HeldOut, Moments, ascend, choose_point,
                                          choose_shrinkage, choose_two_sided, encode_held_out, pair_features, solve,
                                          solve_two_sided, validation_splits)
 from ragcun.training.config import resolve_defaults
 from ragcun.training.learner import Learner
 from ragcun.training.run import (Candidate, _to_train, compose, cross_fit, head_of, refit, start_candidates,
-                                 trained_features, training_start, unit_spread, whiten, with_head, z_moments)
+                                 trained_features, unit_spread, whiten, with_head, z_moments)
 from ragcun.training.selection import ENOUGH, beyond_chance, decide, halves
 from ragcun.training.step import lay_out
 from small import small_base
@@ -287,17 +288,23 @@ def test_features_of_a_frozen_base_are_centred_for_the_cosine(two):
     assert abs(other - want) > 1e-3*want and not learner.facts()["centred"]
 
 
-def test_steps_start_from_one_map(model, two):
-    pairs = many_pairs()
-    held = validation_splits(pair_features(model, pairs))[0][1]
-    points = [{"s": .2, "ndcg@10": .5}, {"s": .6, "ndcg@10": .7}, {"s": 1.0, "ndcg@10": .4}]
-    two.extra = {"closed_form": {"points": points, "pool": .25}}
-    start = training_start(Candidate("closed form", two, held), pairs)
-    assert start.query_head is None and two.query_head is not None and start.extra == two.extra
-    want = solve(pair_features(model, pairs).moments, .6, None, model.output_dim)
-    ratio = start.head_arrays()[0]/want.weight
-    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)     # the same head, but for its unit
-    assert training_start(Candidate("closed form", start, held), pairs) is start
+def test_steps_start_from_the_maps_of_the_closed_form(model, two, monkeypatch):
+    "Its second map is there only where it is clearly better: to begin from a single one would lose that."
+    begun = []
+    def with_two(*asked):
+        base, closed = start_candidates(*asked)
+        two.extra = closed.model.extra
+        return [base, replace(closed, model=two)]
+    class Noted(Learner):
+        def __init__(self, start, *more):
+            begun.append(start)
+            super().__init__(start, *more)
+    monkeypatch.setattr(run, "start_candidates", with_two)
+    monkeypatch.setattr(run, "Learner", Noted)
+    result = fit(model, many_pairs(), None, TrainConfig(**QUICK | {"epochs": 1}))
+    assert begun and begun[0] is not two and "trained" in result.report["candidates"]
+    np.testing.assert_allclose(begun[0].query_arrays()[0], two.query_arrays()[0], atol=.1)
+    assert np.abs(begun[0].query_arrays()[0] - begun[0].head_arrays()[0]).max() > .1
 
 
 def test_few_pairs_have_one_map_and_coarse_shrinkages(model):
