@@ -112,9 +112,10 @@ def haystack_retriever(
     max_e_value: float | None = 1.,        # drop hits above it; None keeps all
     device: str = "auto",                  # where a folder's model runs
     as_written: bool = False,              # look for the words as they are, typing errors too
+    filters: dict[str, Any] | None = None, # of Haystack, where a run brings none of its own
 ) -> Any: # a Haystack component: query → documents
     "The index as a Haystack retriever; document scores are probabilities of relevance."
-    return _haystack().GaussianHaystackRetriever(index, top_k, max_e_value, device, as_written)
+    return _haystack().GaussianHaystackRetriever(index, top_k, max_e_value, device, as_written, filters)
 
 # %% ../../nbs/8_integrations/04_frameworks.ipynb #62840281
 def _needs_mteb() -> Any:

@@ -137,12 +137,14 @@ class GaussianHaystackRetriever:
         max_e_value: float | None = 1.,        # drop hits above it; None keeps all
         device: str = "auto",                  # where a folder's model runs
         as_written: bool = False,              # look for the words as they are, typing errors too
+        filters: dict[str, Any] | None = None, # of Haystack, where a run brings none of its own
     ):
         self.index = index
         self.top_k = top_k
         self.max_e_value = max_e_value
         self.device = device
         self.as_written = as_written
+        self.filters = filters
 
     def warm_up(self) -> None:
         "Open the index; a pipeline does it before it runs, and `run` where there is no pipeline."
@@ -154,13 +156,14 @@ class GaussianHaystackRetriever:
     @component.output_types(documents=list[Document])
     def run(self,
         query: str,                             # the question
-        filters: dict[str, Any] | None = None,  # of Haystack, on fields below "meta."
+        filters: dict[str, Any] | None = None,  # of Haystack, on fields below "meta."; instead of the component's own
         top_k: int | None = None,               # documents at most, instead of the component's own number
         as_written: bool | None = None,         # the words as they are, instead of the component's own setting
     ) -> dict[str, Any]: # {"documents": best first}
         "Find documents."
         self.warm_up()
-        result = self._loaded.search(query, self.top_k if top_k is None else top_k, self.max_e_value, _wanted(filters),
+        result = self._loaded.search(query, self.top_k if top_k is None else top_k, self.max_e_value,
+                                     _wanted(filters or self.filters),
                                      as_written=self.as_written if as_written is None else as_written)
         def meta(h):
             return {**copy.deepcopy(h.metadata), **number_metadata(h)}
@@ -170,7 +173,7 @@ class GaussianHaystackRetriever:
     def to_dict(self) -> dict[str, Any]: # type and parameters
         "What a pipeline file holds; `UserError` for an index in memory."
         return default_to_dict(self, index=_folder(self.index), top_k=self.top_k, max_e_value=self.max_e_value,
-                               device=self.device, as_written=self.as_written)
+                               device=self.device, as_written=self.as_written, filters=self.filters)
 
     @classmethod
     def from_dict(cls,

@@ -234,6 +234,16 @@ def test_haystack_filters(haystack, index, filters, wanted):
     assert sorted(d.meta["n"] for d in found) == [n for n in range(200) if wanted(n)]
 
 
+def test_haystack_filters_of_the_component_hold_where_a_run_has_none(haystack, index, tmp_path):
+    late, seventh = ({"field": "meta.n", "operator": o, "value": v} for o, v in ((">=", 190), ("==", 7)))
+    r = haystack_retriever(index, top_k=200, max_e_value=None, filters=late)
+    def found(of, *filters):
+        return sorted(d.meta["n"] for d in of.run("alpha7 beta7", *filters)["documents"])
+    assert found(r) == found(r, {}) == list(range(190, 200)) and found(r, seventh) == [7]
+    written = haystack_retriever(tmp_path/"index", 200, None, "cpu", filters=late).to_dict()
+    assert type(r).from_dict(written).filters == late
+
+
 def test_haystack_filters_that_would_find_nothing_are_errors(haystack, index):
     r = haystack_retriever(index)
     by_id = {"operator": "OR", "conditions": [{"field": "meta.n", "operator": "==", "value": 7},
