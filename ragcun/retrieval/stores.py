@@ -425,6 +425,11 @@ def _imported_lancedb() -> Any:
 # %% ../../nbs/7_retrieval/08_stores.ipynb #7c6de7f1
 PLAIN = ("builtins", "datetime", "pyarrow", "numpy")  # packages of what goes over the pipe as a copy
 
+def _python() -> str:
+    "The interpreter; a server that embeds it, such as uWSGI, calls itself the executable."
+    named, beside = Path(sys.executable or ""), Path(sys.prefix)/"bin"/"python3"
+    return str(beside) if "python" not in named.name and beside.exists() else str(named)
+
 class FreshProcess:
     "A Python that was not forked and imports LanceDB, asked over a pipe by one that was; it ends with its asker."
     def __init__(self) -> None:
@@ -434,7 +439,7 @@ class FreshProcess:
         self.pid = os.getpid()                  # of the asker
         start = ("import sys; sys.path[:] = sys.argv[2:]; from ragcun.retrieval.stores import answer_calls; "
                  "answer_calls(int(sys.argv[1]))")
-        self._process = subprocess.Popen([sys.executable, "-c", start, str(theirs.fileno()), *sys.path],
+        self._process = subprocess.Popen([_python(), "-c", start, str(theirs.fileno()), *sys.path],
                                          stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
         theirs.close()
 
