@@ -41,7 +41,7 @@ from .step import Processes, add_lora
 __all__ = ['NEAR', 'Served', 'ENOUGH_TO_DECIDE', 'FOLDS', 'Candidate', 'embed_held', 'head_of', 'with_head', 'AnswerGain',
            'refit', 'trained_features', 'z_moments', 'whiten', 'unit_spread', 'compose', 'FitResult',
            'candidate_report', 'sentence', 'against_whole_base', 'on_new_documents', 'kept_row', 'line_search', 'fit',
-           'start_candidates', 'cross_fit', 'head_on_top', 'final_refit', 'save_result']
+           'start_candidates', 'training_start', 'cross_fit', 'head_on_top', 'final_refit', 'save_result']
 
 # %% ../../nbs/4_training/07_run.ipynb #56d4aca5
 @dataclass(frozen=True)
@@ -372,7 +372,7 @@ def fit(
     candidates = start_candidates(model, train_pairs, held, config)
     learner = None
     if not config.closed_form:
-        start = _to_train(candidates[1].model, config)
+        start = _to_train(training_start(candidates[1], train_pairs, config), config)
         learner = Learner(start, train_pairs, val_data, config, output_dir)
         candidates += _train(learner, model, train_pairs, held)
     form = candidates[1].model.extra["closed_form"]
@@ -459,6 +459,22 @@ def _to_train(model: GaussianEncoder, config: TrainConfig) -> GaussianEncoder:
     for p in model.base.parameters():
         p.requires_grad_(not config.freeze_base)
     return add_lora(model, config.lora_rank, config.gradient_checkpointing, config.seed) if config.lora_rank else model
+
+# %% ../../nbs/4_training/07_run.ipynb #trstart1
+def training_start(
+    closed: Candidate, # The closed form, with one map or two
+    pairs: PairSet, # Training pairs
+    config: TrainConfig, # Whether the base is frozen
+) -> GaussianEncoder: # The closed form; where the base is trained, with a single map
+    "Where steps begin: a base that is trained learns by itself how the two sides differ."
+    if closed.model.query_head is None or config.freeze_base: return closed.model
+    form = closed.model.extra["closed_form"]
+    s = max((p for p in form["points"]), key=lambda p: (p["ndcg@10"], p["s"]))["s"]
+    moments = pair_features(closed.model, limit_positives(pairs)).moments
+    start = apply_head(closed.model, solve(moments, s, None, closed.model.output_dim), [(moments, closed.held)])
+    start.extra = closed.model.extra
+    return start
+
 
 # %% ../../nbs/4_training/07_run.ipynb #17704b69-2
 def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: HeldOut) -> list[Candidate]:

@@ -22,7 +22,7 @@ from ragcun.training.closed_form import (MANY, POOLS, SHRINKAGES, HeldOut, Momen
 from ragcun.training.config import resolve_defaults
 from ragcun.training.learner import Learner
 from ragcun.training.run import (Candidate, _to_train, compose, cross_fit, head_of, refit, start_candidates,
-                                 trained_features, unit_spread, whiten, with_head, z_moments)
+                                 trained_features, training_start, unit_spread, whiten, with_head, z_moments)
 from ragcun.training.selection import ENOUGH, beyond_chance, decide, halves
 from ragcun.training.step import lay_out
 from small import small_base
@@ -288,7 +288,7 @@ def test_features_of_a_frozen_base_are_centred_for_the_cosine(two):
     assert abs(other - want) > 1e-3*want and not learner.facts()["centred"]
 
 
-def test_steps_start_from_the_maps_of_the_closed_form(model, two, monkeypatch):
+def test_steps_of_a_head_start_from_the_maps_of_the_closed_form(model, two, monkeypatch):
     "Its second map is there only where it is clearly better: to begin from a single one would lose that."
     begun = []
     def with_two(*asked):
@@ -305,6 +305,21 @@ def test_steps_start_from_the_maps_of_the_closed_form(model, two, monkeypatch):
     assert begun and begun[0] is not two and "trained" in result.report["candidates"]
     np.testing.assert_allclose(begun[0].query_arrays()[0], two.query_arrays()[0], atol=.1)
     assert np.abs(begun[0].query_arrays()[0] - begun[0].head_arrays()[0]).max() > .1
+
+
+def test_a_base_that_is_trained_starts_with_one_map(model, two):
+    pairs = many_pairs()
+    held = validation_splits(pair_features(model, pairs))[0][1]
+    points = [{"s": .2, "ndcg@10": .5}, {"s": .6, "ndcg@10": .7}, {"s": 1.0, "ndcg@10": .4}]
+    two.extra = {"closed_form": {"points": points, "pool": .25}}
+    closed, whole = Candidate("closed form", two, held), TrainConfig(freeze_base=False)
+    assert training_start(closed, pairs, TrainConfig(freeze_base=True)) is two
+    start = training_start(closed, pairs, whole)
+    assert start.query_head is None and two.query_head is not None and start.extra == two.extra
+    want = solve(pair_features(model, pairs).moments, .6, None, model.output_dim)
+    ratio = start.head_arrays()[0]/want.weight
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)     # the same head, but for its unit
+    assert training_start(Candidate("closed form", start, held), pairs, whole) is start
 
 
 def test_few_pairs_have_one_map_and_coarse_shrinkages(model):
