@@ -452,10 +452,13 @@ class FreshProcess:
         with self._lock:
             unused = [self._unused.popleft() for _ in range(len(self._unused))]
             try:
+                if not self.pid: raise EOFError     # another thread has seen its end
                 self._link.send((unused, what, number, more))
                 kind, value = self._link.recv()
-            except (EOFError, OSError):
+            except BaseException as e:      # a time limit, too: a late answer would be taken for the next one
                 self.pid = 0
+                self._link.close()
+                if not isinstance(e, (EOFError, ConnectionError)): raise
                 raise RuntimeError("the process that reads it for this forked one has ended; ask again") from None
         if kind == "raised": raise value
         return Far(self, value) if kind == "far" else value
@@ -527,7 +530,9 @@ def _as_copy(kind: str, value: Any) -> bytes | None:
     package = type(value).__module__.split(".")[0]
     if kind == "copy" and value is not StopIteration and (package not in PLAIN or callable(value)): return None
     try:
-        return pickle.dumps((kind, value))
+        sent = pickle.dumps((kind, value))
+        if kind == "raised": pickle.loads(sent)     # some errors cannot be made again from what they say
+        return sent
     except Exception:
         return None
 

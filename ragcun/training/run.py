@@ -466,7 +466,7 @@ def training_start(
     pairs: PairSet, # Training pairs
     config: TrainConfig, # Whether the base is frozen
 ) -> GaussianEncoder: # The closed form; where the base is trained, with a single map
-    "Where steps begin: a base that is trained learns by itself how the two sides differ."
+    "Where steps begin: a base that is trained may learn by itself how the two sides differ."
     if closed.model.query_head is None or config.freeze_base: return closed.model
     form = closed.model.extra["closed_form"]
     s = max((p for p in form["points"]), key=lambda p: (p["ndcg@10"], p["s"]))["s"]

@@ -119,8 +119,22 @@ def again():
     except UserError as e:
         broken = str(e).split(": ")[1].split(" for")[0]
     return first, broken, top("alpha8 beta8")
+class Late(Exception): pass
+def interrupted():
+    import os, signal
+    from ragcun.retrieval import stores
+    first = top("alpha7 beta7")
+    def late(*_): raise Late
+    signal.signal(signal.SIGALRM, late)
+    os.kill(stores._fresh[0]._process.pid, signal.SIGSTOP)
+    signal.alarm(1)
+    try:
+        first = top("alpha8 beta8")
+    except Late:
+        os.kill(stores._fresh[0]._process.pid, signal.SIGCONT)
+        return first, top("alpha9 beta9")
 forked = multiprocessing.get_context("fork")
-for jobs in (["searched", "embedded", "filtered"], ["opened", "shared", "again"], ["changed"]):
+for jobs in (["searched", "embedded", "filtered"], ["opened", "shared", "again", "interrupted"], ["changed"]):
     answers = forked.Queue()
     for job in jobs: forked.Process(target=ask, args=(job, answers), daemon=True).start()
     for job in jobs: print(*answers.get(timeout=60), sep=": ")
@@ -128,7 +142,8 @@ print(top("alpha9 beta9"))
 """
 SEVENTH, EIGHTH, NINTH = (f"alpha{i} beta{i} gamma{i}" for i in (7, 8, 9))
 DONE = {"searched": SEVENTH, "embedded": SEVENTH, "filtered": (EIGHTH, NINTH), "opened": (SEVENTH, "delta epsilon"),
-        "shared": [SEVENTH, EIGHTH], "again": (SEVENTH, "the process that reads it", EIGHTH),
+        "shared": [SEVENTH, EIGHTH], "interrupted": (SEVENTH, NINTH),
+        "again": (SEVENTH, "the process that reads it", EIGHTH),
         "changed": (30, "zeta eta", "theta iota", True)}
 
 
