@@ -287,6 +287,33 @@ def with_pairs(c: Collection, task: Task, seed: int, methods: list[str]) -> None
                kept=result.report["kept"])
 
 
+class Judged:
+    """NDCG@10 of each test question by method, kept beside the runs, so that lists of a run that was stopped are
+    compared with those of the run that goes on; only of methods whose rows are `known`."""
+    def __init__(self, name: str, seed: int, known: set[str]):
+        self.path = RUNS/f"lists-{name}-{seed}.json"
+        kept = read_json(self.path) if self.path.exists() else {}
+        self.each = {m: np.asarray(v) for m, v in kept.items() if m in known}
+
+    def add(self, each: dict[str, np.ndarray]) -> None:
+        "Keep these, too; a method that was measured again replaces what is here."
+        self.each |= each
+        write_json(self.path, {m: np.asarray(v).tolist() for m, v in self.each.items()})
+
+
+def add_rows(found: dict[str, Any], c: Collection, beside: Judged, seed: int, commit: str, known: set[str]) -> set[str]:
+    "Add what is new to the rows and to the paired differences; the methods that are new."
+    beside.add(c.each)
+    new = {m for m in c.each if m not in known}
+    found["rows"] += [r | {"commit": commit} for r in c.rows
+                      if r["method"] in new and (seed == 0 or r["seed"] is not None)]
+    found["paired"] += [{"collection": c.name, "seed": seed, "ours": a, "theirs": b,
+                         **asdict(paired_test(beside.each[a], beside.each[b]))}
+                        for a in beside.each if a.startswith("ragcun") and not a.endswith("alone")
+                        for b in beside.each if not b.startswith("ragcun") and {a, b} & new]
+    return new
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=[*ELSEWHERE, *PAIRED])
@@ -310,17 +337,14 @@ def main() -> None:
             model.cached = True
             c = Collection(name, load_retrieval(SHARED/name, "test") if task is None else task.test, model)
             c.words()
-            if task is not None:
-                with_pairs(c, task, seed, todo)
-            found["rows"] += [r | {"commit": commit} for r in c.rows
-                              if r["method"] not in known and (seed == 0 or r["seed"] is not None)]
-            found["paired"] += [{"collection": name, "seed": seed, "ours": a, "theirs": b,
-                                 **asdict(paired_test(c.each[a], c.each[b]))}
-                                for a in c.each if a.startswith("ragcun") and not a.endswith("alone")
-                                for b in c.each if not b.startswith("ragcun") and not {a, b} <= known]
-            write_json(args.output, {"command": " ".join(["python benchmarks/bench_lists.py", *sys.argv[1:]]),
-                                     "threads": torch.get_num_threads(), "machine":
-                                     f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}", **found})
+            beside = Judged(name, seed, known)
+            for method in todo:  # what a method found is kept before the next begins
+                if task is not None:
+                    with_pairs(c, task, seed, [method])
+                known |= add_rows(found, c, beside, seed, commit, known)
+                write_json(args.output, {"command": " ".join(["python benchmarks/bench_lists.py", *sys.argv[1:]]),
+                                         "threads": torch.get_num_threads(), "machine":
+                                         f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}", **found})
 
 
 if __name__ == "__main__":
