@@ -186,12 +186,14 @@ class House:
 
     def used_by(self, module: Module, statement: ast.stmt) -> set[tuple[str, str]]:
         "Files and names that a statement uses."
-        names = {n for u in used(statement) for n in self.meant(module, u)}
+        mentions = used(statement)
+        names = {n for u in mentions for n in self.meant(module, u)}
         for c in ast.walk(statement):
             if isinstance(c, ast.Constant) and isinstance(c.value, str): names |= run_by(c.value)
-            if isinstance(c, ast.List) and "'-m', 'ragcun'" in ast.unparse(c): names.add(COMMAND)
+            if isinstance(c, ast.List) and {"-m", "ragcun"} <= {e.value for e in c.elts if isinstance(e, ast.Constant)}:
+                names.add(COMMAND)
         out = {f for n in names if (f := self.found(n))}
-        return out | {(module.path, u.split(".")[0]) for u in used(statement) if u.split(".")[0] in module.defines}
+        return out | {(module.path, u.split(".")[0]) for u in mentions if u.split(".")[0] in module.defines}
 
     def meant(self, module: Module, name: str) -> list[str]:
         "What a name of a module stands for, if it was imported from this repository."

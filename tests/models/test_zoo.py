@@ -34,6 +34,12 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path/"cache"))
 
 
+@pytest.fixture(autouse=True)
+def pictures(monkeypatch):
+    "A run's curves are no business of these tests, and take longer to draw than a run with a tiny base."
+    monkeypatch.setattr("ragcun.figures.save_figure", lambda figure, path: Path(path).write_bytes(b""))
+
+
 def collection(pairs):
     texts = list(dict.fromkeys(p.positive for p in pairs))
     queries = dict(enumerate(p.query for p in pairs))
