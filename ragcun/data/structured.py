@@ -58,17 +58,21 @@ def _check_size(text: str) -> None:
         raise UserError(f"a table of more than {MAX_TABLE // 10**6} MB", "", "Index it by itself: --documents FILE.")
 
 _MARKED = re.compile(r"</(?:p|div|span|a|li|ul|ol|h[1-6]|strong|em|b|i|td|tr|table|code|pre)>|<br\s*/?>", re.I)
-_ADDRESS = re.compile(r"href|(?:.*_)?(?:url|avatar)\w*|\w+Url|image_\d+")    # names of what no reader sees
+_ADDRESS = re.compile(      # names of what no reader sees
+    r"href|self|gid|node_id|expand|(?:.*_)?(?:url|avatar)\w*|\w+Url|image_\d+")
 _OPAQUE = re.compile(r"[\da-fA-F-]{16,}")                                     # a key that only a program reads
 
 def _said(value: Any) -> str:
     "A value as a reader sees it: HTML as its text, and what holds others by their names, without addresses and keys."
-    if isinstance(value, str): return join_blocks(html_blocks(value, menus=True)) if _MARKED.search(value) else value
+    if isinstance(value, str): return (
+        join_blocks(html_blocks(value, menus=True)) if _MARKED.search(value) else value.replace("\r\n", "\n"))
     if talk := _chat(value): return talk
+    if _is_tree(value): return _tree_text(value)
     if isinstance(value, list): return ", ".join(said for one in value if (said := _said(one)))
     if isinstance(value, dict):
         told = {k: v for k, v in value.items()
                 if v is not None and not (_ADDRESS.fullmatch(str(k)) or _OPAQUE.fullmatch(str(v)))}
+        if not any(told.values()): return ""      # marks that nobody has given
         return ", ".join(f"{name}: {said}" for name, one in told.items() if (said := _said(one).strip()))
     return json.dumps(value, ensure_ascii=False)
 
@@ -97,7 +101,7 @@ def parse_table(
 # %% ../../nbs/1_data/08_structured.ipynb #chats001
 _CHATS = [frozenset(keys.split()) for keys in (    # names that a message has in exports of Slack, Telegram, Discord …
     "text ts type", "text from_id date", "content author timestamp mentions", "sender_name timestamp_ms",
-    "sender text uuid", "content author create_time weight")]
+    "sender text uuid", "content author create_time weight", "cooked username created_at")]
 _NOT_TOLD = re.compile(r"(?:channel|group|bot)_\w+|service")      # who came and went, and the like
 
 def _named(value: Any, *keys: str) -> str:
@@ -122,12 +126,13 @@ def _pieces(value: Any) -> str:
 def _message(row: Any) -> str | None:
     "A message of a chat: who, when, what; empty where nobody says something, None of what is no message."
     if not isinstance(row, dict): return None
+    if (cue := _cue(row)) is not None: return cue
     if {"message", "parent", "children"} <= row.keys():    # of a tree of answers
         return _message(row["message"]) if row["message"] else ""
     is_turn = {*row} in ({"role", "content"}, {"from", "value"})
     if not is_turn and not any(keys <= row.keys() for keys in _CHATS): return None
     if _NOT_TOLD.fullmatch(str(row.get("subtype") or row.get("type"))): return ""
-    text = _pieces(row.get("text") or row.get("content") or row.get("value") or "")
+    text = _pieces(row.get("text") or row.get("content") or row.get("value") or _said(row.get("cooked") or ""))
     if "ts" in row:        # Slack's own marks
         text = html.unescape(re.sub(r"<([^<>|\s]+)(?:\|([^<>]+))?>", lambda m: m[2] or m[1], text))
     elif "timestamp_ms" in row:      # UTF-8 that was taken for something else
@@ -150,8 +155,66 @@ def _chat(value: Any) -> str:
         lines.append(line)
     return "\n".join(filter(None, lines))
 
+# %% ../../nbs/1_data/08_structured.ipynb #jsontree1
+def _cue(row: dict[str, Any]) -> str | None:
+    "A part of what a program has heard (Whisper, subtitles of YouTube): who, what; None of what is none."
+    timed = isinstance(row.get("start"), (int, float)) and {"end", "duration"} & row.keys()
+    if not (timed and isinstance(row.get("text"), str)) or {"label", "type"} & row.keys(): return None
+    who = str(row.get("speaker") or "")
+    return f"{who}{': ' if who else ''}{' '.join(row['text'].split())}"
+
+def _is_tree(value: Any) -> bool:
+    "Whether a value is a text as an editor keeps it, a tree of paragraphs (Atlassian, ProseMirror, Lexical, Roam)."
+    value = value.get("root", value) if isinstance(value, dict) else value
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(one, dict) and isinstance(one.get("string"), str) for one in value)
+    kind = (value.get("type") or value.get("nodeType")) if isinstance(value, dict) else ""
+    return kind in ("doc", "document", "root") and any(isinstance(value.get(k), list) for k in ("content", "children"))
+
+def _tree_lines(node: dict[str, Any]) -> list[str]:
+    "The paragraphs of such a tree; what stands beside a text belongs into its line."
+    said = next((node[k] for k in ("text", "string", "value") if isinstance(node.get(k), str)), "")
+    inside = [one for k in ("content", "children") if isinstance(node.get(k), list) for one in node[k]
+              if isinstance(one, dict)]
+    attributes = node.get("attrs")
+    if not inside and "string" not in node: return [said or (_named(attributes, "text") if attributes else "")]
+    lines = [_tree_lines(one) for one in inside]
+    said = re.sub(r"\{\{.*?\}\}\s*|\[\[|\]\]|\*\*|__", "", said) if "string" in node else said
+    if "string" in node: return [said, *itertools.chain(*lines)]
+    is_line = any(isinstance(one.get(k), str) for one in inside for k in ("text", "value"))
+    return ["".join(itertools.chain(*lines))] if is_line else [*itertools.chain(*lines)]
+
+def _tree_text(value: Any) -> str:
+    "The text of a tree, its paragraphs apart."
+    value = {"children": value} if isinstance(value, list) else value.get("root", value)
+    return "\n\n".join(line.strip() for line in _tree_lines(value) if line.strip())
+
+
 # %% ../../nbs/1_data/08_structured.ipynb #real0005
 _SHORT = 200    # characters of a value that stands in one line with others
+_TITLES = ("title", "name", "subject", "summary")
+_BODIES = ("body", "desc", "description", "content", "text", "textContent", "selftext", "notes")
+_ID = re.compile(r"\w+_ids?|id[A-Z]\w*|[a-z]\w*(?:Id|ID)s?")
+
+def _title_of(row: dict[str, Any]) -> str:
+    "The name of the value that is the title of a row; empty where none is."
+    return next((k for k in _TITLES if isinstance(row.get(k), str) and row[k].strip()), "")
+
+def _record(row: Any) -> Any:
+    "A row without what is wrapped around it: fields of Jira, attributes of JSON:API, nodes of GraphQL and the like."
+    for name in ("fields", "attributes", "_source", "node", "data", "content") if isinstance(row, dict) else ():
+        inner = row.get(name)
+        if isinstance(inner, dict) and not _title_of(row) and (_title_of(inner) or {*_BODIES} & inner.keys()):
+            return {**{k: v for k, v in row.items() if k != name}, **inner}
+    return row
+
+def _is_page(row: Any) -> bool:
+    "Whether a row is a page by itself: a long text, or one of several lines or in HTML below a title."
+    if not isinstance(row, dict): return False
+    said = [v.strip() for k, v in row.items() if isinstance(v, str) and k in _BODIES] if _title_of(row) else ()
+    is_said = _title_of(row) and any(_tells(row.get(name)) for name in ("body", "selftext"))
+    return bool(is_said) or any(map(_is_long, row.values())) or any(
+        "\n" in one or _MARKED.search(one) for one in said) or any(_is_tree(row.get(k)) for k in (*_BODIES, "children"))
 
 def _is_long(value: Any) -> bool:
     "Whether a value is a text of some sentences or paragraphs, or a chat."
@@ -164,11 +227,24 @@ def _row_text(row: Any) -> str:
     if not isinstance(row, dict): return _cell(row)
     if (line := _message(row)) is not None: return line
     said = {str(name): _said(value).strip() for name, value in row.items() if value not in (None, "", [], {})}
+    said = _said_once(said)
     text = said.pop(next((str(name) for name, value in row.items() if _chat(value)), "text"), "")
     short = {name: " ".join(value.split()) for name, value in said.items() if not _is_long(value)}
     rest = "; ".join(f"{name}: {value}" for name, value in short.items() if value)
     return "\n".join(filter(None, (rest, *(f"{n}: {v}" for n, v in said.items() if n not in short), text)))
 
+def _said_once(said: dict[str, str]) -> dict[str, str]:
+    "Values without those that say the same words again, as HTML and as text, or as two of one name."
+    held: dict[str, str] = {}
+    for name, value in said.items():
+        words = re.findall(r"\w+", value)
+        twin = next((k for k, v in held.items() if re.findall(r"\w+", v) == words), "")
+        again = twin and (len(words) > 2 or name.startswith(twin) or twin.startswith(name))
+        held |= {} if again else {name: value}
+    return held
+
+
+# %% ../../nbs/1_data/08_structured.ipynb #jsonpage1
 def _article(data: dict[str, Any]) -> list[Section]:
     "An object that says something without a list of rows, as one page of a site: its title and its text."
     while len(data) == 1 and isinstance(inner := next(iter(data.values())), dict):
@@ -183,11 +259,28 @@ def _tells(value: Any, within: bool = False) -> bool:
     if max(len(said.split()), len(word_tokens(said))) < 3: return False
     return not within or said != value.strip() or _is_long(value) or bool(re.search(r"\w[.!?。！？]$", said))
 
+_IN_MARKDOWN = re.compile(r"^(?:#{2,6} |```)|\*\*\w|\]\(https?:", re.M)
+
+def _shown(name: str, value: Any) -> Any:
+    "A value of a page; what is written in Markdown, as in trackers, as it is shown."
+    if not isinstance(value, str) or name not in ("body", "desc", "description", "selftext", "notes"): return value
+    is_marked = _IN_MARKDOWN.search(value) and not _MARKED.search(value)
+    return join_blocks(markdown_blocks(value)) if is_marked else value
+
+def _is_internal(name: str, value: Any) -> bool:
+    "Whether a value of a page is an address, a key, or the number of another row."
+    if isinstance(value, list): return bool(value) and all(_is_internal(name, one) for one in value)
+    said = value.strip() if isinstance(value, str) else str(value)
+    if re.fullmatch(r"https?://\S+", said) or name in ("self", "gid", "node_id", "expand"): return True
+    return bool(_OPAQUE.fullmatch(said)) or (bool(_ID.fullmatch(name)) and isinstance(value, int))
+
 def _headed(row: dict[str, Any], level: int) -> Section:
-    "A row under its title."
-    name = next((k for k in ("title", "name", "subject") if isinstance(row.get(k), str) and row[k].strip()), "")
-    text = _row_text({k: v for k, v in row.items() if k != name})
-    return Section(_cell(row[name]), text, level) if name else Section("", text)
+    "A row under its title, without keys of other rows, addresses, and what is not so."
+    name = _title_of(row)
+    title = _cell(row[name]) if name else ""
+    told = {k: _shown(k, v) for k, v in row.items() if k != name and not _is_internal(str(k), v)
+            and not (isinstance(v, str) and _cell(v) == title)}
+    return Section(title, _row_text(told), level if name else 0)
 
 # %% ../../nbs/1_data/08_structured.ipynb #jsonrows1
 def _transposed(data: dict[str, Any]) -> list[Any]:
@@ -197,7 +290,8 @@ def _transposed(data: dict[str, Any]) -> list[Any]:
         is_split = isinstance(names, list) and isinstance(rows, list) and all(isinstance(row, list) for row in rows)
         return [dict(zip(map(str, names), row, strict=False)) for row in rows] if is_split else []
     keys = [[*map(str, value)] if isinstance(value, dict) else [*map(str, range(len(value)))]
-            if isinstance(value, list) else [] for value in data.values()]
+            if isinstance(value, list) and not any(isinstance(one, dict) for one in value) else []
+            for value in data.values()]
     is_table = len(keys) > 1 and len(keys[0]) > 1 and all(k == keys[0] for k in keys)
     if not is_table or not all(map(str.isdecimal, keys[0])): return []
     columns = [[*value.values()] if isinstance(value, dict) else value for value in data.values()]
@@ -322,6 +416,9 @@ def parse_json_rows(
     if not isinstance(data, dict): return _row_section(data if isinstance(data, list) else [])
     rows = _rows_within(data)
     if not rows: return _article(data) or _row_section(rows)
+    whole = _record(data)
+    if _is_page({k: v for k, v in whole.items() if k in (*_TITLES, "body", "content", "text", "textContent")}) and (
+            _title_of(whole) and not any(map(_is_page, rows[1:]))): return [_headed(whole, 1)]
     title = str(data.get("title") or "")
     return [Section(title.strip(), "", 1)] * (len(title.split()) == 1) + _row_section(rows)  # a longer one is a row
 
@@ -335,12 +432,18 @@ def _rows_within(data: dict[str, Any]) -> list[Any]:
         elif isinstance(value, list) and any(isinstance(row, dict) for row in value):
             rows += value
     said = {k: v for k, v in data.items() if isinstance(v, str) and len(v.split()) > 1}
+    heard = re.findall(r"\w+", " ".join(map(_row_text, rows))) if all(map(_cue_or_none, rows)) else None
+    said = {k: v for k, v in said.items() if re.findall(r"\w+", v) != heard}    # once, not by parts again
     return [*[said] * bool(said), *rows] if rows else []
+
+def _cue_or_none(row: Any) -> str | None:
+    "A part of what a program has heard, or nothing."
+    return _cue(row) if isinstance(row, dict) else None
 
 def _row_section(rows: list[Any]) -> list[Section]:
     "A paragraph for each row that says something; one with a long text is a section, under its title."
     out: list[Section] = []
-    for is_page, group in itertools.groupby(rows, lambda r: isinstance(r, dict) and any(map(_is_long, r.values()))):
+    for is_page, group in itertools.groupby(map(_record, rows), _is_page):
         if is_page:
             out += [_headed(row, 2) for row in group]
         elif texts := [text for row in group if (text := _row_text(row))]:

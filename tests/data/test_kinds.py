@@ -723,7 +723,7 @@ def test_what_readers_read_belongs_to_their_version(tmp_path):
     (tmp_path/"a.pdf").write_bytes(pdf_bytes("One.", "Two."))
     (tmp_path/"a.docx").write_bytes(docx_bytes("One", "x"))
     read = sha256_text(repr([(d, d.metadata) for d in read_folder(tmp_path).documents]))[:12]
-    assert (READER_VERSION, read) == (5, "0b4373188821"), \
+    assert (READER_VERSION, read) == (6, "0b4373188821"), \
         "a reader reads something else: raise READER_VERSION, so that indexes read their files again, and note both here"
 
 
@@ -1262,6 +1262,32 @@ def test_a_table_in_json_is_rows_however_it_is_turned(data):
 def test_a_conversation_for_training_is_who_said_what(talk):
     assert parse_json_rows(json.dumps([talk]))[0].text == "user: Is it red?\nassistant: Yes."
     assert parse_json_lines(json.dumps(talk))[0].text == "user: Is it red?\nassistant: Yes."
+
+
+DOC = {"type": "doc", "version": 1, "content": [      # as Atlassian's editor keeps it
+    {"type": "paragraph", "content": [{"type": "text", "text": "Start the "}, {"type": "text", "text": "pump", "marks": [{"type": "strong"}]}]},
+    {"type": "bulletList", "content": [{"type": "listItem", "content": [{"type": "paragraph", "content": [{"type": "text", "text": "Wait"}]}]}]}]}
+
+
+@pytest.mark.parametrize("data, wanted", [
+    ({"articles": [{"id": 3, "url": "https://x.org/3", "author_id": 5, "title": "Reset", "name": "Reset", "body": "<p>Hold it.</p>"}]},     # a help desk
+     [("Reset", "id: 3; body: Hold it.")]),
+    ([{"title": "Reset", "description": "<p>Hold <b>it</b> now.</p>", "description_text": "Hold it now."}], [("Reset", "description: Hold it now.")]),
+    ([{"number": 7, "node_id": "MDU6", "title": "It leaks", "body": "## Steps\r\n\r\n1. Start the **pump**\r\n", "reactions": {"url": "https://x", "+1": 0}}],
+     [("It leaks", "number: 7\nbody: Steps\n\n1. Start the pump")]),
+    ({"issues": [{"key": "P-7", "fields": {"summary": "It leaks", "description": DOC, "status": {"self": "https://x", "name": "Open"}}}]},
+     [("It leaks", "key: P-7; status: name: Open\ndescription: Start the pump\n\nWait")]),
+    ([{"title": "Seals", "children": [{"string": "Why it **failed**", "uid": "a", "children": [{"string": "{{[[TODO]]}} See [[oil]]"}]}]}],     # Roam
+     [("Seals", "children: Why it failed\n\nSee oil")]),
+    ({"title": "It leaks", "body": "Since noon.\nIt is loud.", "labels": [{"name": "bug"}]}, [("It leaks", "body: Since noon. It is loud.; labels: name: bug")]),
+    ({"post_stream": {"posts": [{"id": 1, "username": "ann", "created_at": "2024", "cooked": "<p>It leaks.</p>"}], "stream": [1]}},
+     [("", "ann (2024): It leaks.")]),
+    ({"text": " Hello. Bye now.", "segments": [{"start": 0, "end": 1.5, "text": " Hello.", "tokens": [1]}, {"start": 2, "end": 3, "text": " Bye now."}]},
+     [("", "Hello.\n\nBye now.")]),                                                                                                    # Whisper
+    ([{"text": "Acme", "start": 0, "end": 4, "label": "ORG"}], [("", "start: 0; end: 4; label: ORG\nAcme")]),
+    ([{"name": "Pump", "description": "A red pump.", "maker_id": 7, "url": "https://x"}], [("", "name: Pump; description: A red pump.; maker_id: 7; url: https://x")])])
+def test_what_an_interface_gives_is_read_as_its_site_shows_it(data, wanted):
+    assert [(s.heading, s.text) for s in parse_json_rows(json.dumps(data))] == wanted
 
 
 def test_an_object_that_is_a_page_by_itself_is_read():
