@@ -468,6 +468,7 @@ _BARE_NAMES = frozenset("readme index main untitled document doc docs file page 
 def _name_said(name: str) -> str:
     "What the name of a file says, which is the title of what has none: `2023_ACME-invoice.pdf`; empty for `index.md`."
     stem = re.sub(r"\.\w{1,8}(?:\.gz)?$", "", name.rpartition("/")[2])
+    stem = re.sub(r"[ -][\da-f]{32}(?:_all)?$", "", stem)     # of Notion
     words = re.findall(r"(?<![^\W_])[^\W\d_]{3,}(?![^\W_])|[\u3040-\u9fff\uac00-\ud7af\u0e00-\u0e7f]+", stem)
     if all(w.lower() in _BARE_NAMES for w in words): return ""
     return re.sub(r"(?<=[^\W\d_])[-_]+(?=[^\W\d_])", " ", stem)

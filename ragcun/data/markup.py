@@ -19,7 +19,7 @@ from typing import Any
 
 from ..core import UserError, logger
 from .web_pages import (HIDDEN_TAGS, HTML_TAGS, OPAQUE_TAGS, PAIRED_TAGS, VOID_TAGS, Block, Section,
-                                   group_blocks, html_blocks, is_power, under_title, without_menus)
+                                   group_blocks, html_blocks, is_power, picture_words, under_title, without_menus)
 
 # %% auto #0
 __all__ = ['TAG', 'markdown_blocks', 'parse_markdown', 'parse_rst', 'parse_text', 'parse_notebook']
@@ -61,6 +61,7 @@ def _tag_block(markup: str) -> str:
     "A block of HTML; a comment or an element that swallows text and does not end in it is text."
     if "<pre" not in markup and "<code" not in markup:
         markup = re.sub(_SHORTCODE, _tag_words, markup)
+    markup = re.sub(r"<[A-Z][\w.]*(?:\s[^<>]*)?/>", lambda m: " ".join(_component_words(m[0])), markup)     # of MDX
     if markup.count("<!--") > markup.count("-->"):
         markup = markup.replace("<!--", "&lt;!--")
     found = Counter((m[2].lower(), m[1]) for m in TAG.finditer(markup))
@@ -80,7 +81,7 @@ def _box_title(info: str) -> str:
     bare = found[1] if found else re.sub(r"\{[^{}]*\}", "", info).strip()
     if named and named[1] in _LABELS: return f"{_LABELS[named[1]]} {bare}".strip()
     if found: return bare
-    bare = bare.removeprefix("callout-")
+    bare = re.sub(r"^callout-|^(?:code-)?tabs(?:#.*)?$", "", bare)
     is_class = not named and re.fullmatch(r"[a-z]+(-[a-z]+)*", bare)       # of pandoc
     if is_class and not _KIND.match(f"{bare} x"): return ""
     said = _KIND.sub("", bare, count=1) if bare else named[1] if named else ""
@@ -122,7 +123,8 @@ def _markdown(indented: bool = True) -> Any:
     rules = renderer.rules
     rules["html_inline"] = lambda tokens, i, options, env: _inline_tag(tokens, i, env)
     rules["html_block"] = lambda tokens, i, *a: _tag_block(tokens[i].content)
-    rules["image"] = lambda tokens, i, *a: html.escape(renderer.renderInlineAsText(tokens[i].children or [], *a[:2]))
+    said = renderer.renderInlineAsText
+    rules["image"] = lambda tokens, i, *a: html.escape(picture_words(said(tokens[i].children or [], *a[:2])))
     rules["footnote_anchor"] = lambda *a: ""
     rules["myst_role"] = lambda tokens, i, *a: _role(tokens[i])
     rules["fence"] = lambda tokens, i, *a: _directive(tokens[i]) or renderer.fence(tokens, i, *a)
@@ -237,9 +239,11 @@ _SHOWN_AS: list[tuple[str, Any]] = [   # what only some programs show as meant
     (r"^\*\[([^\[\]\n]+)\]: ", r"\1: "),
     (r"(?<=[\w)])~([\w+-]{1,12})~(?!~)", r"\1"),
     (r"(?<=[\w)])\^([\w+-]{1,12})\^", lambda m: "^" * is_power(m.string[:m.start()], m[1]) + m[1]),
+    (r"(?:(?<=\w) )?\\?@ref\([\w:-]+\)|\(\\?#eq:[\w:-]+\)", ""),       # of bookdown
     (r":(?:material|fontawesome|octicons|simple)-[a-z\d-]+:(?:\{[^{}]*\})?", "")]
 # lists of contents, other files, names of places
-_UNSAID = re.compile(r"-+8<-+(?s:.*)|\[TOC\]|\[\[_?TOC_?\]\]|\{:.*\}|\{\s*[#.][^{}]*\}|\([\w.:/-]+\)=", re.I)
+_UNSAID = re.compile(r"-+8<-+(?s:.*)|\[TOC\]|\[\[_?TOC_?\]\]|\{:.*\}|\{\s*[#.][^{}]*\}|\([\w.:/-]+\)=|"
+                     r"\\(?:(?:new|clear)page|pagebreak|tableofcontents|listof\w+|appendix|vspace\*?\{[^{}]*\})", re.I)
 _MODULE = re.compile(r"(?:import\s(?:[^;'\"]+\sfrom\s+)?(['\"])[^'\"\n]+\1;?\s*|export\s+[a-z]+\s+\w+\s*=.*)+",
                      re.S)
 
@@ -253,7 +257,8 @@ def _plain_line(token: Any, before: str) -> None:
     "Words for what only some programs show as such: links of wikis, marks of headings, imports of MDX."
     children = token.children or []
     if before == "heading_open" and children:
-        children[-1].content = re.sub(r"\s*\{\s*[#.:][^{}]*\}\s*$", "", children[-1].content)
+        children[-1].content = re.sub(r"\s*\{\s*[#.:-][^{}]*\}\s*$", "", children[-1].content)
+        children[0].content = re.sub(r"^\((?:PART|APPENDIX)(?:\\?\*)?\) *", "", children[0].content)
     elif before == "paragraph_open" and (_MODULE.fullmatch(token.content) or _UNSAID.fullmatch(token.content)):
         children.clear()
     elif before == "paragraph_open":
@@ -261,7 +266,7 @@ def _plain_line(token: Any, before: str) -> None:
     for left, child in itertools.pairwise([None, *children]):
         if child is None or child.type != "text": continue
         if left is not None and left.type in ("link_close", "image", "code_inline"):
-            child.content = re.sub(r"^\{:?\s*(?:[#.]|[\w-]+=)[^{}]*\}", _described, child.content)
+            child.content = re.sub(r"^\{:?\s*(?:[#.]|[\w-]+=|(?:height|width) \d)[^{}]*\}", _described, child.content)
         for pattern, shown in _SHOWN_AS:
             child.content = re.sub(pattern, shown, child.content)
 
@@ -372,6 +377,51 @@ def _without_components(text: str) -> tuple[str, bool]:
         return "\n".join(("", *said, ""))
     return _COMPONENT.sub(shown, text), bool(found)
 
+# %% ../../nbs/1_data/06_markup.ipynb #mdapps01
+_LOOSE = re.compile(      # code, a callout of Notion, marks of Hugo over several lines, classes below a table, tabs
+    r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^([ \t]*</?aside>)[ \t]*$|^([ ]*\{\{[<%][^{}\n]*\n[^{}]*[>%]\}\})[ ]*$"
+    r"|^(\|[^\n]*)\n(?=[ ]*\{:?[ ]*[.#][^{}\n]*\}[ ]*$)|^@tab(?::\w+)?[ ]+([^\n]*?)(?:#[\w-]+)?$", re.M | re.S)
+
+def _loose_ends(found: re.Match) -> str:
+    "A mark so that CommonMark sees where it ends: what is between the tags of a callout is Markdown."
+    if found[1]: return found[0]
+    if found[2]: return f"\n{found[2]}\n"
+    if found[3]: return " ".join(found[3].split())
+    return f"{found[4]}\n\n" if found[4] else f"\n{found[5]}\n"
+
+def _without_exports(text: str) -> str:
+    "MDX without what it exports, which is code over several lines; one that is never closed is text."
+    out: list[str] = []
+    held: list[str] = []     # lines of an export
+    mark = ""                # of code that is open
+    for line in text.split("\n"):
+        if found := re.match(r"[ ]*(`{3,}|~{3,})", line):
+            mark = found[1] if not mark else "" if line.strip().startswith(mark) else mark
+        if held or (not mark and re.match(r"export\s+(?:default|async|function|const|let|class)\b", line)):
+            held.append(line)
+            said = "".join(held)
+            closed = sum(map(said.count, "([{")) <= sum(map(said.count, ")]}"))
+            held = [] if closed else held
+        else:
+            out.append(line)
+    return "\n".join(out + held)
+
+_LOGSEQ = re.compile(r"^[ \t]*(?:- )?(?:id:: [\da-f]{8}-|collapsed:: |title:: |[\w-]+:: .*\n[ \t]*- )", re.M)
+_ITS_FIELDS = re.compile(
+    r"^[ \t]*(?:id|collapsed|background-color|heading|logseq\.[\w.-]+|(?:created|updated)-at|card-[\w-]+|hl-[\w-]+|"
+    r"ls-type|file|file-path|icon|alias|public|exclude-from-graph-view)::.*\n?|^[ \t]*:LOGBOOK:(?s:.*?):END:[ \t]*\n?"
+    r"|^([ \t]*- )(?:\{\{(?:embed|query|renderer|video|youtube)\b.*\}\}|\(\([\da-f-]{36}\)\))[ \t]*\n?"
+    r"|\(\([\da-f-]{36}\)\)|^[ \t]*(?:SCHEDULED|DEADLINE): (?=<)", re.M)
+
+def _of_notes(text: str) -> str:
+    "The notes of Logseq and Joplin as Markdown: a title, and none of the fields that only the program reads."
+    foot = re.search(r"\n\nid: [\da-f]{32}\n(?:\w+:.*\n)+type_: \d+\s*\Z", text)
+    if foot: return re.sub(r"\A(?!#)(.+)(?=\n\n|\Z)", r"# \1", text[:foot.start()])
+    if not _LOGSEQ.search(text): return text
+    titled = re.sub(r"\Atitle:: *(.*)\n(?:tags:: .*\n)?", r"# \1\n\n", _ITS_FIELDS.sub("", text))
+    return re.sub(r"^([ \t]*)([\w-]+):: (?=\S)", r"\1\2: ", titled, flags=re.M)
+
+
 # %% ../../nbs/1_data/06_markup.ipynb #mdmyst002
 def _as_fences(text: str) -> str:
     "Markdown with the directives of MyST that stand between colons, `:::{note}`, between other marks."
@@ -447,7 +497,7 @@ def _markdown_html(
 ) -> str:                  # as HTML
     "A Markdown text as a browser would be given it."
     env: dict[str, Any] = {}
-    text = _apart(text) if mdx else text
+    text = _LOOSE.sub(_loose_ends, _apart(_without_exports(text)) if mdx else text)
     text += "\n" * (not text.endswith("\n"))     # a box at the very end would be looked for beyond it
     text = _without_includes(_GRID.sub(_grid_table, _as_fences(re.sub(r"\r\n?", "\n", text))))
     bare, is_mdx = _without_components(text)
@@ -480,7 +530,7 @@ def parse_markdown(
     mdx: bool = False,     # whether tags stand for themselves and Markdown is between them
 ) -> list[Section]:        # by heading, in order
     "Sections of a Markdown text."
-    title, said, rest = _front_parts(re.sub(r"\r\n?", "\n", text.lstrip("\ufeff")))
+    title, said, rest = _front_parts(_of_notes(re.sub(r"\r\n?", "\n", text.lstrip("\ufeff"))))
     blocks = under_title(title, markdown_blocks(rest, mdx))
     if said:
         blocks.insert(1 if blocks and blocks[0].level == 1 else 0, Block(said))
@@ -699,8 +749,15 @@ def _raw_blocks(source: str, cell: dict) -> list[Block]:
     kind = str(about.get("format") or about.get("raw_mimetype") or "")
     return [Block(title, 1)] * bool(title) + _raw_text(rest, kind)
 
+def _code_blocks(source: str, cell: dict) -> list[Block]:
+    "What a cell of code shows as text: `%md` of Databricks, `%%markdown`, a form of Colab; its code is left out."
+    found = re.match(r"\s*(?:%md(?:-sandbox)?|%%markdown)\b(.*)", source, re.S)
+    form = re.findall(r"^#\s?@(?:title|markdown)[ ]+(.*?)(?:\s*\{.*\})?$", source, re.M)
+    return markdown_blocks(found[1] if found else "\n".join(form))
+
 _BLOCKS_OF: dict[str, Callable[[str, dict], list[Block]]] = {
     "markdown": lambda source, cell: markdown_blocks(source), "raw": _raw_blocks,
+    "code": _code_blocks,
     "html": lambda source, cell: html_blocks(source, menus=True),
     "text": lambda source, cell: [Block(source.strip("\n"))] * bool(source.strip())}
 

@@ -15,8 +15,8 @@ from typing import Any
 
 # %% auto #0
 __all__ = ['HIDDEN_TAGS', 'HTML_TAGS', 'OPAQUE_TAGS', 'PAIRED_TAGS', 'VOID_TAGS', 'Section', 'Block', 'join_blocks',
-           'group_blocks', 'under_title', 'is_power', 'item_number', 'html_blocks', 'bare_words', 'without_menus',
-           'html_from_xml', 'parse_html']
+           'group_blocks', 'under_title', 'picture_words', 'is_power', 'item_number', 'html_blocks', 'bare_words',
+           'without_menus', 'html_from_xml', 'parse_html']
 
 # %% ../../nbs/1_data/05_web_pages.ipynb #e9257ed3
 @dataclass(frozen=True, slots=True)
@@ -196,11 +196,18 @@ def _is_note(node: Any) -> bool:
     if node.tag == "a": return "noteref" in f"{node.attributes.get('epub:type')} {node.attributes.get('role')}"
     return bool(re.fullmatch(r"\s*[\w*†‡]{1,3}\s*", node.text())) and node.css_first("a[href*='#']") is not None
 
+def picture_words(
+    said: str,   # the description of a picture
+) -> str:        # empty where it is only a name that a program has given the file
+    "What a description says of a picture: nothing of `IMG_0042.png`, `Untitled` and `image 1`."
+    names = r"\S+\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?)|(?:untitled|image|screenshot)(?: \d+)?"
+    return "" if re.fullmatch(names, said, re.I) else said
+
 def _description(node: Any) -> str:
     "What a page says of a picture, once: nothing where the caption says the same."
     said = " ".join((node.attributes.get("alt") or "").split())
     said = re.sub(r"^\{\\(?:display|text)style (.*)\}$", r"\1", said)    # a formula of a wiki
-    if re.fullmatch(r"\S+\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?)", said, re.I): return ""    # only a name of a file
+    said = picture_words(said)
     around = node.parent
     if around is not None and around.tag not in ("a", "figure", "picture", "span"): return said
     while around is not None and around.tag in ("a", "picture", "span"):

@@ -1,5 +1,6 @@
 """Files as programs write them: all that a person sees of them is read, and nothing else."""
 import io
+import json
 
 import docx
 import pytest
@@ -9,11 +10,11 @@ from small import archive, pdf_bytes
 from ragcun.data import web_pages
 from ragcun.data.decoding import decode_bytes
 from ragcun.data.documents import passages, section_documents
-from ragcun.data.markup import parse_markdown, parse_rst, parse_text
+from ragcun.data.markup import parse_markdown, parse_notebook, parse_rst, parse_text
 from ragcun.data.other_markup import parse_asciidoc, parse_latex
 from ragcun.data.office import parse_docx, parse_odf, parse_rtf, parse_slides
 from ragcun.data.pdf import parse_pdf
-from ragcun.data.web_pages import parse_html
+from ragcun.data.web_pages import Section, parse_html
 
 
 def told(sections):
@@ -41,6 +42,51 @@ def test_menus_within_menus_are_looked_through_for_links_to_some_depth(monkeypat
     monkeypatch.setattr(web_pages, "_is_menu", lambda node, inside: looked.append(node))
     assert [s.text for s in parse_html("<header>"*3000 + "words" + "</header>"*3000)] == ["words"]
     assert len(looked) < 300      # each looks through all that is below it
+
+
+# Markdown
+
+
+FIELDS = "id: {0}\nparent_id: {0}\nis_todo: 0\nsource_url: \ntype_: 1".format("0f1e2d3c4b5a6978"*2)
+
+
+@pytest.mark.parametrize("source, wanted", [
+    ("<aside>\n💡 Bleed **it** [now](x.md).\n\n</aside>\n\nEnd.", [("", "💡 Bleed it now.\n\nEnd.")]),             # Notion
+    ("```html\n<aside>\n**x**\n</aside>\n```", [("", "<aside>\n**x**\n</aside>")]),
+    (f"Seals\n\nThey *fail*.\n\n{FIELDS}", [("Seals", "They fail.")]),                                               # Joplin
+    ("Seals\n\nid: 7\ntype_: 1", [("", "Seals\n\nid: 7 type_: 1")]),
+    ("title:: Seals\ntags:: oil\n\n- Why it failed\n  id:: 64a1b2c3-1234-4abc-9def-0123456789ab\n\t- Dry {{cloze x}}\n\t  collapsed:: true\n"
+     "- {{query (task TODO)}}\n- TODO Oil it\n  owner:: Ann\n  :LOGBOOK:\n  CLOCK: [x]\n  :END:",
+     [("Seals", "Why it failed\nDry {{cloze x}}\nTODO Oil it owner: Ann")]),                                          # Logseq
+    ("# (PART) One {-}\n\nSee Figure \\@ref(fig:leak).\n\n\\newpage\n\nEnd.", [("One", "See Figure.\n\nEnd.")]),    # bookdown
+    ("::: code-tabs#shell\n\n@tab npm\n\n```bash\nnpm i\n```\n\n@tab:active pnpm#p\n\n```bash\npnpm i\n```\n\n:::\n",
+     [("", "npm\n\nnpm i\n\npnpm\n\npnpm i")]),                                                                    # VuePress
+    ("{{< card\n  title=\"Seals\"\n  link=\"x\"\n>}}\nThey fail.\n{{< /card >}}", [("", "Seals They fail.")]),      # Hugo
+    ("| a | b |\n|---|---|\n| 1 | 2 |\n{.wide .dark}\n\nEnd.", [("", "a | b\n1 | 2\n\nEnd.")]),
+    ("A ![Untitled](x/Untitled.png) ![pump.png](pump.png) ![The image](a.png)", [("", "A The image")]),
+    ("A.\n\n<Video src='x.mp4' />\n\nB.", [("", "A.\n\nB.")]),
+])
+def test_marks_of_programs_for_notes_and_sites_are_not_read(source, wanted):
+    assert told(parse_markdown(source)) == wanted
+
+
+def test_what_mdx_exports_is_code():
+    text = "# A\n\nexport const Box = ({ x }) => {\n  const y = x\n\n  return (\n    <p>{y}</p>\n  )\n}\n\nText.\n\n```js\nexport const z = {\n```\n"
+    assert told(parse_markdown(text, mdx=True)) == [("A", "Text.\n\nexport const z = {")]
+    assert "is open" in told(parse_markdown("export const Box = {\n\nis open.", mdx=True))[0][1]
+
+
+@pytest.mark.parametrize("source, wanted", [
+    ("%md\n## Seals\n\nThey *fail*.", [("Seals", "They fail.")]), ("%%markdown\nThey *fail*.", [("", "They fail.")]),
+    ('#@title Make it { display-mode: "form" }\n#@markdown Choose the *bar*.\nbar = 5 #@param', [("", "Make it Choose the bar.")]),
+    ("%matplotlib inline\nx = 1  # no text", [])])
+def test_text_in_cells_of_code_is_read(source, wanted):
+    assert told(parse_notebook(json.dumps({"cells": [{"cell_type": "code", "source": source}]}))) == wanted
+
+
+def test_the_key_in_the_name_of_an_exported_table_is_no_title():
+    tables = [f"Open tasks {'0f1e2d3c4b5a6978'*2}{end}.csv" for end in ("", "_all")]
+    assert [section_documents([Section("", "a | b")], name)[0].title for name in tables] == ["Open tasks", "Open tasks"]
 
 
 # Word
