@@ -521,6 +521,22 @@ def _without_shadow(text: str) -> str:
         if not n: break
     return text
 
+_STORED = re.compile(      # bodies of text, what only the program reads, links, and other marks of Confluence
+    r"<ac:plain-text-(?:link-)?body>\s*<!\[CDATA\[(.*?)\]\]>\s*</ac:plain-text-(link-)?body>"
+    r"|<ac:parameter ac:name=\"title\">(.*?)</ac:parameter>"
+    r"|<ac:(?:parameter|task-(?:id|uuid|status)|placeholder)\b(?:[^<>/]|/(?!>))*>.*?</ac:[\w-]+>"
+    r"|<ac:link\b[^<>]*>\s*<ri:\w+[^<>]*?ri:(?:content-title|filename)=\"([^\"]*)\"[^<>]*>"
+    r"(?:\s*</ri:\w+>)?\s*(?=</ac:link>)"
+    r"|</?(?:ac|ri):[^<>]*/>", re.S)
+
+def _without_macros(text: str) -> str:
+    "A page as Confluence keeps it: its code and the words of its links, and nothing that only says how to show it."
+    def shown(m: re.Match) -> str:
+        if m[1] is None: return f"<p>{m[3]}</p>" if m[3] else m[4] or ""
+        said = html.escape(m[1], quote=False)
+        return said if m[2] else f"<pre>{said}</pre>"
+    return _STORED.sub(shown, text) if "<ac:" in text else text
+
 def html_blocks(
     text: str,             # HTML, broken or not
     menus: bool = False,   # keep the page's own navigation and footer
@@ -528,7 +544,7 @@ def html_blocks(
     "Every visible text of a page once, in order, as headings and blocks."
     from selectolax.lexbor import LexborHTMLParser
     text = text.encode("utf-8", "replace").decode("utf-8")
-    root = LexborHTMLParser(_without_shadow(text)).body if text.strip() else None
+    root = LexborHTMLParser(_without_macros(_without_shadow(text))).body if text.strip() else None
     if root is None: return []
     page = _Page()
     for event, node in _walk(root, menus):
@@ -619,14 +635,18 @@ def _from_template(text: str) -> tuple[str, str]:
     page = re.sub(r"\{%.*?%\}|\{\{.*?\}\}", "", text[found.end():], flags=re.S)
     return (html.unescape(named[2]) if named else ""), page
 
+_OF_GOOGLE = re.compile(r"<body class=\"[^\"]*\bdoc-content\b")
+_DOC_TITLE = re.compile(r"<p( class=\"[^\"]*\btitle\b[^\"]*\"[^<>]*>(?=\s*<span[^<>]*>\s*\w)(?:(?!</p>).)*)</p>", re.S)
+
 def parse_html(
     text: str,   # HTML, broken or not
 ) -> list[Section]: # by heading, in order
     "Sections of a web page: all that a reader sees, but for the page's own navigation and footer."
     named, text = _from_template(text)
     text = html_from_xml(text)
+    text, is_titled = _DOC_TITLE.subn(r"<h1\1</h1>", text, count=1) if _OF_GOOGLE.search(text) else (text, 0)
     blocks = without_menus(html_blocks(text)) or html_blocks(text, menus=True)
-    title = named or _page_title(text)
+    title = named or _page_title(text) or next((b.text for b in blocks if is_titled and b.level == 1), "")
     if len(title.split()) < 2 and all(b.text != title for b in blocks) and any(b.level == 1 for b in blocks):
         title = ""    # "Home"
     return group_blocks(under_title(title, blocks, _is_said))

@@ -14,6 +14,7 @@ from ragcun.data.markup import parse_markdown, parse_notebook, parse_rst, parse_
 from ragcun.data.other_markup import parse_asciidoc, parse_latex
 from ragcun.data.office import parse_docx, parse_odf, parse_rtf, parse_slides
 from ragcun.data.pdf import parse_pdf
+from ragcun.data.structured import parse_json_rows
 from ragcun.data.web_pages import Section, parse_html
 
 
@@ -35,6 +36,29 @@ def told(sections):
 ])
 def test_pages_as_they_are_saved(page, wanted):
     assert [s.text for s in parse_html(page)] == [wanted]
+
+
+def test_a_document_of_google_has_its_title():
+    page = ("<html><body class='c1 doc-content'><div><p>Draft</p></div><p class='c2 title' id='h.a'><span class='c3'>Pumps</span></p>"
+            "<h1 id='h.b'>Seals</h1><p>They fail.<sup><a href='#ftnt1'>[1]</a></sup></p></body></html>").replace("'", '"')
+    assert [(s.heading, s.level, s.text) for s in parse_html(page)] == [
+        ("", 0, "Draft"), ("Pumps", 1, ""), ("Seals", 2, "They fail.[1]")]
+    assert [s.heading for s in parse_html(page.replace("doc-content", "x"))] == ["", "Seals"]
+
+
+MACRO = '<ac:structured-macro ac:name="{}" ac:schema-version="1"><ac:parameter ac:name="{}">{}</ac:parameter>{}</ac:structured-macro>'
+STORED = ("<h2>Steps</h2>" + MACRO.format("code", "language", "bash", "<ac:plain-text-body><![CDATA[if a < b:\n  run]]></ac:plain-text-body>")
+          + MACRO.format("info", "title", "Mind it", "<ac:rich-text-body><p>It is hot.</p></ac:rich-text-body>")
+          + '<p>See <ac:link><ri:page ri:content-title="Oil" /><ac:plain-text-link-body><![CDATA[the oil]]></ac:plain-text-link-body></ac:link> and '
+          + '<ac:link><ri:page ri:content-title="The lid" ri:version-at-save="2"/></ac:link>.</p><ac:task-list><ac:task><ac:task-id>1</ac:task-id>'
+          + "<ac:task-status>incomplete</ac:task-status><ac:task-body>Order it</ac:task-body></ac:task></ac:task-list>"
+          + '<ac:image ac:width="200"><ri:attachment ri:filename="a.png" /></ac:image><p>End.</p>')
+
+
+def test_a_page_as_confluence_keeps_it():
+    wanted = "if a < b:\n  run\n\nMind it\n\nIt is hot.\n\nSee the oil and The lid.\n\nOrder it\n\nEnd."
+    assert told(parse_html(STORED)) == [("Steps", wanted)]
+    assert wanted in parse_json_rows(json.dumps([{"title": "Pump", "body": {"storage": {"value": STORED}}}]))[0].text
 
 
 def test_menus_within_menus_are_looked_through_for_links_to_some_depth(monkeypatch):
