@@ -134,15 +134,29 @@ def _asciidoc_line(line: str) -> list[str]:
     line = re.sub(r"^\s*(?:\*{1,5}|-|\.{1,5})\s+(?=\S)", "", line)
     return [re.sub(r"^(\S.*?)(?<!:):{2,4}(?:\s+|$)", r"\1: ", line).rstrip()]
 
+_ITEM = re.compile(r"\s*(?:\*{1,5}|-|\.{1,5}|\d{1,3}\.)\s|\S.*?:{2,4}(?:\s|$)|\s.*\S:{2,4}(?:\s|$)")
+
 class _Steps:
     "Lines of AsciiDoc; items of numbered lists with their numbers, which a paragraph after a blank line ends."
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}
         self.first = 0           # of the next list, where it is stated
         self.is_blank = False    # the line before
+        self.within = ""         # what the lines belong to: a text, a text that is shown as it stands, or a table
+
+    def unindented(self, line: str) -> str:
+        "A line without the space before it, unless a text begins with it that is shown as it stands."
+        if re.fullmatch(r"[|,:!]===+", line):
+            self.within = "" if self.within == "table" else "table"
+        elif self.within != "table":
+            is_apart = not line or line == "+" or re.fullmatch(r"\[.*\]|\.(?![\s.]).+|//.*", line)
+            self.within = "" if is_apart else self.within or (
+                "as it stands" if line[0].isspace() and not _ITEM.match(line) else "text")
+        return line if self.within == "as it stands" else line.lstrip()
 
     def __call__(self, line: str) -> list[str]:
         "A line as a reader sees it."
+        line = self.unindented(line)
         stated = re.match(r"\[.*\bstart=\"?(\d{1,6})", line)
         self.first = int(stated[1]) if stated else self.first
         mark = re.match(r"\s*(\.{1,5})\s+(?=\S)", line)

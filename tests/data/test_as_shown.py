@@ -113,6 +113,15 @@ def test_the_key_in_the_name_of_an_exported_table_is_no_title():
     assert [section_documents([Section("", "a | b")], name)[0].title for name in tables] == ["Open tasks", "Open tasks"]
 
 
+@pytest.mark.parametrize("source, wanted", [
+    ("* See\n  xref:a.adoc[the lid] and\n  *oil*.\n* End.", "See\nthe lid and\noil.\nEnd."),
+    ("* Run:\n\n  *as* it\n  stands\n\nEnd.", "Run:\n\n  *as* it\n  stands\n\nEnd."),
+    ("[cols=\"1,2\"]\n|===\n| Name | About\n\n| `id`\n| The name of\n  xref:a.adoc[the pump].\n\n  It is red.\n|===", "Name | About\nid | The name of the pump. It is red."),
+    ("* One\n  ** Two\n  . Three\n  four:: five", "One\nTwo\n1. Three\nfour: five")])
+def test_lines_of_asciidoc_that_go_on_further_in_are_text(source, wanted):
+    assert told(parse_asciidoc(source)) == [("", wanted)]
+
+
 # Word
 
 NAMES = ('xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"')
