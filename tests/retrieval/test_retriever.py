@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,43 @@ def test_distances_are_brute_force_and_not_squared(store):
         assert [f.id for f in row] == [b.ids[i] for i in order]
         assert np.allclose([f.distance for f in row], want[order], rtol=1e-12)
     assert not np.allclose([f.distance for f in store.search(u, 10)[0]], np.sort(brute[0])[:10] ** 2)
+
+
+def interrupted_at(line, names, work):
+    "Whether Ctrl+C came in: before the line-th line of these functions of the stores."
+    left = [line]
+    def trace(frame, event, _):
+        code = frame.f_code
+        if not code.co_filename.endswith("stores.py") or code.co_name not in names: return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] < 0: raise KeyboardInterrupt
+        return trace
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_a_store_in_memory_is_whole_wherever_a_change_of_it_is_interrupted():
+    for change in ("add", "replace", "delete"):
+        for line in range(200):
+            store = MemoryStore(24)
+            store.add(batch(4))
+            ids = store.ids()
+            store.search(np.zeros((1, 24)), 2)
+            given = {"add": batch(3, start=4), "replace": batch(3, start=2), "delete": ["d1", "d2"]}[change]
+            if not interrupted_at(line, ("add", "replace", "delete"), partial(getattr(store, change), given)): break
+            assert store.ids() == ids and len(store.search(np.zeros((1, 24)), 9)[0]) == 4, (change, line)
+            assert store.word_counts().documents == 4 and store.last_row() == 3
+            store.replace(batch(3, start=2))
+            assert len(store) == 5 == len(store.get([f"d{i}" for i in range(5)]))
+        assert line > 4
 
 
 def test_parity_with_faiss(store):
