@@ -181,6 +181,13 @@ class MemoryRows:
                 self._postings = None
                 raise
 
+    def _kept(self, v: np.ndarray) -> np.ndarray:
+        "What is kept of vectors: here, all of them."
+        return np.asarray(v, np.float32)
+
+# %% ../../nbs/7_retrieval/08_stores.ipynb #mem0005
+class _MemoryAdds(MemoryRows):
+    "Documents that come."
     def add(self,
         batch: Batch, # documents with new ids
     ) -> None:
@@ -201,12 +208,8 @@ class MemoryRows:
             if self._postings is not None:
                 self._postings.add(w.split() for w in words)
 
-    def _kept(self, v: np.ndarray) -> np.ndarray:
-        "What is kept of vectors: here, all of them."
-        return np.asarray(v, np.float32)
-
 # %% ../../nbs/7_retrieval/08_stores.ipynb #mem0002
-class MemoryEdits(MemoryRows):
+class MemoryEdits(_MemoryAdds):
     "Documents that are replaced and removed."
     def replace(self,
         batch: Batch, # documents, known or new

@@ -550,3 +550,31 @@ def test_questions_in_a_mapping_or_a_table_are_not_asked_by_their_names(question
 def test_a_text_under_another_key_is_named():
     with pytest.raises(UserError, match="no key 'text', only id, page_content .document 2."):
         GaussianRetriever(TinyEncoder()).add([{"id": 1, "text": "ice"}, {"id": 2, "page_content": "sea"}])
+
+
+def test_rows_of_tables_and_documents_of_other_libraries_are_documents():
+    import sqlite3
+    from collections import namedtuple
+
+    import pandas as pd
+    from langchain_core.documents import Document as Other
+
+    from ragcun.data.documents import Document
+    from ragcun.retrieval.hits import as_entry
+    base = sqlite3.connect(":memory:")
+    base.row_factory = sqlite3.Row
+    row = base.execute("SELECT 7 AS id, 'sea' AS text, 2003 AS year").fetchone()
+    table = pd.DataFrame({"text": ["sea"], "id": [7], "year": [2003]})
+    beir = (7, {"text": "sea", "year": 2003})
+    for one in (row, next(table.itertuples(index=False)), next(table.iterrows())[1], beir):
+        entry = as_entry(one)
+        assert (entry.id, entry.text, entry.metadata) == ("7", "sea", {"year": 2003})
+    # by name, not by place: a pair of (text, id) is not one of (id, text)
+    assert as_entry(namedtuple("Row", "text id")("sea", "a")).id == "a"
+    assert as_entry(namedtuple("Row", "key body")("a", "sea")).text == "sea"
+    own = as_entry(Document("sea", "Title", document_id="m.md#1", source="m.md"))
+    assert (own.id, own.context, own.metadata["source"]) == ("m.md#1", "Title", "m.md")
+    other = as_entry(Other(page_content="sea", metadata={"year": 2003}))
+    assert other == as_entry({"text": "sea", "year": 2003})
+    with pytest.raises(UserError, match=r"to_pylist\(\)"):
+        GaussianRetriever(TinyEncoder()).add(pytest.importorskip("pyarrow").table({"text": ["sea"]}))
