@@ -421,22 +421,44 @@ class Store(Protocol):
     ) -> Iterator[Batch]: ... # all documents, once each
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #74c8413d
+_NOT_JSON = (TypeError, ValueError, RecursionError)
+
+def _as_json(metadata: Mapping[Any, Any]) -> str:
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic): return value.item()
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    text = json.dumps(metadata, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"),
+                      default=plain)
+    text.encode()
+    return text
+
+def _at_fault(metadata: Mapping[Any, Any]) -> tuple[Any, Any]:
+    "The field that JSON cannot hold, and its value; all of them where no single one is at fault."
+    for name, value in metadata.items():
+        try:
+            _as_json({name: value})
+        except _NOT_JSON:
+            return name, value
+    return "all of it", metadata
+
+def _instead(value: Any) -> str:
+    "What to give for it."
+    if type(value).__name__ in ("NaTType", "NAType") or isinstance(value, (float, np.floating)) and value != value:
+        return "Give None for what is missing; in pandas: table.astype(object).where(table.notna(), None)"
+    if hasattr(value, "isoformat"): return "Give a date as text: str(value) or value.isoformat()"
+    return "Use strings, finite numbers, lists and dicts; leave out what is missing"
+
 def dump_metadata(
     metadata: dict[str, Any], # of one document
     where: str = "", # for the message
 ) -> str: # compact JSON with sorted keys
     "Metadata as text; `UserError` for values that JSON does not have."
-    def plain(value: Any) -> Any:
-        if isinstance(value, np.generic): return value.item()
-        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
     try:
-        text = json.dumps(metadata, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"),
-                          default=plain)
-        text.encode()
-        return text
-    except (TypeError, ValueError, RecursionError) as e:
-        raise UserError(f"metadata cannot be written as JSON: {e}", f"{where}: {ascii(metadata)[:80]}".lstrip(": "),
-                        "Use strings, finite numbers, lists and dicts; leave out what is missing") from None
+        return _as_json(metadata)
+    except _NOT_JSON as e:
+        name, value = _at_fault(metadata)
+        raise UserError(f"metadata cannot be written as JSON: {e}", f"{where}, {ascii(name)}: {ascii(value)[:80]}"
+                        .lstrip(", "), _instead(value)) from None
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #b6149bb9
 @dataclass(frozen=True)
@@ -468,6 +490,18 @@ def checked_id(
     return str(name)
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62f63c5e
+def _as_row(item: Any) -> Mapping[Any, Any]:
+    "A document as a dict: also rows of tables and databases, and documents as ragcun and other libraries hold them."
+    if isinstance(item, Mapping): return item
+    if isinstance(item, tuple) and "text" in getattr(item, "_fields", ()): return item._asdict()   # type: ignore[attr-defined]
+    if isinstance(item, tuple) and len(item) == 2:
+        return {**item[1], "id": item[0]} if isinstance(item[1], Mapping) else {"id": item[0], "text": item[1]}
+    if not isinstance(item, str) and hasattr(item, "keys"): return {name: item[name] for name in item.keys()}
+    held = [[v for name in names if (v := getattr(item, name, None)) is not None]
+            for names in (("text", "page_content", "content"), ("metadata", "meta"), ("document_id", "id_", "id"))]
+    if not (held[0] and held[1]): return {"text": item}
+    return {"text": held[0][0], "metadata": held[1][0], "id": (held[2] or [None])[0] or None}
+
 def as_entry(
     item: Any,  # a string, a (id, text) pair, or a dict with "text" and maybe "id" or "_id", "title", "metadata", more
     number: int = 0, # its position, for the message
@@ -476,10 +510,7 @@ def as_entry(
     "One document from what a user has; further keys of a dict become metadata."
     where = f"document {number}"
     if isinstance(item, Entry): return item
-    if isinstance(item, tuple) and len(item) == 2:
-        item = {"id": item[0], "text": item[1]}
-    if not isinstance(item, Mapping):
-        item = {"text": item}
+    item = _as_row(item)
     rest = {k: v for k, v in item.items() if k not in ("id", "_id", "text", "title", "metadata")}
     text = item.get("text")
     if "text" not in item:
@@ -509,6 +540,12 @@ def _title(given: Any, where: str) -> str:
         raise UserError(f"the title {fault}", where, "Give a text, or no title")
     return str(given) if given else ""
 
+def _rows_of(table: Any) -> str:
+    "How a table gives its rows: polars, pyarrow, pandas."
+    if hasattr(table, "to_pylist"): return "add(table.to_pylist())"
+    rows = "to_dicts()" if hasattr(table, "to_dicts") else "to_dict('records')"
+    return f"add(table.{rows}), or add(table['text'])"
+
 def _made_id(text: str, metadata: Mapping[str, Any], id_rule: str) -> str:
     "An id for a document that has none: the same text from two sources keeps both, and case or a full stop counts."
     if id_rule == "text": return text_id(text)
@@ -523,11 +560,11 @@ def iter_entries(
     if isinstance(documents, (str, bytes, Entry)) or (isinstance(documents, Mapping)
                                                       and isinstance(documents.get("text"), str)):
         raise UserError("one document was given where a list is wanted", "add", "Write add([document])")
-    if not isinstance(documents, Iterable):
-        raise UserError(f"{type(documents).__name__} is no list of documents", "add", "Write add([document, …])")
     if hasattr(documents, "columns"):   # it would be read as the names of its columns
         raise UserError(f"a {type(documents).__name__} is no list of documents", "add",
-                        "Write add(table.to_dict('records')), or add(table['text'])")
+                        f"Write {_rows_of(documents)}")
+    if not isinstance(documents, Iterable):
+        raise UserError(f"{type(documents).__name__} is no list of documents", "add", "Write add([document, …])")
     seen: dict[str, int] = {}
     for number, item in enumerate(documents.items() if isinstance(documents, Mapping) else documents, 1):
         d = as_entry(item, number, id_rule)

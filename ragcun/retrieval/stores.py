@@ -162,12 +162,38 @@ class MemoryRows:
         self.__dict__.update(state)
         self._lock = threading.RLock()
 
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        "A change, whole or not at all: a cell of a notebook is interrupted in the middle of one."
+        with self._lock:
+            before = dict(self.__dict__)
+            n = len(self)
+            parts = len(self._parts)
+            try:
+                yield
+            except BaseException:
+                self.__dict__.update(before)
+                for kept in (self._ids, self._texts, self._metadata, self._rows, self._words):
+                    del kept[n:]
+                del self._parts[parts:]
+                self._place = {name: i for i, name in enumerate(self._ids)}
+                self._counts = WordCounts().add(w.split() for w in self._words)
+                self._postings = None
+                raise
+
+    def _kept(self, v: np.ndarray) -> np.ndarray:
+        "What is kept of vectors: here, all of them."
+        return np.asarray(v, np.float32)
+
+# %% ../../nbs/7_retrieval/08_stores.ipynb #mem0005
+class _MemoryAdds(MemoryRows):
+    "Documents that come."
     def add(self,
         batch: Batch, # documents with new ids
     ) -> None:
         "Append documents."
         kept = self._kept(batch.v)
-        with self._lock:
+        with self._whole():
             for i, name in enumerate(batch.ids):
                 self._place[name] = len(self._ids) + i
             self._ids += batch.ids
@@ -182,18 +208,14 @@ class MemoryRows:
             if self._postings is not None:
                 self._postings.add(w.split() for w in words)
 
-    def _kept(self, v: np.ndarray) -> np.ndarray:
-        "What is kept of vectors: here, all of them."
-        return np.asarray(v, np.float32)
-
 # %% ../../nbs/7_retrieval/08_stores.ipynb #mem0002
-class MemoryEdits(MemoryRows):
+class MemoryEdits(_MemoryAdds):
     "Documents that are replaced and removed."
     def replace(self,
         batch: Batch, # documents, known or new
     ) -> None:
         "Put documents in the place of those with the same ids."
-        with self._lock:
+        with self._whole():
             self.delete(batch.ids)
             self.add(batch)
 
@@ -201,7 +223,7 @@ class MemoryEdits(MemoryRows):
         ids: Sequence[str], # ids to remove
     ) -> int: # how many there were
         "Remove documents; unknown ids count 0."
-        with self._lock:
+        with self._whole():
             gone = {self._place[i] for i in ids if i in self._place}
             if not gone: return 0
             keep = [i for i in range(len(self)) if i not in gone]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,43 @@ def test_distances_are_brute_force_and_not_squared(store):
         assert [f.id for f in row] == [b.ids[i] for i in order]
         assert np.allclose([f.distance for f in row], want[order], rtol=1e-12)
     assert not np.allclose([f.distance for f in store.search(u, 10)[0]], np.sort(brute[0])[:10] ** 2)
+
+
+def interrupted_at(line, names, work):
+    "Whether Ctrl+C came in: before the line-th line of these functions of the stores."
+    left = [line]
+    def trace(frame, event, _):
+        code = frame.f_code
+        if not code.co_filename.endswith("stores.py") or code.co_name not in names: return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] < 0: raise KeyboardInterrupt
+        return trace
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_a_store_in_memory_is_whole_wherever_a_change_of_it_is_interrupted():
+    for change in ("add", "replace", "delete"):
+        for line in range(200):
+            store = MemoryStore(24)
+            store.add(batch(4))
+            ids = store.ids()
+            store.search(np.zeros((1, 24)), 2)
+            given = {"add": batch(3, start=4), "replace": batch(3, start=2), "delete": ["d1", "d2"]}[change]
+            if not interrupted_at(line, ("add", "replace", "delete"), partial(getattr(store, change), given)): break
+            assert store.ids() == ids and len(store.search(np.zeros((1, 24)), 9)[0]) == 4, (change, line)
+            assert store.word_counts().documents == 4 and store.last_row() == 3
+            store.replace(batch(3, start=2))
+            assert len(store) == 5 == len(store.get([f"d{i}" for i in range(5)]))
+        assert line > 4
 
 
 def test_parity_with_faiss(store):
@@ -512,3 +550,31 @@ def test_questions_in_a_mapping_or_a_table_are_not_asked_by_their_names(question
 def test_a_text_under_another_key_is_named():
     with pytest.raises(UserError, match="no key 'text', only id, page_content .document 2."):
         GaussianRetriever(TinyEncoder()).add([{"id": 1, "text": "ice"}, {"id": 2, "page_content": "sea"}])
+
+
+def test_rows_of_tables_and_documents_of_other_libraries_are_documents():
+    import sqlite3
+    from collections import namedtuple
+
+    import pandas as pd
+    from langchain_core.documents import Document as Other
+
+    from ragcun.data.documents import Document
+    from ragcun.retrieval.hits import as_entry
+    base = sqlite3.connect(":memory:")
+    base.row_factory = sqlite3.Row
+    row = base.execute("SELECT 7 AS id, 'sea' AS text, 2003 AS year").fetchone()
+    table = pd.DataFrame({"text": ["sea"], "id": [7], "year": [2003]})
+    beir = (7, {"text": "sea", "year": 2003})
+    for one in (row, next(table.itertuples(index=False)), next(table.iterrows())[1], beir):
+        entry = as_entry(one)
+        assert (entry.id, entry.text, entry.metadata) == ("7", "sea", {"year": 2003})
+    # by name, not by place: a pair of (text, id) is not one of (id, text)
+    assert as_entry(namedtuple("Row", "text id")("sea", "a")).id == "a"
+    assert as_entry(namedtuple("Row", "key body")("a", "sea")).text == "sea"
+    own = as_entry(Document("sea", "Title", document_id="m.md#1", source="m.md"))
+    assert (own.id, own.context, own.metadata["source"]) == ("m.md#1", "Title", "m.md")
+    other = as_entry(Other(page_content="sea", metadata={"year": 2003}))
+    assert other == as_entry({"text": "sea", "year": 2003})
+    with pytest.raises(UserError, match=r"to_pylist\(\)"):
+        GaussianRetriever(TinyEncoder()).add(pytest.importorskip("pyarrow").table({"text": ["sea"]}))
