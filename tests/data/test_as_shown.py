@@ -83,6 +83,8 @@ FIELDS = "id: {0}\nparent_id: {0}\nis_todo: 0\nsource_url: \ntype_: 1".format("0
     ("title:: Seals\ntags:: oil\n\n- Why it failed\n  id:: 64a1b2c3-1234-4abc-9def-0123456789ab\n\t- Dry {{cloze x}}\n\t  collapsed:: true\n"
      "- {{query (task TODO)}}\n- TODO Oil it\n  owner:: Ann\n  :LOGBOOK:\n  CLOCK: [x]\n  :END:",
      [("Seals", "Why it failed\nDry {{cloze x}}\nTODO Oil it owner: Ann")]),                                          # Logseq
+    ("alias:: oil, lid\nicon:: x\n\n- One\n- query-table:: true\n  #+BEGIN_QUERY\n  {:query x}\n  #+END_QUERY\n- Two", [("", "alias: oil, lid\n\nOne\nTwo")]),
+    ("Oil\\index{oil} it.", [("", "Oil it.")]),
     ("# (PART) One {-}\n\nSee Figure \\@ref(fig:leak).\n\n\\newpage\n\nEnd.", [("One", "See Figure.\n\nEnd.")]),    # bookdown
     ("::: code-tabs#shell\n\n@tab npm\n\n```bash\nnpm i\n```\n\n@tab:active pnpm#p\n\n```bash\npnpm i\n```\n\n:::\n",
      [("", "npm\n\nnpm i\n\npnpm\n\npnpm i")]),                                                                    # VuePress
@@ -160,6 +162,18 @@ def test_laws_papers_and_posts_in_xml(text, wanted):
 @pytest.mark.parametrize("text", ["<bill><total>7</total><item><title>A</title></item></bill>", '<posts><row Id="1" Count="3"/></posts>', "<rfc><a/></rfc>"])
 def test_data_in_xml_is_no_law(text):
     assert xml_kind(text.encode()) == ""
+
+
+def test_options_of_a_setting_hold_roles():
+    text = ".. confval:: language\n   :type: :code-py:`str`\n   :default: ``en``, or :ref:`none <x>`\n\n   Which."
+    assert told(parse_rst(text)) == [("", "language\n\ntype: str\n\ndefault: en, or none\n\nWhich.")]
+
+
+def test_pages_that_wikiextractor_has_taken_from_a_dump():
+    page = '<doc id="{}" url="https://x" title="{}">\n{}\n\n{}\n\n</doc>\n'
+    text = page.format(1, "Q&amp;A", "Q&amp;A", "It is &lt;b&gt;.") + page.format(2, "Oil", "Oil", "It is thin.\n\nIt burns.")
+    assert told(parse_text(text)) == [("Q&A", "It is <b>."), ("Oil", "It is thin.\n\nIt burns.")]
+    assert told(parse_text('<doc id="1" title="Open">\nText.')) == [("", '<doc id="1" title="Open">\nText.')]
 
 
 # Word
