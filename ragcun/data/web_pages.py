@@ -111,7 +111,7 @@ _BANNERS = frozenset("onetrust-consent-sdk onetrust-banner-sdk cybotcookiebotdia
                      "cmplz-cookiebanner".split())    # of cookies
 _UNSEEN_NAMES = frozenset("mw-editsection printfooter sr-only visually-hidden visuallyhidden "
                           "screen-reader-text".split())
-_LINK_MARKS = frozenset(("", "¶", "#", "🔗", "⚓", "\u200b", "\uf0c1", "↩", "↩︎", "↩️", "↑", "^"))    # to itself, or back
+_LINK_MARKS = frozenset(("", "¶", "§", "◆", "#", "🔗", "⚓", "\u200b", "\uf0c1", "↩", "↩︎", "↩️", "↑", "^"))
 _CONTENT = frozenset("article main section blockquote figure li td dd".split())    # a footer in one of these is its own
 _LINES = frozenset("li dt dd tr summary legend".split())
 HTML_TAGS = _INLINE | _CONTENT | HIDDEN_TAGS | _MENUS | _LINES | frozenset(

@@ -1284,6 +1284,20 @@ DOC = {"type": "doc", "version": 1, "content": [      # as Atlassian's editor ke
      [("", "ann (2024): It leaks.")]),
     ({"text": " Hello. Bye now.", "segments": [{"start": 0, "end": 1.5, "text": " Hello.", "tokens": [1]}, {"start": 2, "end": 3, "text": " Bye now."}]},
      [("", "Hello.\n\nBye now.")]),                                                                                                    # Whisper
+    ({"text": "It leaks.", "words": [{"text": "It", "start": 1, "end": 2}, {"text": "leaks.", "start": 2, "end": 3}],
+      "utterances": [{"speaker": "A", "text": "It leaks.", "start": 1, "end": 3}]}, [("", "A: It leaks.")]),
+    ([{"id": 1, "link": "https://x", "title": {"rendered": "Oil &amp; lid"}, "content": {"rendered": "<p>It is <b>thin</b>.</p>"}}],     # WordPress
+     [("Oil & lid", "id: 1; content: It is thin.")]),
+    ([{"tweet": {"id_str": "1", "full_text": "Oil &amp; lid &lt;3"}}], [("", "id_str: 1; full_text: Oil & lid <3")]),
+    ({"records": [{"id": "rec1", "fields": {"Name": "Oil", "Notes": "Thin.\nRed."}}]}, [("Oil", "id: rec1; Notes: Thin. Red.")]),     # Airtable
+    ([{"_id": {"$oid": "5f1a2b3c4d5e6f7081920a1b"}, "at": {"$date": "2024"}, "a": 0}], [("", "at: 2024; a: 0")]),
+    ([{"page_content": "It leaks.", "metadata": {"page": 3}, "type": "Document"}], [("", "page: 3\nIt leaks.")]),
+    ([{"type": kind, "element_id": "x", "text": text, "metadata": {}} for kind, text in (
+        ("Header", "Draft"), ("Title", "Oil"), ("NarrativeText", "Thin."), ("ListItem", "a"), ("ListItem", "b"))], [("Oil", "Thin.\n\na\nb")]),
+    ({"schema_name": "DoclingDocument", "body": {"children": [{"$ref": "#/texts/1"}, {"$ref": "#/groups/0"}, {"$ref": "#/tables/0"}, {"$ref": "#/x/9"}]},
+      "texts": [{"label": "text", "text": "Thin."}, {"label": "section_header", "text": "Oil", "level": 1}, {"label": "page_footer", "text": "7"}],
+      "groups": [{"label": "list", "children": [{"$ref": "#/texts/0"}, {"$ref": "#/texts/2"}]}],
+      "tables": [{"label": "table", "data": {"grid": [[{"text": "a"}, {"text": "b"}]]}}]}, [("Oil", "Thin.\n\na | b")]),
     ([{"text": "Acme", "start": 0, "end": 4, "label": "ORG"}], [("", "start: 0; end: 4; label: ORG\nAcme")]),
     ([{"name": "Pump", "description": "A red pump.", "maker_id": 7, "url": "https://x"}], [("", "name: Pump; description: A red pump.; maker_id: 7; url: https://x")])])
 def test_what_an_interface_gives_is_read_as_its_site_shows_it(data, wanted):
