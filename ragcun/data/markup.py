@@ -394,15 +394,14 @@ def _without_exports(text: str) -> str:
     "MDX without what it exports, which is code over several lines; one that is never closed is text."
     out: list[str] = []
     held: list[str] = []     # lines of an export
-    mark = ""                # of code that is open
+    mark, deep = "", 0       # of code that is open; brackets of an export that are open
     for line in text.split("\n"):
         if found := re.match(r"[ ]*(`{3,}|~{3,})", line):
             mark = found[1] if not mark else "" if line.strip().startswith(mark) else mark
         if held or (not mark and re.match(r"export\s+(?:default|async|function|const|let|class)\b", line)):
             held.append(line)
-            said = "".join(held)
-            closed = sum(map(said.count, "([{")) <= sum(map(said.count, ")]}"))
-            held = [] if closed else held
+            deep += sum(map(line.count, "([{")) - sum(map(line.count, ")]}"))
+            held, deep = (held, deep) if deep > 0 else ([], 0)
         else:
             out.append(line)
     return "\n".join(out + held)
@@ -411,9 +410,9 @@ _LOGSEQ = re.compile(r"\A[a-z][\w-]*:: |^[ \t]*(?:- )?(?:id:: [\da-f]{8}-|collap
 _ITS_FIELDS = re.compile(
     r"^[ \t]*(?:- )?(?:id|collapsed|background-color|heading|logseq\.[\w.-]+|(?:created|updated)-at|card-[\w-]+|"
     r"hl-[\w-]+|ls-type|query-[\w-]+|file|file-path|icon|public|exclude-from-graph-view)::.*\n?"
-    r"|^[ \t]*:LOGBOOK:(?s:.*?):END:[ \t]*\n?"
+    r"|^[ \t]*:LOGBOOK:(?s:.{0,3000}?):END:[ \t]*\n?"
     r"|^([ \t]*- )(?:\{\{(?:embed|query|renderer|video|youtube)\b.*\}\}|\(\([\da-f-]{36}\)\))[ \t]*\n?"
-    r"|^[ \t]*#\+BEGIN_QUERY(?s:.*?)#\+END_QUERY[ \t]*\n?"
+    r"|^[ \t]*#\+BEGIN_QUERY(?s:.{0,3000}?)#\+END_QUERY[ \t]*\n?"
     r"|\(\([\da-f-]{36}\)\)|^[ \t]*(?:SCHEDULED|DEADLINE): (?=<)", re.M)
 
 def _of_notes(text: str) -> str:

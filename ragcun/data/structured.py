@@ -249,12 +249,13 @@ def _row_text(row: Any) -> str:
 
 def _said_once(said: dict[str, str]) -> dict[str, str]:
     "Values without those that say the same words again, as HTML and as text, or as two of one name."
+    first: dict[tuple[str, ...], str] = {}      # the name of the value that says these words
     held: dict[str, str] = {}
     for name, value in said.items():
-        words = re.findall(r"\w+", value)
-        twin = next((k for k, v in held.items() if re.findall(r"\w+", v) == words), "")
-        again = twin and (len(words) > 2 or name.startswith(twin) or twin.startswith(name))
-        held |= {} if again else {name: value}
+        words = tuple(re.findall(r"\w+", value))
+        twin = first.setdefault(words, name)
+        if twin == name or not (len(words) > 2 or name.startswith(twin) or twin.startswith(name)):
+            held[name] = value
     return held
 
 # %% ../../nbs/1_data/08_structured.ipynb #jsonpage1

@@ -522,9 +522,9 @@ def _without_shadow(text: str) -> str:
     return text
 
 _STORED = re.compile(      # bodies of text, what only the program reads, links, and other marks of Confluence
-    r"<ac:plain-text-(?:link-)?body>\s*<!\[CDATA\[(.*?)\]\]>\s*</ac:plain-text-(link-)?body>"
-    r"|<ac:parameter ac:name=\"title\">(.*?)</ac:parameter>"
-    r"|<ac:(?:parameter|task-(?:id|uuid|status)|placeholder)\b(?:[^<>/]|/(?!>))*>.*?</ac:[\w-]+>"
+    r"<ac:plain-text-(?:link-)?body>\s*<!\[CDATA\[((?:(?!<!\[CDATA).)*?)\]\]>\s*</ac:plain-text-(link-)?body>"
+    r"|<ac:parameter ac:name=\"title\">([^<]*)</ac:parameter>"
+    r"|<ac:(?:parameter|task-(?:id|uuid|status)|placeholder)\b(?:[^<>/]|/(?!>))*>(?:(?!<ac:).)*?</ac:[\w-]+>"
     r"|<ac:link\b[^<>]*>\s*<ri:\w+[^<>]*?ri:(?:content-title|filename)=\"([^\"]*)\"[^<>]*>"
     r"(?:\s*</ri:\w+>)?\s*(?=</ac:link>)"
     r"|</?(?:ac|ri):[^<>]*/>", re.S)
