@@ -258,6 +258,23 @@ def _said_once(said: dict[str, str]) -> dict[str, str]:
             held[name] = value
     return held
 
+# %% ../../nbs/1_data/08_structured.ipynb #jsonjira1
+_OF_JIRA = re.compile(
+    r"^h[1-6]\. |\{(code|noformat|quote|panel|color)(?::[^\s{}][^{}\n]*)?\}(?:(?!\{\1).){1,5000}\{\1\}", re.M | re.S)
+_JIRA = re.compile(
+    r"\{(code|noformat)(?::[^{}\n]*)?\}\n?(.*?)\n?\{\1\}|\{(?:quote|panel|color|code|noformat)(?::[^\s{}][^{}\n]*)?\}"
+    r"|^h[1-6]\. +"
+    r"|\[([^\[\]|\n]+)\|[^\[\]\n]+\]|(?<![\w*])\*(?=\S)([^*\n]+)(?<=\S)\*(?![\w*])|^\|\|([^\n]*)\|\|[ ]*$"
+    r"|^\|([^|\n][^\n]*)\|[ ]*$", re.M | re.S)
+
+def _from_jira(text: str) -> str:
+    "A text in the markup of Jira as it is shown."
+    def shown(m: re.Match) -> str:
+        if m[1]: return m[2]
+        return m[3] or m[4] or (m[5] or "").replace("||", " | ") or (m[6] or "").replace("|", " | ")
+    return _JIRA.sub(shown, text)
+
+
 # %% ../../nbs/1_data/08_structured.ipynb #jsonpage1
 def _article(data: dict[str, Any]) -> list[Section]:
     "An object that says something without a list of rows, as one page of a site: its title and its text."
@@ -278,6 +295,7 @@ _IN_MARKDOWN = re.compile(r"^(?:#{2,6} |```)|\*\*\w|\]\(https?:", re.M)
 def _shown(name: str, value: Any) -> Any:
     "A value of a page; what is written in Markdown, as in trackers, as it is shown."
     if not isinstance(value, str) or name not in ("body", "desc", "description", "selftext", "notes"): return value
+    if _OF_JIRA.search(value): return _from_jira(value.replace("\r\n", "\n"))
     is_marked = _IN_MARKDOWN.search(value) and not _MARKED.search(value)
     return join_blocks(markdown_blocks(value)) if is_marked else value
 
@@ -445,6 +463,37 @@ def parse_api(
         raise UserError("no description of an API", "", "Remove it from the folder.")
     return found
 
+# %% ../../nbs/1_data/08_structured.ipynb #postman01
+def _request_text(item: dict[str, Any]) -> str:
+    "What a request of Postman is for, where it goes, and what its parameters mean."
+    request = item.get("request")
+    request = request if isinstance(request, dict) else {"url": request}
+    url = request.get("url")
+    about = (join_blocks(markdown_blocks(_named(one.get("description"), "content"))) for one in (item, request))
+    line = " ".join(filter(None, (_named(request.get("method")), _named(url, "raw"))))
+    beside = [*(url.get("query") or ()), *(url.get("variable") or ())] if isinstance(url, dict) else []
+    fields = (f"{one['key']}: {said}" for one in beside if isinstance(one, dict) and one.get("key")
+              and (said := _named(one.get("description"), "content")))
+    return "\n\n".join(filter(None, (*about, line, "\n".join(fields), _named(request.get("body"), "raw"))))
+
+def _requests(part: dict[str, Any], path: tuple[str, ...]) -> list[Section]:
+    "The requests of a part of a collection, each under its name and the folders around it."
+    out: list[Section] = []
+    items = part.get("item")
+    for item in items if isinstance(items, list) and len(path) < 20 else ():
+        if isinstance(item, dict):
+            name = str(item.get("name") or "Request")
+            out += [Section(name, _request_text(item), len(path) + 1, path), *_requests(item, (*path, name))]
+    return out
+
+def _collection(data: dict[str, Any]) -> list[Section]:
+    "The requests of a collection of Postman; nothing where it is none."
+    info = data.get("info")
+    if not isinstance(info, dict) or "getpostman" not in str(info.get("schema")): return []
+    title = _named(info, "name")
+    return [Section(title, join_blocks(markdown_blocks(_named(info, "description"))), 1), *_requests(data, (title,))]
+
+
 # %% ../../nbs/1_data/08_structured.ipynb #real005b
 def parse_json_rows(
     text: str,   # of a .json file
@@ -456,7 +505,7 @@ def parse_json_rows(
         data = json.loads(text)
     except (ValueError, RecursionError):
         return _row_section(joined) if (joined := _values_of(text)) else parse_json_lines(text)
-    if isinstance(data, dict) and (sections := _api(data)): return sections
+    if isinstance(data, dict) and (sections := _api(data) or _collection(data)): return sections
     is_docling = isinstance(data, dict) and data.get("schema_name") == "DoclingDocument"
     if parts := _docling(data, data.get("body") or {}) if is_docling else _elements(data): return group_blocks(parts)
     if not isinstance(data, dict): return _row_section(data if isinstance(data, list) else [])

@@ -1277,6 +1277,13 @@ DOC = {"type": "doc", "version": 1, "content": [      # as Atlassian's editor ke
      [("It leaks", "number: 7\nbody: Steps\n\n1. Start the pump")]),
     ({"issues": [{"key": "P-7", "fields": {"summary": "It leaks", "description": DOC, "status": {"self": "https://x", "name": "Open"}}}]},
      [("It leaks", "key: P-7; status: name: Open\ndescription: Start the pump\n\nWait")]),
+    ([{"summary": "It leaks", "description": "h2. Steps\r\n{code:java}\r\nx = {1};\r\n{code}\r\n||a||b||\r\n|1|2|\r\nSee [the *lid*|https://x] *now*."}],
+     [("It leaks", "description: Steps x = {1}; a | b 1 | 2 See the *lid* now.")]),
+    ([{"title": "CSS", "body": "h2 {color: red}\nplain"}], [("CSS", "body: h2 {color: red} plain")]),
+    ({"info": {"name": "Pumps", "description": "All *calls*.", "schema": "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"}, "item": [
+        {"name": "Seals", "item": [{"name": "List", "request": {"method": "GET", "url": {"raw": "{{base}}/s", "query": [
+            {"key": "n", "description": "How many."}]}}}]}, {"name": "Go", "request": "https://x"}, None]},
+     [("Pumps", "All calls."), ("Seals", ""), ("List", "GET {{base}}/s\n\nn: How many."), ("Go", "https://x")]),
     ([{"title": "Seals", "children": [{"string": "Why it **failed**", "uid": "a", "children": [{"string": "{{[[TODO]]}} See [[oil]]"}]}]}],     # Roam
      [("Seals", "children: Why it failed\n\nSee oil")]),
     ({"title": "It leaks", "body": "Since noon.\nIt is loud.", "labels": [{"name": "bug"}]}, [("It leaks", "body: Since noon. It is loud.; labels: name: bug")]),
