@@ -240,6 +240,7 @@ _SHOWN_AS: list[tuple[str, Any]] = [   # what only some programs show as meant
     (r"(?<=[\w)])~([\w+-]{1,12})~(?!~)", r"\1"),
     (r"(?<=[\w)])\^([\w+-]{1,12})\^", lambda m: "^" * is_power(m.string[:m.start()], m[1]) + m[1]),
     (r"(?:(?<=\w) )?\\?@ref\([\w:-]+\)|\(\\?#eq:[\w:-]+\)", ""),       # of bookdown
+    (r"\\index\{[^{}]*\}", ""),
     (r":(?:material|fontawesome|octicons|simple)-[a-z\d-]+:(?:\{[^{}]*\})?", "")]
 # lists of contents, other files, names of places
 _UNSAID = re.compile(r"-+8<-+(?s:.*)|\[TOC\]|\[\[_?TOC_?\]\]|\{:.*\}|\{\s*[#.][^{}]*\}|\([\w.:/-]+\)=|"
@@ -393,24 +394,25 @@ def _without_exports(text: str) -> str:
     "MDX without what it exports, which is code over several lines; one that is never closed is text."
     out: list[str] = []
     held: list[str] = []     # lines of an export
-    mark = ""                # of code that is open
+    mark, deep = "", 0       # of code that is open; brackets of an export that are open
     for line in text.split("\n"):
         if found := re.match(r"[ ]*(`{3,}|~{3,})", line):
             mark = found[1] if not mark else "" if line.strip().startswith(mark) else mark
         if held or (not mark and re.match(r"export\s+(?:default|async|function|const|let|class)\b", line)):
             held.append(line)
-            said = "".join(held)
-            closed = sum(map(said.count, "([{")) <= sum(map(said.count, ")]}"))
-            held = [] if closed else held
+            deep += sum(map(line.count, "([{")) - sum(map(line.count, ")]}"))
+            held, deep = (held, deep) if deep > 0 else ([], 0)
         else:
             out.append(line)
     return "\n".join(out + held)
 
-_LOGSEQ = re.compile(r"^[ \t]*(?:- )?(?:id:: [\da-f]{8}-|collapsed:: |title:: |[\w-]+:: .*\n[ \t]*- )", re.M)
+_LOGSEQ = re.compile(r"\A[a-z][\w-]*:: |^[ \t]*(?:- )?(?:id:: [\da-f]{8}-|collapsed:: |[\w-]+:: .*\n[ \t]*- )", re.M)
 _ITS_FIELDS = re.compile(
-    r"^[ \t]*(?:id|collapsed|background-color|heading|logseq\.[\w.-]+|(?:created|updated)-at|card-[\w-]+|hl-[\w-]+|"
-    r"ls-type|file|file-path|icon|alias|public|exclude-from-graph-view)::.*\n?|^[ \t]*:LOGBOOK:(?s:.*?):END:[ \t]*\n?"
+    r"^[ \t]*(?:- )?(?:id|collapsed|background-color|heading|logseq\.[\w.-]+|(?:created|updated)-at|card-[\w-]+|"
+    r"hl-[\w-]+|ls-type|query-[\w-]+|file|file-path|icon|public|exclude-from-graph-view)::.*\n?"
+    r"|^[ \t]*:LOGBOOK:(?s:.{0,3000}?):END:[ \t]*\n?"
     r"|^([ \t]*- )(?:\{\{(?:embed|query|renderer|video|youtube)\b.*\}\}|\(\([\da-f-]{36}\)\))[ \t]*\n?"
+    r"|^[ \t]*#\+BEGIN_QUERY(?s:.{0,3000}?)#\+END_QUERY[ \t]*\n?"
     r"|\(\([\da-f-]{36}\)\)|^[ \t]*(?:SCHEDULED|DEADLINE): (?=<)", re.M)
 
 def _of_notes(text: str) -> str:
@@ -577,7 +579,7 @@ def _any_directive() -> type:
                 box += nodes.paragraph("", "", *found)
             said = [self.options.get(name) for name in ("caption", "subtitle")]
             said += [f"{name}: {self.options[name]}" for name in ("type", "value", "default") if self.options.get(name)]
-            box += [nodes.paragraph("", "", nodes.Text(line)) for line in said if line]
+            box += [nodes.paragraph("", "", *self.state.inline_text(line, self.lineno)[0]) for line in said if line]
             self.state.nested_parse(self.content, self.content_offset, box)
             return list(box.children)
     return AnyDirective
@@ -691,10 +693,15 @@ def _whole_words(text: str) -> str:
     known = frozenset(re.findall(r"[^\W\d_]+", text.lower()))
     return _PARTED.sub(lambda m: m[1] + m[2] if (m[1] + m[2]).lower() in known else m[0], text)
 
+_EXTRACTED = re.compile(r"^<doc id=\"[^\"]*\"[^<>]*?\btitle=\"([^\"]*)\"[^<>]*>\n(.*?)^</doc>", re.S | re.M)
+
 def parse_text(
     text: str,   # plain text
-) -> list[Section]: # exactly one
+) -> list[Section]: # one; of pages that WikiExtractor has taken from a dump, one for each
     "One section; a short first line followed by a blank one is its title."
+    if text.startswith("<doc id=") and (pages := _EXTRACTED.findall(text)):
+        said = ((html.unescape(title), html.unescape(page).strip()) for title, page in pages)
+        return [Section(title, page.removeprefix(title).strip(), 1) for title, page in said]
     text = _whole_words(_TERMINAL.sub("", _PAGE_END.sub("\n\n", text).replace("\x0c", "\n\n")))
     text = text.rstrip("\x1a").strip()    # 0x1A ended a file under DOS
     first, _, rest = text.partition("\n")

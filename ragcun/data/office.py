@@ -1200,7 +1200,16 @@ _BARE = frozenset("tgroup thead tbody tfoot".split())     # HTML puts what is no
 
 # %% ../../nbs/1_data/10_office.ipynb #xmldocs6
 _ROOTS = _PARTS - {"abstract", "ack", "app", "app-group", "ref-list", "div", "div1", "div2", "div3"} | {"html"}
+_LAWS = "akomaNtoso uscDoc lawDoc bill resolution pLaw dokumente".split()
+_DIALECTS = {root: _names(names) for roots, names in (     # what parts of an RFC and of laws are in DocBook
+    (["rfc"], "para:t\ntitle:name\nprogramlisting:sourcecode artwork\n"
+              "remark:author date seriesInfo area workgroup keyword cref iref references"),
+    (_LAWS, "remark:meta toc metadaten fussnoten\nsection:part chapter subchapter division subdivision title "
+            "subtitle article section schedule level norm\n"
+            "para:content chapeau continuation officialTitle recital P\ndl:DL\ndt:DT\ndd:DD"))
+    for root in roots}
 
+_ITS_SIGNS = re.compile(r"schemas\.gpo\.gov|xml\.house\.gov|akomantoso|<(?:front|norm)\b", re.I)    # not to pay
 _TEXT_TAGS = re.compile(r"<(?:[\w.-]+:)?(?:title|para|simpara|p|front|info|teiHeader|description|refnamediv|"
                         r"glossterm)\b")
 
@@ -1216,7 +1225,9 @@ def xml_kind(
     if root == "Workbook": return ".xlsx" if "office:spreadsheet" in text else ""
     if root in ("mediawiki", "html"): return ".mwxml" if root == "mediawiki" else ".xhtml"
     if root == "document" and "opendocument" in text: return ".fodt"
-    return ".docbook" if root in _ROOTS and _TEXT_TAGS.search(text) else ""
+    is_list = root == "PubmedArticleSet" or (root == "posts" and re.search(r"<row\b[^<>]*\bBody=", text))
+    is_known = root in _DIALECTS and _ITS_SIGNS.search(text)
+    return ".docbook" if is_list or is_known or (root in _ROOTS and _TEXT_TAGS.search(text)) else ""
 
 # %% ../../nbs/1_data/10_office.ipynb #xmldocs2
 def _xml_tag(element: Any, name: str) -> str:
@@ -1315,6 +1326,84 @@ class _XmlPage:
         tag = f"h{deep}" if deep else "dt" if name == "glossterm" else "p"
         return f"<{tag}>{self.flat(element, level)}</{tag}>"
 
+# %% ../../nbs/1_data/10_office.ipynb #xmldial1
+def _words_in(element: Any, *names: str) -> list[str]:
+    "The words of all elements of these names below one."
+    return [" ".join("".join(e.itertext()).split()) for e in element.iter() if _local(e) in names]
+
+def _as_docbook(root: Any) -> Any:
+    "An RFC or a law with the names that DocBook has for its parts, each under its number and title."
+    names = _DIALECTS.get(_local(root))
+    if names is None: return root
+    whole = [t for e in root.iter() if _local(e) in ("meta", "preface", "metadaten")
+             for t in _words_in(e, "docTitle", "title", "langue")]
+    parts = {_attribute(e, "anchor"): _attribute(e, "title") or next(iter(_words_in(e, "name")), "")
+             for e in root.iter() if _local(e) == "section"}
+    for link in (e for e in root.iter() if _local(e) == "xref" and not (e.text or "").strip()):
+        link.text = parts.get(_attribute(link, "target")) or _attribute(link, "target")
+    for element in [*root.iter("*")]:
+        element.tag = names.get(_local(element), element.tag)
+    for element in [*root.iter("*")]:
+        _number_part(element)
+    root.tag = "book" if _local(root) != "rfc" else "article"
+    for title in whole[:1]:
+        _put_title(root, title)
+    return root
+
+def _put_title(element: Any, title: str) -> None:
+    "Give a part its title."
+    from lxml import etree
+    made = etree.Element("title")
+    made.text = title
+    element.insert(0, made)
+
+def _number_part(element: Any) -> None:
+    "A part of a law under its number and heading; the number of a paragraph stands before its text."
+    about = _child(element, "remark") if _local(element) == "section" else None
+    names = ("enbez", "titel", "gliederungsbez", "gliederungstitel")
+    told = _words_in(about, *names) if about is not None else []
+    named = _attribute(element, "title") if _local(element) == "section" else ""      # of older RFC
+    number, heading = _child(element, "num"), _child(element, "heading")
+    is_part = heading is not None or (number is not None and _local(element) == "section")
+    said = [w for e in (number, heading) if e is not None and is_part for w in ["".join(e.itertext()).strip()] if w]
+    text = next((e for e in element.iter() if _local(e) in ("p", "para") and not any(
+        _local(c) in ("p", "para") for c in e)), None)
+    if number is not None and not is_part and text is not None:
+        text.text = f"{''.join(number.itertext()).strip()} {(text.text or '').lstrip()}"
+    for one in (number, heading):
+        if one is not None:
+            element.remove(one)
+    if title := " ".join([*said, *told]) or named:
+        _put_title(element, title)
+
+
+# %% ../../nbs/1_data/10_office.ipynb #xmldial2
+def _paper(article: Any) -> Section:
+    "A paper of PubMed: who wrote it, where and when, and what it says."
+    authors = [" ".join(w for name in ("LastName", "ForeName", "CollectiveName") for w in _words_in(e, name))
+               for e in article.iter() if _local(e) == "Author"]
+    journal = [w for e in article.iter() if _local(e) == "Journal" for w in (
+        *_words_in(e, "Title")[:1], *(y for d in e.iter() if _local(d) == "PubDate" for y in _words_in(d, "Year")))]
+    number = [f"PMID {n}" for n in _words_in(article, "PMID")[:1]]
+    told = [f"{label}: {text}".removeprefix(": ") for e in article.iter() if _local(e) == "AbstractText"
+            for label in [(_attribute(e, "Label")).capitalize()] for text in _words_in(e, "AbstractText")[:1]]
+    words = "; ".join(dict.fromkeys(_words_in(article, "DescriptorName", "Keyword")))
+    title = next(iter(_words_in(article, "ArticleTitle", "BookTitle")), "")
+    head = ". ".join(filter(None, (", ".join(authors), *journal, *number)))
+    return Section(title, "\n\n".join(filter(None, (head, *told, words))), 2)
+
+def _posts(root: Any) -> list[Section]:
+    "The questions of a site of Stack Exchange, each with its answers."
+    rows = [row for row in root.iter() if _local(row) == "row" and row.get("Body")]
+    answers: dict[str, list[str]] = {}
+    for row in rows:
+        answers.setdefault(row.get("ParentId") or "", []).append(join_blocks(html_blocks(row.get("Body"), menus=True)))
+    known = {row.get("Id") for row in rows}
+    alone = [row for row in rows if row.get("ParentId") not in known]      # questions, and answers to none that is here
+    said = ([join_blocks(html_blocks(row.get("Body"), menus=True)), *answers.get(row.get("Id"), [])] for row in alone)
+    return [Section(row.get("Title") or "", "\n\n".join(texts), 2) for row, texts in zip(alone, said, strict=True)]
+
+
 # %% ../../nbs/1_data/10_office.ipynb #xmldocs4
 def _free_of_entities(raw: bytes, where: str) -> bytes:
     "XML whose entities are text, and without a DOCTYPE, which would name files that are not here."
@@ -1331,11 +1420,13 @@ def _free_of_entities(raw: bytes, where: str) -> bytes:
     return marked.sub(lambda m: said(m) if m[1] else m[0], text).encode()
 
 def parse_xml(
-    raw: bytes,       # DocBook, DITA, JATS, TEI or FictionBook
+    raw: bytes,       # DocBook, DITA, JATS, TEI, FictionBook, RFC, laws, PubMed
     where: str = "",  # its name, for messages
 ) -> list[Section]: # by heading, in order
     "Sections of a document in XML."
-    root = _xml(_free_of_entities(raw, where), recover=True)
+    root = _as_docbook(_xml(_free_of_entities(raw, where), recover=True))
+    if _local(root) == "posts": return _posts(root)
+    if _local(root) == "PubmedArticleSet": return [_paper(one) for one in root if _local(one).startswith("Pubmed")]
     names = {_attribute(e, "id"): " ".join("".join(title.itertext()).split()) for e in root.iter() if _local(e)
              and _attribute(e, "id") and (title := _child(e, "title")) is not None}
     page = _XmlPage(names, _local(root) == "TEI")

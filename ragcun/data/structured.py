@@ -21,7 +21,7 @@ from typing import Any
 from ..core import UserError, how_many, logger
 from .files import word_tokens
 from .markup import markdown_blocks
-from .web_pages import Section, html_blocks, join_blocks
+from .web_pages import Block, Section, group_blocks, html_blocks, join_blocks
 
 # %% auto #0
 __all__ = ['YEAR', 'MAX_TABLE', 'part_tables', 'parse_table', 'parse_api', 'parse_json_rows', 'parse_json_lines',
@@ -57,7 +57,8 @@ def _check_size(text: str) -> None:
     if len(text) > MAX_TABLE:
         raise UserError(f"a table of more than {MAX_TABLE // 10**6} MB", "", "Index it by itself: --documents FILE.")
 
-_MARKED = re.compile(r"</(?:p|div|span|a|li|ul|ol|h[1-6]|strong|em|b|i|td|tr|table|code|pre)>|<br\s*/?>", re.I)
+_ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#39|#x27|#34);")
+_MARKED = re.compile(r"</(?:p|div|span|a|li|ul|ol|h[1-6]|strong|em|b|i|td|tr|table|code|pre)>|<(?:br|p)\s*/?>", re.I)
 _ADDRESS = re.compile(      # names of what no reader sees
     r"href|self|gid|node_id|expand|(?:.*_)?(?:url|avatar)\w*|\w+Url|image_\d+")
 _OPAQUE = re.compile(r"[\da-fA-F-]{16,}")                                     # a key that only a program reads
@@ -65,7 +66,8 @@ _OPAQUE = re.compile(r"[\da-fA-F-]{16,}")                                     # 
 def _said(value: Any) -> str:
     "A value as a reader sees it: HTML as its text, and what holds others by their names, without addresses and keys."
     if isinstance(value, str): return (
-        join_blocks(html_blocks(value, menus=True)) if _MARKED.search(value) else value.replace("\r\n", "\n"))
+        join_blocks(html_blocks(value, menus=True)) if _MARKED.search(value) else
+        _ESCAPED.sub(lambda m: html.unescape(m[0]), value.replace("\r\n", "\n")))
     if talk := _chat(value): return talk
     if _is_tree(value): return _tree_text(value)
     if isinstance(value, list): return ", ".join(said for one in value if (said := _said(one)))
@@ -73,6 +75,7 @@ def _said(value: Any) -> str:
         told = {k: v for k, v in value.items()
                 if v is not None and not (_ADDRESS.fullmatch(str(k)) or _OPAQUE.fullmatch(str(v)))}
         if not any(told.values()): return ""      # marks that nobody has given
+        if len(value) == 1 and next(iter(value))[:1] == "$": return _said(next(iter(told.values())))     # of MongoDB
         return ", ".join(f"{name}: {said}" for name, one in told.items() if (said := _said(one).strip()))
     return json.dumps(value, ensure_ascii=False)
 
@@ -193,29 +196,40 @@ def _tree_text(value: Any) -> str:
 # %% ../../nbs/1_data/08_structured.ipynb #real0005
 _SHORT = 200    # characters of a value that stands in one line with others
 _TITLES = ("title", "name", "subject", "summary")
-_BODIES = ("body", "desc", "description", "content", "text", "textContent", "selftext", "notes")
+_BODIES = frozenset("body desc description content text textcontent selftext notes comment_text".split())
 _ID = re.compile(r"\w+_ids?|id[A-Z]\w*|[a-z]\w*(?:Id|ID)s?")
 
 def _title_of(row: dict[str, Any]) -> str:
     "The name of the value that is the title of a row; empty where none is."
-    return next((k for k in _TITLES if isinstance(row.get(k), str) and row[k].strip()), "")
+    return next((k for t in _TITLES for k, v in row.items() if k.lower() == t and isinstance(v, str) and v.strip()), "")
 
 def _record(row: Any) -> Any:
     "A row without what is wrapped around it: fields of Jira, attributes of JSON:API, nodes of GraphQL and the like."
-    for name in ("fields", "attributes", "_source", "node", "data", "content") if isinstance(row, dict) else ():
+    if not isinstance(row, dict): return row
+    alone = next(iter(row.values())) if len(row) == 1 else None
+    if isinstance(alone, dict) and len(alone) > 1: return _record(alone)    # of Twitter
+    row = {k: v["rendered"] if isinstance(v, dict) and isinstance(v.get("rendered"), str) else v     # of WordPress
+           for k, v in row.items()}
+    for name in ("fields", "attributes", "_source", "node", "data", "content"):
         inner = row.get(name)
-        if isinstance(inner, dict) and not _title_of(row) and (_title_of(inner) or {*_BODIES} & inner.keys()):
+        if isinstance(inner, dict) and not _title_of(row) and (
+                _title_of(inner) or not _BODIES.isdisjoint(map(str.lower, inner))):
             return {**{k: v for k, v in row.items() if k != name}, **inner}
+    if isinstance(row.get("page_content"), str) and isinstance(row.get("metadata"), dict):      # of LangChain
+        return {**row["metadata"], "text": row["page_content"]}
     return row
 
 def _is_page(row: Any) -> bool:
     "Whether a row is a page by itself: a long text, or one of several lines or in HTML below a title."
     if not isinstance(row, dict): return False
-    said = [v.strip() for k, v in row.items() if isinstance(v, str) and k in _BODIES] if _title_of(row) else ()
+    bodies = {k: v for k, v in row.items() if k.lower() in _BODIES}
+    said = [v.strip() for v in bodies.values() if isinstance(v, str)] if _title_of(row) else ()
     is_said = _title_of(row) and any(_tells(row.get(name)) for name in ("body", "selftext"))
     return bool(is_said) or any(map(_is_long, row.values())) or any(
-        "\n" in one or _MARKED.search(one) for one in said) or any(_is_tree(row.get(k)) for k in (*_BODIES, "children"))
+        "\n" in one or _MARKED.search(one) for one in said) or any(
+        map(_is_tree, (*bodies.values(), row.get("children"))))
 
+# %% ../../nbs/1_data/08_structured.ipynb #jsonpage0
 def _is_long(value: Any) -> bool:
     "Whether a value is a text of some sentences or paragraphs, or a chat."
     if _chat(value): return True
@@ -235,13 +249,30 @@ def _row_text(row: Any) -> str:
 
 def _said_once(said: dict[str, str]) -> dict[str, str]:
     "Values without those that say the same words again, as HTML and as text, or as two of one name."
+    first: dict[tuple[str, ...], str] = {}      # the name of the value that says these words
     held: dict[str, str] = {}
     for name, value in said.items():
-        words = re.findall(r"\w+", value)
-        twin = next((k for k, v in held.items() if re.findall(r"\w+", v) == words), "")
-        again = twin and (len(words) > 2 or name.startswith(twin) or twin.startswith(name))
-        held |= {} if again else {name: value}
+        words = tuple(re.findall(r"\w+", value))
+        twin = first.setdefault(words, name)
+        if twin == name or not (len(words) > 2 or name.startswith(twin) or twin.startswith(name)):
+            held[name] = value
     return held
+
+# %% ../../nbs/1_data/08_structured.ipynb #jsonjira1
+_OF_JIRA = re.compile(
+    r"^h[1-6]\. |\{(code|noformat|quote|panel|color)(?::[^\s{}][^{}\n]*)?\}(?:(?!\{\1).){1,5000}\{\1\}", re.M | re.S)
+_JIRA = re.compile(
+    r"\{(code|noformat)(?::[^{}\n]*)?\}\n?(.*?)\n?\{\1\}|\{(?:quote|panel|color|code|noformat)(?::[^\s{}][^{}\n]*)?\}"
+    r"|^h[1-6]\. +"
+    r"|\[([^\[\]|\n]+)\|[^\[\]\n]+\]|(?<![\w*])\*(?=\S)([^*\n]+)(?<=\S)\*(?![\w*])|^\|\|([^\n]*)\|\|[ ]*$"
+    r"|^\|([^|\n][^\n]*)\|[ ]*$", re.M | re.S)
+
+def _from_jira(text: str) -> str:
+    "A text in the markup of Jira as it is shown."
+    def shown(m: re.Match) -> str:
+        if m[1]: return m[2]
+        return m[3] or m[4] or (m[5] or "").replace("||", " | ") or (m[6] or "").replace("|", " | ")
+    return _JIRA.sub(shown, text)
 
 
 # %% ../../nbs/1_data/08_structured.ipynb #jsonpage1
@@ -264,6 +295,7 @@ _IN_MARKDOWN = re.compile(r"^(?:#{2,6} |```)|\*\*\w|\]\(https?:", re.M)
 def _shown(name: str, value: Any) -> Any:
     "A value of a page; what is written in Markdown, as in trackers, as it is shown."
     if not isinstance(value, str) or name not in ("body", "desc", "description", "selftext", "notes"): return value
+    if _OF_JIRA.search(value): return _from_jira(value.replace("\r\n", "\n"))
     is_marked = _IN_MARKDOWN.search(value) and not _MARKED.search(value)
     return join_blocks(markdown_blocks(value)) if is_marked else value
 
@@ -271,7 +303,8 @@ def _is_internal(name: str, value: Any) -> bool:
     "Whether a value of a page is an address, a key, or the number of another row."
     if isinstance(value, list): return bool(value) and all(_is_internal(name, one) for one in value)
     said = value.strip() if isinstance(value, str) else str(value)
-    if re.fullmatch(r"https?://\S+", said) or name in ("self", "gid", "node_id", "expand"): return True
+    if re.fullmatch(r"https?://\S+|<(?:title|meta|link|!--)\b.*", said, re.S): return True
+    if name in ("self", "gid", "node_id", "expand"): return True
     return bool(_OPAQUE.fullmatch(said)) or (bool(_ID.fullmatch(name)) and isinstance(value, int))
 
 def _headed(row: dict[str, Any], level: int) -> Section:
@@ -309,6 +342,35 @@ def _entries(data: dict[str, Any]) -> list[Any]:
     named = any(" " in key.strip() for key in data) or len({re.sub(r"\d+", "0", key) for key in data}) == 1
     told = named and all(isinstance(value, str) for value in inner) and sum(map(_tells, inner)) > 1
     return [{key: value} for key, value in data.items()] if told else []
+
+# %% ../../nbs/1_data/08_structured.ipynb #jsonelem1
+_PAGE_PARTS = frozenset("Header Footer PageNumber PageBreak page_header page_footer".split())
+
+def _elements(rows: Any) -> list[Block]:
+    "The parts of a document that Unstructured has taken apart; none where it is something else."
+    wanted = {"type", "element_id", "text"}
+    if not isinstance(rows, list) or not all(isinstance(r, dict) and wanted <= r.keys() for r in rows): return []
+    tables = ((r.get("metadata") or {}).get("text_as_html") for r in rows)
+    return [Block(_said(table or row["text"]).strip(), 2*(row["type"] == "Title"), row["type"] == "ListItem")
+            for row, table in zip(rows, tables, strict=True) if row["type"] not in _PAGE_PARTS and row["text"]]
+
+def _docling(data: dict[str, Any], node: dict[str, Any], deep: int = 0) -> list[Block]:
+    "The parts of a document that Docling has taken apart, in their order, below one of them."
+    out: list[Block] = []
+    for link in node.get("children", ()) if deep < 20 else ():
+        item: dict[str, Any] = {}
+        with suppress(LookupError, ValueError, TypeError, AttributeError):
+            _, kind, number = link["$ref"].split("/")
+            item = data[kind][int(number)]
+        label = item.get("label")
+        grid = (item.get("data") or {}).get("grid") or ()
+        lines = (" | ".join(str(cell.get("text", "")) for cell in row) for row in grid)
+        said = "\n".join(lines) or item.get("text") or ""
+        level = 1 if label == "title" else int(item.get("level") or 1) + 1 if label == "section_header" else 0
+        if label not in _PAGE_PARTS:
+            out += [Block(said, level, label == "list_item")] * bool(said) + _docling(data, item, deep + 1)
+    return out
+
 
 # %% ../../nbs/1_data/08_structured.ipynb #openapi1
 _API = re.compile(r"^\s*[\"']?(?:openapi|swagger)[\"']?\s*:", re.M)
@@ -401,6 +463,37 @@ def parse_api(
         raise UserError("no description of an API", "", "Remove it from the folder.")
     return found
 
+# %% ../../nbs/1_data/08_structured.ipynb #postman01
+def _request_text(item: dict[str, Any]) -> str:
+    "What a request of Postman is for, where it goes, and what its parameters mean."
+    request = item.get("request")
+    request = request if isinstance(request, dict) else {"url": request}
+    url = request.get("url")
+    about = (join_blocks(markdown_blocks(_named(one.get("description"), "content"))) for one in (item, request))
+    line = " ".join(filter(None, (_named(request.get("method")), _named(url, "raw"))))
+    beside = [*(url.get("query") or ()), *(url.get("variable") or ())] if isinstance(url, dict) else []
+    fields = (f"{one['key']}: {said}" for one in beside if isinstance(one, dict) and one.get("key")
+              and (said := _named(one.get("description"), "content")))
+    return "\n\n".join(filter(None, (*about, line, "\n".join(fields), _named(request.get("body"), "raw"))))
+
+def _requests(part: dict[str, Any], path: tuple[str, ...]) -> list[Section]:
+    "The requests of a part of a collection, each under its name and the folders around it."
+    out: list[Section] = []
+    items = part.get("item")
+    for item in items if isinstance(items, list) and len(path) < 20 else ():
+        if isinstance(item, dict):
+            name = str(item.get("name") or "Request")
+            out += [Section(name, _request_text(item), len(path) + 1, path), *_requests(item, (*path, name))]
+    return out
+
+def _collection(data: dict[str, Any]) -> list[Section]:
+    "The requests of a collection of Postman; nothing where it is none."
+    info = data.get("info")
+    if not isinstance(info, dict) or "getpostman" not in str(info.get("schema")): return []
+    title = _named(info, "name")
+    return [Section(title, join_blocks(markdown_blocks(_named(info, "description"))), 1), *_requests(data, (title,))]
+
+
 # %% ../../nbs/1_data/08_structured.ipynb #real005b
 def parse_json_rows(
     text: str,   # of a .json file
@@ -412,7 +505,9 @@ def parse_json_rows(
         data = json.loads(text)
     except (ValueError, RecursionError):
         return _row_section(joined) if (joined := _values_of(text)) else parse_json_lines(text)
-    if isinstance(data, dict) and (sections := _api(data)): return sections
+    if isinstance(data, dict) and (sections := _api(data) or _collection(data)): return sections
+    is_docling = isinstance(data, dict) and data.get("schema_name") == "DoclingDocument"
+    if parts := _docling(data, data.get("body") or {}) if is_docling else _elements(data): return group_blocks(parts)
     if not isinstance(data, dict): return _row_section(data if isinstance(data, list) else [])
     rows = _rows_within(data)
     if not rows: return _article(data) or _row_section(rows)
@@ -429,12 +524,18 @@ def _rows_within(data: dict[str, Any]) -> list[Any]:
     for value in data.values():
         if isinstance(value, dict):
             rows += _rows_within(value)
-        elif isinstance(value, list) and any(isinstance(row, dict) for row in value):
+        elif isinstance(value, list) and any(isinstance(row, dict) for row in value) and not all(map(_is_word, value)):
             rows += value
     said = {k: v for k, v in data.items() if isinstance(v, str) and len(v.split()) > 1}
-    heard = re.findall(r"\w+", " ".join(map(_row_text, rows))) if all(map(_cue_or_none, rows)) else None
+    heard = re.findall(r"\w+", " ".join(row["text"] for row in rows)) if all(map(_cue_or_none, rows)) else None
     said = {k: v for k, v in said.items() if re.findall(r"\w+", v) != heard}    # once, not by parts again
     return [*[said] * bool(said), *rows] if rows else []
+
+def _is_word(row: Any) -> bool:
+    "Whether a row is a single word with its time, of a text that stands beside."
+    if not isinstance(row, dict) or "label" in row or not {"start", "start_time"} & row.keys(): return False
+    said = row.get("word", row.get("text", ""))
+    return bool({"word", "text", "alternatives"} & row.keys()) and isinstance(said, str) and len(said.split()) < 2
 
 def _cue_or_none(row: Any) -> str | None:
     "A part of what a program has heard, or nothing."

@@ -111,7 +111,7 @@ _BANNERS = frozenset("onetrust-consent-sdk onetrust-banner-sdk cybotcookiebotdia
                      "cmplz-cookiebanner".split())    # of cookies
 _UNSEEN_NAMES = frozenset("mw-editsection printfooter sr-only visually-hidden visuallyhidden "
                           "screen-reader-text".split())
-_LINK_MARKS = frozenset(("", "¶", "#", "🔗", "⚓", "\u200b", "\uf0c1", "↩", "↩︎", "↩️", "↑", "^"))    # to itself, or back
+_LINK_MARKS = frozenset(("", "¶", "§", "◆", "#", "🔗", "⚓", "\u200b", "\uf0c1", "↩", "↩︎", "↩️", "↑", "^"))
 _CONTENT = frozenset("article main section blockquote figure li td dd".split())    # a footer in one of these is its own
 _LINES = frozenset("li dt dd tr summary legend".split())
 HTML_TAGS = _INLINE | _CONTENT | HIDDEN_TAGS | _MENUS | _LINES | frozenset(
@@ -522,9 +522,9 @@ def _without_shadow(text: str) -> str:
     return text
 
 _STORED = re.compile(      # bodies of text, what only the program reads, links, and other marks of Confluence
-    r"<ac:plain-text-(?:link-)?body>\s*<!\[CDATA\[(.*?)\]\]>\s*</ac:plain-text-(link-)?body>"
-    r"|<ac:parameter ac:name=\"title\">(.*?)</ac:parameter>"
-    r"|<ac:(?:parameter|task-(?:id|uuid|status)|placeholder)\b(?:[^<>/]|/(?!>))*>.*?</ac:[\w-]+>"
+    r"<ac:plain-text-(?:link-)?body>\s*<!\[CDATA\[((?:(?!<!\[CDATA).)*?)\]\]>\s*</ac:plain-text-(link-)?body>"
+    r"|<ac:parameter ac:name=\"title\">([^<]*)</ac:parameter>"
+    r"|<ac:(?:parameter|task-(?:id|uuid|status)|placeholder)\b(?:[^<>/]|/(?!>))*>(?:(?!<ac:).)*?</ac:[\w-]+>"
     r"|<ac:link\b[^<>]*>\s*<ri:\w+[^<>]*?ri:(?:content-title|filename)=\"([^\"]*)\"[^<>]*>"
     r"(?:\s*</ri:\w+>)?\s*(?=</ac:link>)"
     r"|</?(?:ac|ri):[^<>]*/>", re.S)

@@ -12,7 +12,8 @@ from ragcun.data.decoding import decode_bytes
 from ragcun.data.documents import passages, section_documents
 from ragcun.data.markup import parse_markdown, parse_notebook, parse_rst, parse_text
 from ragcun.data.other_markup import parse_asciidoc, parse_latex
-from ragcun.data.office import parse_docx, parse_odf, parse_rtf, parse_slides
+from ragcun.data.office import parse_docx, parse_odf, parse_rtf, parse_slides, xml_kind
+from ragcun.data.office import parse_xml as parse_xml_document
 from ragcun.data.pdf import parse_pdf
 from ragcun.data.structured import parse_json_rows
 from ragcun.data.web_pages import Section, parse_html
@@ -82,6 +83,8 @@ FIELDS = "id: {0}\nparent_id: {0}\nis_todo: 0\nsource_url: \ntype_: 1".format("0
     ("title:: Seals\ntags:: oil\n\n- Why it failed\n  id:: 64a1b2c3-1234-4abc-9def-0123456789ab\n\t- Dry {{cloze x}}\n\t  collapsed:: true\n"
      "- {{query (task TODO)}}\n- TODO Oil it\n  owner:: Ann\n  :LOGBOOK:\n  CLOCK: [x]\n  :END:",
      [("Seals", "Why it failed\nDry {{cloze x}}\nTODO Oil it owner: Ann")]),                                          # Logseq
+    ("alias:: oil, lid\nicon:: x\n\n- One\n- query-table:: true\n  #+BEGIN_QUERY\n  {:query x}\n  #+END_QUERY\n- Two", [("", "alias: oil, lid\n\nOne\nTwo")]),
+    ("Oil\\index{oil} it.", [("", "Oil it.")]),
     ("# (PART) One {-}\n\nSee Figure \\@ref(fig:leak).\n\n\\newpage\n\nEnd.", [("One", "See Figure.\n\nEnd.")]),    # bookdown
     ("::: code-tabs#shell\n\n@tab npm\n\n```bash\nnpm i\n```\n\n@tab:active pnpm#p\n\n```bash\npnpm i\n```\n\n:::\n",
      [("", "npm\n\nnpm i\n\npnpm\n\npnpm i")]),                                                                    # VuePress
@@ -120,6 +123,57 @@ def test_the_key_in_the_name_of_an_exported_table_is_no_title():
     ("* One\n  ** Two\n  . Three\n  four:: five", "One\nTwo\n1. Three\nfour: five")])
 def test_lines_of_asciidoc_that_go_on_further_in_are_text(source, wanted):
     assert told(parse_asciidoc(source)) == [("", wanted)]
+
+
+# XML
+
+RFC = """<?xml version="1.0"?><?rfc toc="yes"?><!-- draft --><rfc><front><title>Pumps</title><author fullname="Ann"/><abstract><t>On pumps.</t></abstract>
+</front><middle><section title="Seals" anchor="s"><t>They fail, see <xref target="t"/> and <xref target="X1"/>.</t></section>
+<section anchor="t"><name>Oil</name><sourcecode><![CDATA[a < b]]></sourcecode></section></middle><back><references/></back></rfc>"""
+AKN = """<akomaNtoso><act><meta><FRBRWork/></meta><preface><longTitle><p>An Act on <docTitle>Pumps</docTitle></p></longTitle></preface><body>
+<part><num>Part 1</num><heading>Seals</heading><section><num>1.</num><heading>Duty</heading><subsection><num>(1)</num><content>
+<p>Oil it.</p></content></subsection></section></part></body></act></akomaNtoso>"""
+USLM = """<pLaw xmlns="http://schemas.gpo.gov/xml/uslm"><meta><dc:title xmlns:dc="d">Law 7</dc:title><x>y</x></meta><main><title><num>I</num>
+<heading>SEALS</heading><section><num>§ 1.</num><chapeau>Oil:</chapeau><paragraph><num>(a)</num><content>the lid</content></paragraph></section>
+</title></main></pLaw>"""
+GII = """<dokumente><norm><metadaten><jurabk>PumpG</jurabk><langue>Gesetz über Pumpen</langue></metadaten></norm><norm><metadaten>
+<enbez>§ 1</enbez><titel>Öl</titel></metadaten><textdaten><text><Content><P>(1) Es ist dünn.</P></Content></text></textdaten></norm></dokumente>"""
+PAPERS = """<PubmedArticleSet><PubmedArticle><MedlineCitation><PMID>7</PMID><Article><Journal><JournalIssue><PubDate><Year>2020</Year></PubDate>
+</JournalIssue><Title>J Pumps</Title></Journal><ArticleTitle>Seals in <i>cold</i>.</ArticleTitle><Abstract><AbstractText Label="RESULTS">They
+fail.</AbstractText></Abstract><AuthorList><Author><LastName>Lund</LastName><ForeName>Ann</ForeName></Author></AuthorList></Article>
+<MeshHeadingList><MeshHeading><DescriptorName>Oils</DescriptorName></MeshHeading></MeshHeadingList></MedlineCitation></PubmedArticle></PubmedArticleSet>"""
+POSTS = """<posts><row Id="1" PostTypeId="1" Title="It leaks" Tags="&lt;oil&gt;" Body="&lt;p&gt;Since &lt;b&gt;noon&lt;/b&gt;.&lt;/p&gt;" />
+<row Id="3" PostTypeId="2" ParentId="9" Body="&lt;p&gt;Alone.&lt;/p&gt;" /><row Id="2" PostTypeId="2" ParentId="1" Body="&lt;p&gt;Oil it.&lt;/p&gt;" /></posts>"""
+
+
+@pytest.mark.parametrize("text, wanted", [
+    (RFC, [("Pumps", "On pumps."), ("Seals", "They fail, see Oil and X1."), ("Oil", "a < b")]),
+    (AKN, [("Pumps", "An Act on Pumps"), ("1. Duty", "(1) Oil it.")]),
+    (USLM, [("Law 7", ""), ("§ 1.", "Oil:\n\n(a) the lid")]),
+    (GII, [("Gesetz über Pumpen", ""), ("§ 1 Öl", "(1) Es ist dünn.")]),
+    (PAPERS, [("Seals in cold.", "Lund Ann. J Pumps. 2020. PMID 7\n\nResults: They fail.\n\nOils")]),
+    (POSTS, [("It leaks", "Since noon.\n\nOil it."), ("", "Alone.")])])
+def test_laws_papers_and_posts_in_xml(text, wanted):
+    assert xml_kind(text.encode()) == ".docbook"
+    found = parse_xml_document(text.encode())
+    assert told(found) == wanted and (text != AKN or found[-1].path == ("Pumps", "Part 1 Seals"))
+
+
+@pytest.mark.parametrize("text", ["<bill><total>7</total><item><title>A</title></item></bill>", '<posts><row Id="1" Count="3"/></posts>', "<rfc><a/></rfc>"])
+def test_data_in_xml_is_no_law(text):
+    assert xml_kind(text.encode()) == ""
+
+
+def test_options_of_a_setting_hold_roles():
+    text = ".. confval:: language\n   :type: :code-py:`str`\n   :default: ``en``, or :ref:`none <x>`\n\n   Which."
+    assert told(parse_rst(text)) == [("", "language\n\ntype: str\n\ndefault: en, or none\n\nWhich.")]
+
+
+def test_pages_that_wikiextractor_has_taken_from_a_dump():
+    page = '<doc id="{}" url="https://x" title="{}">\n{}\n\n{}\n\n</doc>\n'
+    text = page.format(1, "Q&amp;A", "Q&amp;A", "It is &lt;b&gt;.") + page.format(2, "Oil", "Oil", "It is thin.\n\nIt burns.")
+    assert told(parse_text(text)) == [("Q&A", "It is <b>."), ("Oil", "It is thin.\n\nIt burns.")]
+    assert told(parse_text('<doc id="1" title="Open">\nText.')) == [("", '<doc id="1" title="Open">\nText.')]
 
 
 # Word

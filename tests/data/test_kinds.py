@@ -1277,6 +1277,13 @@ DOC = {"type": "doc", "version": 1, "content": [      # as Atlassian's editor ke
      [("It leaks", "number: 7\nbody: Steps\n\n1. Start the pump")]),
     ({"issues": [{"key": "P-7", "fields": {"summary": "It leaks", "description": DOC, "status": {"self": "https://x", "name": "Open"}}}]},
      [("It leaks", "key: P-7; status: name: Open\ndescription: Start the pump\n\nWait")]),
+    ([{"summary": "It leaks", "description": "h2. Steps\r\n{code:java}\r\nx = {1};\r\n{code}\r\n||a||b||\r\n|1|2|\r\nSee [the *lid*|https://x] *now*."}],
+     [("It leaks", "description: Steps x = {1}; a | b 1 | 2 See the *lid* now.")]),
+    ([{"title": "CSS", "body": "h2 {color: red}\nplain"}], [("CSS", "body: h2 {color: red} plain")]),
+    ({"info": {"name": "Pumps", "description": "All *calls*.", "schema": "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"}, "item": [
+        {"name": "Seals", "item": [{"name": "List", "request": {"method": "GET", "url": {"raw": "{{base}}/s", "query": [
+            {"key": "n", "description": "How many."}]}}}]}, {"name": "Go", "request": "https://x"}, None]},
+     [("Pumps", "All calls."), ("Seals", ""), ("List", "GET {{base}}/s\n\nn: How many."), ("Go", "https://x")]),
     ([{"title": "Seals", "children": [{"string": "Why it **failed**", "uid": "a", "children": [{"string": "{{[[TODO]]}} See [[oil]]"}]}]}],     # Roam
      [("Seals", "children: Why it failed\n\nSee oil")]),
     ({"title": "It leaks", "body": "Since noon.\nIt is loud.", "labels": [{"name": "bug"}]}, [("It leaks", "body: Since noon. It is loud.; labels: name: bug")]),
@@ -1284,6 +1291,20 @@ DOC = {"type": "doc", "version": 1, "content": [      # as Atlassian's editor ke
      [("", "ann (2024): It leaks.")]),
     ({"text": " Hello. Bye now.", "segments": [{"start": 0, "end": 1.5, "text": " Hello.", "tokens": [1]}, {"start": 2, "end": 3, "text": " Bye now."}]},
      [("", "Hello.\n\nBye now.")]),                                                                                                    # Whisper
+    ({"text": "It leaks.", "words": [{"text": "It", "start": 1, "end": 2}, {"text": "leaks.", "start": 2, "end": 3}],
+      "utterances": [{"speaker": "A", "text": "It leaks.", "start": 1, "end": 3}]}, [("", "A: It leaks.")]),
+    ([{"id": 1, "link": "https://x", "title": {"rendered": "Oil &amp; lid"}, "content": {"rendered": "<p>It is <b>thin</b>.</p>"}}],     # WordPress
+     [("Oil & lid", "id: 1; content: It is thin.")]),
+    ([{"tweet": {"id_str": "1", "full_text": "Oil &amp; lid &lt;3"}}], [("", "id_str: 1; full_text: Oil & lid <3")]),
+    ({"records": [{"id": "rec1", "fields": {"Name": "Oil", "Notes": "Thin.\nRed."}}]}, [("Oil", "id: rec1; Notes: Thin. Red.")]),     # Airtable
+    ([{"_id": {"$oid": "5f1a2b3c4d5e6f7081920a1b"}, "at": {"$date": "2024"}, "a": 0}], [("", "at: 2024; a: 0")]),
+    ([{"page_content": "It leaks.", "metadata": {"page": 3}, "type": "Document"}], [("", "page: 3\nIt leaks.")]),
+    ([{"type": kind, "element_id": "x", "text": text, "metadata": {}} for kind, text in (
+        ("Header", "Draft"), ("Title", "Oil"), ("NarrativeText", "Thin."), ("ListItem", "a"), ("ListItem", "b"))], [("Oil", "Thin.\n\na\nb")]),
+    ({"schema_name": "DoclingDocument", "body": {"children": [{"$ref": "#/texts/1"}, {"$ref": "#/groups/0"}, {"$ref": "#/tables/0"}, {"$ref": "#/x/9"}]},
+      "texts": [{"label": "text", "text": "Thin."}, {"label": "section_header", "text": "Oil", "level": 1}, {"label": "page_footer", "text": "7"}],
+      "groups": [{"label": "list", "children": [{"$ref": "#/texts/0"}, {"$ref": "#/texts/2"}]}],
+      "tables": [{"label": "table", "data": {"grid": [[{"text": "a"}, {"text": "b"}]]}}]}, [("Oil", "Thin.\n\na | b")]),
     ([{"text": "Acme", "start": 0, "end": 4, "label": "ORG"}], [("", "start: 0; end: 4; label: ORG\nAcme")]),
     ([{"name": "Pump", "description": "A red pump.", "maker_id": 7, "url": "https://x"}], [("", "name: Pump; description: A red pump.; maker_id: 7; url: https://x")])])
 def test_what_an_interface_gives_is_read_as_its_site_shows_it(data, wanted):
