@@ -258,8 +258,8 @@ def check_interrupt(base):
     Learner.step = step
     try:
         with_folder.train()
-    except Interrupted:
-        pass
+    except KeyboardInterrupt as e:      # not an Exception: a loop over many runs that goes on after one fails would go on
+        assert isinstance(e, Interrupted) and "TrainConfig(resume_from='auto')" in str(e)
     Learner.step = real_step
     assert with_folder.at.step == 3
     with_folder.train()
