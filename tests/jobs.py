@@ -258,7 +258,7 @@ def check_interrupt(base):
     Learner.step = step
     try:
         with_folder.train()
-    except KeyboardInterrupt as e:      # not an Exception: a loop over many runs that goes on after one fails would go on
+    except KeyboardInterrupt as e:      # no Exception, which a loop over many runs would take for one that failed
         assert isinstance(e, Interrupted) and "TrainConfig(resume_from='auto')" in str(e)
     Learner.step = real_step
     assert with_folder.at.step == 3
