@@ -219,9 +219,12 @@ def _take_place(place: Path, beside: Path) -> None:
 def _work_beside(args: argparse.Namespace) -> None:
     "Another folder for the work of `--anew`; without a model of one's own, the model of the index that is there."
     from ragcun.retrieval.folders import mend_index
-    from ragcun.retrieval.stores import is_free
+    from ragcun.retrieval.stores import TABLE, is_free
     place = Path(args.index_dir).resolve()           # a link stays, and leads to the new index
     mend_index(place)
+    if not is_free(place) and not (place/f"{TABLE}.lance").exists():
+        raise UserError("this folder holds other files than an index, which would take its place",
+                        f"--index_dir {args.index_dir}", "Give the folder of an index, or a new one")
     if not is_free(place) and not _names_model(args) and not args.fit:
         args.like = str(place)
     args.index_dir = str(place.with_name(f".{place.name}.anew"))
