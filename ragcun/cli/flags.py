@@ -493,6 +493,7 @@ def _traces(folder: Path) -> dict[str, int]:
     "What a run has left once it has begun, and when it was written."
     return {p.name: p.stat().st_mtime_ns for p in folder.glob("*") if p.suffix in (".pt", ".jsonl")}
 
+# %% ../../nbs/9_cli/01_flags.ipynb #solerun1
 @contextlib.contextmanager
 def sole_run(
     folder: Path, # Of a run

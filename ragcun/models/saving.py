@@ -81,6 +81,7 @@ def save_model(
         shutil.rmtree(tmp, ignore_errors=True)
     return folder
 
+# %% ../../nbs/2_models/05_saving.ipynb #limits01
 def _keep_limits(folder: Path) -> None:
     "A limit above the positions that a base names, which only this file keeps: sentence-transformers cuts it off."
     for path in folder.rglob("sentence_bert_config.json"):
