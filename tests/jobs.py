@@ -258,8 +258,8 @@ def check_interrupt(base):
     Learner.step = step
     try:
         with_folder.train()
-    except Interrupted:
-        pass
+    except KeyboardInterrupt as e:      # no Exception, which a loop over many runs would take for one that failed
+        assert isinstance(e, Interrupted) and "TrainConfig(resume_from='auto')" in str(e)
     Learner.step = real_step
     assert with_folder.at.step == 3
     with_folder.train()

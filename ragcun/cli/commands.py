@@ -219,9 +219,12 @@ def _take_place(place: Path, beside: Path) -> None:
 def _work_beside(args: argparse.Namespace) -> None:
     "Another folder for the work of `--anew`; without a model of one's own, the model of the index that is there."
     from ragcun.retrieval.folders import mend_index
-    from ragcun.retrieval.stores import is_free
+    from ragcun.retrieval.stores import TABLE, is_free
     place = Path(args.index_dir).resolve()           # a link stays, and leads to the new index
     mend_index(place)
+    if not is_free(place) and not (place/f"{TABLE}.lance").exists():
+        raise UserError("this folder holds other files than an index, which would take its place",
+                        f"--index_dir {args.index_dir}", "Give the folder of an index, or a new one")
     if not is_free(place) and not _names_model(args) and not args.fit:
         args.like = str(place)
     args.index_dir = str(place.with_name(f".{place.name}.anew"))
@@ -782,7 +785,10 @@ def _name_original(model: Any, args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from ragcun.data.pairs import load_retrieval
-    need(args, "index_dir" if args.index_dir else "model_path", "test_data")
+    if not (args.index_dir or args.model_path):
+        raise UserError("neither --model_path nor --index_dir is given", "evaluate", "Name the model or the index that "
+                        "is measured")
+    need(args, "test_data")
     if args.index_dir:
         from ragcun.retrieval.stores import read_manifest
         _check_index_alone(args)
@@ -989,12 +995,23 @@ def parse(
         raise SystemExit(2)
     sub: Parser = parser._subparsers._group_actions[0].choices[args.command] if args.command else parser  # type: ignore
     if unknown:
-        sub.error(f"unknown: {' '.join(unknown)}{_nearest(unknown[0], sub)}")
+        hint = _nearest(unknown[0], sub) if unknown[0].startswith("-") else _flag_for(unknown[0], args)
+        sub.error(f"unknown: {' '.join(unknown)}{hint}")
     if not getattr(args, "config", None): return args
     known = set(vars(args)) - {"command", "run", "config"}
     values = read_config(args.config, {k: v for k, v in vars(args).items() if k in known})
     sub.set_defaults(**values)
     return expand_home(parser.parse_args(argv))
+
+# %% ../../nbs/9_cli/07_commands.ipynb #meantfl1
+def _flag_for(word: str, args: argparse.Namespace) -> str:
+    "The flag that a word without one belongs to; where that has its value, a shell has written out a `*`."
+    names = ("documents", "input_dir", "train_data", "test_data", "index_dir", "model_path")
+    there = [n for n in names if hasattr(args, n)]
+    if not there: return ""
+    name = "input_dir" if "input_dir" in there and Path(word).is_dir() else there[0]
+    if not getattr(args, name): return f" (did you mean --{name} {quote(word)}?)"
+    return f" (--{name} takes one value: give the folder, without *)"
 
 def _nearest(flag: str, parser: argparse.ArgumentParser) -> str:
     "The flag that was probably meant."

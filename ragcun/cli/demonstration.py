@@ -102,13 +102,13 @@ def run_demo(
     from ragcun.retrieval.measure import compare_served
     from ragcun.training.config import TrainConfig
     from ragcun.training.run import fit
+    from ragcun.training.record import forget_run
     out = Path(config.output_dir)
     stages = Stages()
+    _check_index_place(out)
     find_base(config.base_model)
     out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob("checkpoint_*"):
-        old.unlink()
-    (out/"metrics.jsonl").unlink(missing_ok=True)
+    forget_run(out)
     logger.info("1 of 5: pairs from documentation strings")
     data = demo_data(config)
     logger.info("%d pairs to fit on, %d to choose with, %d to measure with; %d documents", len(data.train),
@@ -135,6 +135,14 @@ def run_demo(
     return 0
 
 # %% ../../nbs/9_cli/02_demonstration.ipynb #e7027416
+def _check_index_place(out: Path) -> None:
+    "The index of an earlier demonstration is replaced; a folder of this name that it did not make is not."
+    from ragcun.retrieval.stores import TABLE, is_free
+    place = out/"index"
+    if not is_free(place) and not ((place/f"{TABLE}.lance").is_dir() and (out/"best_model.pt").is_file()):
+        raise UserError("this folder is not of a demonstration, whose index would take its place", str(place),
+                        "Choose another --output_dir.")
+
 def make_index(
     model: Any, # The kept GaussianEncoder
     data: DemoData, # Documents, and validation questions for the null

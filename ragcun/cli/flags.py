@@ -484,11 +484,16 @@ def check_free_model(
     "Refuse to replace a folder of other files; that of an earlier model is replaced."
     if folder.is_dir() and any(folder.iterdir()) and not (folder/"modules.json").is_file():
         raise UserError("this folder holds other files than a model", str(folder), "Choose another --output_dir.")
+    from ragcun.retrieval.stores import TABLE
+    if (folder.parent/f"{TABLE}.lance").is_dir():
+        raise UserError("this is the folder of an index, which could not be opened with another model",
+                        str(folder.parent), "Choose another --output_dir.")
 
 def _traces(folder: Path) -> dict[str, int]:
     "What a run has left once it has begun, and when it was written."
     return {p.name: p.stat().st_mtime_ns for p in folder.glob("*") if p.suffix in (".pt", ".jsonl")}
 
+# %% ../../nbs/9_cli/01_flags.ipynb #solerun1
 @contextlib.contextmanager
 def sole_run(
     folder: Path, # Of a run

@@ -250,9 +250,9 @@ def load_retrieval(
     return pairs_to_retrieval(load_pairs(path, split_name))
 
 # %% ../../nbs/1_data/03_pairs.ipynb #colname1
-_ASKING = ("^query$", "quest", "query|search", "anchor|prompt|frage", "instruction|sentence_?1|premise")
+_ASKING = ("^query$", "quest", "query|search", "anchor|prompt|frage", "instruction|(sentence|text)_?[1a]$|premise")
 _ANSWERING = ("^positive$", r"^pos(itives?)?(_|$)", "answ|antwort", "passage|reply|response|completion|output",
-              "sentence_?2|hypothesis|quest.*2", "document|text|content")
+              "(sentence|text)_?[2b]$|hypothesis|quest.*2", "document|text|content")
 
 def _column_like(names: Sequence[str], rules: Sequence[str], taken: str = "") -> str:
     "The column whose name fits the first of the rules that any fits; NAME where none does."

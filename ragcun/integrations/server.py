@@ -725,8 +725,11 @@ def check_inputs(
     if isinstance(texts, list) and any(map(_are_tokens, texts)):
         raise Refusal(400, "input holds tokens, and this model has its own: send texts "
                       "(in LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False)).")
-    if not isinstance(texts, list) or not 1 <= len(texts) <= limits.inputs:
+    if not isinstance(texts, list) or not texts:
         raise Refusal(422, f"input is a text or a list of 1 to {limits.inputs} texts.")
+    if len(texts) > limits.inputs:
+        raise Refusal(422, f"input has {len(texts):,} texts, more than {limits.inputs}: send fewer at a time "
+                      f"(in LangChain: OpenAIEmbeddings(chunk_size={limits.inputs})).")
     return [check_question(t, limits.text, f"input {i}", "Send a text.") for i, t in enumerate(texts, 1)]
 
 def _are_tokens(given: Any) -> bool:

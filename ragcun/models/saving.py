@@ -47,6 +47,9 @@ def check_free(
     if there == folder and any(folder.iterdir()) and not (folder/"modules.json").is_file():
         raise UserError("this folder holds other files than a model", str(folder),
                         "Give a new one: it would be replaced.")
+    if folder.name == "model" and (folder.parent/"manifest.json").is_file() and any(folder.parent.glob("*.lance")):
+        raise UserError("this is the folder of an index, which could not be opened with another model",
+                        str(folder.parent), "Give another folder.")
 
 def save_model(
     model: Encoder, # What to save
@@ -70,12 +73,15 @@ def save_model(
         if folder.exists():
             folder.rename(tmp/"old")
         (tmp/"m").rename(folder)
+        for kept in (tmp/"old").glob(".git*"):       # of a clone from the hub
+            kept.rename(folder/kept.name)
     except (OSError, RuntimeError, SafetensorError) as e:
         raise _not_saved(folder, e) from None
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
     return folder
 
+# %% ../../nbs/2_models/05_saving.ipynb #limits01
 def _keep_limits(folder: Path) -> None:
     "A limit above the positions that a base names, which only this file keeps: sentence-transformers cuts it off."
     for path in folder.rglob("sentence_bert_config.json"):

@@ -25,7 +25,7 @@ from ..data.files import home_path, shown_name
 from .filters import as_filter
 from .hits import dump_metadata, in_blocks, iter_entries
 from .index import DocumentIndex
-from .stores import LanceStore, is_free, read_manifest, writer_lock
+from .stores import COUNTS, TABLE, LanceStore, is_free, read_manifest, writer_lock
 from .words import UNDECIDED
 
 # %% auto #0
@@ -557,16 +557,28 @@ def summary(
                         gone=plan.gone)
 
 # %% ../../nbs/7_retrieval/13_folders.ipynb #18476c76
+_OF_INDEX = re.compile(rf"model|manifest\.json|{re.escape(TABLE)}\.lance|{re.escape(COUNTS)}|{re.escape(RECORD)}|"
+                       r"(null|joint|answer|whitening)-.*|\..*\.lock")
+
+def _keep_others(old: Path, place: Path) -> None:
+    "What somebody has put into an index folder, such as judgements or a `.git`, stays in it."
+    for other in list(old.iterdir()) if old.is_dir() else []:
+        if not _OF_INDEX.fullmatch(other.name) and not (place/other.name).exists():
+            os.rename(other, place/other.name)
+
 def exchange_index(
     place: Path,   # an index folder that is in use
     beside: Path,  # one on the same disk, which takes its place
 ) -> None:
-    "The new folder in the place of the old one, which is removed; `mend_index` takes up what a kill in between leaves."
+    """The new folder in the place of the old one, which is removed; files that are not of an index are kept.
+    `mend_index` takes up what a kill in between leaves."""
     old = place.with_name(f".{place.name}.before")
-    shutil.rmtree(old, ignore_errors=True)
     if place.exists():
+        _keep_others(old, place)               # of a run that was killed
+        shutil.rmtree(old, ignore_errors=True)
         os.rename(place, old)
     os.rename(beside, place)
+    _keep_others(old, place)
     shutil.rmtree(old, ignore_errors=True)
 
 def mend_index(

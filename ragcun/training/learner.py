@@ -601,15 +601,17 @@ class EpochEnd(EpochSetup):
                         extra=DETAIL if self.brief() else None)
 
 # %% ../../nbs/4_training/06_learner.ipynb #learnv33
-class Interrupted(Exception):
-    "The run was asked to stop and has checkpointed; the process ends with 128 + the signal."
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop and has checkpointed; the process ends with 128 + the signal. `except Exception` around
+    many runs does not swallow it."""
     def __init__(self,
         number: int, # Signal number
         path: Path | None, # The checkpoint
     ):
         self.number = number
         self.path = path
-        super().__init__(f"stopped by {signal.Signals(number).name}; go on with --resume_from auto")
+        go_on = "" if path is None else "; go on with --resume_from auto (in Python: TrainConfig(resume_from='auto'))"
+        super().__init__(f"stopped by {signal.Signals(number).name}{go_on}")
 
 # %% ../../nbs/4_training/06_learner.ipynb #learnv34
 class EpochLearner(EpochEnd):

@@ -345,3 +345,11 @@ def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
             check_output(place)
     check_output("/dev/shm/file")
     refuse_device(tmp_path/"new.json")
+
+
+def test_a_demonstration_replaces_no_folder_that_it_did_not_make(tmp_path, capsys):
+    (tmp_path/"index").mkdir()
+    (tmp_path/"index"/"page.html").write_text("mine")
+    assert main(["demo", "--output_dir", str(tmp_path)]) == 2
+    assert "not of a demonstration" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.rglob("*")] == ["index", "page.html"]

@@ -508,7 +508,8 @@ def test_negatives_by_words_in_languages_without_spaces(things, question, answer
 @pytest.mark.parametrize("columns, asking, answering", [
     ("query_id query positive_passages negative_passages", "query", "positive_passages"),
     ("id qid1 qid2 question1 question2 is_duplicate", "question1", "question2"),
-    ("sentence1 sentence2 score", "sentence1", "sentence2"), ("instruction input output", "instruction", "output"),
+    ("sentence1 sentence2 score", "sentence1", "sentence2"), ("text1 text2 score", "text1", "text2"),
+    ("sentence_A sentence_B", "sentence_A", "sentence_B"), ("instruction input output", "instruction", "output"),
     ("context question answers", "question", "answers"), ("prompt completion", "prompt", "completion"),
     ("text title queryId query answer", "query", "answer"), ("a b", "NAME", "NAME")])
 def test_the_advice_names_the_columns_that_hold_question_and_answer(columns, asking, answering):

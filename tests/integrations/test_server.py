@@ -465,6 +465,7 @@ def test_a_watcher_that_names_no_host_is_answered_and_another_name_is_not():
     ({"model": "ragcun", "input": "x"}, 404, "ragcun-query"),
     ({"model": "ragcun-query", "input": [1, 2]}, 400, "tokens"),
     ({"model": "ragcun-query", "input": [[1, 2]]}, 400, "check_embedding_ctx_length"),
+    ({"model": "ragcun-query", "input": ["x"] * 1000}, 422, "input has 1,000 texts, more than 256: send fewer"),
     ({"model": "ragcun-query", "input": []}, 422, "input"),
     ({"model": "ragcun-query", "input": [["x"]]}, 422, "input 1 is not text but list"),
     ({"model": "ragcun-query", "input": ["x", ""]}, 422, "input 2"),

@@ -167,6 +167,9 @@ def test_saving_is_repeatable(base, place):
     GaussianEncoder.load(place/"once", "cpu").save(place/"twice")
     for p in (place/"once").rglob("*.safetensors"):
         assert p.read_bytes() == (place/"twice"/p.relative_to(place/"once")).read_bytes(), p.name
+    (place/"once"/".git").mkdir()        # a clone from the hub
+    model.save(place/"once")
+    assert (place/"once"/".git").is_dir()
 
 
 def test_golden_model_loads_in_this_version():

@@ -557,6 +557,32 @@ def test_an_index_behind_a_link_is_made_anew_where_it_lies(tmp_path, monkeypatch
         assert "where a disk is mounted" in capsys.readouterr().err
 
 
+def test_files_of_others_outlive_an_index_that_is_made_anew(tmp_path, monkeypatch, capsys):
+    from ragcun.cli.flags import check_free_model
+    from ragcun.models.saving import check_free
+    docs, place = written(tmp_path/"docs", "a.md"), tmp_path/"idx"
+    monkeypatch.setattr(commands, "_index_model", lambda args: TinyEncoder())
+    monkeypatch.setattr(commands, "_index_tokens", lambda args: None)
+    monkeypatch.setenv("RAGCUN_RUNTIME", "torch")
+    anew = ["index", "--documents", str(docs), "--anew", "--index_dir"]
+    assert commands.main([*anew, str(docs)]) == 2      # the documents would be gone
+    assert "other files than an index" in capsys.readouterr().err and (docs/"a.md").exists()
+    assert commands.main([*anew, str(place)]) == 0
+    before = tmp_path/".idx.before"                    # of a run that was killed
+    for other in (place/"judged"/"queries.jsonl", place/".git"/"HEAD", before/"notes.txt", before/"words.arrow"):
+        other.parent.mkdir(exist_ok=True)
+        other.write_text("mine")
+    assert commands.main([*anew, str(place)]) == 0
+    for other in ("judged/queries.jsonl", ".git/HEAD", "notes.txt"):
+        assert (place/other).read_text() == "mine"
+    assert not before.exists() and (place/"words.arrow").read_bytes() != b"mine"
+    assert GaussianRetriever(TinyEncoder(), place).store.ids() == {"a.md#1"}
+    for check in (check_free, check_free_model):       # a model of a run, in the place of the index's own
+        (place/"model"/"modules.json").touch()
+        with pytest.raises(UserError, match="the folder of an index"):
+            check(place/"model")
+
+
 def test_the_manifest_of_an_index_of_another_model_is_not_written_over(tmp_path):
     place, beside = tmp_path/"idx", tmp_path/".idx.anew"
     index = GaussianRetriever(TinyEncoder(name="tiny"), place)

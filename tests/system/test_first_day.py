@@ -171,6 +171,12 @@ def test_an_unknown_flag_is_one_line_that_says_which_was_meant_and_where_to_look
                        (["train", "--learning-rat=1"], "ragcun train: unknown: --learning-rat=1 "
                         "(did you mean --learning_rate?). See ragcun train --help."),
                        (["search", "--zzz", "a question"], "ragcun search: unknown: --zzz. See ragcun search --help."),
+                       (["index", "docs/", "--index_dir", "i"], "ragcun index: unknown: docs/ (did you mean "
+                        "--documents docs/?). See ragcun index --help."),
+                       (["serve", "my index"], "ragcun serve: unknown: my index (did you mean --index_dir 'my index'?)"
+                        ". See ragcun serve --help."),
+                       (["index", "--documents", "a.md", "b.md"], "ragcun index: unknown: b.md (--documents takes one "
+                        "value: give the folder, without *). See ragcun index --help."),
                        (["-x"], "ragcun: unknown: -x. See ragcun --help.")):
         with pytest.raises(SystemExit) as stopped:
             main(argv)
