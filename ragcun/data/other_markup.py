@@ -175,7 +175,7 @@ class _Steps:
 # %% ../../nbs/1_data/07_other_markup.ipynb #asciidoc5
 _TABLE = re.compile(r"(?:^\[([^\n]*\b(?:cols|format)\b[^\n]*)\]\n)?((?:^(?![|,:]===)\S[^\n|]*\n)?)"
                     r"^([|,:])===\n(.*?)^\3===", re.M | re.S)
-_CELL = re.compile(r"(?:^|(?<=\s))(?:(\d+)?(?:\.\d+)?([*+]))?(?:[<^>]?(?:\.[<^>])?)[adehlmsv]?(?<!\\)\|", re.M)
+_CELL = re.compile(r"(?:(?:^|(?<=\s))(?:(\d+)?(?:\.\d+)?([*+]))?(?:[<^>]?(?:\.[<^>])?)[adehlmsv]?)?(?<!\\)\|", re.M)
 
 def _asciidoc_table(found: re.Match) -> str:
     "A table as lines of cells; how many stand in a line is said above it, or by the first line."

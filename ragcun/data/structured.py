@@ -354,14 +354,19 @@ def _elements(rows: Any) -> list[Block]:
     return [Block(_said(table or row["text"]).strip(), 2*(row["type"] == "Title"), row["type"] == "ListItem")
             for row, table in zip(rows, tables, strict=True) if row["type"] not in _PAGE_PARTS and row["text"]]
 
-def _docling(data: dict[str, Any], node: dict[str, Any], deep: int = 0) -> list[Block]:
-    "The parts of a document that Docling has taken apart, in their order, below one of them."
-    out: list[Block] = []
-    for link in node.get("children", ()) if deep < 20 else ():
-        item: dict[str, Any] = {}
+def _parts_below(data: dict[str, Any], node: Any) -> list[dict[str, Any]]:
+    "What a part of a document of Docling holds, in order; what leads nowhere is left out."
+    found: list[Any] = []
+    for link in node["children"] if isinstance(node, dict) and isinstance(node.get("children"), list) else ():
         with suppress(LookupError, ValueError, TypeError, AttributeError):
             _, kind, number = link["$ref"].split("/")
-            item = data[kind][int(number)]
+            found.append(data[kind][int(number)])
+    return [one for one in found if isinstance(one, dict)]
+
+def _docling(data: dict[str, Any], node: Any, deep: int = 0) -> list[Block]:
+    "The parts of a document that Docling has taken apart, in their order, below one of them."
+    out: list[Block] = []
+    for item in _parts_below(data, node) if deep < 20 else ():
         label = item.get("label")
         grid = (item.get("data") or {}).get("grid") or ()
         lines = (" | ".join(str(cell.get("text", "")) for cell in row) for row in grid)
@@ -507,7 +512,7 @@ def parse_json_rows(
         return _row_section(joined) if (joined := _values_of(text)) else parse_json_lines(text)
     if isinstance(data, dict) and (sections := _api(data) or _collection(data)): return sections
     is_docling = isinstance(data, dict) and data.get("schema_name") == "DoclingDocument"
-    if parts := _docling(data, data.get("body") or {}) if is_docling else _elements(data): return group_blocks(parts)
+    if parts := _docling(data, data.get("body")) if is_docling else _elements(data): return group_blocks(parts)
     if not isinstance(data, dict): return _row_section(data if isinstance(data, list) else [])
     rows = _rows_within(data)
     if not rows: return _article(data) or _row_section(rows)

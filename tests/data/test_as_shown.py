@@ -120,6 +120,7 @@ def test_the_key_in_the_name_of_an_exported_table_is_no_title():
     ("* See\n  xref:a.adoc[the lid] and\n  *oil*.\n* End.", "See\nthe lid and\noil.\nEnd."),
     ("* Run:\n\n  *as* it\n  stands\n\nEnd.", "Run:\n\n  *as* it\n  stands\n\nEnd."),
     ("[cols=\"1,2\"]\n|===\n| Name | About\n\n| `id`\n| The name of\n  xref:a.adoc[the pump].\n\n  It is red.\n|===", "Name | About\nid | The name of the pump. It is red."),
+    ("[cols=\"1,2\"]\n|===\n| Name| About\n|a\\|b|c\n|===", "Name | About\na|b | c"),
     ("* One\n  ** Two\n  . Three\n  four:: five", "One\nTwo\n1. Three\nfour: five")])
 def test_lines_of_asciidoc_that_go_on_further_in_are_text(source, wanted):
     assert told(parse_asciidoc(source)) == [("", wanted)]
