@@ -432,14 +432,14 @@ def _as_json(metadata: Mapping[Any, Any]) -> str:
     text.encode()
     return text
 
-def _at_fault(metadata: Mapping[Any, Any]) -> tuple[Any, Any]:
-    "The field that JSON cannot hold, and its value; all of them where no single one is at fault."
+def _at_fault(metadata: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    "The field that JSON cannot hold; all of them where no single one is at fault."
     for name, value in metadata.items():
         try:
             _as_json({name: value})
         except _NOT_JSON:
-            return name, value
-    return "all of it", metadata
+            return {name: value}
+    return metadata
 
 def _instead(value: Any) -> str:
     "What to give for it."
@@ -456,9 +456,9 @@ def dump_metadata(
     try:
         return _as_json(metadata)
     except _NOT_JSON as e:
-        name, value = _at_fault(metadata)
-        raise UserError(f"metadata cannot be written as JSON: {e}", f"{where}, {ascii(name)}: {ascii(value)[:80]}"
-                        .lstrip(", "), _instead(value)) from None
+        fault = _at_fault(metadata)
+        raise UserError(f"metadata cannot be written as JSON: {e}", f"{where}: {ascii(fault)[:80]}".lstrip(": "),
+                        _instead(next(iter(fault.values())))) from None
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #b6149bb9
 @dataclass(frozen=True)

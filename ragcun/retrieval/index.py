@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, replace
 from functools import cache
 from numbers import Integral
@@ -549,6 +550,21 @@ class _IndexUpdates(IndexWhitening):
         return number
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0016
+@contextlib.contextmanager
+def _taken_back(index: Any) -> Iterator[None]:
+    "Remove a new index that was not written to its end: half of it would be opened as a whole."
+    folder = index.index_dir
+    ours = isinstance(folder, Path) and not len(index)      # another process may have been sooner
+    try:
+        yield
+    except BaseException:
+        for made in list(folder.glob("[!.]*")) if ours else []:     # a .git was there before
+            if made.is_dir():
+                shutil.rmtree(made, ignore_errors=True)
+            else:
+                made.unlink(missing_ok=True)
+        raise
+
 class _IndexCopies(_IndexUpdates):
     "An index written to another folder."
     def save(self,
@@ -559,6 +575,11 @@ class _IndexCopies(_IndexUpdates):
             raise UserError("this folder is in use", str(folder), "Choose a new one")
         null = self._ensure_null()
         copy = type(self)(self.model, folder)
+        with _taken_back(copy):
+            self._fill(copy, null)
+        return copy
+
+    def _fill(self, copy: Self, null: EmpiricalNull) -> None:
         copy.id_rule, copy.heading_rule, copy.token_rule = self.id_rule, self.heading_rule, self.token_rule
         if self.id_rule == "text":         # of version 0.1.0: what its limit was set for stays
             copy.weights = copy.tokenizer = None
@@ -580,7 +601,6 @@ class _IndexCopies(_IndexUpdates):
             copy.store.keep_words()
             copy.store.keep_indexes()
         copy._set_null(null)
-        return copy
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #idxonnx1
 def has_export(

@@ -578,3 +578,17 @@ def test_rows_of_tables_and_documents_of_other_libraries_are_documents():
     assert other == as_entry({"text": "sea", "year": 2003})
     with pytest.raises(UserError, match=r"to_pylist\(\)"):
         GaussianRetriever(TinyEncoder()).add(pytest.importorskip("pyarrow").table({"text": ["sea"]}))
+
+
+def test_an_interrupted_save_leaves_no_half_of_an_index(tmp_path, monkeypatch):
+    index = GaussianRetriever(TinyEncoder())
+    index.add(texts(30))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LanceStore, "keep_words", interrupt)
+        index.save(tmp_path/"copy")
+    assert not (tmp_path/"copy"/"manifest.json").exists()
+    assert len(index.save(tmp_path/"copy")) == 30
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
