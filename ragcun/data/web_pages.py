@@ -636,7 +636,8 @@ def _from_template(text: str) -> tuple[str, str]:
     return (html.unescape(named[2]) if named else ""), page
 
 _OF_GOOGLE = re.compile(r"<body class=\"[^\"]*\bdoc-content\b")
-_DOC_TITLE = re.compile(r"<p( class=\"[^\"]*\btitle\b[^\"]*\"[^<>]*>(?=\s*<span[^<>]*>\s*\w)(?:(?!</p>).)*)</p>", re.S)
+_DOC_TITLE = re.compile(
+    r"<p( class=\"[^\"]*\btitle\b[^\"]*\"[^<>]*>(?=\s*<span[^<>]*>\s*\w)(?:(?!</p>).){0,1000})</p>", re.S)
 
 def parse_html(
     text: str,   # HTML, broken or not
