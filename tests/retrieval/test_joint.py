@@ -37,7 +37,7 @@ def near(a, b, rtol=1e-9, atol=1e-9):
         np.testing.assert_allclose([h[1:] for h in x], [h[1:] for h in y], rtol=rtol, atol=atol)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.sampled_from(["add", "delete", "update"]), st.integers(0, 140), st.integers(1, 30)),
                 max_size=4))
 def test_every_store_gives_the_same_hits(tmp_path_factory, steps):
@@ -200,7 +200,7 @@ def own_rank(index, documents):
     return np.mean([r.hits[0].id == d["id"] for r, d in zip(index.search(asked, top_k=1), documents, strict=True)])
 
 
-@pytest.mark.parametrize("size", [30, 120])
+@pytest.mark.parametrize("size", [30, 200])
 def test_a_base_that_does_not_know_the_documents_weighs_little(tmp_path, capsys, size):
     documents = prose(size)
     knows, deaf = GaussianRetriever(TinyEncoder(512)), GaussianRetriever(Deaf(64), tmp_path/"i")

@@ -58,14 +58,14 @@ def test_made_questions_are_asked_without_their_own_document():
 def test_the_rate_holds_for_new_made_questions():
     """Questions of documents that the index does not hold are exchangeable with the made ones; a limit ten times as
     large is noticed."""
-    index, _ = filled(300)
+    index, _ = filled(400)
     limit = index.calibrate(alpha=.2)
-    new = generate_pairs(documents(600, 0)  # the first 300 are those of the index
-                         .values(), "mix", seed=0).queries[300:]
+    new = generate_pairs(documents(900, 0)  # the first 400 are those of the index
+                         .values(), "mix", seed=0).queries[400:]
     values = index.answer_values(new)
     rate = (values <= limit).mean()
-    assert .2 - 4 * np.sqrt(.16 / 300) < rate < .2 + 4 * np.sqrt(.16 / 300), rate
-    assert (values <= 10 * limit).mean() > .2 + 4 * np.sqrt(.16 / 300)
+    assert .2 - 4 * np.sqrt(.16 / 400) < rate < .2 + 4 * np.sqrt(.16 / 400), rate
+    assert (values <= 10 * limit).mean() > .2 + 4 * np.sqrt(.16 / 400)
     chance = np.array([r.chance for r in index.search(new, top_k=1)])
     assert abs((chance <= .5).mean() - .5) < .12
 
