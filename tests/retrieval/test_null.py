@@ -190,3 +190,17 @@ def test_a_tail_map_is_monotone_and_never_zero():
     flat = TailMap(curve.y, curve.logp, 2., 0.)
     assert flat(y)[5] == pytest.approx(-5)  # exponential: (5 − 3) / 2 below the last point
     assert IDENTITY(np.array([.3, 7.])).tolist() == [-.3, -7.]
+
+
+@pytest.mark.parametrize("least", [.5, 1e-3])
+def test_scores_are_finite_and_fall_in_order_however_far_the_evidence_and_uneven_the_variances(least):
+    "The saddlepoint lies next to a pole for very little evidence, and far from it for the most there can be."
+    rho = np.geomspace(.99, least, 40)
+    q = np.random.default_rng(0).normal(size=(5, 40))
+    moments = theoretical_null(rho).moments(q)
+    most = evidence_from_distance(np.zeros((5, 1)), q, rho)
+    evidence = np.minimum(moments.mean[:, None] + moments.sd[:, None]*np.array([-1e5, -100, -3, 0, .5, 2, 9]), most)
+    z = theoretical_null(rho).normal_score(evidence, q)
+    assert np.isfinite(z).all()
+    assert (np.diff(z, axis=1) >= 0).all()
+    assert np.abs(z[:, 3]).max() < 1.2
