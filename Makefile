@@ -57,6 +57,7 @@ clean:             ## remove what the other targets made, except .venv and resul
 .venv/bin/python:
 	@echo "making .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv
+	@$(PIP) -U pip || echo "going on with the pip that came with Python; a newer one needs half the time"
 
 .venv/.demo: $(INPUTS) | .venv/bin/python
 	@echo "installing ragcun and what the demo needs (once; torch is large)"
