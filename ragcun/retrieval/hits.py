@@ -262,7 +262,7 @@ class SearchResult(JudgedHits):
         if self.answered is None: return "no verdict: words are weighted otherwise than the limit"
         if self.chance is not None:
             return (f"{'answered' if self.answered else 'no answer'}: "
-                    f"{self.chance:.2g} of questions without an answer find as good a hit")
+                    f"{share_in_words(self.chance)} questions without an answer find as good a hit")
         if self.answered: return "answered"
         if self.value is not None:
             value = f"{self.value:,.0f}" if self.value >= 10 else f"{self.value:.2g}"

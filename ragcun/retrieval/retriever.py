@@ -367,7 +367,8 @@ class SyntheticLimits(Judge):
         "Sorted log p of the best hit of each synthetic question, without the document it was made from."
         pairs = self._made_questions(self.store.sample(MADE))
         if len(pairs) < MADE // 2 < MADE < len(self):          # a log has taken most of the sample
-            pairs = self._made_questions(self.store.sample(4 * MADE))[:MADE]
+            more = self._made_questions(self.store.sample(4 * MADE))
+            pairs = more[::-(-len(more) // MADE) or 1]         # not the first: they are of the first few files
         if not len(pairs): return np.zeros(0)
         own = [[p.document_id] for p in pairs]
         z = self.encode_queries(pairs.queries)
