@@ -35,8 +35,8 @@ from ..core import UserError, env_number, how_many, logger, setup_logging
 from ..data.files import check_apart
 
 # %% auto #0
-__all__ = ['IDLE_ALONE', 'COMMANDS', 'START', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags',
-           'run_search', 'delete_flags', 'run_delete', 'make_parser', 'parse', 'main']
+__all__ = ['IDLE_ALONE', 'WORTH_SAYING', 'COMMANDS', 'START', 'encode_flags', 'run_encode', 'index_flags', 'run_index',
+           'search_flags', 'run_search', 'delete_flags', 'run_delete', 'make_parser', 'parse', 'main']
 
 # %% ../../nbs/9_cli/07_commands.ipynb #c3a797df
 def encode_flags(
@@ -503,10 +503,13 @@ def _too_few_for(wanted: float, alpha: float) -> str:
     return f"; so few cannot vouch for {wanted:.0%}" if alpha > wanted else ""
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbdoubt1
+WORTH_SAYING = .8   # of the usual weight: a little less is no reason to look for another base
+
 def _say_what_is_doubted(index: Any) -> None:
     "That the base hardly knows these documents, where it is so."
     if index.joint is None or index.joint.weights.dense >= index.weights.dense: return
     share = index.joint.weights.dense / index.weights.dense
+    if share > WORTH_SAYING: return
     known, often = (("hardly knows these documents (another language?)", "much less often") if share < .3 else
                     ("knows these documents less well than most", "less often"))
     print(f"the base {known}: by a sentence of one, vectors find it {often} than words do. "
@@ -556,8 +559,7 @@ def search_flags(
     add_flag(parser, "words", "float", 1.0, "Multiplies what words weigh beside meaning; 0 searches by meaning alone")
     add_flag(parser, "filter", "str", None, 'Conditions on metadata as JSON, such as {"year": {"$gte": 2003}}')
     add_flag(parser, "merge", "str", None,
-             "Only the best hit of each value of this metadata, such as source: one hit a file; text: copies of a "
-             "passage count as one")
+             "Only the best hit of each value of this metadata, such as source: one hit a file; or of each text")
     add_flag(parser, "as_written", "bool", False, "Look for the words as they are, typing errors too")
     parser.add_argument("--json", action="store_true", help="print one JSON object a question")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")

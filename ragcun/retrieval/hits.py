@@ -190,7 +190,7 @@ def source_of(
     name: str,                   # its id, where nothing else is known
 ) -> str: # such as "manual.pdf › Safety › Batteries, page 12"
     "Where a passage stands."
-    parts = [str(metadata.get("source") or name), context_of(metadata)]
+    parts = [str(metadata.get("source") or name), " ".join(context_of(metadata).split())]   # a line set in columns
     page = f", page {metadata['page']}" if metadata.get("page") else ""
     return " › ".join(p for p in parts if p) + page
 

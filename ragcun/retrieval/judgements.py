@@ -112,6 +112,13 @@ class Judging:
             if pool.id not in skipped:
                 yield from ((pool, d) for d in pool.documents if d not in grades.get(pool.id, {}))
 
+    def _copies(self, pool: Pool, name: str) -> list[str]:
+        "What is still to be judged of a question and would look the same on the screen."
+        batch = self.index.store.get([name, *(d for p, d in self.waiting() if p is pool and d != name)])
+        shown = [(context_of(m), t) for m, t in zip(batch.metadata, batch.texts, strict=True)]
+        own = dict(zip(batch.ids, shown, strict=True))
+        return [i for i in own if i != name and own[i] == own.get(name)]
+
 # %% ../../nbs/7_retrieval/14_judgements.ipynb #judg0008
 class BlindJudging(Judging):
     "What a key or a cell does."
@@ -131,13 +138,6 @@ class BlindJudging(Judging):
             for name in copies:
                 self._write({**vote, "document": name, "copy_of": here[1]})
         return self
-
-    def _copies(self, pool: Pool, name: str) -> list[str]:
-        "What is still to be judged of a question and would look the same on the screen."
-        batch = self.index.store.get([name, *(d for p, d in self.waiting() if p is pool and d != name)])
-        shown = [(context_of(m), t) for m, t in zip(batch.metadata, batch.texts, strict=True)]
-        own = dict(zip(batch.ids, shown, strict=True))
-        return [i for i in own if i != name and own[i] == own.get(name)]
 
     def yes(self) -> BlindJudging: # itself
         "It answers the question."
