@@ -35,8 +35,8 @@ from ..core import UserError, env_number, how_many, logger, setup_logging
 from ..data.files import check_apart
 
 # %% auto #0
-__all__ = ['IDLE_ALONE', 'WORTH_SAYING', 'COMMANDS', 'START', 'encode_flags', 'run_encode', 'index_flags', 'run_index',
-           'search_flags', 'run_search', 'delete_flags', 'run_delete', 'make_parser', 'parse', 'main']
+__all__ = ['IDLE_ALONE', 'COMMANDS', 'START', 'encode_flags', 'run_encode', 'index_flags', 'run_index', 'search_flags',
+           'run_search', 'delete_flags', 'run_delete', 'make_parser', 'parse', 'main']
 
 # %% ../../nbs/9_cli/07_commands.ipynb #c3a797df
 def encode_flags(
@@ -503,13 +503,10 @@ def _too_few_for(wanted: float, alpha: float) -> str:
     return f"; so few cannot vouch for {wanted:.0%}" if alpha > wanted else ""
 
 # %% ../../nbs/9_cli/07_commands.ipynb #77dbdoubt1
-WORTH_SAYING = .8   # of the usual weight: a little less is no reason to look for another base
-
 def _say_what_is_doubted(index: Any) -> None:
     "That the base hardly knows these documents, where it is so."
     if index.joint is None or index.joint.weights.dense >= index.weights.dense: return
     share = index.joint.weights.dense / index.weights.dense
-    if share > WORTH_SAYING: return
     known, often = (("hardly knows these documents (another language?)", "much less often") if share < .3 else
                     ("knows these documents less well than most", "less often"))
     print(f"the base {known}: by a sentence of one, vectors find it {often} than words do. "

@@ -5,7 +5,6 @@ import os
 import signal
 import tempfile
 import time
-from types import SimpleNamespace
 
 import pytest
 from small import WORDS, processed, small_base
@@ -354,14 +353,3 @@ def test_a_demonstration_replaces_no_folder_that_it_did_not_make(tmp_path, capsy
     assert main(["demo", "--output_dir", str(tmp_path)]) == 2
     assert "not of a demonstration" in capsys.readouterr().err
     assert [p.name for p in tmp_path.rglob("*")] == ["index", "page.html"]
-
-
-def test_a_little_doubt_of_the_base_is_not_said(capsys):
-    "Manuals whose vectors find a sentence's document nearly as often as words do were told to take another base."
-    from ragcun.cli.commands import _say_what_is_doubted
-    from ragcun.retrieval.joint import PRIOR
-    for trust, said in ((1, ""), (.88, ""), (.6, "less well than most"), (.2, "another language?")):
-        index = SimpleNamespace(weights=PRIOR, joint=SimpleNamespace(weights=PRIOR.doubted(trust)))
-        _say_what_is_doubted(index)
-        told = capsys.readouterr().out
-        assert said in told and bool(told) == bool(said)
