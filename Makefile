@@ -26,7 +26,7 @@ test-all: .venv/.dev  ## test, plus every notebook compared, slow tests, kill sw
 	@$(PY) .ci/check.py all
 
 check:             ## the fast part of test, for daily use: in sync, clean, leaks, lint, types, quick tests
-	@test -x $(PY) || { echo "There is no .venv yet: run 'make env' once."; exit 2; }
+	@test -x .venv/bin/nbdev_export || { echo "The development tools are not in .venv yet: run 'make env' once."; exit 2; }
 	@$(PY) .ci/check.py check
 
 docs: .venv/.dev   ## the documentation site in _docs/ (pandoc, no Quarto needed), links checked

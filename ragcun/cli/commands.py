@@ -556,7 +556,7 @@ def search_flags(
     add_flag(parser, "words", "float", 1.0, "Multiplies what words weigh beside meaning; 0 searches by meaning alone")
     add_flag(parser, "filter", "str", None, 'Conditions on metadata as JSON, such as {"year": {"$gte": 2003}}')
     add_flag(parser, "merge", "str", None,
-             "Only the best hit of each value of this metadata, such as source: one hit a file")
+             "Only the best hit of each value of this metadata, such as source: one hit a file; or of each text")
     add_flag(parser, "as_written", "bool", False, "Look for the words as they are, typing errors too")
     parser.add_argument("--json", action="store_true", help="print one JSON object a question")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")

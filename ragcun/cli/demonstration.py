@@ -79,15 +79,10 @@ def warm_up(
     model: Any, # GaussianEncoder
     data: DemoData, # All texts
 ) -> None:
-    "Encode everything once, with an estimate of how long it takes."
-    from ragcun.models.cache import cache_for, cached_features
+    "Encode everything once."
+    from ragcun.models.cache import cached_features
     documents = list(data.test.corpus.values())
     queries = [*data.train.queries, *data.val.queries.values(), *data.test.queries.values()]
-    todo = cache_for(model, "document").missing(documents)
-    if len(todo) > 200:
-        started = time.perf_counter()
-        cached_features(model, todo[::len(todo)//64][:64])
-        logger.info("about %.0f s to encode %d documents", (time.perf_counter() - started)/64*len(todo), len(todo))
     cached_features(model, documents)
     cached_features(model, queries, "query")
 

@@ -638,7 +638,18 @@ def list_folder(
             or document_kind(path) in READ or _is_plain_text(path)}
     files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if parts in read}
     others = Counter(_ending(shown_name(p.name)) for n, p in tree.files.items() if n not in read)
+    for name in [n for n, path in files.items() if _is_whole_book(path)]:
+        del files[name]
+        others["(pages of a book once more, in its print.html)"] += 1
     return Listing(files, tree.faults, dict(sorted((others + Counter(tree.left)).items())))
+
+def _is_whole_book(path: Path) -> bool:
+    "Whether a page is the one for printing that mdBook makes of all its other pages, which are beside it."
+    if path.name != "print.html" or not (path.parent/"index.html").exists(): return False
+    try:
+        return b"generated using mdBook" in read_bytes(path, 1000)
+    except (OSError, UserError):
+        return False
 
 def _is_plain_text(path: Path) -> bool:
     "Whether a file without an ending is text to read, such as README or LICENSE; a script is not."

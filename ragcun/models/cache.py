@@ -170,7 +170,7 @@ def cached_features(
     todo = cache.missing(texts)
     rest = " (the rest is cached)" if len(todo) < len(set(texts)) else ""
     if todo:
-        logger.info("encoding %d of %d %s texts%s", len(todo), len(set(texts)), side, rest,
+        logger.info("encoding %s of %s %s texts%s", f"{len(todo):,}", f"{len(set(texts)):,}", side, rest,
                     extra=DETAIL if len(todo) < SAID else None)
     if 4*cache.dim*(len(cache) + len(todo)) > limit_bytes(): # a corpus that the cache cannot hold
         return model.compute_features(texts, side)

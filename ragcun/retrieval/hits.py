@@ -190,7 +190,7 @@ def source_of(
     name: str,                   # its id, where nothing else is known
 ) -> str: # such as "manual.pdf › Safety › Batteries, page 12"
     "Where a passage stands."
-    parts = [str(metadata.get("source") or name), context_of(metadata)]
+    parts = [str(metadata.get("source") or name), " ".join(context_of(metadata).split())]   # a line set in columns
     page = f", page {metadata['page']}" if metadata.get("page") else ""
     return " › ".join(p for p in parts if p) + page
 
@@ -262,7 +262,7 @@ class SearchResult(JudgedHits):
         if self.answered is None: return "no verdict: words are weighted otherwise than the limit"
         if self.chance is not None:
             return (f"{'answered' if self.answered else 'no answer'}: "
-                    f"{self.chance:.2g} of questions without an answer find as good a hit")
+                    f"{share_in_words(self.chance)} questions without an answer find as good a hit")
         if self.answered: return "answered"
         if self.value is not None:
             value = f"{self.value:,.0f}" if self.value >= 10 else f"{self.value:.2g}"

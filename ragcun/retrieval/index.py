@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['BACKGROUND', 'MADE', 'LONG', 'ALIKE', 'IndexState', 'IndexManifest', 'IndexReading', 'IndexFolder', 'IndexLanguage',
-           'IndexEdits', 'unlike', 'IndexQuestions', 'IndexNull', 'IndexWhitening', 'has_export', 'open_model',
-           'export_index', 'keep_export', 'OpenedIndex', 'DocumentIndex']
+           'IndexEdits', 'unlike', 'evenly', 'IndexQuestions', 'IndexNull', 'IndexWhitening', 'has_export',
+           'open_model', 'export_index', 'keep_export', 'OpenedIndex', 'DocumentIndex']
 
 # %% ../../nbs/7_retrieval/10_index.ipynb #9fa7ff47
 BACKGROUND = 3000  # documents in the background sample
@@ -372,6 +372,13 @@ def unlike(
         seen.append(words)
     return kept
 
+def evenly(
+    n: int,     # how many there are
+    most: int,  # to take
+) -> list[int]: # places, in order; all of them where there are no more
+    "Places spread over the whole: a sample is in order of arrival, and its first ones are of the first few files."
+    return list(range(n)) if n <= most else [i*n // most for i in range(most)]
+
 # %% ../../nbs/7_retrieval/10_index.ipynb #idx0010
 class IndexQuestions(IndexEdits):
     "Questions: what they ask of the words, and those that are made from the documents."
@@ -380,7 +387,7 @@ class IndexQuestions(IndexEdits):
         assert self.weights is not None
         least = FEW_ASKED if self.weights == PRIOR else FEW   # for the weight of meaning; for a curve, too
         if len(background) < least: return JointNull(background, self.weights)
-        pairs = self._made_questions(sample.take(range(min(len(sample), MADE // 2))))
+        pairs = self._made_questions(sample.take(evenly(len(sample), MADE // 2)))
         place = {name: i for i, name in enumerate(sample.ids)}
         z = np.asarray(self.model.embed(pairs.queries, "query"), float) if len(pairs) else np.zeros((0, len(self.rho)))
         own = [[place[p.document_id]] for p in pairs]

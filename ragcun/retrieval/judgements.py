@@ -83,8 +83,8 @@ class Judging:
                 self._take(row)
 
     def _take(self, row: dict[str, Any]) -> None:
-        if row.get("undo"):
-            del self.votes[-1:]
+        if undo := row.get("undo"):
+            del self.votes[-(undo if isinstance(undo, int) else 1):]   # so many; true is one
         elif "query" in row:
             self.votes.append(row)
 
@@ -112,6 +112,13 @@ class Judging:
             if pool.id not in skipped:
                 yield from ((pool, d) for d in pool.documents if d not in grades.get(pool.id, {}))
 
+    def _copies(self, pool: Pool, name: str) -> list[str]:
+        "What is still to be judged of a question and would look the same on the screen."
+        batch = self.index.store.get([name, *(d for p, d in self.waiting() if p is pool and d != name)])
+        shown = [(context_of(m), t) for m, t in zip(batch.metadata, batch.texts, strict=True)]
+        own = dict(zip(batch.ids, shown, strict=True))
+        return [i for i in own if i != name and own[i] == own.get(name)]
+
 # %% ../../nbs/7_retrieval/14_judgements.ipynb #judg0008
 class BlindJudging(Judging):
     "What a key or a cell does."
@@ -122,10 +129,14 @@ class BlindJudging(Judging):
     def answer(self,
         yes: bool, # whether the passage answers the question
     ) -> BlindJudging: # itself, which shows the next one
-        "Judge the passage that is shown."
+        "Judge the passage that is shown, and its copies in other files."
         here = self.now()
         if here:
-            self._write({"query": here[0].id, "document": here[1], "grade": int(yes)})
+            vote = {"query": here[0].id, "document": here[1], "grade": int(yes)}
+            copies = self._copies(*here)
+            self._write(vote)
+            for name in copies:
+                self._write({**vote, "document": name, "copy_of": here[1]})
         return self
 
     def yes(self) -> BlindJudging: # itself
@@ -146,7 +157,8 @@ class BlindJudging(Judging):
     def undo(self) -> BlindJudging: # itself
         "Take back the last answer."
         if self.votes:
-            self._write({"undo": True})
+            last = next(n for n, v in enumerate(reversed(self.votes), 1) if "copy_of" not in v or n == len(self.votes))
+            self._write({"undo": last})
         return self
 
     def shown(self) -> tuple[str, str, str, str] | None: # place in the work, question, headings, text

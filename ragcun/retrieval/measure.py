@@ -208,6 +208,8 @@ def compare_served(
     data = limit_corpus(_some_questions(data, seed), AMONG, seed)
     names = list(data.qrels)
     asked = [data.queries[q] for q in names]
+    logger.info("comparing what search returns with the base and with the model that was kept: %s, %s",
+                how_many(len(asked), "question"), how_many(len(data.corpus), "document"))
     scores = []
     index = _RankingOnly(before)
     for model in (before,) if after is before else (before, after):

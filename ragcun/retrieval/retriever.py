@@ -367,7 +367,8 @@ class SyntheticLimits(Judge):
         "Sorted log p of the best hit of each synthetic question, without the document it was made from."
         pairs = self._made_questions(self.store.sample(MADE))
         if len(pairs) < MADE // 2 < MADE < len(self):          # a log has taken most of the sample
-            pairs = self._made_questions(self.store.sample(4 * MADE))[:MADE]
+            more = self._made_questions(self.store.sample(4 * MADE))
+            pairs = more[::-(-len(more) // MADE) or 1]         # not the first: they are of the first few files
         if not len(pairs): return np.zeros(0)
         own = [[p.document_id] for p in pairs]
         z = self.encode_queries(pairs.queries)
@@ -478,20 +479,20 @@ def _merged(results: list[SearchResult], key: str) -> list[SearchResult]:
     if not isinstance(key, str):
         raise UserError(f"merge is {key!r}", "search", "Give the name of a field of metadata, such as 'source'")
     held = {str(name) for r in results for h in r.hits for name in h.metadata}
-    if key not in held and any(r.hits for r in results):
+    if key not in {*held, "text"} and any(r.hits for r in results):
         logger.warning("merge: no hit has %r in its metadata, so all of them stay. There are: %s", key,
                        ", ".join(sorted(held)[:20]) or "none")
     return [replace(r, hits=merge_hits(r.hits, key)) for r in results]
 
 def merge_hits(
     hits: Sequence[Hit],  # best first
-    key: str,             # of their metadata, such as "source"
+    key: str,             # of their metadata, such as "source"; "text": copies of a passage count as one
 ) -> list[Hit]: # best first
-    "The best hit of each value; hits without the key stay as they are."
+    "The best hit of each value, or of each text; hits without the key stay as they are."
     seen: set[str] = set()
     out = []
     for hit in hits:
-        value = hit.metadata.get(key)
+        value = hit.metadata.get(key, hit.text if key == "text" else None)
         if value is None or str(value) not in seen:
             out.append(hit)
         seen.add(str(value))
@@ -531,7 +532,7 @@ class GaussianRetriever(QuestionFit):
         exact: bool = False,                       # ignore an approximate index
         words: float = 1.,                         # multiplies what words weigh; 0 is meaning alone
         diversity: float = 0.,                     # 0 to 1: how much likeness to hits before counts against a hit
-        merge: str | None = None,                  # only the best hit of each value of this metadata, such as source
+        merge: str | None = None,                  # only the best hit of each value of this metadata, or of each "text"
         as_written: bool = False,                  # look for the words as they are, typing errors too
     ) -> Any: # a SearchResult, or a list of them
         "The documents with the most evidence, and whether they amount to an answer."

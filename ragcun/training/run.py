@@ -484,8 +484,9 @@ def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: H
     logger.info("parameters: %s in all, %s trainable (%.1f %%)", f"{total:,}", f"{trainable:,}", 100*trainable/total)
     logger.info("about %.2f GiB for weights, gradients and optimiser, and the activations of a batch on top",
                 (4*total + 12*trainable)/2**30)
-    logger.info("precision %s, %d epochs, batches of %s, %d steps", learner.model.precision, learner.config.epochs,
-                learner.config.batch_size, learner.total_steps)
+    logger.info("precision %s, %s, batches of %s, %s", learner.model.precision,
+                how_many(learner.config.epochs or 0, "epoch"), learner.config.batch_size,
+                how_many(learner.total_steps, "step"))
     if learner.config.finish_head and not learner.config.freeze_base:
         logger.info("after them: a residual layer and the head on the features of the trained base, epochs of seconds; "
                     "--no-finish_head leaves them out")
@@ -501,6 +502,7 @@ def _train(learner: Learner, untouched: GaussianEncoder, pairs: PairSet, held: H
 
 def _after_steps(trained: GaussianEncoder, pairs: PairSet, held: HeldOut, config: TrainConfig) -> list[Candidate]:
     "What the steps left, in whitened coordinates and with unit spread, and its refit."
+    logger.info("the steps are over; the head is refitted, and all models are compared on the validation questions")
     features = trained_features(trained, pairs)
     steps = whiten(Candidate("trained", trained, held), features)
     return [unit_spread(c) for c in (steps, refit(trained, features, held, config))]
@@ -536,7 +538,7 @@ def cross_fit(
     if enough or not config.freeze_base or config.isotropic_corpus or features.moments.effective < MANY: return []
     fold = fold_ids(features.query_ids, features.document_ids, FOLDS)
     if len(set(fold.tolist())) < FOLDS: return []
-    logger.info("few questions decide: %d times the same without a third of the pairs, asked about that third", FOLDS)
+    logger.info("few validation questions: the training pairs are asked, too, by cross-fitting in %d folds", FOLDS)
     scores = []
     started = time.perf_counter()
     for k in range(FOLDS):

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from small import WORDS, small_base
+from tiny_encoder import TinyEncoder
 
 from ragcun.cli.commands import main
 from ragcun.cli.judging import judge_loop, read_keys
@@ -159,6 +160,16 @@ def test_a_merge_by_what_no_hit_has_is_said(index_dir, capsys, caplog):
         assert ("no hit has 'autor' in its metadata, so all of them stay. There are: author" in caplog.text) == said
     with pytest.raises(UserError, match="Give the name of a field"):
         index.search("topic500", merge=["author"])
+
+
+def test_copies_of_a_passage_are_merged_by_text():
+    "A page for printing fills an answer list with passages that are there already."
+    index = GaussianRetriever(TinyEncoder())
+    index.add([{"id": f"{kind}{i}", "text": f"topic{i} is here", "metadata": {"source": kind}}
+               for i in range(4) for kind in ("page", "print")])
+    hits = index.search("topic2", 4, merge="text").hits
+    assert sorted(h.text for h in hits) == [f"topic{i} is here" for i in range(4)]
+    assert len({h.text for h in index.search("topic2", 4).hits}) < 4
 
 
 def test_one_bad_line_takes_no_answer_away(index_dir, capsys, monkeypatch):

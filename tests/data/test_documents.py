@@ -775,3 +775,16 @@ def test_beir_odd_text_is_counted(tmp_path, caplog):
         "only a title",
         "",
     ] and "3 texts" in caplog.text
+
+
+def test_the_page_for_printing_of_a_book_is_left_out(tmp_path):
+    "mdBook's print.html holds all its other pages again: every answer came twice. Alone, it is the book."
+    page = "<!DOCTYPE HTML><html><head><!-- Book generated using mdBook --></head><body><h1>{}</h1><p>Text.</p></body>"
+    for folder, mark in (("book", ""), ("site", "mdBook"), ("alone", "")):
+        (tmp_path/folder).mkdir()
+        for name in ("index", "print")[folder == "alone":]:
+            (tmp_path/folder/f"{name}.html").write_text(page.replace(mark or "\0", "hand").format(name))
+    found = read_folder(tmp_path)
+    assert {d.metadata["source"] for d in found.documents} == {"book/index.html", "site/index.html", "site/print.html",
+                                                               "alone/print.html"}
+    assert found.skipped == [] and found.unread == {"(pages of a book once more, in its print.html)": 1}

@@ -118,6 +118,7 @@ def test_over_http_it_stands_behind_the_gate(index):
 def test_sources_by_name():
     assert source_of({}, "x") == "x"
     assert source_of({"source": "a.pdf", "title": "T", "page": 3}, "x") == "a.pdf › T, page 3"
+    assert source_of({"source": "a.txt", "title": "BASH(1)    User\tManual"}, "x") == "a.txt › BASH(1) User Manual"
 
 
 def test_flags_of_http_are_refused_without_it_and_an_open_address_is_warned_of(capsys, caplog):

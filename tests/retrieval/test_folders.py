@@ -432,6 +432,25 @@ def test_judgements_survive_a_torn_line_and_undo(tmp_path):
     assert again.skip().now() is None
 
 
+def test_copies_of_a_passage_are_judged_with_it(tmp_path):
+    "A page for printing repeats every passage; one under another heading may say something else."
+    index = GaussianRetriever(TinyEncoder())
+    rows = [("a", "same text", "H"), ("b", "other text", "H"), ("print", "same text", "H"), ("c", "same text", "Else")]
+    index.add([{"id": i, "text": t, "title": h} for i, t, h in rows])
+    judging = BlindJudging(index, [Pool("q", "a question", ["a", "b", "print", "c"], {"search": ["a"]}),
+                                   Pool("r", "another", ["print"], {"search": ["print"]})], tmp_path)
+    assert judging.yes().grades == {"q": {"a": 1, "print": 1}} and judging.now()[1] == "b"
+    assert judging.undo().grades == {} and judging.now()[1] == "a"
+    seen = []
+    while here := judging.now():
+        seen.append((here[0].id, here[1]))
+        judging.answer(here[1] == "a")
+    assert seen == [("q", "a"), ("q", "b"), ("q", "c"), ("r", "print")]
+    again = BlindJudging(index, judging.pools, tmp_path)
+    assert again.grades == {"q": {"a": 1, "print": 1, "b": 0, "c": 0}, "r": {"print": 0}}
+    assert again.undo().undo().undo().undo().grades == {} == BlindJudging(index, judging.pools, tmp_path).grades
+
+
 def test_files_that_are_cut_otherwise_are_cut_again(tmp_path):
     docs, idx = tmp_path/"docs", tmp_path/"idx"
     make(docs, 10)

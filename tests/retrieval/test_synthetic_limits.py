@@ -51,7 +51,7 @@ def test_made_questions_are_asked_without_their_own_document():
     result = index.search(next(iter(docs.values())))
     assert (result.answered and result.chance == pytest.approx(1 / (1 + len(made)))
             and result.to_json()["chance"] == result.chance)
-    assert "of questions without an answer" in repr(result)
+    assert "answered: 1 of 120 questions without an answer find as good a hit" in repr(result)
     assert (result.chance <= .1) == result.answered == (result.value <= limit) and result.limit == limit
 
 
@@ -132,3 +132,39 @@ def test_a_log_asks_once():
     log = [f"2024 worker-{i} request {i*7} finished in {i} ms with status 200" for i in range(50)]
     other = [f"{w} has words of its own such as {w}ness" for w in ("ice", "salt", "wood")]
     assert unlike([*log, *other]) == [0, 50, 51, 52] and unlike(["one two", "one two"]) == [0, 1]
+
+
+FEW_MADE = 60   # instead of MADE, so that a small index is large
+
+
+def test_questions_are_made_from_the_whole_sample_and_not_from_the_first_files(monkeypatch):
+    "A sample is in order of arrival: a change log that came first decided alone whether the base knows the documents."
+    monkeypatch.setattr("ragcun.retrieval.index.MADE", FEW_MADE)
+    asked = []
+    whole = GaussianRetriever._made_questions
+    monkeypatch.setattr(GaussianRetriever, "_made_questions", lambda self, s: asked.append(s.ids) or whole(self, s))
+    index, docs = filled(3 * FEW_MADE)
+    index.search("any words at all")
+    place = [list(docs).index(i) for i in asked[0]]
+    assert len(place) == FEW_MADE // 2 and place == sorted(place)
+    thirds = np.bincount(np.array(place) // FEW_MADE, minlength=3)
+    assert thirds.min() > .8 * thirds.max()
+
+
+def test_where_a_log_takes_most_of_a_sample_the_further_questions_are_from_all_of_it(monkeypatch):
+    "A second, larger sample is not cut off after its first files either."
+    monkeypatch.setattr("ragcun.retrieval.retriever.MADE", FEW_MADE)
+    index, docs = filled(3 * FEW_MADE)
+    whole = index._made_questions
+    sizes = []
+
+    def mostly_log(sample):
+        sizes.append(len(sample.ids))
+        return whole(sample)[:10] if len(sizes) == 1 else whole(sample)
+    monkeypatch.setattr(index, "_made_questions", mostly_log)
+    seen = []
+    monkeypatch.setattr(index, "_without", lambda q, own, z: seen.extend(own) or [[] for _ in q])
+    monkeypatch.setattr(index, "_log_p", lambda *row: 0.)
+    made = index._made()
+    assert sizes == [FEW_MADE, 3 * FEW_MADE] and FEW_MADE // 2 <= len(made) <= FEW_MADE
+    assert max(list(docs).index(i) for [i] in seen) > .9 * len(docs)

@@ -58,6 +58,16 @@ def test_help_names_every_target():
     assert [t for t in targets if f"make {t} " not in shown] == []
 
 
+def test_check_asks_for_the_tools_that_make_demo_does_not_install(tmp_path):
+    "After `make demo` there is a .venv without nbdev, pytest and ruff: six tracebacks said what one line says."
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    done = subprocess.run(["make", "check"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "run 'make env' once" in done.stdout and "Traceback" not in done.stderr
+
+
 def test_every_extra_is_installable_and_pins_agree():
     config = ConfigParser(delimiters=["="])
     config.read(ROOT / "settings.ini")
