@@ -63,7 +63,7 @@ BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), parse_workbook),
     **dict.fromkeys((".odt", ".odp", ".ods", ".ott", ".otp", ".ots", ".fodt", ".fodp", ".fods"), parse_odf)}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
-READER_VERSION = 6    # raised whenever a file may give other passages than before: an index reads it again then
+READER_VERSION = 7    # raised whenever a file may give other passages than before: an index reads it again then
 
 
 # %% ../../nbs/1_data/11_documents.ipynb #kindof01
