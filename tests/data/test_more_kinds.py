@@ -12,7 +12,7 @@ from small import docx_bytes, pdf_bytes
 from ragcun import UserError
 from ragcun.cli.flags import read_corpus
 from ragcun.data.documents import read_file, read_folder
-from ragcun.data.other_markup import parse_latex, parse_man, parse_wiki
+from ragcun.data.other_markup import parse_asciidoc, parse_latex, parse_man, parse_org, parse_wiki
 from ragcun.data.structured import parse_contacts
 from ragcun.data.office import parse_feed, parse_wiki_dump, parse_xml, xml_kind
 
@@ -299,3 +299,31 @@ def test_contacts():
     assert told(parse_contacts(text.replace("\r\n", "\n"))) == [
         ("Ann Lee", "Organisation: ACME, Pumps\nPhone (cell): +49 1\nAddress (home): Way 4, Köln, 50667\nBirthday: 1970-01-05\n"
          "Note: Knows the seals, too."), ("Jürgen", "")]
+
+
+# what programs write
+
+
+@pytest.mark.parametrize("text, wanted", [
+    (r"\hypertarget{a}{%" "\n" r"\section{Oil}\label{a}}" "\n" r"See \protect\hyperlink{b}{the valve} and \hyperref[c]{the seal}.",
+     "See the valve and the seal."),
+    (r"\section{Oil}" "\n" r"Use \texttt{-\/-all}, \texttt{{-}{-}list} for hy\-phen\-ation, \small\textbf{slowly}.",
+     "Use --all, --list for hyphenation, slowly."),
+    (r"\section{Oil}" "\n" r"10\textsuperscript{6} Pa by H\textsuperscript{+}.", "10^6 Pa by H+."),
+    (r"\section{Oil}\addcontentsline{toc}{section}{Oil}" "\n" r"\begin{longtable}[]{@{}ll@{}}\caption{Bars}\tabularnewline" "\n"
+     r"\toprule Part & Bar \\ \midrule \endfirsthead" "\n" r"\toprule Part & Bar \\ \midrule \endhead" "\n"
+     r"seal & 8 \\ \end{longtable}", "Bars\nPart | Bar\nseal | 8")])
+def test_latex_as_programs_write_it(text, wanted):
+    [(heading, said)] = told(parse_latex(text))
+    assert (heading, [" ".join(line.split()) for line in said.split("\n") if line.strip()]) == ("Oil", wanted.split("\n"))
+
+
+def test_letters_of_manual_pages():
+    text = "." + r'TH A 1' + "\n.SH N\n" + r"S\[/o]ren \(/L\['o]d\[u017A], \[*a]\(*b, \[S2], \(vSkoda, \(Fi"
+    assert told(parse_man(text))[-1][1] == "Søren Łódź, αβ, ², Škoda, ffi"
+
+
+def test_marks_at_the_ends_of_lines():
+    assert told(parse_asciidoc("One +\ntwo + three")) == [("", "One\ntwo + three")]
+    assert told(parse_org("One\\\\\ntwo H_{2}O 10^{6} hy\\-phen\n-----\nx_{i}")) == [("", "One\ntwo H2O 10^6 hyphen\n\nxi")]
+    assert told(parse_wiki("<pre>a &quot;b&quot;</pre><nowiki>c &amp; d</nowiki>")) == [("", 'a "b"\n\nc & d')]
