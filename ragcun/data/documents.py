@@ -157,10 +157,10 @@ def read_sections(
     return [*map(_storable, sections)], used
 
 def _storable(section: Section) -> Section:
-    "A section without what no index can hold, as JSON may have it: NUL, and halves of letters that were cut in two."
+    "A section without soft hyphens and what no index can hold, as JSON may have it: NUL, and halves of cut letters."
     said = (section.heading, section.text, *section.path)
-    if not any(map(character_fault, said)): return section
-    heading, text, *path = (one.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if not any("\xad" in one or character_fault(one) for one in said): return section
+    heading, text, *path = (re.sub("[\0\xad]", "", one).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
                             for one in said)
     return replace(section, heading=heading, text=text, path=tuple(path))
 

@@ -1145,11 +1145,43 @@ def parse_workbook(
     fault = f"{type(faults[0]).__name__} {faults[0]}"
     raise UserError(f"not a readable Excel file: {fault}"[:160], "", "Save it as .xlsx.") from faults[0]
 
+# %% ../../nbs/1_data/10_office.ipynb #rtfheads1
+_RTF_STYLE = re.compile(r"\{\\s(\d{1,5})(?!\d)([^;]{0,2000}?)(?<=[ }])"
+                        r"((?:heading|überschrift|titre|título) ([1-6])|title);\}", re.I)
+_RTF_PLACE = re.compile(r"\\(?:s\d{1,5}(?!\d)|(?:listtext\s*\\pard|pard|intbl|par)(?![a-z\d])) ?")
+_RTF_HEAD = re.compile("\ue001([0-6])")      # of a paragraph, as the styles of the file say
+
+def _rtf_places(rtf: str) -> str:
+    "RTF with a sign before each heading, and with the paragraphs of a cell on one line."
+    levels = {found[1]: found[4] or "0" for found in _RTF_STYLE.finditer(rtf)}
+    is_cell = False
+    def place(found: re.Match) -> str:
+        nonlocal is_cell
+        name = found[0].strip()
+        if name[1] == "s": return f"{name}\\u57345?{levels[name[2:]]} " if name[2:] in levels else found[0]
+        if name == r"\par": return "{ }" if is_cell else found[0]
+        is_cell = name == r"\intbl" or is_cell and "listtext" in name
+        return found[0]
+    return _RTF_PLACE.sub(place, rtf)
+
+def _under_rtf_heads(text: str) -> list[Section]:
+    "The text of an RTF file under its headings, where its styles tell them."
+    blocks: list[Block] = []
+    for part in re.split(r"\n(?=[^\n\ue001]*\ue001)", text):
+        level = _RTF_HEAD.search(part)
+        line, _, rest = part.partition("\n") if level else ("", "", part)
+        head = " ".join(_RTF_HEAD.sub("", line).split())
+        if head and level:
+            blocks.append(Block(head, int(level[1]) or 7))
+        blocks += [Block(rest.strip())]*bool(rest.strip())
+    title = next((b.text for b in blocks if b.level == 7), "")
+    return group_blocks(under_title(title, [b for b in blocks if b.level < 7]))
+
 # %% ../../nbs/1_data/10_office.ipynb #sheets03
 def parse_rtf(
     raw: bytes,       # an .rtf file
     where: str = "",  # its name, not used
-) -> list[Section]: # one
+) -> list[Section]: # by heading where its styles say which paragraphs are headings, else one
     "The text of an RTF file."
     rtf = import_parser("striprtf.striprtf", "RTF")
     if not raw.lstrip().startswith(b"{\\rtf"):
@@ -1158,11 +1190,12 @@ def parse_rtf(
         shown = re.sub(r"\{(?:\\(?!v\b)[a-z]+-?\d*\s?)*\\v(?![a-z\d])[^{}]*\}", "",      # hidden
                        re.sub(r"\\bin(?![a-z\d])", "", raw.decode("latin-1").replace("\\pntext", "\\listtext")))
         shown = re.sub(r"\{(?:\\\*)?\\(?:footnote|annotation)\b", "{ ", shown)     # notes are text
-        text = re.sub(r"(?<=\S) {2,}", " ", rtf.rtf_to_text(shown, errors="replace"))
+        text = re.sub(r"(?<=\S) {2,}", " ", rtf.rtf_to_text(_rtf_places(shown), errors="replace"))
     except Exception as e:
         raise UserError(f"not a readable RTF file: {type(e).__name__} {e}"[:160], "", "Save it again as .rtf.") from e
     apart = re.sub(r"\n(?=[^|\n]*(?:\n|$))", "\n\n", text.replace("\xa0", " "))    # rows of a table stay together
-    return parse_text(re.sub(r"^.*\|$", lambda m: " | ".join(map(str.strip, m[0][:-1].split("|"))), apart, flags=re.M))
+    rows = re.sub(r"^.*\|$", lambda m: " | ".join(map(str.strip, m[0][:-1].split("|"))), apart, flags=re.M)
+    return _under_rtf_heads(rows) if "\ue001" in rows else parse_text(rows)
 
 # %% ../../nbs/1_data/10_office.ipynb #xmldocs1
 def _names(tags: str) -> dict[str, str]:

@@ -258,10 +258,10 @@ _TEX_TITLE = re.compile(rf"\\title{_OPT}\s*{_ARG}")
 _ACCENTS = dict(zip("`'^\"~=.cvuHkr", "\u0300\u0301\u0302\u0308\u0303\u0304\u0307\u0327\u030c\u0306\u030b\u0328\u030a",
                     strict=True))
 _UNSHOWN_ARG = (r"label|cite\w*|\w*ref|includegraphics|input|include|bibliography\w*|usepackage|\w*pagestyle|[vh]space"
-                r"|thanks|addcontentsline|setlength|setcounter|addtocounter|(?:re)?newcommand|index|graphicspath|author|date|affil"
-                r"|(?:cell|row)colors?|color|definecolor|rule|hypersetup|lstset|use\w*theme|set\w+template")
-_UNSHOWN_TEX = (r"hline|(?:top|mid|bottom)rule|cline\{[^}]*\}|centering|maketitle|tableofcontents(?:\[[^\]]*\])?|noindent|newpage"
-                r"|clearpage")
+                r"|thanks|addcontentsline|setlength|setcounter|addtocounter|(?:re)?newcommand|index|graphicspath|author|date"
+                r"|affil|(?:cell|row)colors?|color|definecolor|rule|hypersetup|lstset|use\w*theme|set\w+template")
+_UNSHOWN_TEX = (r"hline|(?:top|mid|bottom)rule|cline\{[^}]*\}|centering|maketitle|noindent|newpage"
+                r"|tableofcontents(?:\[[^\]]*\])?|clearpage")
 
 def _argument(found: re.Match) -> str:
     "What a command is given, apart from a command right before it."
@@ -270,7 +270,8 @@ def _argument(found: re.Match) -> str:
 
 _TEX: list[tuple[str, Any]] = [   # what LaTeX writes, and what a reader sees of it
     (rf"\\vadjust pre(?=\{{)|\\hypertarget\s*{_ARG}\s*(?=\{{)", ""),
-    (rf"\\(?:hyperlink\s*{_ARG}|hyperref\s*\[[^\]\n]*\])\s*(?=\{{)", r"\\mbox"), (r"(?s:\\endfirsthead.*?\\endhead)", "\n"),
+    (rf"\\(?:hyperlink\s*{_ARG}|hyperref\s*\[[^\]\n]*\])\s*(?=\{{)", r"\\mbox"),
+    (r"(?s:\\endfirsthead.*?\\endhead)", "\n"),
     (r"[ \t]*\\tabularnewline(?![A-Za-z])[ \t]*\n?", "\n"),
     (r"\\textsuperscript\{([^{}]*)\}", lambda m: "^"*is_power(m.string[:m.start()], m[1]) + m[1]),
     *_TEX_OWN, (rf"\\bibitem{_OPT}\s*{_ARG}", "\n"), (rf"\\href\s*{{[^{{}}]*}}\s*{_ARG}", r"\1"),
@@ -283,8 +284,10 @@ _TEX: list[tuple[str, Any]] = [   # what LaTeX writes, and what a reader sees of
      lambda m: unicodedata.normalize("NFC", m[2] + _ACCENTS[m[1]])),
     (rf"\\({'|'.join(_TEX_LETTERS)})(?![A-Za-z])(?:\{{\}}|[ ]?)", lambda m: _TEX_LETTERS[m[1]]),
     (r"\\(?:LaTeX|TeX)\b\{?\}?", "LaTeX"), (r"``|''", '"'), (r"---", "—"),
-    (r"(?<!-)--(?!-)", "–"), (r"\{-\}", "-"), (r"(?<!\\)\}\{", "} {"), *[(rf"\\[A-Za-z]+\*?{_OPT}\{{([^{{}}]*)\}}", _argument)]*5,
-    (r"\\([&%$#_{}])", lambda m: m[1] if m[1] not in "{}" else ""), (r"\\[-/]", ""), (r"\\(?:[A-Za-z]+\*?|[,;:!> ])\s?", " "),
+    (r"(?<!-)--(?!-)", "–"), (r"\{-\}", "-"), (r"(?<!\\)\}\{", "} {"),
+    *[(rf"\\[A-Za-z]+\*?{_OPT}\{{([^{{}}]*)\}}", _argument)]*5,
+    (r"\\([&%$#_{}])", lambda m: m[1] if m[1] not in "{}" else ""), (r"\\[-/]", ""),
+    (r"\\(?:[A-Za-z]+\*?|[,;:!> ])\s?", " "),
     (r"[{}]", ""), (r"~", " ")]
 
 # %% ../../nbs/1_data/07_other_markup.ipynb #latex002
