@@ -47,13 +47,6 @@ _COMPOUND = frozenset("well self all ex half high low long short full open cross
                       "gas".split())
 _AND = frozenset("and or und oder bzw et ou y o e en of".split())
 
-def _plain_letters(text: str) -> str:
-    "Ligatures and other forms of letters that fonts have, as the letters they stand for."
-    text = re.sub("[\ufb00-\ufb4f\ufb50-\ufdff\ufe70-\ufefc]", lambda m: unicodedata.normalize("NFKC", m[0]), text)
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    text = re.sub("[\uf0b7\uf0a7\uf0d8\uf0a8\uf076\uf0fc]", "•", text)    # bullets of symbol fonts
-    return re.sub(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", "", re.sub(r"\r\n|\r|\x0c", "\n", text.replace("\t", " ")))
-
 _NAMELESS = re.compile(r"[\ue000-\uf8ff\ufffd]|/[A-Za-z]{1,3}\d{1,5}(?=/|\W|$)")    # a glyph in the place of a letter
 
 def _is_garbled(text: str) -> bool:
@@ -61,6 +54,38 @@ def _is_garbled(text: str) -> bool:
     bare = "".join(text.split())
     glyphs = _NAMELESS.findall(bare)
     return len(glyphs) > 7 and sum(map(len, glyphs)) > len(bare)/2
+
+# %% ../../nbs/1_data/09_pdf.ipynb #pdfletter1
+_CODES = {"\x1b": "ff", "\x1c": "fi", "\x1d": "fl", "\x1e": "ffi", "\x1f": "ffl"}    # of T1 of TeX, which has no names
+_OLDER = {"\x0b": "ff", "\x0c": "fi", "\x0e": "ffi", "\x0f": "ffl", "\x10": "ı", "\x11": "ȷ", "\x12": "`", "\x13": "´",
+          "\x14": "ˇ", "\x15": "˘", "\x16": "¯", "\x17": "˚", "\x18": "¸", "\x19": "ß", "\x1a": "æ", "\x1b": "œ",
+          "\x1c": "ø", "\x1d": "Æ", "\x1e": "Œ", "\x1f": "Ø", "\x7f": "¨"}      # of its OT1
+_ABOVE = "\u0300\u0301\u0302\u0303\u0308\u0304\u0306\u0307\u0327\u030b\u030c\u030a"
+_APART = str.maketrans(dict(zip("`´ˆ˜¨¯˘˙¸˝ˇ˚", _ABOVE, strict=True)) | {"ı": "i", "ȷ": "j"})
+
+def _with_accents(text: str) -> str:
+    "The text of a page on which accents stand before their letters, as TeX draws them: `Z¨urich`."
+    if re.search("[À-ÖØ-öø-þĀ-ž]", text.translate({ord(c): None for c in "ÆØÞßæøþĐđŁłŒœı"})): return text
+    def whole(found: re.Match) -> str:
+        made = unicodedata.normalize("NFC", (found[2] + found[1]).translate(_APART))
+        return made if len(made) == 1 else found[0]
+    return re.sub(r"((?<=[A-Za-z])`|[´ˆ˜¨¯˘˙¸˝ˇ˚])(?!s\b)([A-Za-zıȷ])", whole, text)
+
+def _with_codes(text: str) -> str:
+    "The text of a page with the letters for which bitmap fonts of TeX give nothing but their codes."
+    is_older = re.search("(?<=[A-Za-z])[\x0b\x0c\x0e\x0f](?=[a-z])", text)
+    codes = _OLDER if is_older else _CODES
+    joined = "".join(code for code, letters in codes.items() if len(letters) > 1)      # fi and its like may end a word
+    return re.sub(f"[{joined}](?=[a-z])|(?<=[A-Za-z])[{joined}]|"
+                  f"(?<=[A-Za-z\x12-\x18\x7f])[{''.join(codes)}](?=[a-z\x10\x11])", lambda m: codes[m[0]], text)
+
+def _plain_letters(text: str) -> str:
+    "Ligatures and other forms of letters that fonts have, as the letters they stand for."
+    text = re.sub("[\ufb00-\ufb4f\ufb50-\ufdff\ufe70-\ufefc]", lambda m: unicodedata.normalize("NFKC", m[0]),
+                  _with_accents(_with_codes(text)))
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = re.sub("[\uf0b7\uf0a7\uf0d8\uf0a8\uf076\uf0fc]", "•", text)    # bullets of symbol fonts
+    return re.sub(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", "", re.sub(r"\r\n|\r|\x0c", "\n", text.replace("\t", " ")))
 
 # %% ../../nbs/1_data/09_pdf.ipynb #d4f00012
 def _seam(left: str, right: str, known: frozenset[str]) -> str | None:
@@ -224,6 +249,15 @@ def _with_a_space(font: Any) -> None:
     whole.set_data(names.replace(b"endcmap", b"1 beginbfchar\n<FFFE> <0020>\nendbfchar\nendcmap", 1))
     font[NameObject("/ToUnicode")] = whole
 
+def _with_true_widths(font: Any) -> None:
+    "Give the widths of a font that draws its letters itself in thousandths of its size, as `pypdf` takes them."
+    from pypdf.generic import ArrayObject, FloatObject, NameObject
+    scale = 1000*float(font["/FontMatrix"][0])
+    if abs(scale - 1) < 1e-6 or not scale: return
+    widths = [float(width.get_object()) for width in font["/Widths"].get_object()]
+    font[NameObject("/Widths")] = ArrayObject(FloatObject(scale*width) for width in widths)
+    font[NameObject("/FontMatrix")] = ArrayObject(map(FloatObject, (.001, 0, 0, .001, 0, 0)))
+
 # %% ../../nbs/1_data/09_pdf.ipynb #pdfwords2
 @contextmanager
 def _each_text_once(page: Any) -> Iterator[None]:
@@ -233,10 +267,11 @@ def _each_text_once(page: Any) -> Iterator[None]:
     was = page.raw_get(key) if key in page else None
     with suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
         content = ContentStream(page[key].get_object(), page.pdf, "bytes")
-        numbered = {name: font for name, font in _fonts(page).items() if font.get("/Subtype") == "/Type0"}
-        for font in numbered.values():
-            _with_a_space(font)
-        once = _measured(_drawn_once(content.operations), frozenset(numbered))
+        fonts = _fonts(page)
+        for font in fonts.values():
+            {"/Type0": _with_a_space, "/Type3": _with_true_widths}.get(font.get("/Subtype"), id)(font)
+        numbered = frozenset(name for name, font in fonts.items() if font.get("/Subtype") == "/Type0")
+        once = _measured(_drawn_once(content.operations), numbered)
         if once != content.operations:
             content.operations = [([FloatObject(n) if isinstance(n, float) else n for n in given], name)
                                   for given, name in once]

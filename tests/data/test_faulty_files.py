@@ -19,7 +19,7 @@ from ragcun.data.documents import document_kind, passages, read_file, read_folde
 from ragcun.data.markup import parse_markdown, parse_rst
 from ragcun.data.office import parse_docx, parse_epub, parse_message, parse_slides, parse_workbook
 from ragcun.data.other_markup import parse_asciidoc, parse_latex
-from ragcun.data.pdf import mend_lines, parse_pdf
+from ragcun.data.pdf import _plain_letters, mend_lines, parse_pdf
 from ragcun.data.structured import parse_captions, parse_json_lines, parse_json_rows, parse_table
 from ragcun.data.web_pages import parse_html
 
@@ -310,6 +310,21 @@ def test_words_in_a_font_without_a_space():
     page = b"BT /F1 10 Tf 50 700 Td [<00200001> -300 <00200001> -30 <0020>] TJ ET"
     for more in (b"endbfchar endcmap", b"<0002> <0020>\nendbfchar endcmap"):
         assert texts(parse_pdf(page_of(page, font, names % more))) == ["ma mam"]
+
+
+def test_letters_that_a_font_draws_itself():
+    font = (b"<< /Type /Font /Subtype /Type3 /FontBBox [0 0 9 9] /FontMatrix [.0125 0 0 .0125 0 0] /FirstChar 32 /LastChar 98 "
+            b"/CharProcs << >> /Encoding << /Differences [98 /b] >> /Widths [22 %s] >>" % (b"40 "*66))
+    page = b"BT /F1 10 Tf 50 700 Td [(a) -28 (b)] TJ 10 0 Td (a) Tj 10 0 Td (b) Tj ET"       # kerned, then two words
+    assert texts(parse_pdf(page_of(page, font))) == ["aba b"]
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("E\x1ecient \x1clters o\x1b", "Efficient filters off"), ("o\x0cce e\x0bect K\x1cb na\x7f\x10ve x\x1a", "ofice effect Køb naïve x"),
+    ("Z\xa8urich na\xa8\u0131ve fa\xb8cades cr`eme \u02c7Skoda", "Zürich naïve façades crème Škoda"),
+    ("geht\xb4s, a `quoted word", "geht\xb4s, a `quoted word"), ("d\xb4eau à la", "d\xb4eau à la")])
+def test_letters_and_accents_as_tex_draws_them(text, wanted):
+    assert _plain_letters(text) == wanted
 
 
 def test_hyphens_that_part_words_are_left_out():
