@@ -63,7 +63,7 @@ BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), parse_workbook),
     **dict.fromkeys((".odt", ".odp", ".ods", ".ott", ".otp", ".ots", ".fodt", ".fodp", ".fods"), parse_odf)}
 READ = frozenset((*TEXT_PARSERS, *BINARY_PARSERS)) - {""}    # endings of the files that are read
-READER_VERSION = 6    # raised whenever a file may give other passages than before: an index reads it again then
+READER_VERSION = 7    # raised whenever a file may give other passages than before: an index reads it again then
 
 
 # %% ../../nbs/1_data/11_documents.ipynb #kindof01
@@ -157,10 +157,10 @@ def read_sections(
     return [*map(_storable, sections)], used
 
 def _storable(section: Section) -> Section:
-    "A section without what no index can hold, as JSON may have it: NUL, and halves of letters that were cut in two."
+    "A section without soft hyphens and what no index can hold, as JSON may have it: NUL, and halves of cut letters."
     said = (section.heading, section.text, *section.path)
-    if not any(map(character_fault, said)): return section
-    heading, text, *path = (one.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if not any("\xad" in one or character_fault(one) for one in said): return section
+    heading, text, *path = (re.sub("[\0\xad]", "", one).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
                             for one in said)
     return replace(section, heading=heading, text=text, path=tuple(path))
 

@@ -438,6 +438,60 @@ def _as_fences(text: str) -> str:
         mark = "" if ends else mark
     return "\n".join(out) or text
 
+# %% ../../nbs/1_data/06_markup.ipynb #mdruled1
+_RULER = re.compile(r"^ *-{2,}(?: +-{2,})+ *$", re.M)     # of columns
+_WIDE = re.compile("[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60]")      # fill two
+
+def _ruled_rows(ruler: str, lines: list[str], is_tall: bool) -> list[list[str]]:
+    "The cells of lines below a ruler; blank lines part rows of several lines; empty where the lines are no table."
+    starts = [found.start() for found in re.finditer("-+", ruler)][1:]
+    rows: list[list[str]] = [[]]
+    for line in lines:
+        shown = _WIDE.sub("\\g<0>\0", line)
+        if any(len(shown[at - 1:at + 1].strip()) == 2 for at in starts): return []
+        cells = [shown[a:b].replace("\0", "").strip() for a, b in zip([0, *starts], [*starts, None], strict=True)]
+        if not is_tall or not any(cells):
+            rows.append([])
+        rows[-1] = [f"{a} {b}".strip() for a, b in itertools.zip_longest(rows[-1], cells, fillvalue="")]
+    return [row for row in rows if any(row)]
+
+def _ruled_table(lines: list[str], at: int) -> tuple[int, int, list[str]]:
+    "Where a table of pandoc with this ruler begins and ends, and its lines as Markdown knows them; 0, 0: none."
+    first = next((i for i in range(at, max(at - 8, 0), -1) if not lines[i - 1].strip()), 0)
+    is_tall = first < at and bool(re.fullmatch(r" *-{5,} *", lines[first]))
+    head = lines[first + is_tall:at]
+    blank = next((i for i in range(at + 1, len(lines)) if not lines[i].strip()), len(lines))
+    closed = next((i for i in range(at + 1, min(len(lines), at + 1000)) if re.fullmatch(r" *-{2,}[- ]*", lines[i])), 0)
+    if not (closed if is_tall or not head else len(head) == 1): return 0, 0, []
+    end = closed if is_tall or not head or closed == blank - 1 else blank
+    is_tall = is_tall or not head and blank < closed
+    names = _ruled_rows(lines[at], head, True) if head else [[""]]
+    rows = _ruled_rows(lines[at], lines[at + 1:end], is_tall)
+    if not names or not rows: return 0, 0, []
+    names[0] += [""]*(len(rows[0]) - len(names[0]))
+    space = " "*(len(lines[at]) - len(lines[at].lstrip()) - 2)*bool(lines[at].startswith("    "))
+    shown = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (names[0], *rows)]
+    shown.insert(1, "|" + "---|"*len(names[0]))
+    return first, end + (end == closed), ["", *(space + line for line in shown), ""]
+
+def _with_ruled_tables(text: str) -> str:
+    "Markdown with the tables of pandoc whose columns are told by a ruler of dashes as tables of bars."
+    if not _RULER.search(text): return text
+    lines = text.split("\n")
+    out: list[str] = []
+    fence = ""
+    done = 0       # lines that are in the text already
+    for i, line in enumerate(lines):
+        mark = re.match(r" *(`{3,}|~{3,})", line)
+        if mark and (not fence or mark[1].startswith(fence)):
+            fence = "" if fence else mark[1]
+        if fence or i < done or not _RULER.fullmatch(line): continue
+        first, end, table = _ruled_table(lines, i)
+        if table and first >= done:
+            out += [*lines[done:first], *table]
+            done = end
+    return "\n".join([*out, *lines[done:]])
+
 # %% ../../nbs/1_data/06_markup.ipynb #mdmarks2
 _INCLUDED = re.compile(r"""^[ \t>]*(?:-+8<-+[ \t]*\n(?:(?!-+8<)[^\n]*\n){0,50}-+8<-+|-+8<-+.*|
     \{!>?\s*[^\s!{}]+\s*!\}|\{\*\s*[^\s{}*]+\.\w+(?:\s[^{}*\n]*)?\*\}|
@@ -501,7 +555,7 @@ def _markdown_html(
     env: dict[str, Any] = {}
     text = _LOOSE.sub(_loose_ends, _apart(_without_exports(text)) if mdx else text)
     text += "\n" * (not text.endswith("\n"))     # a box at the very end would be looked for beyond it
-    text = _without_includes(_GRID.sub(_grid_table, _as_fences(re.sub(r"\r\n?", "\n", text))))
+    text = _without_includes(_GRID.sub(_grid_table, _with_ruled_tables(_as_fences(re.sub(r"\r\n?", "\n", text)))))
     bare, is_mdx = _without_components(text)
     md = _markdown(not (mdx or is_mdx))    # what stands within components may be indented, and MDX knows no such code
     text = _BOX.sub(_box_mark, bare)

@@ -772,13 +772,19 @@ def _pieces(element: Any) -> Iterator[Any]:
         elif _local(child) != "Fallback":
             yield from _pieces(child)
 
+def _piece_text(piece: Any) -> str:
+    "The text of a piece of a slide; between NUL where it is raised."
+    how = _child(piece.getparent(), "rPr") if piece.getparent() is not None else None
+    is_raised = how is not None and _whole(_attribute(how, "baseline"), 0) > 0
+    return f"\0{piece.text or ''}\0" if is_raised else piece.text or ""
+
 def _paragraphs(root: Any) -> Iterator[str]:
     "The paragraphs of a slide; a row of a table is one."
     for element in root:
         if _local(element) == "tr":
             yield " | ".join(" ".join(_paragraphs(cell)) for cell in element if _local(cell) == "tc")
         elif _local(element) == "p":
-            text = "".join("\n" if _local(e) == "br" else e.text or "" for e in _pieces(element))
+            text = _powers("".join("\n" if _local(e) == "br" else _piece_text(e) for e in _pieces(element)))
             yield from [text.strip()] if text.strip() else []
         elif _local(element) != "Fallback":
             yield from _paragraphs(element)
@@ -836,7 +842,9 @@ def parse_slides(
     archive = _archive(raw, "PowerPoint")
     parts = _links(archive, "ppt/presentation.xml")
     order = [e for e in _xml(_part_of(archive, "ppt/presentation.xml", "PowerPoint")).iter() if _local(e) == "sldId"]
-    out = []
+    core = archive.read("docProps/core.xml") if "docProps/core.xml" in archive.namelist() else b"<p/>"
+    named = (" ".join((e.text or "").split()) for e in _xml(core, recover=True).iter() if _local(e) == "title")
+    out = [Section(name, "", 1) for name in named if name and not MADE_UP_TITLE.fullmatch(name)]
     for number, entry in enumerate(order, 1):
         name = next((parts[v] for k, v in entry.attrib.items() if k.startswith("{") and v in parts), "")
         slide = _part_or_none(archive, name, where)
@@ -948,6 +956,45 @@ def _number_lists(root: Any, parts: Iterable[Any]) -> None:
     for node in [e for e in root.iter() if _local(e) == "list" and _local(e.getparent()) != "list-item"]:
         lists.number(node)
 
+# %% ../../nbs/1_data/10_office.ipynb #odfmarks1
+def _odf_styles(parts: list[Any], fits: Callable[[Any], bool]) -> set[str]:
+    "The names of the styles that fit, and of those that are made from them."
+    styles = [e for part in parts for e in part.iter() if _local(e) == "style"]
+    found = {_attribute(e, "name") for e in styles if fits(e)}
+    return found | {_attribute(e, "name") for e in styles if _attribute(e, "parent-style-name") in found}
+
+def _is_raised(style: Any) -> bool:
+    "Whether a style raises letters, as it does the 6 of 10⁶."
+    places = (_attribute(e, "text-position") for e in style if _local(e) == "text-properties")
+    return any(re.match(r"super\b|0*[1-9]", place) for place in places)
+
+def _mark_styles(root: Any, parts: list[Any]) -> None:
+    "Put signs around raised letters, and mark the lines of code, which only styles tell."
+    raised = _odf_styles(parts, _is_raised)
+    code = _odf_styles(parts, lambda style: _attribute(style, "name").startswith(("Preformatted_20_", "Source_20_")))
+    for e in root.iter():
+        if _local(e) == "span" and _attribute(e, "style-name") in raised and not len(e):
+            e.text = f"\ue003{e.text or ''}\ue003"
+        elif _local(e) == "p" and _attribute(e, "style-name") in code:
+            e.set("lines", "code")
+
+def _odf_object(raw: bytes) -> str:
+    "What a formula or the titles of a chart say."
+    root = _xml(raw, recover=True)
+    said = raw.decode("utf-8", "replace")
+    if _local(root) == "math": return " ".join(section.text for section in parse_html(html_from_xml(said)))
+    titles = (e for e in root.iter() if _local(e) in ("title", "subtitle") and "chart" in str(e.tag))
+    return ", ".join(" ".join("".join(e.itertext()).split()) for e in titles)
+
+def _fill_objects(root: Any, archive: zipfile.ZipFile) -> None:
+    "Put what formulas and charts say where they stand: each is a file of its own."
+    names = frozenset(archive.namelist())
+    for e in root.iter():
+        if _local(e) != "object": continue
+        name = posixpath.normpath(_attribute(e, "href")) + "/content.xml"
+        if name in names:
+            e.text = _odf_object(archive.read(name))
+
 # %% ../../nbs/1_data/10_office.ipynb #kinds008
 _ODF_GONE = frozenset("tracked-changes annotation-end forms binary-data placeholder sequence-decls table-of-content "
                       "illustration-index table-index object-index alphabetical-index".split())
@@ -985,8 +1032,10 @@ def _odf_blocks(element: Any, tight: Any = False) -> Iterator[Block]:
     for child in element:
         name = _local(child)
         if _is_unshown(child): continue
-        if name in ("h", "p"):
-            text = re.sub(r" {2,}", " ", _odf_text(child)).strip()
+        if name == "p" and child.get("lines"):
+            yield Block(_odf_text(child).rstrip(), tight="code")
+        elif name in ("h", "p"):
+            text = _powers(re.sub(r" {2,}", " ", _odf_text(child)).strip().replace("\ue003", "\0"))
             level = int(_attribute(child, "outline-level") or 1) if name == "h" else 0
             yield from [Block(text, level if level < 7 else 0, tight and not level)] if text else []
         elif name == "table-row":
@@ -1011,7 +1060,7 @@ def _odf_title(root: Any, parts: Iterable[Any]) -> str:
     styles = {"Title", *(_attribute(e, "name") for part in parts for e in part.iter() if _local(e) == "style"
                          and _attribute(e, "parent-style-name") == "Title")}
     named = (_odf_text(e).strip() for e in root.iter() if _local(e) == "p" and _attribute(e, "style-name") in styles)
-    return next(filter(None, named), "")
+    return next(filter(None, named), "").replace("\ue003", "")
 
 _ODF_EDGES = frozenset("header header-first header-left footer footer-first footer-left".split())
 
@@ -1041,7 +1090,9 @@ def parse_odf(
         archive = _archive(raw, "OpenDocument")
         root = _xml(_part_of(archive, "content.xml", "OpenDocument"))
         others = [_xml(archive.read(name)) for name in ("styles.xml", "meta.xml") if name in archive.namelist()]
+        _fill_objects(root, archive)
     parts = [root, *others]
+    _mark_styles(root, parts)
     _number_lists(root, parts)
     sheets = [e for e in root.iter() if _local(e) == "table" and _local(e.getparent()) == "spreadsheet"]
     hidden = {_attribute(e.getparent(), "name") for e in root.iter() if _local(e) == "table-properties"
@@ -1059,7 +1110,8 @@ def parse_odf(
         title = next((name for name in about if name and not MADE_UP_TITLE.fullmatch(name)), "")
     edges = "\n".join(dict.fromkeys(b.text for part in parts for e in part.iter() if _local(e) in _ODF_EDGES
                                     and _local(e.getparent()) == "master-page" for b in _odf_blocks(e)))
-    return group_blocks(under_title(title, [b for b in blocks if b is not said])) + [Section("", edges)] * bool(edges)
+    is_said = re.search(r"[^\W\d_]{2}", edges)     # more than the number of a page
+    return group_blocks(under_title(title, [b for b in blocks if b is not said])) + [Section("", edges)]*bool(is_said)
 
 # %% ../../nbs/1_data/10_office.ipynb #sheets02
 _UNREAD = re.compile(rb"<(?:\w+:)?(definedNames|externalReferences|extLst|pivotCaches)\b.*?</(?:\w+:)?\1>", re.S)
@@ -1145,11 +1197,43 @@ def parse_workbook(
     fault = f"{type(faults[0]).__name__} {faults[0]}"
     raise UserError(f"not a readable Excel file: {fault}"[:160], "", "Save it as .xlsx.") from faults[0]
 
+# %% ../../nbs/1_data/10_office.ipynb #rtfheads1
+_RTF_STYLE = re.compile(r"\{\\s(\d{1,5})(?!\d)([^;]{0,2000}?)(?<=[ }])"
+                        r"((?:heading|überschrift|titre|título) ([1-6])|title);\}", re.I)
+_RTF_PLACE = re.compile(r"\\(?:s\d{1,5}(?!\d)|(?:listtext\s*\\pard|pard|intbl|par)(?![a-z\d])) ?")
+_RTF_HEAD = re.compile("\ue001([0-6])")      # of a paragraph, as the styles of the file say
+
+def _rtf_places(rtf: str) -> str:
+    "RTF with a sign before each heading, and with the paragraphs of a cell on one line."
+    levels = {found[1]: found[4] or "0" for found in _RTF_STYLE.finditer(rtf)}
+    is_cell = False
+    def place(found: re.Match) -> str:
+        nonlocal is_cell
+        name = found[0].strip()
+        if name[1] == "s": return f"{name}\\u57345?{levels[name[2:]]} " if name[2:] in levels else found[0]
+        if name == r"\par": return "{ }" if is_cell else found[0]
+        is_cell = name == r"\intbl" or is_cell and "listtext" in name
+        return found[0]
+    return _RTF_PLACE.sub(place, rtf)
+
+def _under_rtf_heads(text: str) -> list[Section]:
+    "The text of an RTF file under its headings, where its styles tell them."
+    blocks: list[Block] = []
+    for part in re.split(r"\n(?=[^\n\ue001]*\ue001)", text):
+        level = _RTF_HEAD.search(part)
+        line, _, rest = part.partition("\n") if level else ("", "", part)
+        head = " ".join(_RTF_HEAD.sub("", line).split())
+        if head and level:
+            blocks.append(Block(head, int(level[1]) or 7))
+        blocks += [Block(rest.strip())]*bool(rest.strip())
+    title = next((b.text for b in blocks if b.level == 7), "")
+    return group_blocks(under_title(title, [b for b in blocks if b.level < 7]))
+
 # %% ../../nbs/1_data/10_office.ipynb #sheets03
 def parse_rtf(
     raw: bytes,       # an .rtf file
     where: str = "",  # its name, not used
-) -> list[Section]: # one
+) -> list[Section]: # by heading where its styles say which paragraphs are headings, else one
     "The text of an RTF file."
     rtf = import_parser("striprtf.striprtf", "RTF")
     if not raw.lstrip().startswith(b"{\\rtf"):
@@ -1158,11 +1242,12 @@ def parse_rtf(
         shown = re.sub(r"\{(?:\\(?!v\b)[a-z]+-?\d*\s?)*\\v(?![a-z\d])[^{}]*\}", "",      # hidden
                        re.sub(r"\\bin(?![a-z\d])", "", raw.decode("latin-1").replace("\\pntext", "\\listtext")))
         shown = re.sub(r"\{(?:\\\*)?\\(?:footnote|annotation)\b", "{ ", shown)     # notes are text
-        text = re.sub(r"(?<=\S) {2,}", " ", rtf.rtf_to_text(shown, errors="replace"))
+        text = re.sub(r"(?<=\S) {2,}", " ", rtf.rtf_to_text(_rtf_places(shown), errors="replace"))
     except Exception as e:
         raise UserError(f"not a readable RTF file: {type(e).__name__} {e}"[:160], "", "Save it again as .rtf.") from e
     apart = re.sub(r"\n(?=[^|\n]*(?:\n|$))", "\n\n", text.replace("\xa0", " "))    # rows of a table stay together
-    return parse_text(re.sub(r"^.*\|$", lambda m: " | ".join(map(str.strip, m[0][:-1].split("|"))), apart, flags=re.M))
+    rows = re.sub(r"^.*\|$", lambda m: " | ".join(map(str.strip, m[0][:-1].split("|"))), apart, flags=re.M)
+    return _under_rtf_heads(rows) if "\ue001" in rows else parse_text(rows)
 
 # %% ../../nbs/1_data/10_office.ipynb #xmldocs1
 def _names(tags: str) -> dict[str, str]:

@@ -62,6 +62,9 @@ def _org_line(line: str) -> list[str]:
     "A line of Org outside of code as a reader sees it: no settings, no marks of words, notes and tables."
     if said := _ORG_SAID.fullmatch(line): return [said[1]]
     if re.fullmatch(r"\s*(?:(?:#\+|# |:[\w-]+:).*|\|[-+]+\|?)", line): return []
+    line = re.sub(r"\\\\\s*$|^\s*-{5,}$|\\-(?=\w)", "", line)
+    line = re.sub(r"(?<=\w)([_^])\{([^{}]*)\}",
+                  lambda m: "^"*(m[1] == "^" and is_power(line[:m.start()], m[2])) + m[2], line)
     line = re.sub(r"\[fn:[\w-]*:\s*([^\[\]]*)\]", r" (\1)", line)
     line = re.sub(r"^\s*: |^\[fn:[\w-]+\] |\[fn:[\w-]+\]|\[#[A-Z0-9]\] |(?<=\S) \[\d+(?:/\d+|%)\]", "", line)
     if re.fullmatch(r"\s*\|.*\|\s*", line):
@@ -131,7 +134,7 @@ def _asciidoc_line(line: str) -> list[str]:
     if found := _DIRECTIVE_LINE.fullmatch(line): return [found[1]] * line.startswith(("ifdef", "ifndef"))
     if _UNSHOWN_LINE.fullmatch(line): return []
     if found := re.fullmatch(r"\.(?![\s.])(.+)", line): return [found[1]]
-    line = re.sub(r"^\s*(?:\*{1,5}|-|\.{1,5})\s+(?=\S)", "", line)
+    line = re.sub(r"^\s*(?:\*{1,5}|-|\.{1,5})\s+(?=\S)|(?<=\S) \+$", "", line)
     return [re.sub(r"^(\S.*?)(?<!:):{2,4}(?:\s+|$)", r"\1: ", line).rstrip()]
 
 _ITEM = re.compile(r"\s*(?:\*{1,5}|-|\.{1,5}|\d{1,3}\.)\s|\S.*?:{2,4}(?:\s|$)|\s.*\S:{2,4}(?:\s|$)")
@@ -224,7 +227,7 @@ def _tex_unit(text: str) -> str:
         is_prefixed = name[0] in _PREFIXES
     return out
 
-_ENDS_TWICE = r"tabularx|tabulary|tabular\*|wrapfigure|wraptable"
+_ENDS_TWICE = r"CSLReferences|tabularx|tabulary|tabular\*|wrapfigure|wraptable"
 _TITLED = r"\w*block|theorem|lemma|definition|proposition|corollary|example|remark|proof"
 _TEX_LETTERS = dict(zip("aa AA ae AE oe OE dh DH th TH ng o O l L i j ss S".split(), "åÅæÆœŒðÐþÞŋøØłŁıȷß§",
                         strict=True))
@@ -255,11 +258,22 @@ _TEX_TITLE = re.compile(rf"\\title{_OPT}\s*{_ARG}")
 _ACCENTS = dict(zip("`'^\"~=.cvuHkr", "\u0300\u0301\u0302\u0308\u0303\u0304\u0307\u0327\u030c\u0306\u030b\u0328\u030a",
                     strict=True))
 _UNSHOWN_ARG = (r"label|cite\w*|\w*ref|includegraphics|input|include|bibliography\w*|usepackage|\w*pagestyle|[vh]space"
-                r"|thanks|setlength|setcounter|addtocounter|(?:re)?newcommand|index|graphicspath|author|date|affil"
-                r"|(?:cell|row)colors?|color|definecolor|rule|hypersetup|lstset|use\w*theme|set\w+template")
-_UNSHOWN_TEX = (r"hline|(?:top|mid|bottom)rule|cline\{[^}]*\}|centering|maketitle|tableofcontents|noindent|newpage"
-                r"|clearpage")
+                r"|thanks|addcontentsline|setlength|setcounter|addtocounter|(?:re)?newcommand|index|graphicspath|author|date"
+                r"|affil|(?:cell|row)colors?|color|definecolor|rule|hypersetup|lstset|use\w*theme|set\w+template")
+_UNSHOWN_TEX = (r"hline|(?:top|mid|bottom)rule|cline\{[^}]*\}|centering|maketitle|noindent|newpage"
+                r"|tableofcontents(?:\[[^\]]*\])?|clearpage")
+
+def _argument(found: re.Match) -> str:
+    "What a command is given, apart from a command right before it."
+    before = found.string[max(found.start() - 30, 0):found.start()]
+    return " "*bool(re.search(r"\\[A-Za-z]+\Z", before)) + found[1]
+
 _TEX: list[tuple[str, Any]] = [   # what LaTeX writes, and what a reader sees of it
+    (rf"\\vadjust pre(?=\{{)|\\hypertarget\s*{_ARG}\s*(?=\{{)", ""),
+    (rf"\\(?:hyperlink\s*{_ARG}|hyperref\s*\[[^\]\n]*\])\s*(?=\{{)", r"\\mbox"),
+    (r"(?s:\\endfirsthead.*?\\endhead)", "\n"),
+    (r"[ \t]*\\tabularnewline(?![A-Za-z])[ \t]*\n?", "\n"),
+    (r"\\textsuperscript\{([^{}]*)\}", lambda m: "^"*is_power(m.string[:m.start()], m[1]) + m[1]),
     *_TEX_OWN, (rf"\\bibitem{_OPT}\s*{_ARG}", "\n"), (rf"\\href\s*{{[^{{}}]*}}\s*{_ARG}", r"\1"),
     (rf"\\(?:foot|end)note{_OPT}{_ARG}", r" (\1)"), (rf"\\(?:{_UNSHOWN_ARG})\*?{_OPT}(?:\s*{_ARG})*", ""),
     (rf"\\(?:begin|end)\{{\w+\*?\}}(?:{_OPT}(?:(?<=[\]}}]){_ARG})?)?", "\n"),
@@ -270,8 +284,10 @@ _TEX: list[tuple[str, Any]] = [   # what LaTeX writes, and what a reader sees of
      lambda m: unicodedata.normalize("NFC", m[2] + _ACCENTS[m[1]])),
     (rf"\\({'|'.join(_TEX_LETTERS)})(?![A-Za-z])(?:\{{\}}|[ ]?)", lambda m: _TEX_LETTERS[m[1]]),
     (r"\\(?:LaTeX|TeX)\b\{?\}?", "LaTeX"), (r"``|''", '"'), (r"---", "—"),
-    (r"(?<!-)--(?!-)", "–"), (r"(?<!\\)\}\{", "} {"), *[(rf"\\[A-Za-z]+\*?{_OPT}\{{([^{{}}]*)\}}", r"\1")]*5,
-    (r"\\([&%$#_{}])", lambda m: m[1] if m[1] not in "{}" else ""), (r"\\(?:[A-Za-z]+\*?|[,;:!> /-])\s?", " "),
+    (r"(?<!-)--(?!-)", "–"), (r"\{-\}", "-"), (r"(?<!\\)\}\{", "} {"),
+    *[(rf"\\[A-Za-z]+\*?{_OPT}\{{([^{{}}]*)\}}", _argument)]*5,
+    (r"\\([&%$#_{}])", lambda m: m[1] if m[1] not in "{}" else ""), (r"\\[-/]", ""),
+    (r"\\(?:[A-Za-z]+\*?|[,;:!> ])\s?", " "),
     (r"[{}]", ""), (r"~", " ")]
 
 # %% ../../nbs/1_data/07_other_markup.ipynb #latex002
@@ -309,6 +325,7 @@ def parse_latex(
 ) -> list[Section]: # by heading, in order
     "Sections of a LaTeX text, without its settings; what is read from other files is read by itself."
     text = text.replace("\x03", "")      # the sign for code below
+    text = text.replace(r"[$\boxtimes$]", "[☒]").replace(r"[$\square$]", "[☐]")
     code = ["\n".join([*re.findall(r"\bcaption=\{?([^\],{}]+)", m[2] or ""), m[3] or m[5] or ""])
             for m in _TEX_CODE.finditer(text)]
     number = itertools.count()
@@ -442,8 +459,9 @@ def wiki_blocks(
     "Headings and blocks of a page of a wiki, without its categories, sources and settings."
     kept: list[str] = []
     def keep(found: re.Match) -> str:
-        said = html.escape(found[2].strip("\n"))
-        kept.append(f"<pre>{said}</pre>" if found[1].lower() in ("pre", "syntaxhighlight", "source") else said)
+        kind, said = found[1].lower(), found[2].strip("\n")
+        said = html.escape(html.unescape(said) if kind in ("pre", "nowiki") else said)
+        kept.append(f"<pre>{said}</pre>" if kind in ("pre", "syntaxhighlight", "source") else said)
         return f"\0{len(kept) - 1}\0"
     text = _WIKI_GONE.sub("", _WIKI_CODE.sub(keep, text.replace("\0", "")))
     for _ in range(20):
@@ -476,7 +494,14 @@ _GLYPHS = {"em": "—", "en": "–", "hy": "-", "bu": "•", "co": "©", "rg": "
            "la": "⟨", "ra": "⟩", "Fo": "«", "Fc": "»", "de": "°", "mu": "×", "+-": "±", "<=": "≤", ">=": "≥", "!=": "≠",
            "->": "→", "<-": "←", "ss": "ß", "ga": "`", "at": "@", "sh": "#", "Eu": "€", "sc": "§", "or": "|", "ba": "|",
            "mi": "−", "pl": "+", "==": "≡", "u2014": "—", "Lq": "“", "Rq": "”", "R": "®", "Tm": "™", "Aq": "'",
-           "Ba": "|"}
+           "Ba": "|"} | dict(zip(    # letters, and those of Greek below
+               "/o /O /l /L oa oA ae AE oe OE -D Sd TP Tp vS vs vZ vz IJ ij ff fi fl Fi Fl S1 S2 S3 12 14 34 r! r? mc "
+               "Bq bq dg dd ps ct Po Ye if ua da *- pc sl ul no ~= =~ ts +f +h".split(),
+               "ø Ø ł Ł å Å æ Æ œ Œ Ð ð Þ þ Š š Ž ž Ĳ ĳ ff fi fl ffi ffl ¹ ² ³ ½ ¼ ¾ ¡ ¿ µ "
+               "„ ‚ † ‡ ¶ ¢ £ ¥ ∞ ↑ ↓ − · / _ ¬ ≈ ≅ ς φ ϑ".split(), strict=True))
+_GLYPHS |= {f"*{a}": b for names, letters in (("abgdezyhiklmncoprstufxqw", "αβγδεζηθικλμνξοπρστυφχψω"),
+                                              ("ABGDEZYHIKLMNCOPRSTUFXQW", "ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ"))
+            for a, b in zip(names, letters, strict=True)}
 _MARKS_ABOVE = {":": "\u0308", "'": "\u0301", "`": "\u0300", "^": "\u0302", "~": "\u0303", ",": "\u0327"}
 _ESCAPE = re.compile(r"""\\(?:[*]?\((?P<two>..)|[*]?\[(?P<long>[^\]]*)\]|\*(?P<one>.)|
     [fFmMgkn](?:\(..|\[[^\]]*\]|[+-]?.)|s(?:[+-]?\(\d\d|[+-]?\[[^\]]*\]|[+-]?(?:[123]\d|\d))|

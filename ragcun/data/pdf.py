@@ -47,13 +47,6 @@ _COMPOUND = frozenset("well self all ex half high low long short full open cross
                       "gas".split())
 _AND = frozenset("and or und oder bzw et ou y o e en of".split())
 
-def _plain_letters(text: str) -> str:
-    "Ligatures and other forms of letters that fonts have, as the letters they stand for."
-    text = re.sub("[\ufb00-\ufb4f\ufb50-\ufdff\ufe70-\ufefc]", lambda m: unicodedata.normalize("NFKC", m[0]), text)
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    text = re.sub("[\uf0b7\uf0a7\uf0d8\uf0a8\uf076\uf0fc]", "•", text)    # bullets of symbol fonts
-    return re.sub(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", "", re.sub(r"\r\n|\r|\x0c", "\n", text))
-
 _NAMELESS = re.compile(r"[\ue000-\uf8ff\ufffd]|/[A-Za-z]{1,3}\d{1,5}(?=/|\W|$)")    # a glyph in the place of a letter
 
 def _is_garbled(text: str) -> bool:
@@ -61,6 +54,38 @@ def _is_garbled(text: str) -> bool:
     bare = "".join(text.split())
     glyphs = _NAMELESS.findall(bare)
     return len(glyphs) > 7 and sum(map(len, glyphs)) > len(bare)/2
+
+# %% ../../nbs/1_data/09_pdf.ipynb #pdfletter1
+_CODES = {"\x1b": "ff", "\x1c": "fi", "\x1d": "fl", "\x1e": "ffi", "\x1f": "ffl"}    # of T1 of TeX, which has no names
+_OLDER = {"\x0b": "ff", "\x0c": "fi", "\x0e": "ffi", "\x0f": "ffl", "\x10": "ı", "\x11": "ȷ", "\x12": "`", "\x13": "´",
+          "\x14": "ˇ", "\x15": "˘", "\x16": "¯", "\x17": "˚", "\x18": "¸", "\x19": "ß", "\x1a": "æ", "\x1b": "œ",
+          "\x1c": "ø", "\x1d": "Æ", "\x1e": "Œ", "\x1f": "Ø", "\x7f": "¨"}      # of its OT1
+_ABOVE = "\u0300\u0301\u0302\u0303\u0308\u0304\u0306\u0307\u0327\u030b\u030c\u030a"
+_APART = str.maketrans(dict(zip("`´ˆ˜¨¯˘˙¸˝ˇ˚", _ABOVE, strict=True)) | {"ı": "i", "ȷ": "j"})
+
+def _with_accents(text: str) -> str:
+    "The text of a page on which accents stand before their letters, as TeX draws them: `Z¨urich`."
+    if re.search("[À-ÖØ-öø-þĀ-ž]", text.translate({ord(c): None for c in "ÆØÞßæøþĐđŁłŒœı"})): return text
+    def whole(found: re.Match) -> str:
+        made = unicodedata.normalize("NFC", (found[2] + found[1]).translate(_APART))
+        return made if len(made) == 1 else found[0]
+    return re.sub(r"((?<=[A-Za-z])`|[´ˆ˜¨¯˘˙¸˝ˇ˚])(?!s\b)([A-Za-zıȷ])", whole, text)
+
+def _with_codes(text: str) -> str:
+    "The text of a page with the letters for which bitmap fonts of TeX give nothing but their codes."
+    is_older = re.search("(?<=[A-Za-z])[\x0b\x0c\x0e\x0f](?=[a-z])", text)
+    codes = _OLDER if is_older else _CODES
+    joined = "".join(code for code, letters in codes.items() if len(letters) > 1)      # fi and its like may end a word
+    return re.sub(f"[{joined}](?=[a-z])|(?<=[A-Za-z])[{joined}]|"
+                  f"(?<=[A-Za-z\x12-\x18\x7f])[{''.join(codes)}](?=[a-z\x10\x11])", lambda m: codes[m[0]], text)
+
+def _plain_letters(text: str) -> str:
+    "Ligatures and other forms of letters that fonts have, as the letters they stand for."
+    text = re.sub("[\ufb00-\ufb4f\ufb50-\ufdff\ufe70-\ufefc]", lambda m: unicodedata.normalize("NFKC", m[0]),
+                  _with_accents(_with_codes(text)))
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = re.sub("[\uf0b7\uf0a7\uf0d8\uf0a8\uf076\uf0fc]", "•", text)    # bullets of symbol fonts
+    return re.sub(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", "", re.sub(r"\r\n|\r|\x0c", "\n", text.replace("\t", " ")))
 
 # %% ../../nbs/1_data/09_pdf.ipynb #d4f00012
 def _seam(left: str, right: str, known: frozenset[str]) -> str | None:
@@ -74,6 +99,13 @@ def _seam(left: str, right: str, known: frozenset[str]) -> str | None:
     if f"{left}-{right}".lower() in known: return "-"
     return "-" if left.lower() in _COMPOUND else ""
 
+_PARTED = re.compile(rf"(?<=[^\W\d_])\u2010(?:[ \t]+|[ \t]*\n[ \t]*)(?=[a-zß-öø-ÿ])(?!(?:{'|'.join(_AND)})\b)")
+
+def _whole_words(text: str) -> str:
+    "A text without the hyphens that browsers write where they part a word (U+2010), unless words have them, too."
+    if "\u2010" not in text or re.search(r"\w\u2010\w", text): return text
+    return _PARTED.sub("", text)
+
 def _first_word(line: str) -> str:
     "The letters and digits at the beginning of a line."
     found = re.match(r"\w+", line)
@@ -85,7 +117,8 @@ def mend_lines(
 ) -> str: # the same with words put together
     "Words parted at line ends: a soft hyphen goes, a hyphen stays where it belongs to a compound, a range or a minus."
     out = ""
-    for line in re.sub("\xad[ \t]*\n[ \t]*", "", text).replace("\xad", "").split("\n"):
+    text = re.sub("\xad[ \t]*\n[ \t]*", "", text).replace("\xad", "")
+    for line in _whole_words(text).split("\n"):
         tail = out.rsplit(None, 1)[-1] if out[-1:] in ("-", "\u2010") else ""
         seam = _seam(re.sub(r"^\W+", "", tail[:-1]), _first_word(line.lstrip()), known) if tail else None
         if seam == "" and "@" in line.split(None, 1)[0]:
@@ -161,16 +194,85 @@ def _drawn_once(operations: list[tuple[list[Any], bytes]]) -> list[tuple[list[An
         out.append((given, name))
     return out
 
+# %% ../../nbs/1_data/09_pdf.ipynb #pdfwords1
+_Operation = tuple[list[Any], bytes]
+
+def _spaced(text: Any, wide: float) -> list[Any]:
+    "A text with the width that a page adds to each space of it as a number after that space."
+    if not isinstance(text, bytes): return [text]
+    return [one for part in text.split(b" ") for one in (part + b" ", -wide)][:-2] + [text.rpartition(b" ")[2]]
+
+def _with_widths(given: list[Any], name: bytes, size: float, wide: float, apart: float) -> _Operation:
+    "A text with what is added to its spaces; two letters as far apart as words are two words."
+    from pypdf.generic import ArrayObject
+    if name == b"Tj" and isinstance(given[0], bytes) and len(given[0]) == 2 and apart > .2*size > 0:
+        return [ArrayObject([given[0][:1], -1000*apart/size, given[0][1:]])], b"TJ"
+    if not (size and wide): return given, name
+    texts = given[0] if name == b"TJ" else given[:1]
+    return [ArrayObject(one for text in texts for one in _spaced(text, 1000*wide/size))], b"TJ"
+
+def _measured(operations: list[_Operation], numbered: frozenset[str]) -> list[_Operation]:
+    "The operations of a page with the width that is added to spaces in the texts, and a move from a new origin in it."
+    out: list[_Operation] = []
+    state = ("", 0., 0., 0.)      # font, its size, what is added to each space, and to each letter
+    held = []
+    for given, name in operations:
+        if name == b"q":
+            held.append(state)
+        elif name == b"Q" and held:
+            state = held.pop()
+        elif name == b"Tf":
+            state = (str(given[0]), float(given[1]), *state[2:])
+        elif name == b"Tw":
+            state = (*state[:2], float(given[0]), state[3])
+        elif name == b"Tc":
+            state = (*state[:3], float(given[0]))
+        elif name == b"Td" and out and out[-1][1] == b"Tm":
+            origin = tuple(map(float, out.pop()[0]))
+            given, name = list(_times((1., 0., 0., 1., float(given[0]), float(given[1])), origin)), b"Tm"
+        elif name in (b"Tj", b"TJ") and state[0] not in numbered:
+            given, name = _with_widths(given, name, *state[1:])
+        out.append((given, name))
+    return out
+
+def _fonts(page: Any) -> dict[str, Any]:
+    "The fonts of a page, by the names that it gives them."
+    fonts: Any = (page.get("/Resources") or {}).get("/Font")
+    return {str(name): font.get_object() for name, font in fonts.get_object().items()} if fonts else {}
+
+def _with_a_space(font: Any) -> None:
+    "Give a font of numbered glyphs that has no space one, for which `pypdf` takes its 32nd glyph, a letter."
+    from pypdf.generic import DecodedStreamObject, NameObject
+    names = font["/ToUnicode"].get_object().get_data() if "/ToUnicode" in font else b""
+    if b"endcmap" not in names or re.search(rb"(?:[>\[]|\b)[ \t]*<(?:0020|20|00A0)>", names, re.I): return
+    whole = DecodedStreamObject()
+    whole.set_data(names.replace(b"endcmap", b"1 beginbfchar\n<FFFE> <0020>\nendbfchar\nendcmap", 1))
+    font[NameObject("/ToUnicode")] = whole
+
+def _with_true_widths(font: Any) -> None:
+    "Give the widths of a font that draws its letters itself in thousandths of its size, as `pypdf` takes them."
+    from pypdf.generic import ArrayObject, FloatObject, NameObject
+    scale = 1000*float(font["/FontMatrix"][0])
+    if abs(scale - 1) < 1e-6 or not scale: return
+    widths = [float(width.get_object()) for width in font["/Widths"].get_object()]
+    font[NameObject("/Widths")] = ArrayObject(FloatObject(scale*width) for width in widths)
+    font[NameObject("/FontMatrix")] = ArrayObject(map(FloatObject, (.001, 0, 0, .001, 0, 0)))
+
+# %% ../../nbs/1_data/09_pdf.ipynb #pdfwords2
 @contextmanager
 def _each_text_once(page: Any) -> Iterator[None]:
-    "A page without what is drawn twice at one place, for a while; one whose operations are odd stays as it is."
+    "A page without what is drawn twice at one place and with the widths of its spaces, for a while; an odd one stays."
     from pypdf.generic import ContentStream, FloatObject, NameObject
     key = NameObject("/Contents")
     was = page.raw_get(key) if key in page else None
     with suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
         content = ContentStream(page[key].get_object(), page.pdf, "bytes")
-        once = _drawn_once(content.operations)
-        if len(once) < len(content.operations):
+        fonts = _fonts(page)
+        for font in fonts.values():
+            {"/Type0": _with_a_space, "/Type3": _with_true_widths}.get(font.get("/Subtype"), id)(font)
+        numbered = frozenset(name for name, font in fonts.items() if font.get("/Subtype") == "/Type0")
+        once = _measured(_drawn_once(content.operations), numbered)
+        if once != content.operations:
             content.operations = [([FloatObject(n) if isinstance(n, float) else n for n in given], name)
                                   for given, name in once]
         page[key] = content
@@ -179,7 +281,6 @@ def _each_text_once(page: Any) -> Iterator[None]:
     finally:
         if was is not None:
             page[key] = was
-
 
 # %% ../../nbs/1_data/09_pdf.ipynb #pdfrows2
 @dataclass(slots=True)
@@ -193,20 +294,24 @@ class _Line:
 def _placed_lines(page: Any) -> list[_Line]:
     "The lines of a page as `pypdf` reads them, each with its place."
     lines = [_Line("")]
+    pieces = []
     def read(text: str, matrix: Any, at: Any, font: Any, size: float) -> None:
+        pieces.append(text)
+        high = abs(size*at[3]*matrix[3]) or 10.
         for i, piece in enumerate(text.split("\n")):
             if i:
                 lines.append(_Line(""))
             line = lines[-1]
             if piece.strip() and not line.text.strip():
                 line.x = at[4]*matrix[0] + at[5]*matrix[2] + matrix[4]
-                line.size = abs(size*at[3]*matrix[3]) or 10.
+                line.size = high
                 upright = abs(at[1]) + abs(at[2]) + abs(matrix[1]) + abs(matrix[2]) < 1e-3
                 line.y = at[4]*matrix[1] + at[5]*matrix[3] + matrix[5] - 1.2*i*line.size if upright else None
-            line.text += piece
+            is_note = line.size < .85*high and piece[:1].isalpha() and line.text.strip().isdigit()    # ¹The words of it
+            line.text += f" {piece}" if is_note else piece
     with _each_text_once(page):
         text = page.extract_text(visitor_text=read)
-    return lines if "\n".join(line.text for line in lines) == text else [_Line(s) for s in text.split("\n")]
+    return lines if "".join(pieces) == text else [_Line(s) for s in text.split("\n")]
 
 _ROW = 8    # lines of a cell, at most
 

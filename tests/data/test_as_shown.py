@@ -246,6 +246,36 @@ def test_an_opendocument_text(body, wanted):
     assert told(odf(body, others=edges)) == [*wanted, ("", "Draft\nACME")]
 
 
+def test_raised_letters_and_code_of_opendocument():
+    styles = ('<style name="T1"><text-properties text-position="super 58%"/></style><style name="T2"><text-properties '
+              'text-position="sub 58%"/></style><style name="P1" parent-style-name="Preformatted_20_Text"/>'
+              '<style name="Preformatted_20_Text"/>')
+    body = ('<p>10<span style-name="T1">6</span> Pa, H<span style-name="T2">2</span>O<span style-name="T1">+</span></p>'
+            '<p style-name="P1">if a:</p><p style-name="P1"><s c="4"/>b = 1</p><p>End.</p>')
+    assert told(odf(body, styles=styles)) == [("Pumps of 2024", "10^6 Pa, H2O+\n\nif a:\n    b = 1\n\nEnd.")]
+    assert told(odf("<p>x</p>", others="<footer><p>1</p></footer>")) == [("Pumps of 2024", "x")]
+
+
+def test_formulas_and_charts_of_opendocument():
+    formula = '<math xmlns="http://www.w3.org/1998/Math/MathML"><mi>P</mi><mo>=</mo><mi>g</mi><mi>H</mi></math>'
+    chart = '<c xmlns:chart="urn:oasis:names:tc:opendocument:xmlns:chart:1.0"><chart:title><p>Bars by month</p></chart:title><p>no</p></c>'
+    found = parse_odf(archive({
+        "content.xml": '<d><body><text><h outline-level="1">Pump</h><p>The <frame><object href="./Object 1"/></frame> holds.</p>'
+                       '<p><frame><object href="Object 2"/></frame></p><p><object href="gone"/>x</p></text></body></d>',
+        "Object 1/content.xml": formula, "Object 2/content.xml": chart}))
+    assert told(found) == [("Pump", "The P=gH holds.\n\nBars by month\n\nx")]
+
+
+def test_a_deck_has_the_title_of_its_properties_and_its_powers():
+    runs = '<r><t>10</t></r><r><rPr baseline="30000"/><t>6</t></r><r><t> Pa, H</t></r><r><rPr baseline="-25000"/><t>2</t></r>'
+    parts = {"ppt/presentation.xml": '<p xmlns:r="r"><sldId r:id="r0"/></p>',
+             "ppt/_rels/presentation.xml.rels": '<l><l Id="r0" Target="s/1.xml"/></l>',
+             "ppt/s/1.xml": f"<s><sp><p>{runs}</p></sp></s>"}
+    for title, wanted in (("Pump Days", [("Pump Days", "")]), ("PowerPoint Presentation", []), ("", [])):
+        core = f'<c xmlns:dc="d"><dc:title>{title}</dc:title></c>'
+        assert told(parse_slides(archive({**parts, "docProps/core.xml": core}))) == [*wanted, ("", "10^6 Pa, H2")]
+
+
 def test_hidden_sheets_of_opendocument():
     sheet = '<table name="{0}" style-name="{0}"><table-row><table-cell><p>{0}</p></table-cell></table-row></table>'.format
     styles = '<style name="Secret"><table-properties display="false"/></style><style name="Prices"><table-properties/></style>'

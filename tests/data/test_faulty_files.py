@@ -19,7 +19,7 @@ from ragcun.data.documents import document_kind, passages, read_file, read_folde
 from ragcun.data.markup import parse_markdown, parse_rst
 from ragcun.data.office import parse_docx, parse_epub, parse_message, parse_slides, parse_workbook
 from ragcun.data.other_markup import parse_asciidoc, parse_latex
-from ragcun.data.pdf import parse_pdf
+from ragcun.data.pdf import _plain_letters, mend_lines, parse_pdf
 from ragcun.data.structured import parse_captions, parse_json_lines, parse_json_rows, parse_table
 from ragcun.data.web_pages import parse_html
 
@@ -250,19 +250,23 @@ def test_letters_whose_parts_are_told_wrongly(tmp_path):
 # PDF
 
 
-def page_of(operations):
-    "A PDF file of one page with these operations."
+HELVETICA = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
+
+
+def page_of(operations, font=HELVETICA, *further):
+    "A PDF file of one page with these operations; further objects have the numbers from 6 on."
     parts = [b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [4 0 R] /Count 1 >>",
-             b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
+             font,
              b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources << /Font << /F1 3 0 R >> >> /Contents 5 0 R >>",
-             b"<< /Length %d >>\nstream\n%s\nendstream" % (len(operations), operations)]
+             *(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(said), said) for said in (operations, *further))]
     out, places = b"%PDF-1.4\n", []
     for number, part in enumerate(parts, 1):
         places.append(len(out))
         out += b"%d 0 obj\n%s\nendobj\n" % (number, part)
     table = b"".join(b"%010d 00000 n \n" % at for at in places)
-    return out + b"xref\n0 6\n0000000000 65535 f \n%strailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (
-        table, len(out))
+    size = len(parts) + 1
+    return out + b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (
+        size, table, size, len(out))
 
 
 def glyphs(text, *shifts):
@@ -283,6 +287,49 @@ def glyphs(text, *shifts):
 ])
 def test_what_is_drawn_twice_at_one_place_is_read_once(operations, said):
     assert texts(parse_pdf(page_of(f"BT /F1 12 Tf {operations} ET".encode()))) == [said]
+
+
+@pytest.mark.parametrize("operations, said", [
+    ("50 700 Td 3 Tw (lines of def) Tj 64 0 Td (ault) Tj", "lines of default"),                      # a filled line
+    ("50 700 Td 3 Tw [(lines of def)] TJ 68 0 Td (ault) Tj", "lines of def ault"),
+    ("q 3 Tw Q 50 700 Td (lines of def) Tj 64 0 Td (ault) Tj", "lines of def ault"),
+    ("1 0 0 1 0 0 Tm 50 700 Td (Te) Tj 1 0 0 1 0 0 Tm 64 700 Td (X 2) Tj", "TeX 2"),                 # as Qt draws it
+    ("50 700 Td (of) Tj 10 0 Td 3 Tc (fe) Tj 0 Tc 13 0 Td (very) Tj", "off every"),                  # as Ghostscript does
+    ("50 700 Td (of) Tj 10 0 Td .3 Tc (fe) Tj 0 Tc 10.3 0 Td (very) Tj", "offevery"),
+    ("/F1 6 Tf 50 700 Td (1) Tj /F1 9 Tf 3.3 -3 Td (The words) Tj", "1 The words"),                  # of a note
+    ("50 700 Td (H) Tj /F1 6 Tf 8.7 -2 Td (2) Tj /F1 12 Tf 3.3 2 Td (O) Tj", "H2O")])
+def test_words_are_whole_and_apart(operations, said):
+    assert texts(parse_pdf(page_of(f"BT /F1 12 Tf {operations} ET".encode()))) == [said]
+
+
+def test_words_in_a_font_without_a_space():
+    names = b"begincmap 1 begincodespacerange <0000> <FFFF> endcodespacerange 3 beginbfchar\n<0001> <0061>\n<0020> <006D>\n%s"
+    font = (b"<< /Type /Font /Subtype /Type0 /BaseFont /A /Encoding /Identity-H /ToUnicode 6 0 R /DescendantFonts [<< "
+            b"/Type /Font /Subtype /CIDFontType2 /BaseFont /A /CIDSystemInfo << /Registry (Adobe) /Ordering (Identity) "
+            b"/Supplement 0 >> /DW 500 /W [1 [500] 32 [900]] >>] >>")
+    page = b"BT /F1 10 Tf 50 700 Td [<00200001> -300 <00200001> -30 <0020>] TJ ET"
+    for more in (b"endbfchar endcmap", b"<0002> <0020>\nendbfchar endcmap"):
+        assert texts(parse_pdf(page_of(page, font, names % more))) == ["ma mam"]
+
+
+def test_letters_that_a_font_draws_itself():
+    font = (b"<< /Type /Font /Subtype /Type3 /FontBBox [0 0 9 9] /FontMatrix [.0125 0 0 .0125 0 0] /FirstChar 32 /LastChar 98 "
+            b"/CharProcs << >> /Encoding << /Differences [98 /b] >> /Widths [22 %s] >>" % (b"40 "*66))
+    page = b"BT /F1 10 Tf 50 700 Td [(a) -28 (b)] TJ 10 0 Td (a) Tj 10 0 Td (b) Tj ET"       # kerned, then two words
+    assert texts(parse_pdf(page_of(page, font))) == ["aba b"]
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("E\x1ecient \x1clters o\x1b", "Efficient filters off"), ("o\x0cce e\x0bect K\x1cb na\x7f\x10ve x\x1a", "ofice effect Køb naïve x"),
+    ("Z\xa8urich na\xa8\u0131ve fa\xb8cades cr`eme \u02c7Skoda", "Zürich naïve façades crème Škoda"),
+    ("geht\xb4s, a `quoted word", "geht\xb4s, a `quoted word"), ("d\xb4eau à la", "d\xb4eau à la")])
+def test_letters_and_accents_as_tex_draws_them(text, wanted):
+    assert _plain_letters(text) == wanted
+
+
+def test_hyphens_that_part_words_are_left_out():
+    assert mend_lines("goes out\u2010\nward by a seal\u2010 ring") == "goes outward by a sealring"
+    assert mend_lines("pre\u2010 and post\u2010war, a well\u2010\nknown one") == "pre\u2010 and post\u2010war, a well-known one"
 
 
 def test_a_pdf_file_that_lost_its_end():

@@ -12,9 +12,10 @@ from small import docx_bytes, pdf_bytes
 from ragcun import UserError
 from ragcun.cli.flags import read_corpus
 from ragcun.data.documents import read_file, read_folder
-from ragcun.data.other_markup import parse_latex, parse_man, parse_wiki
+from ragcun.data.markup import parse_markdown
+from ragcun.data.other_markup import parse_asciidoc, parse_latex, parse_man, parse_org, parse_wiki
 from ragcun.data.structured import parse_contacts
-from ragcun.data.office import parse_feed, parse_wiki_dump, parse_xml, xml_kind
+from ragcun.data.office import parse_feed, parse_rtf, parse_wiki_dump, parse_xml, xml_kind
 
 
 def told(sections):
@@ -299,3 +300,79 @@ def test_contacts():
     assert told(parse_contacts(text.replace("\r\n", "\n"))) == [
         ("Ann Lee", "Organisation: ACME, Pumps\nPhone (cell): +49 1\nAddress (home): Way 4, Köln, 50667\nBirthday: 1970-01-05\n"
          "Note: Knows the seals, too."), ("Jürgen", "")]
+
+
+# what programs write
+
+
+@pytest.mark.parametrize("text, wanted", [
+    (r"\hypertarget{a}{%" "\n" r"\section{Oil}\label{a}}" "\n" r"See \protect\hyperlink{b}{the valve} and \hyperref[c]{the seal}.",
+     "See the valve and the seal."),
+    (r"\section{Oil}" "\n" r"Use \texttt{-\/-all}, \texttt{{-}{-}list} for hy\-phen\-ation, \small\textbf{slowly}.",
+     "Use --all, --list for hyphenation, slowly."),
+    (r"\section{Oil}" "\n" r"10\textsuperscript{6} Pa by H\textsuperscript{+}.", "10^6 Pa by H+."),
+    (r"\section{Oil}\addcontentsline{toc}{section}{Oil}" "\n" r"\begin{longtable}[]{@{}ll@{}}\caption{Bars}\tabularnewline" "\n"
+     r"\toprule Part & Bar \\ \midrule \endfirsthead" "\n" r"\toprule Part & Bar \\ \midrule \endhead" "\n"
+     r"seal & 8 \\ \end{longtable}", "Bars\nPart | Bar\nseal | 8")])
+def test_latex_as_programs_write_it(text, wanted):
+    [(heading, said)] = told(parse_latex(text))
+    assert (heading, [" ".join(line.split()) for line in said.split("\n") if line.strip()]) == ("Oil", wanted.split("\n"))
+
+
+def test_letters_of_manual_pages():
+    text = "." + r'TH A 1' + "\n.SH N\n" + r"S\[/o]ren \(/L\['o]d\[u017A], \[*a]\(*b, \[S2], \(vSkoda, \(Fi"
+    assert told(parse_man(text))[-1][1] == "Søren Łódź, αβ, ², Škoda, ffi"
+
+
+def test_marks_at_the_ends_of_lines():
+    assert told(parse_asciidoc("One +\ntwo + three")) == [("", "One\ntwo + three")]
+    assert told(parse_org("One\\\\\ntwo H_{2}O 10^{6} hy\\-phen\n-----\nx_{i}")) == [("", "One\ntwo H2O 10^6 hyphen\n\nxi")]
+    assert told(parse_wiki("<pre>a &quot;b&quot;</pre><nowiki>c &amp; d</nowiki>")) == [("", 'a "b"\n\nc & d')]
+
+
+SIMPLE = """
+  Part        Bar   Note
+  ------ -------- ------
+  seal        0.5  a | b
+  温度          8
+
+  : Limits
+"""
+TALL = """
+----------------------------
+ Part   Used in       Bar
+------ ----------- ---------
+ seal   a pump of        0.5
+        the hall
+
+ ring   a valve            8
+----------------------------
+"""
+
+
+@pytest.mark.parametrize("text, wanted", [
+    (SIMPLE, "Part | Bar | Note\nseal | 0.5 | a | b\n温度 | 8 |\n\nLimits"),
+    (TALL, "Part | Used in | Bar\nseal | a pump of the hall | 0.5\nring | a valve | 8"),
+    ("----- ---\nseal    8\nring    9\n----- ---\n", "seal | 8\nring | 9"),
+    ("```\na b\n-- --\n1 2\n```", "a b\n-- --\n1 2"),
+    ("Oil the pump.\n\na list of all\n-- -- --\nthat is none\n", "Oil the pump.\n\na list of all that is none")])
+def test_tables_of_pandoc_are_tables(text, wanted):
+    [(_, said)] = told(parse_markdown(text))
+    assert "\n".join(line.rstrip() for line in said.split("\n")) == wanted
+
+
+def test_headings_and_cells_of_rtf():
+    rtf = (rb"{\rtf1\ansi{\stylesheet{\s0\fs24 Normal;}{\s1\fs32\b heading 1;}{\s12\fs28{\*\x y} Heading 2;}{\s15\fs40 Title;}}"
+           rb"\pard\s15 Pump\par\pard\s1 {\listtext\pard 1.\tab}Use\par\pard\s0 Oil it.\par\pard\s12 Cold\par"
+           rb"\pard\s0 Warm it.\par\pard\s1 Care\par{\trowd{\pard\intbl Part\par}\cell{\pard\intbl Use\par}\cell\row}"
+           rb"\trowd\pard\intbl seal\cell\pard\intbl {\listtext\pard\bullet\tab}oil\par{\listtext\pard\bullet\tab}air\cell\row"
+           rb"\pard Wash\-able.\par}")
+    found = [(s.path, s.heading, " ".join(s.text.replace("\n", " / ").split())) for s in parse_rtf(rtf)]
+    assert found == [((), "Pump", ""), (("Pump",), "1. Use", "Oil it."), (("Pump", "1. Use"), "Cold", "Warm it."),
+                     (("Pump",), "Care", "Part | Use / seal | • oil • air / / Wash\xadable.")]
+    assert parse_rtf(rtf.replace(b"heading 1", b"Body").replace(b"Heading 2", b"List").replace(b"Title", b"Big"))[0].heading == "Pump"
+
+
+def test_soft_hyphens_part_no_words(tmp_path):
+    (tmp_path/"a.rtf").write_bytes(rb"{\rtf1\ansi Wash\-able.}")
+    assert [d.text for d in read_file(tmp_path/"a.rtf")] == ["Washable."]
