@@ -86,7 +86,7 @@ def context():
         _context = multiprocessing.get_context("forkserver")
         _context.set_forkserver_preload(["small", "jobs", "ragcun.training.run", "ragcun.cli.commands",
                                          "sentence_transformers", "transformers", "scipy.optimize",
-                                         "matplotlib.figure", "matplotlib.backends.backend_agg", "warm"])  # 2 s of each start
+                                         "matplotlib.figure", "matplotlib.backends.backend_agg", "warm"])  # 2 s a start
     return _context
 
 

@@ -235,6 +235,7 @@ def _measured(operations: list[_Operation], numbered: frozenset[str]) -> list[_O
         out.append((given, name))
     return out
 
+# %% ../../nbs/1_data/09_pdf.ipynb #pdfwordf7
 def _fonts(page: Any) -> dict[str, Any]:
     "The fonts of a page, by the names that it gives them."
     fonts: Any = (page.get("/Resources") or {}).get("/Font")
