@@ -18,6 +18,7 @@ from ..measures.paired import Difference, paired_test
 from ..measures.ranking import ranking_metrics
 from ..models.encoder import GaussianEncoder
 from .folders import RECORD, exchange_index, mend_index
+from .index import evenly
 from .retriever import GaussianRetriever
 from ..training.closed_form import PairFeatures, apply_head, solve, validation_splits
 
@@ -62,7 +63,8 @@ def opening_pairs(
     sample = index.store.sample(3*most, 1)
     asked = {i: first for i, (text, m) in enumerate(zip(sample.texts, sample.metadata, strict=True))
              if (first := opening(text, str(m.get("title") or "")))}
-    rows = list(asked)[:most]
+    found = list(asked)
+    rows = [found[i] for i in evenly(len(found), most)]
     questions = [asked[i] for i in rows]
     q = index.model.features(questions, "query") if rows else np.zeros((0, 1), np.float32)
     return PairFeatures(q, base_features(index, sample.v[rows]), questions, [sample.ids[i] for i in rows])
@@ -120,7 +122,8 @@ def hard_questions(
         rare = set(np.argsort(weight, kind="stable")[::-1][:len(words)//3].tolist())
         asked.append(" ".join(w for i, w in enumerate(words) if i not in rare))
         own.append(name)
-    return asked[:number], own[:number]
+    kept = evenly(len(asked), number)      # the first ones are of the first few files
+    return [asked[i] for i in kept], [own[i] for i in kept]
 
 def compare_indexes(
     before: GaussianRetriever,   # with the base

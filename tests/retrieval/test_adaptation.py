@@ -84,6 +84,14 @@ def test_texts_without_sentences_ask_with_their_first_words(index_dir):
     assert np.isfinite(fit_documents(index).embed(["a star"])).all()
 
 
+def test_pairs_and_questions_are_of_all_files_and_not_of_the_first_ones(index_dir):
+    index = GaussianRetriever.open(index_dir, device="cpu", runtime="torch")
+    places = {name: i for i, name in enumerate(index.store.sample(len(index)).ids)}  # in order of arrival
+    for ids in (opening_pairs(index, 20).document_ids, hard_questions(index, 20)[1]):
+        where = [places[i]/len(places) for i in ids]
+        assert len(where) == 20 and min(where) < .3 and max(where) > .7
+
+
 def test_too_few_passages_are_a_sentence(base, index_dir):
     index = GaussianRetriever.open(index_dir, device="cpu", runtime="torch")
     index.delete(sorted(index.store.ids())[:100])
