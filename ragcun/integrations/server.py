@@ -40,7 +40,7 @@ with needs("serve"):
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import Response
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-    from pydantic import BaseModel, ConfigDict, Field
+    from pydantic import BaseModel, ConfigDict, Field, model_validator
     from starlette.exceptions import HTTPException
     from starlette.middleware.cors import CORSMiddleware
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -110,6 +110,13 @@ def json_response(
 # %% ../../nbs/8_integrations/05_server.ipynb #serv0009
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, given: Any) -> Any:
+        "Clients of typed languages send null for what nobody has set."
+        if not isinstance(given, dict): return given
+        return {k: v for k, v in given.items() if v is not None or k not in cls.model_fields}
 
 class SearchRequest(_Strict):
     "One or many questions."

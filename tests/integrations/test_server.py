@@ -62,6 +62,8 @@ def test_search_gives_what_the_index_gives(client, index):
 
 
 def test_questions_of_one_request_keep_their_order(client):
+    unset = dict.fromkeys(("top_k", "filter", "words", "max_e_value", "explain", "as_written"))
+    assert ask(client, query=QUESTION, **unset).json() == ask(client, query=QUESTION).json()
     got = ask(client, query=[f"alpha{i} beta{i} delta{i}" for i in (9, 3, 5)], top_k=1).json()
     assert [r["hits"][0]["id"] for r in got["results"]] == ["d/9", "d/3", "d/5"]
 
@@ -121,6 +123,7 @@ def test_an_empty_index_answers_that_there_is_nothing():
     ({"query": "x", "top_k": 0}, 422, "top_k"), ({"query": "x", "top_k": 101}, 422, "top_k"),
     ({"query": "x", "top_k": True}, 422, "top_k"), ({"query": "x", "top_k": "5"}, 422, "top_k"),
     ({"query": ["x"] * 60, "top_k": 50}, 422, "hits in all"),
+    ({"query": None}, 422, "query"), ({"query": "x", "topk": None}, 422, "topk: there is no such field"),
     ({"query": "x", "topk": 5}, 422, "topk: there is no such field. Fields are query, top_k, filter"),
     ({"query": "x", "filter": {"$and": 1}}, 400, "list of filters"), ({"query": "x", "words": -1}, 422, "words"),
     ({"query": "x", "filter": {"a": 10**20}}, 422, "number"), ({"query": "x", "max_e_value": -1}, 422, "max_e_value"),
