@@ -251,7 +251,8 @@ def load_retrieval(
 
 # %% ../../nbs/1_data/03_pairs.ipynb #colname1
 _ASKING = ("^query$", "quest", "query|search", "anchor|prompt|frage", "instruction|(sentence|text)_?[1a]$|premise")
-_ANSWERING = ("^positive$", r"^pos(itives?)?(_|$)", "answ|antwort", "passage|reply|response|completion|output|resolution|solution",
+_ANSWERING = ("^positive$", r"^pos(itives?)?(_|$)", "answ|antwort",
+              "passage|reply|response|completion|output|resolution|solution",
               "(sentence|text)_?[2b]$|hypothesis|quest.*2", "^context$|document|text|content")
 
 def _column_like(names: Sequence[str], rules: Sequence[str], taken: str = "") -> str:
@@ -292,7 +293,7 @@ def column_advice(
     if re.search(r"\.[ct]sv(\.gz)?$", file, re.I) and any(len(name) > 60 or name.isdigit() for name in names):
         between = "a tab" if ".tsv" in file.lower() else "a comma"
         return ("The first line of a table names its columns, and this one holds a row. Write one above it: query, "
-                f"positive and, where the rows have a third text that does not answer, negative, with {between} between.")
+                f"positive and, for a third text that does not answer, negative, with {between} between.")
     asking = _column_like(names, _ASKING)
     answering = _column_like(names, _ANSWERING, asking)
     return ("Rename the columns to query, positive and negative, or say which they are: ragcun prepare --input "
