@@ -58,7 +58,7 @@ def p_words(
 FEW_QUERIES = 30   # the interval of fewer is widened; where fewer differ, it holds 0 unless the test excludes it
 
 def _widened(d: np.ndarray, ends: np.ndarray, p: np.ndarray) -> np.ndarray:
-    "Ends [2, m] of the interval: by Student's t for few queries; with 0 inside where few differ and the test finds nothing."
+    "Ends [2, m] of the interval: by Student's t for few queries; with 0 where few differ and the test finds nothing."
     from scipy.special import ndtri, stdtrit
     n, mean = len(d), d.mean(0)
     if 1 < n < FEW_QUERIES:
