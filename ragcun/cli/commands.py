@@ -467,7 +467,7 @@ def _calibrate(args: argparse.Namespace, data: Any) -> None:
     index = GaussianRetriever.open(args.index_dir, device=args.device)
     if importlib.util.find_spec("torch"):
         from ragcun.retrieval.measure import check_judged
-        check_judged(index, data, args.questions)
+        data = check_judged(index, data, args.questions)
     there = index.store.ids()
     known = {q: [d for d, grade in data.qrels[q].items() if grade > 0 and d in there] for q in data.qrels}
     known = {q: ids for q, ids in known.items() if ids}

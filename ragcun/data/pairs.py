@@ -251,8 +251,9 @@ def load_retrieval(
 
 # %% ../../nbs/1_data/03_pairs.ipynb #colname1
 _ASKING = ("^query$", "quest", "query|search", "anchor|prompt|frage", "instruction|(sentence|text)_?[1a]$|premise")
-_ANSWERING = ("^positive$", r"^pos(itives?)?(_|$)", "answ|antwort", "passage|reply|response|completion|output",
-              "(sentence|text)_?[2b]$|hypothesis|quest.*2", "document|text|content")
+_ANSWERING = ("^positive$", r"^pos(itives?)?(_|$)", "answ|antwort",
+              "passage|reply|response|completion|output|resolution|solution",
+              "(sentence|text)_?[2b]$|hypothesis|quest.*2", "^context$|document|text|content")
 
 def _column_like(names: Sequence[str], rules: Sequence[str], taken: str = "") -> str:
     "The column whose name fits the first of the rules that any fits; NAME where none does."
@@ -278,12 +279,21 @@ def _renamed(row: Any, columns: Mapping[str, str] | None) -> Any:
     rest = {k: v for k, v in row.items() if k not in columns.values()}
     return rest | {name: row[c] for name, c in columns.items()}
 
+def _is_nested(value: Any) -> bool:
+    "Whether a cell holds fields of its own, as the answers of SQuAD or the messages of a chat do: no text to name."
+    several = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(one, dict) for one in several)
+
 def column_advice(
     row: Any,     # of a file whose columns have other names
     file: str,    # its path
 ) -> str: # what to do
     "The line to type where columns are not called query and positive."
-    names = [str(k) for k in row] if isinstance(row, dict) else []
+    names = [str(k) for k, value in row.items() if not _is_nested(value)] if isinstance(row, dict) else []
+    if re.search(r"\.[ct]sv(\.gz)?$", file, re.I) and any(len(name) > 60 or name.isdigit() for name in names):
+        between = "a tab" if ".tsv" in file.lower() else "a comma"
+        return ("The first line of a table names its columns, and this one holds a row. Write one above it: query, "
+                f"positive and, for a third text that does not answer, negative, with {between} between.")
     asking = _column_like(names, _ASKING)
     answering = _column_like(names, _ANSWERING, asking)
     return ("Rename the columns to query, positive and negative, or say which they are: ragcun prepare --input "

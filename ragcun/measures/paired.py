@@ -55,16 +55,16 @@ def p_words(
 
 
 # %% ../../nbs/0_foundations/03_paired.ipynb #56d4aca5
-FEW_QUERIES = 30   # queries; the interval of fewer is widened
+FEW_QUERIES = 30   # the interval of fewer is widened; where fewer differ, it holds 0 unless the test excludes it
 
 def _widened(d: np.ndarray, ends: np.ndarray, p: np.ndarray) -> np.ndarray:
-    "Ends [2, m] of an interval from few queries: by Student's t, and with 0 inside where the test does not exclude it."
+    "Ends [2, m] of the interval: by Student's t for few queries; with 0 where few differ and the test finds nothing."
     from scipy.special import ndtri, stdtrit
     n, mean = len(d), d.mean(0)
-    if n > 1:
+    if 1 < n < FEW_QUERIES:
         ends = mean + (ends - mean) * stdtrit(n - 1, .975) / ndtri(.975) * np.sqrt(n / (n - 1))
     low, high = ends
-    open_ = p > .05
+    open_ = (p > .05) & ((d != 0).sum(0) < FEW_QUERIES)
     return np.stack([np.where(open_, np.minimum(low, 0), low), np.where(open_, np.maximum(high, 0), high)])
 
 def paired_tests(
@@ -85,7 +85,7 @@ def paired_tests(
     sums = np.concatenate(list(_sign_sums(d, rng, draws)))
     exact = int(len(d) > 13)
     p = ((np.abs(sums) >= np.abs(d.sum(0)) - 1e-9).sum(0) + exact) / (len(sums) + exact)
-    low, high = ends if len(d) >= FEW_QUERIES else _widened(d, ends, p)
+    low, high = _widened(d, ends, p)
     columns = zip(d.mean(0).tolist(), low.tolist(), high.tolist(), p.tolist(), strict=True)
     return {name: Difference(*row, n=len(d)) for name, row in zip(names, columns, strict=True)}
 

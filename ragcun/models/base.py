@@ -408,7 +408,7 @@ KINDS_OF_OTHERS = {  # what a folder names itself, and what that is
     "CrossEncoder": "a cross-encoder, which scores a question with a text", "ForSequenceClassification":
     "a classifier or cross-encoder", "SparseEncoder": "a sparse encoder, which weighs words",
     "MultiVectorEncoder": "a model of a vector a token", "HF_ColBERT": "a model of a vector a token",
-    "ForCausalLM": "a language model that writes text"}
+    **dict.fromkeys(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"), "a language model that writes text")}
 KINDS = {"nomic_bert": "nomic-bert", "qwen3": "qwen3-embed", "gemma3_text": "embeddinggemma"}  # by model_type
 
 def set_prompts(

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core import UserError, how_many, logger, write_json, write_jsonl
 from ..data.collections import RetrievalData
-from ..data.files import word_tokens
+from ..data.files import normalise_text, word_tokens
 from ..evaluation.evaluation_report import per_query_rows
 from ..measures.paired import Difference, p_words, paired_test, paired_tests
 from ..measures.ranking import PerQuery, ranking_metrics
@@ -106,14 +106,15 @@ def check_judged(
     index: GaussianRetriever,  # that will be asked
     data: RetrievalData,       # judged questions
     where: str = "evaluate",   # what asks, for messages
-) -> None: # `UserError` where the index holds none of the documents that answer
+) -> RetrievalData: # the same, by the ids of the index; `UserError` where it holds none of the documents that answer
     "Name the judged documents that the index lacks, and those that it holds with another text."
-    ids = list(dict.fromkeys(d for grades in data.qrels.values() for d, grade in grades.items() if grade > 0))
-    held: dict[str, str] = {}
-    for i in range(0, len(ids), 1024):
-        held |= index.store.texts(ids[i:i + 1024])
+    ids, held = _held(index, data)
+    if ids and not held:
+        data = _by_text(index, data)
+        ids, held = _held(index, data)
     other = [d for d, text in held.items() if not _alike(text, data.corpus.get(d, ""))]
-    hint = "Index the corpus that the questions were judged on, with its ids."
+    hint = ("Index the corpus that the questions were judged on, with its ids or the same texts. For pairs: "
+            "--documents PAIRS --text_column positive.")
     if ids and not held:
         raise UserError("none of the documents that answer these questions is in the index", where, hint)
     if ids and len(other) == len(held):
@@ -124,6 +125,32 @@ def check_judged(
         if names:
             logger.warning("%d of %d documents that answer these questions %s: %s", len(names), len(ids), what,
                            ", ".join(names[:3]) + ", …" * (len(names) > 3))
+    return data
+
+def _held(index: GaussianRetriever, data: RetrievalData) -> tuple[list[str], dict[str, str]]:
+    "Ids of the documents that answer, and the texts of those that the index has."
+    ids = list(dict.fromkeys(d for grades in data.qrels.values() for d, grade in grades.items() if grade > 0))
+    held: dict[str, str] = {}
+    for i in range(0, len(ids), 1024):
+        held |= index.store.texts(ids[i:i + 1024])
+    return ids, held
+
+def _by_text(index: GaussianRetriever, data: RetrievalData) -> RetrievalData:
+    "Judgements of texts that the index holds under ids of its own, as it does where they came as pairs; else the same."
+    wanted = {normalise_text(text) for text in data.corpus.values() if text.strip()}
+    found: dict[str, str] = {}
+    for b in index.store.blocks():
+        for key, text in zip(b.ids, map(normalise_text, b.texts), strict=True):
+            if text in wanted:
+                found.setdefault(text, key)
+    ids = {d: found.get(normalise_text(text), d) for d, text in data.corpus.items()}
+    qrels: dict[str, dict[str, int]] = {}
+    for q, grades in data.qrels.items():
+        qrels[q] = {}
+        for d, grade in grades.items():
+            key = ids.get(d, d)
+            qrels[q][key] = max(grade, qrels[q].get(key, grade))
+    return RetrievalData({ids[d]: text for d, text in data.corpus.items()}, data.queries, qrels, data.name)
 
 def _alike(a: str, b: str) -> bool:
     "Whether one text has most words of the other, which may lack a title or a sentence."
@@ -156,7 +183,7 @@ def evaluate_index(
     "Metrics of what `search` returns, beside the lists that it is made of."
     if not len(index):
         raise UserError("the index is empty", "evaluate", "Add documents first")
-    check_judged(index, data)
+    data = check_judged(index, data)
     started = time.perf_counter()
     names = list(data.qrels)
     texts = [data.queries[q] for q in names]

@@ -107,7 +107,7 @@ def test_an_index_is_measured_without_its_base_and_question_by_question(made, tm
 
 
 def test_an_index_of_other_documents_is_not_measured_as_a_bad_search(made, tmp_path, capsys):
-    for ids, texts, what in ((range(len(TEXTS)), TEXTS, "none of the documents"),
+    for ids, texts, what in ((range(len(TEXTS)), [f"qqq{i}" for i in range(len(TEXTS))], "none of the documents"),
                              ([f"d{i}" for i in range(len(TEXTS))], [f"qqq{i}" for i in range(len(TEXTS))], "'d0'")):
         data = judged(tmp_path/"t.json", list(ids), texts)
         code, err = said(capsys, "evaluate", "--index_dir", made/"idx", "--test_data", data)
@@ -115,6 +115,25 @@ def test_an_index_of_other_documents_is_not_measured_as_a_bad_search(made, tmp_p
     some = judged(tmp_path/"t.json", [f"{'x' * (i < 2)}d{i}" for i in range(len(TEXTS))])
     code, err = said(capsys, "evaluate", "--index_dir", made/"idx", "--test_data", some)
     assert code == 0 and "2 of 9 documents that answer these questions are not in the index" in err
+
+
+def test_pairs_are_found_by_their_text_where_the_index_has_ids_of_its_own(made, tmp_path, capsys):
+    rows = [{"Question": f"Which one is {t}?", "Answer": t.upper() + "."} for t in TEXTS]
+    (tmp_path/"faq.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert main(["prepare", "--input", str(tmp_path/"faq.jsonl"), "--query_column", "Question", "--positive_column",
+                 "Answer", "--split", ".4", ".3", ".3", "--output_dir", str(tmp_path/"data")]) == 0
+    assert main(["index", "--documents", str(tmp_path/"faq.jsonl"), "--text_column", "Answer", "--model_path",
+                 str(made/"m"/"model"), "--index_dir", str(tmp_path/"idx"), "--device", "cpu",
+                 "--questions", str(tmp_path/"data"/"val.json"), "--alpha", ".2"]) == 0
+    asked = len(json.loads((tmp_path/"data"/"val.json").read_text()))
+    assert f"from {asked} questions" in capsys.readouterr().out
+    assert main(["evaluate", "--index_dir", str(tmp_path/"idx"), "--test_data", str(tmp_path/"data"/"test_eval.json"),
+                 "--output_file", str(tmp_path/"o.json"), "--device", "cpu"]) == 0
+    assert "not in the index" not in capsys.readouterr().err
+    assert json.loads((tmp_path/"o.json").read_text())["search"]["recall@100"] == 1
+    some = judged(tmp_path/"t.json", list(range(len(TEXTS))), [*(f"qqq{i}" for i in range(4)), *TEXTS[4:]])
+    code, err = said(capsys, "evaluate", "--index_dir", made/"idx", "--test_data", some)
+    assert code == 0 and "4 of 9 documents that answer these questions are not in the index" in err
 
 
 def test_validation_questions_that_are_trained_on_are_counted(made, tmp_path, capsys):

@@ -511,10 +511,24 @@ def test_negatives_by_words_in_languages_without_spaces(things, question, answer
     ("sentence1 sentence2 score", "sentence1", "sentence2"), ("text1 text2 score", "text1", "text2"),
     ("sentence_A sentence_B", "sentence_A", "sentence_B"), ("instruction input output", "instruction", "output"),
     ("context question answers", "question", "answers"), ("prompt completion", "prompt", "completion"),
-    ("text title queryId query answer", "query", "answer"), ("a b", "NAME", "NAME")])
+    ("text title queryId query answer", "query", "answer"), ("id question resolution", "question", "resolution"),
+    ("a b", "NAME", "NAME")])
 def test_the_advice_names_the_columns_that_hold_question_and_answer(columns, asking, answering):
     said = column_advice(dict.fromkeys(columns.split()), "f.csv")
     assert f"--query_column {asking} --positive_column {answering} " in said
+
+
+def test_a_column_with_fields_of_its_own_is_not_named_as_the_answer():
+    squad = {"id": "1", "context": "c", "question": "q", "answers": {"text": ["a"], "answer_start": [0]}}
+    assert "--query_column question --positive_column context " in column_advice(squad, "f.parquet")
+    chat = {"id": 1, "answer_messages": [{"role": "user", "content": "q"}]}
+    assert "--positive_column NAME " in column_advice(chat, "f.jsonl")
+
+
+@pytest.mark.parametrize("name, line", [("triples.tsv", "how long\t" + "so long " * 20 + "\tshort"), ("ids.csv", "1,5,9")])
+def test_a_table_without_column_names_is_told_of_them(tmp_path, name, line):
+    (tmp_path/name).write_text(f"{line}\n" * 2)
+    refused(tmp_path/name, "The first line of a table names its columns, and this one holds a row")
 
 
 def test_data_sets_in_folders_of_other_programs_are_told_what_to_do(tmp_path):

@@ -439,8 +439,9 @@ def test_a_model_of_another_kind_is_named(tmp_path, monkeypatch):
     body(tmp_path/"plain")
     bases.warn_of_kind(tmp_path/"plain", "plain")
     assert not said
-    for architecture, what in (("BertForSequenceClassification", "cross-encoder"), ("LlamaForCausalLM",
-                                                                                          "language model")):
+    for architecture, what in (("BertForSequenceClassification", "cross-encoder"),
+                               ("LlamaForCausalLM", "language model"), ("GPT2LMHeadModel", "language model"),
+                               ("T5ForConditionalGeneration", "language model")):
         folder = body(tmp_path/architecture)
         place = folder/"config.json"
         place.write_text(json.dumps(read_json(place) | {"architectures": [architecture]}))
