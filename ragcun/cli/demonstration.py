@@ -103,7 +103,7 @@ def run_demo(
     _check_index_place(out)
     find_base(config.base_model)
     out.mkdir(parents=True, exist_ok=True)
-    forget_run(out)
+    forget_run(out, keep=False)
     logger.info("1 of 5: pairs from documentation strings")
     data = demo_data(config)
     logger.info("%d pairs to fit on, %d to choose with, %d to measure with; %d documents", len(data.train),

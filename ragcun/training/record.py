@@ -144,11 +144,22 @@ def prune_checkpoints(
 # %% ../../nbs/4_training/05_record.ipynb #recforg1
 def forget_run(
     folder: str | Path, # Output folder of a run that starts anew
+    keep: bool = True,  # Put a run that was stopped into stopped_run/, in the place of an earlier one
 ) -> None:
-    """Remove checkpoints, metrics, curves and a failed batch of an earlier run: this one would be resumed from them,
-    drawn with them, or said to have failed."""
+    """Take away checkpoints, metrics, curves and a failed batch of an earlier run: this one would be resumed from them,
+    drawn with them, or said to have failed. What a stopped run has come to may be hours of work, and is kept."""
     kind = r"checkpoint_(step|epoch)_\d+\.(pt|json)|metrics\.jsonl|curves\.png|not_finite\.json"
     old = [p for p in sorted(Path(folder).glob("*")) if re.fullmatch(kind, p.name)]
+    done = [p.stat().st_mtime_ns for p in (Path(folder)/"report.json",) if p.exists()]
+    aside = Path(folder)/"stopped_run"
+    if keep and any(p.suffix == ".pt" and p.stat().st_mtime_ns > max(done, default=0) for p in old):
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        for p in old:
+            p.rename(aside/p.name)
+        logger.warning("the run that was stopped here is kept in %s/stopped_run (this one starts anew). To go on with "
+                       "it: --output_dir %s --resume_from auto", Path(folder).name, aside)
+        return
     for p in old:
         p.unlink(missing_ok=True)
     if any(p.suffix == ".pt" for p in old):

@@ -638,14 +638,14 @@ def save_result(
     output_dir: Path, # Where
 ) -> None:
     "Write model/, best_model.pt, report.json and curves.png."
+    from ragcun.training.record import forget_run, plot_training
+    if not result.rows:
+        forget_run(output_dir)      # its curves are those of another model
     result.model.save(output_dir/"model")
     pack_model(output_dir/"model", output_dir/"best_model.pt")
     write_json(output_dir/"report.json", result.report)
     logger.info("saved: model/, best_model.pt, report.json in %s", output_dir.name)
+    if not result.rows: return
     from ragcun.figures import headless, save_figure
-    from ragcun.training.record import forget_run, plot_training
-    if not result.rows:
-        forget_run(output_dir)      # its curves are those of another model
-        return
     with headless():
         save_figure(plot_training(result.rows), output_dir/"curves.png")

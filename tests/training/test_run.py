@@ -1,6 +1,7 @@
 """Whole runs on a tiny random base: full training, low-rank updates, the residual layer, the length of an update."""
 import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from ragcun.training import run
 from ragcun.training.closed_form import (Head, HeldOut, Moments, encode_held_out, evidence_samples, few_of_each,
                                          fit_calibration, fit_closed_form, solve_head)
 from ragcun.training.config import TrainConfig, resolve_defaults
-from ragcun.training.learner import Learner, Progress, loss_row
+from ragcun.training.learner import Learner, Progress, ResumableLearner, loss_row
 from ragcun.training.record import describe_epoch, metric_rows
 from ragcun.training.run import (Candidate, FitResult, candidate_report, final_refit, fit, line_search, refit,
                                  start_candidates, trained_features, unit_spread, whiten, z_moments)
@@ -200,6 +201,26 @@ def test_a_validation_document_or_three(model, pairs, caplog):
     with caplog.at_level("INFO", "ragcun"):
         assert fit(model, pairs[:40], PairSet(three), config).report["validation"]["documents"] == 3
     assert "participation ratio –" in caplog.text and " nan" not in caplog.text
+
+
+def test_a_run_that_was_stopped_is_kept_when_the_same_is_begun_anew(model, pairs, val, tmp_path, monkeypatch, caplog):
+    out, config = tmp_path/"run", TrainConfig(freeze_base=True, mixed_precision="no", epochs=3)
+    whole = fit(model, pairs, val, config, tmp_path/"whole")
+    saved = ResumableLearner.checkpoint
+    def stop_after_two(self, name):
+        path = saved(self, name)
+        if name == "epoch_2": raise KeyboardInterrupt
+        return path
+    for _ in range(2):                      # of two that were stopped the later one stays
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(ResumableLearner, "checkpoint", stop_after_two)
+            fit(model, pairs, val, config, out)
+    assert "kept in run/stopped_run" in caplog.text
+    fit(model, pairs, val, config, out)
+    aside = out/"stopped_run"
+    assert {p.name for p in aside.glob("*.pt")} == {"checkpoint_epoch_1.pt", "checkpoint_epoch_2.pt"}
+    resumed = fit(model, pairs, val, replace(config, resume_from="auto"), aside)
+    assert resumed.rows == whole.rows and resumed.sentence == whole.sentence
 
 
 def test_a_run_that_starts_anew_leaves_nothing_of_an_earlier_one(model, pairs, val, tmp_path, caplog):
