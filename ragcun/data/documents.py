@@ -607,6 +607,57 @@ class _Tree:
             what = "is a link that leads nowhere" if entry.is_symlink() else "is neither a file nor a folder"
             self.faults.append((shown_name("/".join(name)), what))
 
+# %% ../../nbs/1_data/11_documents.ipynb #sitecopy2
+_SEARCH_DATA = re.compile(r"(?:full)?search[-_]?(?:index|data|content)?\.json|(?:tipue|lunr)[-_.]?\w+\.json", re.I)
+_NAME_LISTS = re.compile(r"(?:genindex(?:-[\w ]+)?|py-modindex|search)\.html|(?:genindex|py-modindex|search)/index\.html|"
+                         r"_modules/index\.html")    # of Sphinx
+
+def _is_whole_book(path: Path) -> bool:
+    "Whether a page is the one for printing that mdBook makes of all its other pages, which are beside it."
+    if path.name != "print.html" or not (path.parent/"index.html").exists(): return False
+    try:
+        return b"generated using mdBook" in read_bytes(path, 1000)
+    except (OSError, UserError):
+        return False
+
+def _has_page(folder: Path, parts: list[str]) -> bool:
+    "Whether a page of this name is below a folder, which may be the first parts of the name itself."
+    places = (folder.joinpath(*parts[i:]) for i in range(len(parts)))
+    return any(p.with_name(p.name + ".html").is_file() or (p/"index.html").is_file() or
+               (p.suffix in (".html", ".htm") and p.is_file()) for p in places)
+
+def _is_feed_of_pages(path: Path, places: list[Path]) -> bool:
+    "Whether each entry of a feed leads to a page that is in one of these folders."
+    try:
+        text = read_bytes(path, MAX_TABLE).decode("utf-8", "replace")
+    except (OSError, UserError):
+        return False
+    if not re.match(r"\s*(?:<[?!][^>]*>\s*)*<(?:rss|feed|rdf:RDF)\b", text): return False
+    entries = re.split(r"<(?:item|entry)\b", text)[1:]
+    links = [re.search(r"<link\b(?:[^>]*?\bhref=[\"']([^\"']+)|[^>]*>\s*([^<\s]+))", entry) for entry in entries]
+    names = [re.sub(r"^\w+://[^/]*|[?#].*", "", m[1] or m[2]).strip("/").split("/") for m in links if m]
+    if not names or len(names) < len(entries) or [""] in names: return False
+    return any(all(_has_page(place, name) for name in names) for place in places)
+
+def _once_more(path: Path, root: Path) -> str:
+    "What to call a file that a site has beside its pages, with their text or their names again; empty for any other."
+    folders = [p for p in [*path.parents][:3] if p.is_relative_to(root)]
+    if _is_whole_book(path): return "(pages of a book once more, in its print.html)"
+    if re.search(r"\.js\.LICENSE\.txt$|(?:^|-)webpack-macros\.html$", path.name): return "(parts of programs)"
+    if _SEARCH_DATA.fullmatch(path.name) and any((p/"index.html").is_file() for p in folders):
+        return "(pages of a site once more, for its search)"
+    if path.suffix in (".xml", ".rss", ".atom") and _is_feed_of_pages(path, folders):
+        return "(pages of a site once more, in a feed)"
+    if "_sources" in path.relative_to(root).parts:
+        at = len(path.parts) - 1 - path.parts[::-1].index("_sources")
+        name = re.sub(r"\.(?:rst|md|myst|ipynb|txt)(?:\.txt)?$", "", path.name)
+        page = Path(*path.parts[:at], *path.parts[at + 1:-1], name)
+        if page.with_name(name + ".html").is_file() or (page/"index.html").is_file():
+            return "(sources of pages that are there, too)"
+    is_list = any((p/"searchindex.js").is_file() and _NAME_LISTS.fullmatch(path.relative_to(p).as_posix())
+                  for p in folders[:2])
+    return "(lists of names of a site)" if is_list else ""
+
 # %% ../../nbs/1_data/11_documents.ipynb #d4f00021
 def _unique_name(parts: tuple[str, ...], taken: set[str]) -> str:
     "The name of a file as text; another number where two names look the same."
@@ -638,18 +689,10 @@ def list_folder(
             or document_kind(path) in READ or _is_plain_text(path)}
     files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if parts in read}
     others = Counter(_ending(shown_name(p.name)) for n, p in tree.files.items() if n not in read)
-    for name in [n for n, path in files.items() if _is_whole_book(path)]:
+    for name, what in [(n, what) for n, path in files.items() if (what := _once_more(path, folder))]:
         del files[name]
-        others["(pages of a book once more, in its print.html)"] += 1
+        others[what] += 1
     return Listing(files, tree.faults, dict(sorted((others + Counter(tree.left)).items())))
-
-def _is_whole_book(path: Path) -> bool:
-    "Whether a page is the one for printing that mdBook makes of all its other pages, which are beside it."
-    if path.name != "print.html" or not (path.parent/"index.html").exists(): return False
-    try:
-        return b"generated using mdBook" in read_bytes(path, 1000)
-    except (OSError, UserError):
-        return False
 
 def _is_plain_text(path: Path) -> bool:
     "Whether a file without an ending is text to read, such as README or LICENSE; a script is not."

@@ -1,0 +1,58 @@
+"Sites as their builders leave them: every answer once, and nothing of what the builder puts around the pages."
+from pathlib import Path
+
+import pytest
+
+from ragcun.data.documents import list_folder
+from ragcun.data.documents import list_folder
+
+
+def site(folder: Path, *names: str, text: str = "<h1>Guide</h1><p>Fill it.</p>") -> Path:
+    "Files with the same text below a folder."
+    for name in names:
+        (folder/name).parent.mkdir(parents=True, exist_ok=True)
+        (folder/name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_sources_and_lists_of_sphinx(tmp_path):
+    "Sphinx keeps the source of each page beside it; a source without a page, and sources alone, are read."
+    for guide in ("guide.html", "guide/index.html"):
+        at = site(tmp_path/guide.replace("/", "-"), guide, "index.html", "searchindex.js", "search.html", "genindex-B.html",
+                  "py-modindex/index.html", "_modules/index.html", "_modules/kettle.html", "_sources/guide.rst.txt",
+                  "_sources/index.md.txt", "_sources/draft.rst.txt", "_static/a.js.LICENSE.txt",
+                  "_static/webpack-macros.html")
+        found = list_folder(at)
+        assert set(found.files) == {guide, "index.html", "_modules/kettle.html", "_sources/draft.rst.txt"}
+        assert sum(found.unread.values()) == 9      # with searchindex.js
+        assert len(list_folder(at/"_sources").files) == 3
+    assert len(list_folder(site(tmp_path/"no", "search.html", "genindex.html")).files) == 2
+
+
+@pytest.mark.parametrize("name", ["search/search_index.json", "search.json", "assets/js/search-data.json", "searchindex.json",
+                                  "tipuesearch_content.json"])
+def test_data_of_the_search(tmp_path, name):
+    "The text of all pages in one file, for the search of the site; without pages it is read."
+    site(tmp_path, name, text='[{"title": "Guide", "text": "Fill it with water."}]')
+    assert set(list_folder(tmp_path).files) == {name}
+    assert set(list_folder(site(tmp_path, "index.html")).files) == {"index.html"}
+
+
+def feed(*links: str) -> str:
+    "An RSS feed whose entries lead there."
+    said = "".join(f"<item><title>One</title><link>{link}</link><description>Fill it.</description></item>"
+                   for link in links)
+    return f"<?xml version='1.0'?><rss version='2.0'><channel><title>B</title><link>https://b.org</link>{said}</channel></rss>"
+
+
+def test_feed_of_pages_that_are_there(tmp_path):
+    "A feed repeats the pages of its site; one that leads elsewhere, or to the front page only, is read."
+    site(tmp_path, "index.html", "boil.html", "2020/pour/index.html")
+    for name, links, kept in (
+            ("feeds/all.rss.xml", ("https://b.org/boil.html", "https://b.org/blog/2020/pour/?x=1"), False),
+            ("index.xml", ("/boil",), False), ("some.rss", ("/boil.html", "https://else.org/fry.html"), True),
+            ("home.rss", ("https://b.org/", "https://b.org/#news"), True), ("none.rss", (), True)):
+        site(tmp_path, name, text=feed(*links))
+        assert (name in list_folder(tmp_path).files) == kept, name
+    atom = "<feed xmlns='http://www.w3.org/2005/Atom'><entry><title>A</title><link rel='alternate' href='/boil.html'/></entry></feed>"
+    assert "all.atom" not in list_folder(site(tmp_path, "all.atom", text=atom)).files
