@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ragcun.data.documents import list_folder
-from ragcun.data.documents import list_folder
+from ragcun.data.web_pages import parse_html
 
 
 def site(folder: Path, *names: str, text: str = "<h1>Guide</h1><p>Fill it.</p>") -> Path:
@@ -36,6 +36,33 @@ def test_data_of_the_search(tmp_path, name):
     site(tmp_path, name, text='[{"title": "Guide", "text": "Fill it with water."}]')
     assert set(list_folder(tmp_path).files) == {name}
     assert set(list_folder(site(tmp_path, "index.html")).files) == {"index.html"}
+
+
+def said(page: str) -> str:
+    "The text of a page."
+    return "\n".join(s.text for s in parse_html(page))
+
+
+@pytest.mark.parametrize("mark", ["<script src=\"_static/documentation_options.js\"></script>",
+                                  "<script>var base_url = \"..\"</script>"])
+@pytest.mark.parametrize("part", ["<div role=\"main\">{}</div>", "<main role=\"main\">Bar<article class=\"bd-article\">{}</article></main>"])
+def test_only_the_text_of_a_page_that_a_builder_made(mark, part):
+    "Bars, menus, dialogs and footers are around what the themes of Sphinx and MkDocs mark as the text of a page."
+    text = "<h1>Guide</h1><p>Fill it. <a href=\"m.html#f\"><span class=\"viewcode-link\">[source]</span></a></p>"
+    page = "<html><body><div>Light Dark</div>{}<div>Built with <p>a theme</p></div><h4>Keys</h4></body>{}</html>"
+    assert said(page.format(part.format(text), mark)) == "Fill it."
+    assert "Light Dark" in said(page.format(part.format(text), ""))             # any other page is read as a whole
+    assert "Light Dark" in said(page.format(part.format(""), mark))             # and so is one without such a part
+
+
+def test_source_that_pdoc_folds_away():
+    "The pages of pdoc hold the source of each thing, its description in it, below its head; code in a description stays."
+    def code(text: str) -> str:
+        return f'<div class="pdoc-code codehilite"><pre>{text}</pre></div>'
+    page = ('<h1>kettle</h1><section id="boil"><div class="attr">def boil(): <label class="view-source-button">View Source'
+            f'</label></div>{code("def boil(): # Boil it.")}<div class="docstring"><p>Boil it.</p>{code("boil()")}</div>'
+            f'<div class="classattr"><div class="attr">def pour():</div>{code("pass")}</div></section>')
+    assert said(page).split() == "def boil(): Boil it. boil() def pour():".split()
 
 
 def feed(*links: str) -> str:
