@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from ragcun.data.documents import list_folder
+from ragcun.data.markup import parse_text
 from ragcun.data.web_pages import parse_html
 
 
@@ -83,3 +84,18 @@ def test_feed_of_pages_that_are_there(tmp_path):
         assert (name in list_folder(tmp_path).files) == kept, name
     atom = "<feed xmlns='http://www.w3.org/2005/Atom'><entry><title>A</title><link rel='alternate' href='/boil.html'/></entry></feed>"
     assert "all.atom" not in list_folder(site(tmp_path, "all.atom", text=atom)).files
+
+
+def test_drawn_tables_in_plain_text():
+    "Sphinx, tabulate and data bases draw tables; of their rulers a passage would hold nothing but dashes."
+    def read(text: str) -> str:
+        return parse_text(f"Sizes\n\nBefore.\n\n{text}\n\nAfter.")[0].text
+    want = "Before.\n\nname | price\nSmall one | 1.50\na|b | 2\n\nAfter."
+    grid = ("+-------+-------+\n| name  | price |\n+=======+=======+\n| Small |  1.50 |\n| one   |       |\n+-------+-------+\n"
+            "| a|b   |     2 |\n+-------+-------+")
+    assert read(grid) == want                                                          # docutils, tabulate
+    assert read(grid.replace("+=======+=======+", "|=======|=======|")) == want        # Sphinx
+    database = "+-----------+-------+\n| name      | price |\n+-----------+-------+\n| Small one |  1.50 |\n| a|b       |     2 |\n"
+    assert read(database + "+-----------+-------+") == want
+    for drawing in ("+-- a\n|   +-- b", "+---+   +---+\n| A |-->| B |\n+---+   +---+"):
+        assert drawing in read(drawing)
