@@ -5,6 +5,7 @@
 # %% ../../nbs/1_data/11_documents.ipynb #imports0
 from __future__ import annotations
 
+import csv
 import io
 import itertools
 import os
@@ -111,6 +112,18 @@ def _true_kind(kind: str, start: bytes, packed: Any) -> str:
     is_table = re.match(rb"[^\x00-\x08\n]*[,;\t][^\x00-\x08]*\Z", start) and BINARY_PARSERS[kind] is parse_workbook
     return found or (".csv" if is_table and not start.startswith(b"\xd0\xcf") else kind)
 
+def _is_tabbed(start: bytes) -> bool:
+    "Whether a text is a table with tabs under a line of names, as Excel saves `Unicode text`."
+    text = start.decode("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1", "replace")
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter="\t") if row][:20]
+    except csv.Error:
+        return False
+    rows = rows[:-1] if len(start) > 15_000 and len(rows) < 20 else rows
+    names = rows[0] if rows else []
+    is_head = all(re.search(r"[^\W\d_]", name) and len(name) < 60 and not re.search(r"\d", name) for name in names)
+    return len(rows) > 2 and len(names) > 1 and is_head and all(len(row) == len(names) for row in rows)
+
 def document_kind(
     path: Path | str,   # a file
 ) -> str:               # an ending; one of `READ` if the file is read
@@ -132,7 +145,9 @@ def document_kind(
     if kind in _TOLD_BY_CONTENT: return found or (kind if re.search(rb"[\x00-\x08]", start) else
                                                   ".tsv" if b"\t" in start.partition(b"\n")[0] else
                                                   ".csv" if kind in (".xls", ".xlt") else ".txt")
-    return found if found in (".mbox", ".pdf", ".rtf") else kind
+    if found in (".mbox", ".pdf", ".rtf"): return found
+    is_small = kind in (".txt", ".text") and Path(path).stat().st_size <= MAX_TABLE
+    return ".tsv" if is_small and _is_tabbed(start) else kind
 
 # %% ../../nbs/1_data/11_documents.ipynb #kindof02
 def _sections(raw: bytes, kind: str, where: str, encoding: str = "auto") -> tuple[list[Section], str]:

@@ -1,9 +1,11 @@
-"Sites as their builders leave them: every answer once, and nothing of what the builder puts around the pages."
+"Files as programs generate them: every answer once, as a reader sees it, and nothing of what stands around it."
+import re
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from ragcun.data.documents import list_folder
+from ragcun.data.documents import list_folder, read_file
 from ragcun.data.markup import parse_text
 from ragcun.data.web_pages import parse_html
 
@@ -99,3 +101,38 @@ def test_drawn_tables_in_plain_text():
     assert read(database + "+-----------+-------+") == want
     for drawing in ("+-- a\n|   +-- b", "+---+   +---+\n| A |-->| B |\n+---+   +---+"):
         assert drawing in read(drawing)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "cp1252"])
+def test_text_of_excel_is_a_table(tmp_path, encoding):
+    "Excel saves `Unicode text` and `Text (tab delimited)` as .txt: a table, its names above each passage."
+    rows = 'Name\tPreis\nÄpfel\t1,50\n"sagt ""ja"""\t"zwei\nZeilen"\n'
+    (tmp_path/"a.txt").write_bytes(rows.encode(encoding))
+    assert read_file(tmp_path/"a.txt")[0].text == 'Name | Preis\nÄpfel | 1,50\nsagt "ja" | zwei Zeilen'
+    for text in ("10:00\tAnn\tHi\n10:01\tBob\tHo\n10:02\tAnn\tBye", "Name\tPreis\nÄpfel\n\nIt is.\tNo", "One\tline\n" * 2):
+        (tmp_path/"b.txt").write_text(text, encoding="utf-8")
+        assert "|" not in read_file(tmp_path/"b.txt")[0].text
+
+
+def test_units_in_formats_and_formulas_of_workbooks(tmp_path):
+    "What a number format writes beside a number is read; the 0 that XlsxWriter puts where it computes nothing is not."
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    shapes = {'#,##0.00 "€"': "2.5 €", '"$"#,##0.00;[Red]-"$"0': "$2.5", '_("$"* #,##0.00_);_(@_)': "$2.5", "[$-409]0.0": "2.5",
+              "[$CHF] #,##0": "CHF 2.5", '0.0,,"M"': "2.5", '00"-"000': "2.5", '"High";"Low"': "2.5", "0.0%_)": "250%",
+              '0.0" %"': "2.5 %", "# ?/?": "2.5", '0.0\\ "kg; dry"': "2.5 kg; dry"}
+    for number, shape in enumerate(shapes, 1):
+        book.active.cell(number, 1, 2.5).number_format = shape
+    book.save(tmp_path/"a.xlsx")
+    assert read_file(tmp_path/"a.xlsx")[0].text.split("\n") == list(shapes.values())
+    for values, kept in ((("0", "0"), 0), (("0", "2"), 2)):
+        book = openpyxl.Workbook()
+        for row in (["item", "sum"], ["Pen", "=1"], ["Ink", "=2"], ["Tea", 0]):
+            book.active.append(row)
+        book.save(tmp_path/"b.xlsx")
+        with zipfile.ZipFile(tmp_path/"b.xlsx") as old, zipfile.ZipFile(tmp_path/"c.xlsx", "w") as new:
+            for name in old.namelist():
+                said = iter(values)
+                new.writestr(name, re.sub(r"<v\s*/>|<v></v>", lambda m: f"<v>{next(said)}</v>", old.read(name).decode()))  # noqa: B023
+        lines = read_file(tmp_path/"c.xlsx")[0].text.split("\n")
+        assert lines[1:] == (["Pen | 0", "Ink | 2", "Tea | 0"] if kept else ["Pen", "Ink", "Tea | 0"])
