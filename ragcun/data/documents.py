@@ -26,7 +26,8 @@ from .decoding import (declared_encoding, decode_bytes, decode_or_none, file_kin
 from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, plain_value,
                                read_bytes, shown_name, text_fault)
 from .markup import parse_markdown, parse_notebook, parse_rst, parse_text
-from .other_markup import parse_asciidoc, parse_latex, parse_man, parse_org, parse_wiki
+from .other_markup import (DOKUWIKI, parse_asciidoc, parse_dokuwiki, parse_latex, parse_man, parse_org,
+                                       parse_wiki)
 from .office import (is_mailbox, parse_docx, parse_epub, parse_feed, parse_mailbox, parse_message,
                                 parse_notes, parse_odf, parse_rtf, parse_slides, parse_web_archive, parse_wiki_dump,
                                 parse_workbook, parse_xml, xml_kind)
@@ -50,7 +51,7 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
     ".org": parse_org, ".tex": parse_latex, ".ics": parse_calendar, ".vcf": parse_contacts,
     ".vtt": parse_captions, ".srt": parse_captions,
-    ".csv": parse_table, ".tsv": parse_table, ".man": parse_man, ".openapi": parse_api,
+    ".csv": parse_table, ".tsv": parse_table, ".man": parse_man, ".dokuwiki": parse_dokuwiki, ".openapi": parse_api,
     **dict.fromkeys((".wiki", ".mediawiki", ".wikitext"), parse_wiki),
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
@@ -124,6 +125,11 @@ def _is_tabbed(start: bytes) -> bool:
     is_head = all(re.search(r"[^\W\d_]", name) and len(name) < 60 and not re.search(r"\d", name) for name in names)
     return len(rows) > 2 and len(names) > 1 and is_head and all(len(row) == len(names) for row in rows)
 
+def _kind_of_text(path: Path | str, start: bytes) -> str:
+    "What a file named `.txt` is: a page of a wiki, or a table of Excel; empty for any other."
+    if DOKUWIKI.match(start.decode("utf-8", "replace")): return ".dokuwiki"
+    return ".tsv" if Path(path).stat().st_size <= MAX_TABLE and _is_tabbed(start) else ""
+
 def document_kind(
     path: Path | str,   # a file
 ) -> str:               # an ending; one of `READ` if the file is read
@@ -146,8 +152,7 @@ def document_kind(
                                                   ".tsv" if b"\t" in start.partition(b"\n")[0] else
                                                   ".csv" if kind in (".xls", ".xlt") else ".txt")
     if found in (".mbox", ".pdf", ".rtf"): return found
-    is_small = kind in (".txt", ".text") and Path(path).stat().st_size <= MAX_TABLE
-    return ".tsv" if is_small and _is_tabbed(start) else kind
+    return _kind_of_text(path, start) or kind if kind in (".txt", ".text") else kind
 
 # %% ../../nbs/1_data/11_documents.ipynb #kindof02
 def _sections(raw: bytes, kind: str, where: str, encoding: str = "auto") -> tuple[list[Section], str]:
@@ -624,8 +629,8 @@ class _Tree:
 
 # %% ../../nbs/1_data/11_documents.ipynb #sitecopy2
 _SEARCH_DATA = re.compile(r"(?:full)?search[-_]?(?:index|data|content)?\.json|(?:tipue|lunr)[-_.]?\w+\.json", re.I)
-_NAME_LISTS = re.compile(r"(?:genindex(?:-[\w ]+)?|py-modindex|search)\.html|(?:genindex|py-modindex|search)/index\.html|"
-                         r"_modules/index\.html")    # of Sphinx
+_NAME_LISTS = re.compile(r"(?:genindex(?:-[\w ]+)?|py-modindex|search)\.html|"
+                         r"(?:genindex|py-modindex|search|_modules)/index\.html")    # of Sphinx
 
 def _is_whole_book(path: Path) -> bool:
     "Whether a page is the one for printing that mdBook makes of all its other pages, which are beside it."

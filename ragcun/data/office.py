@@ -1152,7 +1152,8 @@ def _without_zeros(raw: bytes) -> bytes:
         book = old.read("xl/workbook.xml") if "xl/workbook.xml" in old.namelist() else b""
         if not re.search(rb"<calcPr\b[^>]*fullCalcOnLoad=\"1\"", book): return raw
         parts = {name: old.read(name) for name in old.namelist()}
-        values = {m[2] for name, part in parts.items() if name.startswith("xl/worksheets/") for m in _COMPUTED.finditer(part)}
+        sheets = [part for name, part in parts.items() if name.startswith("xl/worksheets/")]
+        values = {m[2] for part in sheets for m in _COMPUTED.finditer(part)}
         if values != {b"0"}: return raw      # who wrote the file computed them
         with zipfile.ZipFile(made, "w") as new:
             for name, part in parts.items():

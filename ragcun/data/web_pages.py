@@ -540,7 +540,7 @@ def _without_macros(text: str) -> str:
         return said if m[2] else f"<pre>{said}</pre>"
     return _STORED.sub(shown, text) if "<ac:" in text else text
 
-_OF_BUILDER = re.compile(r"documentation_options\.js|DOCUMENTATION_OPTIONS|MkDocs version|var base_url ?=|search/main\.js", re.I)
+_OF_BUILDER = re.compile(r"documentation_options\.js|DOCUMENTATION_OPTIONS|MkDocs version|search/main\.js")
 
 def _main_part(body: Any, text: str) -> Any:
     "What Sphinx and MkDocs mark as the text of a page, below bars and beside menus; all of any other page."

@@ -47,7 +47,7 @@ def said(page: str) -> str:
 
 
 @pytest.mark.parametrize("mark", ["<script src=\"_static/documentation_options.js\"></script>",
-                                  "<script>var base_url = \"..\"</script>"])
+                                  "<script src=\"../search/main.js\"></script>"])
 @pytest.mark.parametrize("part", ["<div role=\"main\">{}</div>", "<main role=\"main\">Bar<article class=\"bd-article\">{}</article></main>"])
 def test_only_the_text_of_a_page_that_a_builder_made(mark, part):
     "Bars, menus, dialogs and footers are around what the themes of Sphinx and MkDocs mark as the text of a page."
@@ -136,3 +136,23 @@ def test_units_in_formats_and_formulas_of_workbooks(tmp_path):
                 new.writestr(name, re.sub(r"<v\s*/>|<v></v>", lambda m: f"<v>{next(said)}</v>", old.read(name).decode()))  # noqa: B023
         lines = read_file(tmp_path/"c.xlsx")[0].text.split("\n")
         assert lines[1:] == (["Pen | 0", "Ink | 2", "Tea | 0"] if kept else ["Pen", "Ink", "Tea | 0"])
+
+
+def test_pages_of_dokuwiki_and_zim(tmp_path):
+    "Both keep pages as .txt: with headings, links, notes, lists, tables and code; other texts with signs of equality are not."
+    page = ("====== Pump ======\n\nThe **red** //old// [[hall:b|hall]] [[hall:c]] {{p.png?200|a picture}}((Since May.)) "
+            "http://a.org//b \\\\ ''x=1'' %%//y//%%\n\n===== Prices =====\n  * oil\n    * thin\n  - first\n\n^ part ^ price ^\n"
+            "| seal | [[p|4.50]] |\n| ::: | 5 |\n\n<code bash>\nrun [[-f]]\n</code>\nend\n----\nAfter <wrap info>box</wrap> ~~NOTOC~~\n")
+    (tmp_path/"a.txt").write_text(page, encoding="utf-8")
+    first, second = (" ".join(d.text.split()) for d in read_file(tmp_path/"a.txt"))
+    assert first == "The red old hall c a picture (Since May.) http://a.org//b x=1 //y//"
+    assert second == "oil thin 1. first part | price seal | 4.50 | 5 run [[-f]] end After box"
+    assert [d.context for d in read_file(tmp_path/"a.txt")] == ["Pump", "Pump › Prices"]
+    zim = ("Content-Type: text/x-zim-wiki\nWiki-Format: zim 0.6\nCreation-Date: 2020\n\n====== Pump ======\n[*] done\n[ ] open\n* one\n"
+           "\t* two\n\n| A | B |\n|:--|--:|\n| x | y |\n\n'''\n[[as it is]]\n'''\n")
+    (tmp_path/"z.txt").write_text(zim, encoding="utf-8")
+    assert [(d.title, d.text) for d in read_file(tmp_path/"z.txt")] == [
+        ("Pump", "[x] done\n[ ] open\none\ntwo\n\nA | B\nx | y\n\n[[as it is]]")]
+    for other in ("Pump\n======\n\nThe [[red]] one.", "=== Log ===\nThe [[red]] one.", "==========\nPump [[red]]\n=========="):
+        (tmp_path/"o.txt").write_text(other, encoding="utf-8")
+        assert "[[red]]" in read_file(tmp_path/"o.txt")[0].text
