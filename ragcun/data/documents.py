@@ -632,11 +632,10 @@ _SEARCH_DATA = re.compile(r"(?:full)?search[-_]?(?:index|data|content)?\.json|(?
 _NAME_LISTS = re.compile(r"(?:genindex(?:-[\w ]+)?|py-modindex|search)\.html|"
                          r"(?:genindex|py-modindex|search|_modules)/index\.html")    # of Sphinx
 
-def _is_whole_book(path: Path) -> bool:
-    "Whether a page is the one for printing that mdBook makes of all its other pages, which are beside it."
-    if path.name != "print.html" or not (path.parent/"index.html").exists(): return False
+def _is_made_by(page: Path, sign: bytes) -> bool:
+    "Whether a page says so of its program where it begins."
     try:
-        return b"generated using mdBook" in read_bytes(path, 1000)
+        return page.is_file() and sign in read_bytes(page, 4000)
     except (OSError, UserError):
         return False
 
@@ -662,12 +661,15 @@ def _is_feed_of_pages(path: Path, places: list[Path]) -> bool:
 def _once_more(path: Path, root: Path) -> str:
     "What to call a file that a site has beside its pages, with their text or their names again; empty for any other."
     folders = [p for p in [*path.parents][:3] if p.is_relative_to(root)]
-    if _is_whole_book(path): return "(pages of a book once more, in its print.html)"
+    if path.name == "print.html" and (path.parent/"index.html").exists() and _is_made_by(path, b"using mdBook"):
+        return "(pages of a book once more, in its print.html)"
     if re.search(r"\.js\.LICENSE\.txt$|(?:^|-)webpack-macros\.html$", path.name): return "(parts of programs)"
     if _SEARCH_DATA.fullmatch(path.name) and any((p/"index.html").is_file() for p in folders):
         return "(pages of a site once more, for its search)"
     if path.suffix in (".xml", ".rss", ".atom") and _is_feed_of_pages(path, folders):
         return "(pages of a site once more, in a feed)"
+    if path.suffix in (".rst", ".md") and _is_made_by(path.with_suffix(".html"), b'content="Nikola ('):
+        return "(sources of pages that are there, too)"
     if "_sources" in path.relative_to(root).parts:
         at = len(path.parts) - 1 - path.parts[::-1].index("_sources")
         name = re.sub(r"\.(?:rst|md|myst|ipynb|txt)(?:\.txt)?$", "", path.name)

@@ -185,7 +185,8 @@ def _stands_apart(node: Any) -> bool:
 def _sign_before(node: Any, before: str) -> str:
     "What stands before the lower part of a fraction and the power of a number in MathML, and between two links."
     if node.tag == "a":      # labels, one right after the other, whose borders a style draws
-        is_label = node.prev is not None and node.prev.tag == "a" and "href" in node.prev.attributes
+        is_label = node.prev is not None and (
+            node.prev.tag == "time" or node.prev.tag == "a" and "href" in node.prev.attributes)
         return " " * (is_label and bool(re.search(r"[^\W\u2e80-\uffff]$", before)) and node.text()[:1].isalnum())
     pair = node.parent.tag
     first = node.prev if pair in ("mfrac", "msup") else None

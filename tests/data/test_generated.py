@@ -156,3 +156,11 @@ def test_pages_of_dokuwiki_and_zim(tmp_path):
     for other in ("Pump\n======\n\nThe [[red]] one.", "=== Log ===\nThe [[red]] one.", "==========\nPump [[red]]\n=========="):
         (tmp_path/"o.txt").write_text(other, encoding="utf-8")
         assert "[[red]]" in read_file(tmp_path/"o.txt")[0].text
+
+
+def test_sources_of_nikola_and_dates_beside_titles(tmp_path):
+    "Nikola copies the source of a page to the page; its lists have a date right before each title."
+    page = '<html><head><meta name="generator" content="Nikola (getnikola.com)"></head><body><p>Fill it.</p></body></html>'
+    site(site(tmp_path, "a/index.html", text=page), "a/index.rst", "a/other.rst", "b/index.html", "b/index.rst", text="Fill it.")
+    assert set(list_folder(tmp_path).files) == {"a/index.html", "a/other.rst", "b/index.html", "b/index.rst"}
+    assert said('<ul><li><time>10:00</time><a href="a.html">Boiling</a> water</li></ul><p>By it.</p>').startswith("10:00 Boiling water")
