@@ -628,10 +628,6 @@ class _Tree:
             self.faults.append((shown_name("/".join(name)), what))
 
 # %% ../../nbs/1_data/11_documents.ipynb #sitecopy2
-_SEARCH_DATA = re.compile(r"(?:full)?search[-_]?(?:index|data|content)?\.json|(?:tipue|lunr)[-_.]?\w+\.json", re.I)
-_NAME_LISTS = re.compile(r"(?:genindex(?:-[\w ]+)?|py-modindex|search)\.html|"
-                         r"(?:genindex|py-modindex|search|_modules)/index\.html")    # of Sphinx
-
 def _is_made_by(page: Path, sign: bytes) -> bool:
     "Whether a page says so of its program where it begins."
     try:
@@ -658,12 +654,33 @@ def _is_feed_of_pages(path: Path, places: list[Path]) -> bool:
     if not names or len(names) < len(entries) or [""] in names: return False
     return any(all(_has_page(place, name) for name in names) for place in places)
 
+_OVERVIEWS = frozenset("tag tags category categories author authors".split())
+
+def _is_overview(path: Path, places: list[Path]) -> bool:
+    "Whether the page of a tag, a category or an author has posts whose headings lead to their own pages."
+    folders = [p.name for p in places[:-1]] if path.name == "index.html" else [path.parent.name]
+    if path.suffix != ".html" or _OVERVIEWS.isdisjoint(folders): return False
+    try:
+        text = read_bytes(path, MAX_TABLE).decode("utf-8", "replace")
+    except (OSError, UserError):
+        return False
+    heads = re.findall(r"<h[1-4]\b[^>]*>\s*<a\b[^>]*?\bhref=[\"']([^\"'#]+)[^>]*>[^<]*</a>\s*</h", text)
+    names = [re.sub(r"^\w+://[^/]*|^(?:\.{1,2}/)+|[?].*", "", head).strip("/").split("/") for head in heads]
+    names = [name for name in names if name not in ([""], ["."], ["index.html"])]
+    return bool(names) and any(all(_has_page(place, name) for name in names) for place in places)
+
+# %% ../../nbs/1_data/11_documents.ipynb #sitecopy3
+_SEARCH_DATA = re.compile(r"(?:full)?search[-_]?(?:index|data|content)?\.json|(?:tipue|lunr)[-_.]?\w+\.json", re.I)
+_NAME_LISTS = re.compile(r"(?:genindex(?:-[\w ]+)?|py-modindex|search)\.html|"
+                         r"(?:genindex|py-modindex|search|_modules)/index\.html")    # of Sphinx
+
 def _once_more(path: Path, root: Path) -> str:
     "What to call a file that a site has beside its pages, with their text or their names again; empty for any other."
     folders = [p for p in [*path.parents][:3] if p.is_relative_to(root)]
     if path.name == "print.html" and (path.parent/"index.html").exists() and _is_made_by(path, b"using mdBook"):
         return "(pages of a book once more, in its print.html)"
     if re.search(r"\.js\.LICENSE\.txt$|(?:^|-)webpack-macros\.html$", path.name): return "(parts of programs)"
+    if _is_overview(path, folders): return "(posts once more, by tag, category or author)"
     if _SEARCH_DATA.fullmatch(path.name) and any((p/"index.html").is_file() for p in folders):
         return "(pages of a site once more, for its search)"
     if path.suffix in (".xml", ".rss", ".atom") and _is_feed_of_pages(path, folders):

@@ -164,3 +164,16 @@ def test_sources_of_nikola_and_dates_beside_titles(tmp_path):
     site(site(tmp_path, "a/index.html", text=page), "a/index.rst", "a/other.rst", "b/index.html", "b/index.rst", text="Fill it.")
     assert set(list_folder(tmp_path).files) == {"a/index.html", "a/other.rst", "b/index.html", "b/index.rst"}
     assert said('<ul><li><time>10:00</time><a href="a.html">Boiling</a> water</li></ul><p>By it.</p>').startswith("10:00 Boiling water")
+
+
+def test_posts_by_tag_category_and_author(tmp_path):
+    "A blog repeats its posts on the pages of their tags: five of five hits were one post. Other pages of that name are read."
+    site(tmp_path, "boil.html", "2020/pour/index.html")
+    posts = '<h1><a href="./">My blog</a></h1><article><h2> <a href="{}">Boil</a></h2><p>Fill it.</p></article><h1>Other</h1>'
+    for name, link, kept in (("tag/tea.html", "../boil.html", False), ("author/ann.html", "https://b.org/2020/pour/", False),
+                             ("categories/tea/index.html", "/boil.html", False), ("tag/own.html", "#part", True),
+                             ("tag/else.html", "https://else.org/x.html", True), ("guide/tea.html", "../boil.html", True)):
+        site(tmp_path, name, text=posts.format(link))
+        assert (name in list_folder(tmp_path).files) == kept, name
+    site(tmp_path, "tag/text.html", text="<h1>Tea</h1><p>Of leaves.</p>")
+    assert "tag/text.html" in list_folder(tmp_path).files
