@@ -644,10 +644,10 @@ def _has_page(folder: Path, parts: list[str]) -> bool:
 def _is_feed_of_pages(path: Path, places: list[Path]) -> bool:
     "Whether each entry of a feed leads to a page that is in one of these folders."
     try:
-        text = read_bytes(path, MAX_TABLE).decode("utf-8", "replace")
+        is_feed = re.search(rb"<(?:rss|feed|rdf:RDF)\b", read_bytes(path, 2000))
+        text = read_bytes(path, MAX_TABLE).decode("utf-8", "replace") if is_feed else ""
     except (OSError, UserError):
         return False
-    if not re.match(r"\s*(?:<[?!][^>]*>\s*)*<(?:rss|feed|rdf:RDF)\b", text): return False
     entries = re.split(r"<(?:item|entry)\b", text)[1:]
     links = [re.search(r"<link\b(?:[^>]*?\bhref=[\"']([^\"']+)|[^>]*>\s*([^<\s]+))", entry) for entry in entries]
     names = [re.sub(r"^\w+://[^/]*|[?#].*", "", m[1] or m[2]).strip("/").split("/") for m in links if m]

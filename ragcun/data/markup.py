@@ -525,6 +525,8 @@ def _grid_table(found: re.Match) -> str:
     head, *rest = ("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows if row)
     return "\n".join(("", head, "|" + "---|" * (len(ends) - 1), *rest, ""))
 
+_OF_PANDAS = re.compile(      # a sheet whose empty cells have made-up words, as MarkItDown writes it
+    r"^\|(?=[^\n]*\| *Unnamed: \d+ *\||[ ]*Unnamed: \d+ *\|)[^\n]*\n\| *:?-[^\n]*(?:\n\|[^\n]*)*", re.M)
 _UNSEEN = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^%%[ \t]*\n.*?\n%%[ \t]*$", re.M | re.S)     # of Obsidian
 
 def _without_includes(text: str) -> str:
@@ -555,6 +557,7 @@ def _markdown_html(
     env: dict[str, Any] = {}
     text = _LOOSE.sub(_loose_ends, _apart(_without_exports(text)) if mdx else text)
     text += "\n" * (not text.endswith("\n"))     # a box at the very end would be looked for beyond it
+    text = _OF_PANDAS.sub(lambda m: re.sub(r"(?<=\|) *(?:Unnamed: \d+|NaN) *(?=\|)", "  ", m[0]), text)
     text = _without_includes(_GRID.sub(_grid_table, _with_ruled_tables(_as_fences(re.sub(r"\r\n?", "\n", text)))))
     bare, is_mdx = _without_components(text)
     md = _markdown(not (mdx or is_mdx))    # what stands within components may be indented, and MDX knows no such code

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ragcun.data.documents import list_folder, read_file
-from ragcun.data.markup import parse_text
+from ragcun.data.markup import parse_markdown, parse_text
 from ragcun.data.web_pages import parse_html
 
 
@@ -177,3 +177,10 @@ def test_posts_by_tag_category_and_author(tmp_path):
         assert (name in list_folder(tmp_path).files) == kept, name
     site(tmp_path, "tag/text.html", text="<h1>Tea</h1><p>Of leaves.</p>")
     assert "tag/text.html" in list_folder(tmp_path).files
+
+
+def test_empty_cells_of_sheets_in_markdown():
+    "MarkItDown writes a sheet by pandas: empty cells as NaN, columns without a name as `Unnamed: 1`."
+    table = "| Report | Unnamed: 1 | Unnamed: 2 |\n| --- | --- | --- |\n| NaN | NaN | NaN |\n| Pen | 1.5 | NaN |\n"
+    assert parse_markdown(table)[0].text == "Report |  | \nPen | 1.5 | "
+    assert parse_markdown("| Name | Value |\n| --- | --- |\n| NaN | Unnamed: 1 |\n")[0].text == "Name | Value\nNaN | Unnamed: 1"
