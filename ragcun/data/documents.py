@@ -5,6 +5,7 @@
 # %% ../../nbs/1_data/11_documents.ipynb #imports0
 from __future__ import annotations
 
+import csv
 import io
 import itertools
 import os
@@ -25,7 +26,8 @@ from .decoding import (declared_encoding, decode_bytes, decode_or_none, file_kin
 from .files import (READERS, cell_fault, character_fault, file_format, home_path, iter_rows, plain_value,
                                read_bytes, shown_name, text_fault)
 from .markup import parse_markdown, parse_notebook, parse_rst, parse_text
-from .other_markup import parse_asciidoc, parse_latex, parse_man, parse_org, parse_wiki
+from .other_markup import (DOKUWIKI, parse_asciidoc, parse_dokuwiki, parse_latex, parse_man, parse_org,
+                                       parse_wiki)
 from .office import (is_mailbox, parse_docx, parse_epub, parse_feed, parse_mailbox, parse_message,
                                 parse_notes, parse_odf, parse_rtf, parse_slides, parse_web_archive, parse_wiki_dump,
                                 parse_workbook, parse_xml, xml_kind)
@@ -49,7 +51,7 @@ TEXT_PARSERS: dict[str, Callable[[str], list[Section]]] = {
     ".adoc": parse_asciidoc, ".asciidoc": parse_asciidoc,
     ".org": parse_org, ".tex": parse_latex, ".ics": parse_calendar, ".vcf": parse_contacts,
     ".vtt": parse_captions, ".srt": parse_captions,
-    ".csv": parse_table, ".tsv": parse_table, ".man": parse_man, ".openapi": parse_api,
+    ".csv": parse_table, ".tsv": parse_table, ".man": parse_man, ".dokuwiki": parse_dokuwiki, ".openapi": parse_api,
     **dict.fromkeys((".wiki", ".mediawiki", ".wikitext"), parse_wiki),
     ".json": parse_json_rows, ".jsonl": parse_json_lines, ".ndjson": parse_json_lines, "": parse_text}
 BINARY_PARSERS: dict[str, Callable[[bytes, str], list[Section]]] = {
@@ -111,6 +113,23 @@ def _true_kind(kind: str, start: bytes, packed: Any) -> str:
     is_table = re.match(rb"[^\x00-\x08\n]*[,;\t][^\x00-\x08]*\Z", start) and BINARY_PARSERS[kind] is parse_workbook
     return found or (".csv" if is_table and not start.startswith(b"\xd0\xcf") else kind)
 
+def _is_tabbed(start: bytes) -> bool:
+    "Whether a text is a table with tabs under a line of names, as Excel saves `Unicode text`."
+    text = start.decode("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1", "replace")
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter="\t") if row][:20]
+    except csv.Error:
+        return False
+    rows = rows[:-1] if len(start) > 15_000 and len(rows) < 20 else rows
+    names = rows[0] if rows else []
+    is_head = all(re.search(r"[^\W\d_]", name) and len(name) < 60 and not re.search(r"\d", name) for name in names)
+    return len(rows) > 2 and len(names) > 1 and is_head and all(len(row) == len(names) for row in rows)
+
+def _kind_of_text(path: Path | str, start: bytes) -> str:
+    "What a file named `.txt` is: a page of a wiki, or a table of Excel; empty for any other."
+    if DOKUWIKI.match(start.decode("utf-8", "replace")): return ".dokuwiki"
+    return ".tsv" if Path(path).stat().st_size <= MAX_TABLE and _is_tabbed(start) else ""
+
 def document_kind(
     path: Path | str,   # a file
 ) -> str:               # an ending; one of `READ` if the file is read
@@ -132,7 +151,8 @@ def document_kind(
     if kind in _TOLD_BY_CONTENT: return found or (kind if re.search(rb"[\x00-\x08]", start) else
                                                   ".tsv" if b"\t" in start.partition(b"\n")[0] else
                                                   ".csv" if kind in (".xls", ".xlt") else ".txt")
-    return found if found in (".mbox", ".pdf", ".rtf") else kind
+    if found in (".mbox", ".pdf", ".rtf"): return found
+    return _kind_of_text(path, start) or kind if kind in (".txt", ".text") else kind
 
 # %% ../../nbs/1_data/11_documents.ipynb #kindof02
 def _sections(raw: bytes, kind: str, where: str, encoding: str = "auto") -> tuple[list[Section], str]:
@@ -607,6 +627,76 @@ class _Tree:
             what = "is a link that leads nowhere" if entry.is_symlink() else "is neither a file nor a folder"
             self.faults.append((shown_name("/".join(name)), what))
 
+# %% ../../nbs/1_data/11_documents.ipynb #sitecopy2
+def _is_made_by(page: Path, sign: bytes) -> bool:
+    "Whether a page says so of its program where it begins."
+    try:
+        return page.is_file() and sign in read_bytes(page, 4000)
+    except (OSError, UserError):
+        return False
+
+def _has_page(folder: Path, parts: list[str]) -> bool:
+    "Whether a page of this name is below a folder, which may be the first parts of the name itself."
+    places = (folder.joinpath(*parts[i:]) for i in range(len(parts)))
+    return any(p.with_name(p.name + ".html").is_file() or (p/"index.html").is_file() or
+               (p.suffix in (".html", ".htm") and p.is_file()) for p in places)
+
+def _is_feed_of_pages(path: Path, places: list[Path]) -> bool:
+    "Whether each entry of a feed leads to a page that is in one of these folders."
+    try:
+        is_feed = re.search(rb"<(?:rss|feed|rdf:RDF)\b", read_bytes(path, 2000))
+        text = read_bytes(path, MAX_TABLE).decode("utf-8", "replace") if is_feed else ""
+    except (OSError, UserError):
+        return False
+    entries = re.split(r"<(?:item|entry)\b", text)[1:]
+    links = [re.search(r"<link\b(?:[^>]*?\bhref=[\"']([^\"']+)|[^>]*>\s*([^<\s]+))", entry) for entry in entries]
+    names = [re.sub(r"^\w+://[^/]*|[?#].*", "", m[1] or m[2]).strip("/").split("/") for m in links if m]
+    if not names or len(names) < len(entries) or [""] in names: return False
+    return any(all(_has_page(place, name) for name in names) for place in places)
+
+_OVERVIEWS = frozenset("tag tags category categories author authors".split())
+
+def _is_overview(path: Path, places: list[Path]) -> bool:
+    "Whether the page of a tag, a category or an author has posts whose headings lead to their own pages."
+    folders = [p.name for p in places[:-1]] if path.name == "index.html" else [path.parent.name]
+    if path.suffix != ".html" or _OVERVIEWS.isdisjoint(folders): return False
+    try:
+        text = read_bytes(path, MAX_TABLE).decode("utf-8", "replace")
+    except (OSError, UserError):
+        return False
+    heads = re.findall(r"<h[1-4]\b[^>]*>\s*<a\b[^>]*?\bhref=[\"']([^\"'#]+)[^>]*>[^<]*</a>\s*</h", text)
+    names = [re.sub(r"^\w+://[^/]*|^(?:\.{1,2}/)+|[?].*", "", head).strip("/").split("/") for head in heads]
+    names = [name for name in names if name not in ([""], ["."], ["index.html"])]
+    return bool(names) and any(all(_has_page(place, name) for name in names) for place in places)
+
+# %% ../../nbs/1_data/11_documents.ipynb #sitecopy3
+_SEARCH_DATA = re.compile(r"(?:full)?search[-_]?(?:index|data|content)?\.json|(?:tipue|lunr)[-_.]?\w+\.json", re.I)
+_NAME_LISTS = re.compile(r"(?:genindex(?:-[\w ]+)?|py-modindex|search)\.html|"
+                         r"(?:genindex|py-modindex|search|_modules)/index\.html")    # of Sphinx
+
+def _once_more(path: Path, root: Path) -> str:
+    "What to call a file that a site has beside its pages, with their text or their names again; empty for any other."
+    folders = [p for p in [*path.parents][:3] if p.is_relative_to(root)]
+    if path.name == "print.html" and (path.parent/"index.html").exists() and _is_made_by(path, b"using mdBook"):
+        return "(pages of a book once more, in its print.html)"
+    if re.search(r"\.js\.LICENSE\.txt$|(?:^|-)webpack-macros\.html$", path.name): return "(parts of programs)"
+    if _is_overview(path, folders): return "(posts once more, by tag, category or author)"
+    if _SEARCH_DATA.fullmatch(path.name) and any((p/"index.html").is_file() for p in folders):
+        return "(pages of a site once more, for its search)"
+    if path.suffix in (".xml", ".rss", ".atom") and _is_feed_of_pages(path, folders):
+        return "(pages of a site once more, in a feed)"
+    if path.suffix in (".rst", ".md") and _is_made_by(path.with_suffix(".html"), b'content="Nikola ('):
+        return "(sources of pages that are there, too)"
+    if "_sources" in path.relative_to(root).parts:
+        at = len(path.parts) - 1 - path.parts[::-1].index("_sources")
+        name = re.sub(r"\.(?:rst|md|myst|ipynb|txt)(?:\.txt)?$", "", path.name)
+        page = Path(*path.parts[:at], *path.parts[at + 1:-1], name)
+        if page.with_name(name + ".html").is_file() or (page/"index.html").is_file():
+            return "(sources of pages that are there, too)"
+    is_list = any((p/"searchindex.js").is_file() and _NAME_LISTS.fullmatch(path.relative_to(p).as_posix())
+                  for p in folders[:2])
+    return "(lists of names of a site)" if is_list else ""
+
 # %% ../../nbs/1_data/11_documents.ipynb #d4f00021
 def _unique_name(parts: tuple[str, ...], taken: set[str]) -> str:
     "The name of a file as text; another number where two names look the same."
@@ -638,18 +728,10 @@ def list_folder(
             or document_kind(path) in READ or _is_plain_text(path)}
     files = {_unique_name(parts, taken): path for parts, path in tree.files.items() if parts in read}
     others = Counter(_ending(shown_name(p.name)) for n, p in tree.files.items() if n not in read)
-    for name in [n for n, path in files.items() if _is_whole_book(path)]:
+    for name, what in [(n, what) for n, path in files.items() if (what := _once_more(path, folder))]:
         del files[name]
-        others["(pages of a book once more, in its print.html)"] += 1
+        others[what] += 1
     return Listing(files, tree.faults, dict(sorted((others + Counter(tree.left)).items())))
-
-def _is_whole_book(path: Path) -> bool:
-    "Whether a page is the one for printing that mdBook makes of all its other pages, which are beside it."
-    if path.name != "print.html" or not (path.parent/"index.html").exists(): return False
-    try:
-        return b"generated using mdBook" in read_bytes(path, 1000)
-    except (OSError, UserError):
-        return False
 
 def _is_plain_text(path: Path) -> bool:
     "Whether a file without an ending is text to read, such as README or LICENSE; a script is not."

@@ -545,6 +545,21 @@ def iter_rows(
 # %% ../../nbs/1_data/01_files.ipynb #sheet002
 _PADDED = re.compile(r'(?:"([^"]*)")?(0{2,})')    # 01067, and ART-0042 with the letters in quotes
 
+_SHAPE = re.compile(      # what a number format shows: text, a letter, a currency, and the digits; fillers and colours
+    r'"([^"]*)"|\\(.)|\[\$([^\]-]*)(?:-[^\]]*)?\]|([$€£¥₹])|[_*].|\[[^\]]*\]|([0#?][0#?.,]*)|.')
+
+def _with_unit(shown: str, shape: str) -> str:
+    "A number with what its format writes around it, as `$`, `€` or `kg`; alone where the format scales or parts it."
+    around, digits = ["", ""], 0
+    for found in _SHAPE.finditer(re.split(r';(?=(?:[^"]*"[^"]*")*[^"]*$)', shape)[0]):
+        digits += bool(found[5])
+        if digits > 1 or (found[5] or "").endswith(","): return shown
+        around[digits] += next(filter(None, found.groups()[:4]), "")
+    before, after = (said.strip() if re.search(r"[^\W\d_]|[$€£¥₹₽₩₺₴₫฿°%‰]", said) else "" for said in around)
+    if not digits: return shown
+    sign, number = re.fullmatch("(-?)(.*)", shown).groups()      # type: ignore[union-attr]
+    return f"{sign}{before}{' ' * before[-1:].isalpha()}{number} {after}".rstrip()
+
 def sheet_text(
     cell: Any,   # of openpyxl: a value and its number format
 ) -> str:        # on one line; empty for an error, too
@@ -553,9 +568,10 @@ def sheet_text(
     if value is None or getattr(cell, "data_type", "") == "e": return ""
     if isinstance(value, bool): return str(value).upper()
     if isinstance(value, int | float):
-        if shape.rstrip().endswith("%"): return f"{100*value:.12g}%"
+        if "%" in re.sub(r'"[^"]*"|\\.', "", shape): return f"{100*value:.12g}%"
         if padded := _PADDED.fullmatch(shape): return f"{padded[1] or ''}{round(value):0{len(padded[2])}d}"
-        return str(value) if isinstance(value, int) else f"{value:.15g}"     # every digit of a long number is its name
+        shown = str(value) if isinstance(value, int) else f"{value:.15g}"    # every digit of a long number is its name
+        return _with_unit(shown, shape)
     if isinstance(value, datetime):
         return str(value.date() if value.time() == time() else value.replace(microsecond=0))
     if isinstance(value, timedelta):

@@ -525,6 +525,8 @@ def _grid_table(found: re.Match) -> str:
     head, *rest = ("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows if row)
     return "\n".join(("", head, "|" + "---|" * (len(ends) - 1), *rest, ""))
 
+_OF_PANDAS = re.compile(      # a sheet whose empty cells have made-up words, as MarkItDown writes it
+    r"^\|(?=[^\n]*\| *Unnamed: \d+ *\||[ ]*Unnamed: \d+ *\|)[^\n]*\n\| *:?-[^\n]*(?:\n\|[^\n]*)*", re.M)
 _UNSEEN = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1|^%%[ \t]*\n.*?\n%%[ \t]*$", re.M | re.S)     # of Obsidian
 
 def _without_includes(text: str) -> str:
@@ -555,6 +557,7 @@ def _markdown_html(
     env: dict[str, Any] = {}
     text = _LOOSE.sub(_loose_ends, _apart(_without_exports(text)) if mdx else text)
     text += "\n" * (not text.endswith("\n"))     # a box at the very end would be looked for beyond it
+    text = _OF_PANDAS.sub(lambda m: re.sub(r"(?<=\|) *(?:Unnamed: \d+|NaN) *(?=\|)", "  ", m[0]), text)
     text = _without_includes(_GRID.sub(_grid_table, _with_ruled_tables(_as_fences(re.sub(r"\r\n?", "\n", text)))))
     bare, is_mdx = _without_components(text)
     md = _markdown(not (mdx or is_mdx))    # what stands within components may be indented, and MDX knows no such code
@@ -747,6 +750,21 @@ def _whole_words(text: str) -> str:
     known = frozenset(re.findall(r"[^\W\d_]+", text.lower()))
     return _PARTED.sub(lambda m: m[1] + m[2] if (m[1] + m[2]).lower() in known else m[0], text)
 
+def _drawn_tables(text: str) -> str:
+    "Text whose tables drawn with + and | have a line for each row, without rulers, which fill passages with dashes."
+    def plain(found: re.Match) -> str:
+        if not found[2]: return found[0]
+        rulers = re.findall(r"^\+[-=:+]+\+", found[0], re.M)
+        inside = found[0]
+        if len(rulers) < 4 and not any("=" in ruler for ruler in rulers):     # of a data base: no ruler between rows
+            inside = re.sub(r"(?<=\|)[ ]*\n(?=\|)", f"\n{rulers[0]}\n", inside)
+        drawn = _grid_table(_GRID.fullmatch(inside) or found)
+        rows = [line[2:-2].replace("\\|", "|") for line in drawn.strip().split("\n") if line.startswith("| ")]
+        return "\n".join(row.rstrip() for row in rows if row.strip(" |")) if drawn != found[0] and rows else found[0]
+    if not re.search(r"^\+-", text, re.M): return text
+    text = re.sub(r"^\|((?:=+\|)+)[ ]*$", lambda m: "+" + m[1].replace("|", "+"), text, flags=re.M)    # as Sphinx does
+    return _GRID.sub(plain, text)
+
 _EXTRACTED = re.compile(r"^<doc id=\"[^\"]*\"[^<>]*?\btitle=\"([^\"]*)\"[^<>]*>\n(.*?)^</doc>", re.S | re.M)
 
 def parse_text(
@@ -756,7 +774,7 @@ def parse_text(
     if text.startswith("<doc id=") and (pages := _EXTRACTED.findall(text)):
         said = ((html.unescape(title), html.unescape(page).strip()) for title, page in pages)
         return [Section(title, page.removeprefix(title).strip(), 1) for title, page in said]
-    text = _whole_words(_TERMINAL.sub("", _PAGE_END.sub("\n\n", text).replace("\x0c", "\n\n")))
+    text = _drawn_tables(_whole_words(_TERMINAL.sub("", _PAGE_END.sub("\n\n", text).replace("\x0c", "\n\n"))))
     text = text.rstrip("\x1a").strip()    # 0x1A ended a file under DOS
     first, _, rest = text.partition("\n")
     line = rest.partition("\n")[0]

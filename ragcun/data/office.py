@@ -1143,9 +1143,27 @@ def _values_alone(raw: bytes) -> bytes:
             new.writestr(part, data)
     return made.getvalue()
 
+_COMPUTED = re.compile(rb"(<f\b[^<>]*(?:/>|>[^<]*</f>))<v>([^<]*)</v>")
+
+def _without_zeros(raw: bytes) -> bytes:
+    "A workbook of XlsxWriter, which computes nothing, without the 0 that it puts into every cell with a formula."
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as old:
+        book = old.read("xl/workbook.xml") if "xl/workbook.xml" in old.namelist() else b""
+        if not re.search(rb"<calcPr\b[^>]*fullCalcOnLoad=\"1\"", book): return raw
+        parts = {name: old.read(name) for name in old.namelist()}
+        sheets = [part for name, part in parts.items() if name.startswith("xl/worksheets/")]
+        values = {m[2] for part in sheets for m in _COMPUTED.finditer(part)}
+        if values != {b"0"}: return raw      # who wrote the file computed them
+        with zipfile.ZipFile(made, "w") as new:
+            for name, part in parts.items():
+                new.writestr(name, _COMPUTED.sub(rb"\1", part) if name.startswith("xl/worksheets/") else part)
+    return made.getvalue()
+
 def _visible_sheets(raw: bytes, where: str) -> list[Section]:
     "The visible sheets of a workbook, as `openpyxl` reads it."
     import openpyxl
+    raw = _without_zeros(raw)
     archive = zipfile.ZipFile(io.BytesIO(raw))
     with warnings.catch_warnings(action="ignore"):
         book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)

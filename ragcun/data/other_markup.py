@@ -15,12 +15,12 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .markup import TAG
+from .markup import TAG, parse_markdown
 from .web_pages import (HTML_TAGS, Block, Section, group_blocks, html_blocks, is_power, item_number,
                                    under_title)
 
 # %% auto #0
-__all__ = ['parse_org', 'parse_asciidoc', 'parse_latex', 'wiki_blocks', 'parse_wiki', 'parse_man']
+__all__ = ['DOKUWIKI', 'parse_org', 'parse_asciidoc', 'parse_latex', 'wiki_blocks', 'parse_wiki', 'parse_dokuwiki', 'parse_man']
 
 # %% ../../nbs/1_data/07_other_markup.ipynb #kinds002
 def _by_marks(text: str, mark: re.Pattern[str], first: int) -> list[Section]:
@@ -486,6 +486,54 @@ def parse_wiki(
 ) -> list[Section]: # by heading, in order
     "Sections of a page of a wiki."
     return group_blocks(wiki_blocks(text))
+
+# %% ../../nbs/1_data/07_other_markup.ipynb #dokuwiki2
+DOKUWIKI = re.compile(r"\ufeff?\s*(?:Content-Type: text/x-zim-wiki\r?\n(?:[\w-]+:.*\n)*\s*)?(?:~~[\w:]+~~\s*)*"
+                      r"={5,6} ?[^=\s].*={5,6}[ \t\r]*$", re.M)      # how a page begins
+_DOKU_CODE = re.compile(r"<(code|file)\b[^<>]*>\n?(.*?)</\1>|^\{\{\{code:[^\n]*\n(.*?)^\}\}\}|"
+                        r"^\x27\x27\x27\n(.*?)^\x27\x27\x27|"
+                        r"(?:\x27\x27)?%%([^\n]+?)%%(?:\x27\x27)?|<nowiki>(.*?)</nowiki>", re.S | re.M)
+_DOKU_MARKS = (      # headings, links, pictures, notes, code in a line, slanted, underlined, breaks, boxes
+    (r"^(={2,6})(?!=)[ \t]*(.*?)[ \t]*={2,6}[ \t]*$", lambda m: "#" * (7 - len(m[1])) + f" {m[2]}"),
+    (r"\[\[[^\[\]|]*\|([^\[\]]*)\]\]", r"\1"), (r"\[\[(?:[^\[\]|]*[:>])?([^\[\]|:>]*)\]\]", r"\1"),
+    (r"\{\{[^{}|]*\|([^{}]*)\}\}", r"\1"), (r"\{\{[^{}|]*\}\}", ""), (r"[ \t]*\(\((.*?)\)\)", r" (\1)"),
+    (r"\x27\x27(.+?)\x27\x27", r"`\1`"), (r"~~[A-Z][\w:]*~~", ""), (r"^-{4,}[ \t]*$", ""),
+    (r"^\|[-:| ]+\|[ \t]*\n", ""),
+    (r"(?<![:\w/])//(?=[^\s/])(.+?)(?<=\S)//(?![\w/])", r"\1"), (r"__(?=\S)(.+?)(?<=\S)__", r"\1"),
+    (r"\\\\(?:[ \t]|$)", "  "), (r"</?(?:wrap|note|hidden|color|fs|fc|bg|del)\b[^<>]*>", ""))
+
+def _doku_line(line: str) -> str:
+    "An item, a row or a line of code as Markdown has it."
+    if found := re.match(r"((?: {2}|\t)*)([*-]|\[[ *xX]\]|\d+\.) +(?=\S)", line.replace("\t", "  ")):
+        depth = max(len(found[1])//2 - line.startswith("  "), 0)
+        mark = {"-": "1.", "[ ]": "- [ ]", "[*]": "- [x]"}.get(found[2], found[2])
+        return "    " * depth + f"{mark} {line.replace(chr(9), '  ')[found.end():]}"
+    if re.match(r"[|^].*[|^][ \t]*$", line):
+        cells = [" ".join(cell.split()) for cell in re.split(r"[|^]", line.rstrip()[1:-1])]
+        return "| " + " | ".join("" if cell == ":::" else cell for cell in cells) + " |"
+    return f"    {line}" if re.match(r" {2,}\S", line) else line
+
+def parse_dokuwiki(
+    text: str,   # a page of DokuWiki or Zim
+) -> list[Section]: # by heading, in order
+    "Sections of a page of DokuWiki or Zim: its marks as those of Markdown."
+    text = re.sub(r"\AContent-Type: text/x-zim-wiki\n(?:[\w-]+:.*\n)*|[\ue000\ufeff]", "", text)
+    kept: list[str] = []
+    def keep(found: re.Match) -> str:
+        said = next(filter(None, found.groups()[1:]), "")
+        kept.append(said if found[5] or found[6] else f"````\n{said.strip(chr(10))}\n````")
+        held = f"\ue000{len(kept) - 1}\ue000"
+        return held if found[5] or found[6] else f"\n{held}\n"
+    text = _DOKU_CODE.sub(keep, text)
+    for mark, shown in _DOKU_MARKS:
+        text = re.sub(mark, shown, text, flags=re.M)
+    lines: list[str] = []
+    for line in map(_doku_line, text.split("\n")):
+        is_row = line.startswith("| ")
+        if is_row and not (lines and lines[-1].startswith("|")):
+            line = f"\n{line}\n|" + "---|" * (line.count("|") - 1)
+        lines += line.split("\n")
+    return parse_markdown(re.sub("\ue000(\\d+)\ue000", lambda m: kept[int(m[1])], "\n".join(lines)))
 
 # %% ../../nbs/1_data/07_other_markup.ipynb #manpage1
 _GLYPHS = {"em": "—", "en": "–", "hy": "-", "bu": "•", "co": "©", "rg": "®", "tm": "™", "aq": "'", "dq": '"', "lq": "“",

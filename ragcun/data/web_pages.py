@@ -109,8 +109,8 @@ _BANNERS = frozenset("onetrust-consent-sdk onetrust-banner-sdk cybotcookiebotdia
                      "cookie-bar cookie-consent cookieconsent cookie-notice cookie-law-info-bar cookie-popup "
                      "cc-window cc-banner gdpr-banner consent-banner cmp-container usercentrics-root didomi-host "
                      "cmplz-cookiebanner".split())    # of cookies
-_UNSEEN_NAMES = frozenset("mw-editsection printfooter sr-only visually-hidden visuallyhidden "
-                          "screen-reader-text".split())
+_UNSEEN_NAMES = frozenset("mw-editsection printfooter sr-only visually-hidden visuallyhidden screen-reader-text "
+                          "viewcode-link viewcode-back view-source-button".split())
 _LINK_MARKS = frozenset(("", "¶", "§", "◆", "#", "🔗", "⚓", "\u200b", "\uf0c1", "↩", "↩︎", "↩️", "↑", "^"))
 _CONTENT = frozenset("article main section blockquote figure li td dd".split())    # a footer in one of these is its own
 _LINES = frozenset("li dt dd tr summary legend".split())
@@ -135,7 +135,10 @@ _LONG_CELL = 500       # characters; a table of longer ones is a frame around th
 
 # %% ../../nbs/1_data/05_web_pages.ipynb #d4f00030
 def _is_second(node: Any, names: list[str]) -> bool:
-    "The numbers of the lines of code, and the form for the screen of a formula that stands beside it as MathML."
+    "Numbers of lines of code, source that pdoc folds away, and a formula for the screen beside the same as MathML."
+    if "pdoc-code" in names and node.parent is not None:
+        around = node.parent.attributes.get("class") or ""
+        return node.parent.tag == "section" or "classattr" in around.split()
     if "data-line-number" in node.attributes and not node.text().strip(): return True
     if not _NUMBERING.isdisjoint(names) and re.fullmatch(r"[\d\s]*", node.text()): return True
     if node.attributes.get("aria-hidden") != "true" or node.tag == "img" or node.parent is None: return False
@@ -182,7 +185,8 @@ def _stands_apart(node: Any) -> bool:
 def _sign_before(node: Any, before: str) -> str:
     "What stands before the lower part of a fraction and the power of a number in MathML, and between two links."
     if node.tag == "a":      # labels, one right after the other, whose borders a style draws
-        is_label = node.prev is not None and node.prev.tag == "a" and "href" in node.prev.attributes
+        is_label = node.prev is not None and (
+            node.prev.tag == "time" or node.prev.tag == "a" and "href" in node.prev.attributes)
         return " " * (is_label and bool(re.search(r"[^\W\u2e80-\uffff]$", before)) and node.text()[:1].isalnum())
     pair = node.parent.tag
     first = node.prev if pair in ("mfrac", "msup") else None
@@ -537,6 +541,13 @@ def _without_macros(text: str) -> str:
         return said if m[2] else f"<pre>{said}</pre>"
     return _STORED.sub(shown, text) if "<ac:" in text else text
 
+_OF_BUILDER = re.compile(r"documentation_options\.js|DOCUMENTATION_OPTIONS|MkDocs version|search/main\.js")
+
+def _main_part(body: Any, text: str) -> Any:
+    "What Sphinx and MkDocs mark as the text of a page, below bars and beside menus; all of any other page."
+    found = body.css("article.bd-article, [role=main]") if _OF_BUILDER.search(text) else []
+    return found[-1] if found and found[-1].text().strip() else body
+
 def html_blocks(
     text: str,             # HTML, broken or not
     menus: bool = False,   # keep the page's own navigation and footer
@@ -547,7 +558,7 @@ def html_blocks(
     root = LexborHTMLParser(_without_macros(_without_shadow(text))).body if text.strip() else None
     if root is None: return []
     page = _Page()
-    for event, node in _walk(root, menus):
+    for event, node in _walk(root if menus else _main_part(root, text), menus):
         if event == "open":
             _open(page, node)
         elif event == "close":
