@@ -1151,13 +1151,13 @@ def _without_zeros(raw: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(raw)) as old:
         book = old.read("xl/workbook.xml") if "xl/workbook.xml" in old.namelist() else b""
         if not re.search(rb"<calcPr\b[^>]*fullCalcOnLoad=\"1\"", book): return raw
-        parts = {name: old.read(name) for name in old.namelist()}
-        sheets = [part for name, part in parts.items() if name.startswith("xl/worksheets/")]
-        values = {m[2] for part in sheets for m in _COMPUTED.finditer(part)}
-        if values != {b"0"}: return raw      # who wrote the file computed them
-        with zipfile.ZipFile(made, "w") as new:
-            for name, part in parts.items():
-                new.writestr(name, _COMPUTED.sub(rb"\1", part) if name.startswith("xl/worksheets/") else part)
+        sheets = [name for name in old.namelist() if name.startswith("xl/worksheets/")]
+        values = [m[2] for name in sheets for m in itertools.islice(_COMPUTED.finditer(old.read(name)), 1)]
+        if set(values) != {b"0"}: return raw      # who wrote the file computes them, or there are none
+        if any(m[2] != b"0" for name in sheets for m in _COMPUTED.finditer(old.read(name))): return raw
+        with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
+            for name in old.namelist():
+                new.writestr(name, _COMPUTED.sub(rb"\1", old.read(name)) if name in sheets else old.read(name))
     return made.getvalue()
 
 def _visible_sheets(raw: bytes, where: str) -> list[Section]:
