@@ -79,12 +79,13 @@ def add_flag(
     names = list(dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"]))
     if name == "mixed_precision":
         options: dict[str, Any] = {"nargs": "?", "const": "auto", "metavar": "bf16|fp16|no"}
-    elif kind == "bool":
-        options = {"action": argparse.BooleanOptionalAction} if default else {"action": "store_true"}
+    elif kind.startswith("bool"):
+        options = {"action": "store_true" if default is False else argparse.BooleanOptionalAction}
     elif "Sequence[float]" in kind:
         options = {"nargs": "+", "type": float}
     else:
         options = {"type": int if re.match(r"int\b", kind) else float if re.match(r"float\b", kind) else str}
+    text = re.sub(r"; None: (.+)", r" (default: \1)", text)  # a shell has no None: it is a flag that was left out
     shown = f" (default: {default})" if default not in (None, "", False) and "default" not in text.lower() else ""
     parser.add_argument(*names, dest=name, default=default,
                         help=_small_first(text) + shown if text else None, **options)

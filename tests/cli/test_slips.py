@@ -372,3 +372,24 @@ def test_a_demonstration_replaces_no_folder_that_it_did_not_make(tmp_path, capsy
     assert main(["demo", "--output_dir", str(tmp_path)]) == 2
     assert "not of a demonstration" in capsys.readouterr().err
     assert [p.name for p in tmp_path.rglob("*")] == ["index", "page.html"]
+
+
+def test_help_says_nothing_of_none(capsys):
+    "The comments of the configurations speak of None; who types a flag leaves it out, and reads what holds then."
+    for command in ("train", "prepare"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "None" not in shown and "(default: " in shown
+    assert "keep near copies of a document on one side (default: up to 200,000 rows)" in shown
+
+
+@pytest.mark.parametrize(("flags", "line"), [([], "near duplicates 2"), (["--near_duplicates"], "near duplicates 2"),
+                                             (["--no-near_duplicates"], "near duplicates not looked for")])
+def test_near_duplicates_can_be_switched(flags, line, tmp_path, capsys):
+    "As a flag with a value, `no` was a word like any other, and meant yes."
+    sentence = "the pump moves water from the tank to the filter, and from there to the valve above the hall, every day"
+    (tmp_path/"pairs.json").write_text(json.dumps([{"query": f"question {i}", "positive": text} for i, text in
+                                                   enumerate((sentence, sentence + " now", "something else"))]))
+    assert main(["prepare", "--input", str(tmp_path/"pairs.json"), "--output", str(tmp_path/"train.json"), *flags]) == 0
+    assert line in " ".join(capsys.readouterr().out.split())
