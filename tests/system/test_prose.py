@@ -1,5 +1,5 @@
-"""Numbers that a page quotes from another page's record: each phrase is made anew from the record, and has to stand in
-the text. A page that draws its numbers itself has them in its outputs; a quoted one would stay when the record changes."""
+"""Numbers that a page quotes from the record of another one: each phrase is made anew from the record, and has to stand
+in the text. A page that draws its numbers itself has them in its outputs; a quoted one would stay."""
 import json
 from pathlib import Path
 
