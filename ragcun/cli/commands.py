@@ -556,7 +556,7 @@ def search_flags(
     add_flag(parser, "words", "float", 1.0, "Multiplies what words weigh beside meaning; 0 searches by meaning alone")
     add_flag(parser, "filter", "str", None, 'Conditions on metadata as JSON, such as {"year": {"$gte": 2003}}')
     add_flag(parser, "merge", "str", None,
-             "Only the best hit of each value of this metadata, such as source: one hit a file; or of each text")
+             "One hit of each value of this metadata (source: a file), or of each text (as is printed); none: all hits")
     add_flag(parser, "as_written", "bool", False, "Look for the words as they are, typing errors too")
     parser.add_argument("--json", action="store_true", help="print one JSON object a question")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
@@ -584,9 +584,9 @@ def run_search(
     from ragcun.retrieval.retriever import GaussianRetriever
     index = GaussianRetriever.open(args.index_dir, device=args.device, runtime=runtime_of(args),
                                    once=len(questions) < 20)
-    between = ""
+    between, merge = "", {"none": None, None: None if args.json else "text"}.get(args.merge, args.merge)
     while questions:
-        found = index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words, merge=args.merge,
+        found = index.search(questions, args.top_k, args.max_e_value, wanted, words=args.words, merge=merge,
                              as_written=args.as_written)
         print(between + _shown(found, index, args.json), flush=True)
         between = "" if args.json else "\n"

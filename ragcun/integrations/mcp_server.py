@@ -68,6 +68,7 @@ class FoundPassage(BaseModel):
     evidence: float = Field(description="Nats; larger is stronger")
     e_value: float | None = Field(description="How many unrelated documents would score as high")
     meaning: str = Field(description="The E-value in words")
+    copies: list[str] | None = Field(None, description="Ids of documents with the same text, the first of them")
 
 class FoundPassages(BaseModel):
     "What search gives."
@@ -97,9 +98,10 @@ def _shortened(text: str) -> str:
 def _finite(value: float) -> float | None:
     return float(f"{value:.3g}") if value == value and abs(value) != float("inf") else None
 
-def _hit(h: Hit) -> FoundPassage:
+def _hit(h: Hit, copies: list[str] | None) -> FoundPassage:
     return FoundPassage(id=h.id, source=source_of(h.metadata, h.id), text=_shortened(h.text),
-                        evidence=round(h.evidence, 2), e_value=_finite(h.e_value), meaning=e_value_in_words(h.e_value))
+                        evidence=round(h.evidence, 2), e_value=_finite(h.e_value), meaning=e_value_in_words(h.e_value),
+                        copies=copies and copies[:5])
 
 def advice_on(
     result: SearchResult, # of one question
@@ -120,7 +122,7 @@ def as_found(
     chance = None if result.chance is None else _finite(result.chance)
     return FoundPassages(answered=result.answered, verdict=verdict_in_words(result), advice=advice_on(result),
                          chance=chance, documents=result.documents, corrected=result.corrected,
-                         hits=[_hit(h) for h in result])
+                         hits=[_hit(h, result.copies.get(h.id)) for h in result])
 
 # %% ../../nbs/8_integrations/06_mcp_server.ipynb #mcps0008b
 _WRONG = {"missing": "it is missing", "extra_forbidden": "there is no such argument"}
@@ -164,7 +166,7 @@ def make_mcp(
     async def search(question: str, top_k: Annotated[int, Field(ge=1, le=20)] = 5,
                      filter: dict[str, Any] | None = None, as_written: bool = False) -> FoundPassages:
         def asked() -> FoundPassages:
-            found = index.search(question, top_k, filter=filter, as_written=as_written)
+            found = index.search(question, top_k, filter=filter, as_written=as_written, merge="text")
             if not found and (why := nothing_passes(index, filter)):
                 raise UserError(why, "filter", "Search with one of these, or without a filter")
             return as_found(found)

@@ -127,6 +127,7 @@ class SearchRequest(_Strict):
     max_e_value: float | None = Field(None, ge=0, description="Leave out hits with a larger E-value")
     explain: bool = Field(False, description="Sentences, matched words and the histogram beside the numbers")
     as_written: bool = Field(False, description="Look for the words as they are, typing errors too")
+    merge: str | None = Field(None, description='One hit of each value of this metadata; "text": copies once')
 
 class EmbeddingsRequest(BaseModel):
     "OpenAI's shape; the model's name ends in -query or -document."
@@ -408,11 +409,12 @@ class IndexAnswers:
         top_k: int,                   # hits of each
         explain: bool,                # with sentences, matched words and histogram
         as_written: bool,             # without correcting typing errors
+        merge: str | None = None,     # one hit of each value of this metadata, or of each "text"
     ) -> list[dict[str, Any]]: # of each question
         "Answers as JSON has them."
         where = json.loads(wanted)
         results = self.index.search(list(questions), top_k, max_e_value, where, words=words,
-                                    as_written=as_written)
+                                    as_written=as_written, merge=merge)
         found = explain_results(self.index, results, words) if explain else [r.to_json() for r in results]
         note = "" if all(results) else nothing_passes(self.index, where)
         return [{**r, "note": note} for r in found] if note else found
@@ -715,7 +717,7 @@ class Api:
             raise Refusal(422, f"top_k is at most {limits.top_k}, and {limits.hits:,} hits in all.")
         where = json.dumps(check_filter(wanted.filter, limits), sort_keys=True)
         most = 10 if wanted.top_k <= 10 else limits.top_k     # so that most questions share a batch
-        key = (where, wanted.words, wanted.max_e_value, most, wanted.explain, wanted.as_written)
+        key = (where, wanted.words, wanted.max_e_value, most, wanted.explain, wanted.as_written, wanted.merge)
         found = await self.ask(request, self.service.search, questions, key=key, size=len(questions))
         found = [{**r, "hits": r["hits"][:wanted.top_k]} for r in found]
         for r in found:

@@ -28,8 +28,8 @@ from .words import UNSPACED, WORD, Question, Tokenizer, WordCounts, without_acce
 # %% auto #0
 __all__ = ['DOUBTFUL', 'UNSURE', 'BLUE', 'ORANGE', 'SHOWN', 'EXCERPT', 'Hit', 'JudgedHits', 'share_in_words', 'e_value_in_words',
            'verdict_in_words', 'matched_words', 'context_of', 'source_of', 'hits_html', 'in_plain_words',
-           'SearchResult', 'as_shown', 'excerpt', 'hits_text', 'number_metadata', 'Batch', 'Found', 'Store',
-           'dump_metadata', 'Entry', 'checked_id', 'as_entry', 'iter_entries', 'in_blocks']
+           'SearchResult', 'as_shown', 'excerpt', 'copies_in_words', 'hits_text', 'number_metadata', 'Batch', 'Found',
+           'Store', 'dump_metadata', 'Entry', 'checked_id', 'as_entry', 'iter_entries', 'in_blocks']
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #62840281
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class JudgedHits(Sequence):  # type: ignore[type-arg]
     chance: float | None = None # share of questions without an answer that find as good a hit; None: never measured
     guess: bool = False         # nobody has calibrated: rule and limit are the usual ones
     corrected: str | None = None  # what was searched for, where the question has typing errors; None: as it was asked
+    copies: Mapping[str, list[str]] = field(default_factory=dict)  # ids that a hit stands for, where texts are merged
 
     @property
     def searched(self) -> str: # the question, without typing errors
@@ -87,9 +88,10 @@ class JudgedHits(Sequence):  # type: ignore[type-arg]
         return self.hits[i]
 
     def to_json(self) -> dict[str, Any]: # {"query", "hits", "answered", "chance"}; "corrected" where it was
-        "Plain values, as `ragcun search --json` prints them."
+        "Plain values, as `ragcun search --json` prints them; a hit has \"copies\" where texts were merged."
         keys = ("id", "text", "evidence", "dense", "words", "constant", "p_value", "e_value", "distance", "metadata")
-        hits = [{k: _plain_number(getattr(h, k)) for k in keys} for h in self.hits]
+        hits = [{k: _plain_number(getattr(h, k)) for k in keys}
+                | ({"copies": self.copies[h.id]} if h.id in self.copies else {}) for h in self.hits]
         instead = {} if self.corrected is None else {"corrected": self.corrected}
         return {"query": self.query, "hits": hits, "answered": self.answered, "chance": self.chance, **instead}
 
@@ -306,6 +308,12 @@ def excerpt(
     shown = text[start:end] if end >= len(text) else text[start:end].rsplit(None, 1)[0]
     return ("… " if start else "") + " ".join(shown.split()) + (" …" if end < len(text) else "")
 
+def copies_in_words(
+    ids: Sequence[str], # of documents with the text of a hit
+) -> str: # "the same text: a, b and 3 more"
+    "Where else a text stands: three places, and how many more."
+    return f"the same text: {', '.join(ids[:3])}" + (f" and {len(ids) - 3:,} more" if len(ids) > 3 else "")
+
 def hits_text(
     result: JudgedHits,                  # of one question
     tokenizer: Tokenizer | None = None,  # of the index; the usual one by default
@@ -323,6 +331,8 @@ def hits_text(
         value = "" if hit["e_value"] is None else f", E-value {hit['e_value']:.2g}"
         lines += ["", f"{number}  {place}   {hit['evidence']:+.1f} nats{value}"]
         lines += wrap(excerpt(hit["text"], hit["matched"]), width, initial_indent="   ", subsequent_indent="   ")
+        if "copies" in hit:
+            lines += wrap(copies_in_words(hit["copies"]), width, initial_indent="   ", subsequent_indent="   ")
     return "\n".join(_CONTROL.sub(" ", line) for line in lines)
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #95133004

@@ -60,7 +60,7 @@ def _best_log_p(hits: list[Hit]) -> float:
     "Natural log of the smallest p-value; 0 where nothing was found."
     return float(np.log(max(min((h.p_value for h in hits), default=1.), 1e-300)))
 
-def _check_request(top_k: int, max_e_value: float | None, words: float, diversity: float) -> None:
+def _check_request(top_k: int, max_e_value: float | None, words: float, diversity: float, merge: Any) -> None:
     if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
         raise UserError(f"top_k is {top_k!r}", "search", "Ask for one hit or more")
     if max_e_value is not None and not (isinstance(max_e_value, Real) and max_e_value >= 0):
@@ -70,6 +70,8 @@ def _check_request(top_k: int, max_e_value: float | None, words: float, diversit
                         "Give a number from 0 (meaning alone) on; 1 is the usual weight")
     if not (isinstance(diversity, Real) and 0 <= diversity <= 1):
         raise UserError(f"diversity is {diversity!r}", "search", "Give a number from 0 (evidence alone) to 1")
+    if merge is not None and not isinstance(merge, str):
+        raise UserError(f"merge is {merge!r}", "search", "Give the name of a field of metadata, such as 'source'")
 
 def _reranked(rerank: Callable[[str, list[Hit]], Sequence[Hit]], result: SearchResult) -> list[Hit]:
     hits = rerank(result.query, result.hits)
@@ -474,15 +476,28 @@ class QuestionFit(_WeightFit):
         return fit_answer_rule(sample, sides[0], sides[1], tokens)
 
 # %% ../../nbs/7_retrieval/11_retriever.ipynb #ret0010
+def _first(result: SearchResult, k: int, rerank: Callable[[str, list[Hit]], Sequence[Hit]] | None) -> SearchResult:
+    short = replace(result, hits=result.hits[:k])
+    return replace(short, hits=_reranked(rerank, short)) if rerank else short
+
 def _merged(results: list[SearchResult], key: str) -> list[SearchResult]:
     "One hit for each value; a name that no hit has in its metadata is said to be that."
-    if not isinstance(key, str):
-        raise UserError(f"merge is {key!r}", "search", "Give the name of a field of metadata, such as 'source'")
     held = {str(name) for r in results for h in r.hits for name in h.metadata}
     if key not in {*held, "text"} and any(r.hits for r in results):
         logger.warning("merge: no hit has %r in its metadata, so all of them stay. There are: %s", key,
                        ", ".join(sorted(held)[:20]) or "none")
-    return [replace(r, hits=merge_hits(r.hits, key)) for r in results]
+    kept = [replace(r, hits=merge_hits(r.hits, key)) for r in results]
+    if key != "text": return kept
+    return [replace(k, copies=_copies(r.hits, k.hits)) for r, k in zip(results, kept, strict=True)]
+
+def _copies(hits: Sequence[Hit], kept: Sequence[Hit]) -> dict[str, list[str]]:
+    "Ids with the same text as a hit that stays, by its id; only of hits that have any."
+    first = {h.text: h.id for h in kept}
+    copies: dict[str, list[str]] = {}
+    for hit in hits:
+        if (own := first.get(hit.text, hit.id)) != hit.id:
+            copies.setdefault(own, []).append(hit.id)
+    return copies
 
 def merge_hits(
     hits: Sequence[Hit],  # best first
@@ -537,22 +552,22 @@ class GaussianRetriever(QuestionFit):
     ) -> Any: # a SearchResult, or a list of them
         "The documents with the most evidence, and whether they amount to an answer."
         if isinstance(query, (str, bytes)) or not isinstance(query, Iterable):
-            options = (max_e_value, filter, rerank, exact, words, diversity, merge, as_written)
-            return self.search([query], top_k, *options)[0]
-        _check_request(top_k, max_e_value, words, diversity)
+            more = (rerank, exact, words, diversity, merge, as_written)
+            return self.search([query], top_k, max_e_value, filter, *more)[0]
+        _check_request(top_k, max_e_value, words, diversity, merge)
         _check_questions(query)
         self.refresh()
         query = list(query)
         z = self.encode_queries(asked := query if as_written else self.corrected(query))
-        k = max(top_k, self._needed(max_e_value), 50 if diversity else 1, SIDE if merge else 1)
+        k = max(top_k, self._needed(max_e_value), 50 if diversity else 1)
         hits = self.ranked(asked, k, filter, exact, words, z)
+        if merge and any(len(merge_hits(h, merge)) < len(h) for h in hits):  # further ones move up
+            hits = self.ranked(asked, max(k, SIDE), filter, exact, words, z)
         rows = zip(query, asked, z, hits, strict=True)
         results = [_as_asked(self.judge(a, one, found, max_e_value), q) for q, a, one, found in rows]
         results = results if merge is None else _merged(results, merge)
-        if diversity:
-            results = [replace(r, hits=self._diverse(r.hits, top_k, diversity)) for r in results]
-        short = [replace(r, hits=r.hits[:top_k]) for r in results]
-        return [replace(r, hits=_reranked(rerank, r)) for r in short] if rerank else short
+        results = [replace(r, hits=self._diverse(r.hits, top_k, diversity)) for r in results] if diversity else results
+        return [_first(r, top_k, rerank) for r in results]
 
     def _diverse(self, hits: list[Hit], k: int, weight: float) -> list[Hit]:
         if not hits: return hits

@@ -167,9 +167,32 @@ def test_copies_of_a_passage_are_merged_by_text():
     index = GaussianRetriever(TinyEncoder())
     index.add([{"id": f"{kind}{i}", "text": f"topic{i} is here", "metadata": {"source": kind}}
                for i in range(4) for kind in ("page", "print")])
-    hits = index.search("topic2", 4, merge="text").hits
-    assert sorted(h.text for h in hits) == [f"topic{i} is here" for i in range(4)]
-    assert len({h.text for h in index.search("topic2", 4).hits}) < 4
+    found = index.search("topic2", 4, merge="text")
+    assert sorted(h.text for h in found) == [f"topic{i} is here" for i in range(4)]
+    assert sorted({**found.copies}) == sorted(h.id for h in found)
+    assert [sorted([k, *v]) for k, v in sorted(found.copies.items())] == [[f"page{i}", f"print{i}"] for i in range(4)]
+    assert [len(h["copies"]) for h in found.to_json()["hits"]] == [1] * 4
+    plain = index.search("topic2", 4)
+    assert len({h.text for h in plain}) < 4 and not plain.copies and "copies" not in plain.to_json()["hits"][0]
+
+
+def test_the_printed_list_shows_a_text_once_and_says_where_else_it_stands(index_dir, capsys):
+    "Versions of a folder, each with the same file: five copies were all that one saw. Programs get every hit."
+    index = GaussianRetriever.open(index_dir, device="cpu")
+    index.update([{"id": f"v{i}/backup.md#1", "text": "topic700 is kept at night", "source": f"v{i}/backup.md"}
+                  for i in range(6)])
+    ask = ["search", "--index_dir", str(index_dir), "--device", "cpu", "--top_k", "3", "topic700"]
+    def answer(*more):
+        capsys.readouterr()
+        assert main([*ask, *more]) == 0
+        return capsys.readouterr().out
+    shown = answer()
+    assert shown.count("topic700 is kept at night") == 1 and " and 2 more" in shown
+    assert answer("--merge", "none").count("topic700 is kept at night") == 3
+    hits = json.loads(answer("--json"))["hits"]
+    assert [h["text"] for h in hits] == ["topic700 is kept at night"] * 3 and "copies" not in hits[0]
+    merged = json.loads(answer("--json", "--merge", "text"))["hits"]
+    assert len(merged[0]["copies"]) == 5 and len({h["text"] for h in merged}) == 3
 
 
 def test_one_bad_line_takes_no_answer_away(index_dir, capsys, monkeypatch):

@@ -52,6 +52,13 @@ def test_search_gives_hits_sources_and_the_verdict(index):
     assert got["chance"] is want.chance is None and got["advice"].startswith("Answer from")
 
 
+def test_an_agent_reads_copies_of_a_passage_once():
+    index = GaussianRetriever(TinyEncoder(24))
+    index.add([{"id": f"v{v}/{i}", "text": f"alpha{i} beta{i} gamma{i}"} for v in range(8) for i in range(20)])
+    hits = use(index, "search", question="alpha7 beta7 gamma7", top_k=3).structured_content["hits"]
+    assert len({h["text"] for h in hits}) == 3 and all(len(h["copies"]) == 5 for h in hits)
+
+
 def test_an_agent_is_told_to_stop_where_nothing_answers(index):
     got = use(index, "search", question="nothing of this kind stands anywhere").structured_content
     assert got["answered"] is False and "stop" in got["advice"] and got["verdict"].startswith("probably no answer")

@@ -62,7 +62,7 @@ def test_search_gives_what_the_index_gives(client, index):
 
 
 def test_questions_of_one_request_keep_their_order(client):
-    unset = dict.fromkeys(("top_k", "filter", "words", "max_e_value", "explain", "as_written"))
+    unset = dict.fromkeys(("top_k", "filter", "words", "max_e_value", "explain", "as_written", "merge"))
     assert ask(client, query=QUESTION, **unset).json() == ask(client, query=QUESTION).json()
     got = ask(client, query=[f"alpha{i} beta{i} delta{i}" for i in (9, 3, 5)], top_k=1).json()
     assert [r["hits"][0]["id"] for r in got["results"]] == ["d/9", "d/3", "d/5"]
@@ -74,6 +74,20 @@ def test_filter_words_and_e_value_reach_the_index(client, index):
     dense = ask(client, query=QUESTION, top_k=3, words=0).json()
     assert [h["id"] for h in dense["hits"]] == [h.id for h in index.search(QUESTION, top_k=3, words=0)]
     assert all(h["e_value"] <= .5 for h in ask(client, query=QUESTION, max_e_value=.5).json()["hits"])
+
+
+def test_copies_and_passages_of_a_file_are_merged_where_asked():
+    index = GaussianRetriever(TinyEncoder(24))
+    index.add([{"id": f"v{v}/{i}", "text": f"alpha{i} beta{i} gamma{i}", "source": f"v{v}"}
+               for v in range(6) for i in range(20)])
+    with TestClient(make_app(index, ServeOptions())) as client:
+        plain, texts, files = (ask(client, query=QUESTION, top_k=5, **m).json()["hits"]
+                               for m in ({}, {"merge": "text"}, {"merge": "source"}))
+        explained = ask(client, query=QUESTION, top_k=5, merge="text", explain=True).json()["hits"]
+    assert len({h["text"] for h in plain}) == 1 and not any("copies" in h for h in plain)
+    assert len({h["text"] for h in texts}) == 5 and [len(h["copies"]) for h in texts] == [5] * 5
+    assert [h["copies"] for h in explained] == [h["copies"] for h in texts]
+    assert len({h["metadata"]["source"] for h in files}) == 5
 
 
 def test_a_typing_error_is_corrected_unless_it_is_asked_for_as_written(client, index, monkeypatch):

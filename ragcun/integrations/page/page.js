@@ -99,6 +99,10 @@ function card(hit, rank, most) {
   item.tabIndex = 0;
   head.append(make("span", "rank", rank), make("span", "source", source(hit)));
   item.append(head, passage(hit.text, hit.matched, "passage"), evidence(hit, most));
+  if (hit.copies) {
+    const more = hit.copies.length > 3 ? ` and ${hit.copies.length - 3} more` : "";
+    item.append(make("p", "copies", "The same text: " + hit.copies.slice(0, 3).join(", ") + more));
+  }
   if (hit.metadata && hit.metadata.source && hit.metadata.position) {
     const more = make("button", "more", "Show what stands around it");
     more.type = "button";
@@ -164,7 +168,7 @@ function show(found) {
 }
 
 function request(question, asTyped) {
-  const body = {query: question, as_written: asTyped, top_k: Number($("hits").value) || 5, words: Number($("words").value || 1), explain: true};
+  const body = {query: question, as_written: asTyped, top_k: Number($("hits").value) || 5, words: Number($("words").value || 1), explain: true, merge: "text"};
   const filter = $("filter").value.trim();
   if (filter) {
     try { body.filter = JSON.parse(filter); } catch { throw new Error('The filter is no JSON. Write for example {"source": "manual.pdf"}'); }
