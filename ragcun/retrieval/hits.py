@@ -23,7 +23,7 @@ from ..core import UserError, how_many
 from ..data.files import character_fault, text_fault, text_id
 from .filters import Filter
 from .null import posterior
-from .words import UNSPACED, WORD, Question, Tokenizer, WordCounts, without_accents
+from .words import WORD, Question, Tokenizer, WordCounts, without_accents
 
 # %% auto #0
 __all__ = ['DOUBTFUL', 'UNSURE', 'BLUE', 'ORANGE', 'SHOWN', 'EXCERPT', 'Hit', 'JudgedHits', 'share_in_words', 'e_value_in_words',
@@ -155,9 +155,9 @@ def verdict_in_words(
     return f"{head}: {e_value_in_words(best)}" if np.isfinite(best) else head
 
 # %% ../../nbs/7_retrieval/02_hits.ipynb #plain0013
-def _pieces(start: int, word: str) -> list[tuple[int, int]]:
+def _pieces(start: int, word: str, scripts: re.Pattern[str]) -> list[tuple[int, int]]:
     "A word as one place; in a script without spaces, its pairs of characters."
-    if word.isascii() or not UNSPACED.search(word) or len(word) < 3: return [(start, start + len(word))]
+    if word.isascii() or not scripts.search(word) or len(word) < 3: return [(start, start + len(word))]
     return [(start + i, start + i + 2) for i in range(len(word) - 1)]
 
 def matched_words(
@@ -170,7 +170,7 @@ def matched_words(
     asked = {s for w in tokens(query) for s in without_accents(w, tokens)}
     places: list[tuple[int, int]] = []
     for m in WORD.finditer(text):
-        for a, b in _pieces(m.start(), m[0]):
+        for a, b in _pieces(m.start(), m[0], tokens.scripts):
             if not any(asked.intersection(without_accents(w, tokens)) for w in tokens(text[a:b])): continue
             if places and a < places[-1][1]:
                 places[-1] = (places[-1][0], b)

@@ -263,7 +263,7 @@ class IndexFolder(_IndexPlace):
         self.rule = None
         self.whitened = None
         self.weights = weights_of(model)
-        self.tokenizer = Tokenizer(stem=UNDECIDED)
+        self.tokenizer = Tokenizer(stem=UNDECIDED, hangul=True)
         self.id_rule = "source"
         self.heading_rule = "headings"
         self.token_rule = "base"

@@ -22,10 +22,11 @@ import numpy as np
 from ..core import UserError, atomic_write
 
 # %% auto #0
-__all__ = ['STOP_WORDS', 'LETTER', 'WORD', 'PIECE', 'UNSPACED', 'LONGEST', 'UNDECIDED', 'STEMMERS', 'LOOKED_AT', 'LETTERS_SEEN',
-           'MOST_TEXT', 'AHEAD', 'SHORTEST', 'LIKELY', 'ALPHABET', 'KEYBOARDS', 'VOWELS', 'split_identifier',
-           'character_pairs', 'Tokenizer', 'stemmer_for', 'WordCounts', 'without_accents', 'Accents', 'one_edit_away',
-           'ease', 'Spelling', 'Question', 'Postings', 'reciprocal_rank_fusion', 'diversify']
+__all__ = ['STOP_WORDS', 'LETTER', 'WORD', 'PIECE', 'UNSPACED', 'PAIRED', 'LONGEST', 'UNDECIDED', 'STEMMERS', 'LOOKED_AT',
+           'LETTERS_SEEN', 'MOST_TEXT', 'AHEAD', 'SHORTEST', 'LIKELY', 'ALPHABET', 'KEYBOARDS', 'VOWELS',
+           'split_identifier', 'character_pairs', 'Tokenizer', 'stemmer_for', 'WordCounts', 'without_accents',
+           'Accents', 'one_edit_away', 'ease', 'Spelling', 'Question', 'Postings', 'reciprocal_rank_fusion',
+           'diversify']
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #word0005
 STOP_WORDS = frozenset("""a an and are as at be but by for if in into is it no not of on or such that the their then
@@ -44,6 +45,8 @@ PIECE = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 UNSPACED = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf"
                       "\u4e00-\u9fff\uf900-\ufaff]+)")
 "Scripts without spaces: Thai, Lao, Burmese, Khmer, Kana, Han."
+PAIRED = re.compile(UNSPACED.pattern.replace("]", "\uac00-\ud7a3]"))
+"These, and Korean syllables: there are spaces, but particles hang on the words."
 LONGEST = 40
 "Characters of a word; longer ones are no words, and a full-text index leaves them out."
 
@@ -57,12 +60,13 @@ def split_identifier(
 
 def character_pairs(
     word: str, # case-folded
-) -> list[str]: # runs of scripts without spaces as overlapping pairs of characters, the rest whole
+    scripts: re.Pattern[str] = PAIRED, # runs that are cut
+) -> list[str]: # runs of these scripts as overlapping pairs of characters, the rest whole
     "Two characters are about a word in these scripts (Kwok, SIGIR 1997)."
     if word.isascii(): return [word]
     out: list[str] = []
-    for run in filter(None, UNSPACED.split(word)):
-        if UNSPACED.match(run):
+    for run in filter(None, scripts.split(word)):
+        if scripts.match(run):
             out += [run[i:i + 2] for i in range(max(1, len(run) - 1))]
         else:
             out.append(run)
@@ -88,6 +92,7 @@ class Tokenizer:
     stop_words: bool = True       # leave out `STOP_WORDS`
     identifiers: bool = True      # parts of snake_case, camelCase and dotted names beside the whole
     pairs: bool = True            # pairs of characters where a script has no spaces
+    hangul: bool = False          # and of Korean; an index made before there was this does without
 
     def __call__(self,
         text: str, # any text
@@ -102,6 +107,11 @@ class Tokenizer:
     ) -> list[str]: # words of a document
         "A word of the title says more about a document than one of its text."
         return [*self(title), *self(text)] if title else self(text)
+
+    @property
+    def scripts(self) -> re.Pattern[str]: # runs that are cut into pairs of characters
+        "What has no words between spaces."
+        return PAIRED if self.hangul else UNSPACED
 
     def _names(self, name: str) -> list[str]:
         bare = name.rstrip("+#")
@@ -130,7 +140,7 @@ def _words_of(tokenizer: Tokenizer, name: str) -> tuple[str, ...]:
     "What one run of letters and dots, as it was written, gives."
     words = tokenizer._names(name)
     if tokenizer.pairs:
-        words = [p for w in words for p in character_pairs(w)]
+        words = [p for w in words for p in character_pairs(w, tokenizer.scripts)]
     words = [w for w in words if len(w) <= LONGEST and not (tokenizer.stop_words and w in STOP_WORDS)]
     return tuple(_stemmer(tokenizer.stem).stemWords(words) if tokenizer.stem else words)
 
@@ -225,13 +235,19 @@ class WordCounts:
             raise UserError("the word counts cannot be read", str(path), "Delete the file: it is made again") from e
 
 # %% ../../nbs/7_retrieval/04_words.ipynb #78e84fa3
-_MARKED = re.compile("[\u00df-\u024f\u1e00-\u1fffάέήίόύώϊϋΐΰйёїў]")   # of words that are case-folded
-_PLAIN = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
+_ZEROS = "٠۰०০੦૦୦௦౦೦൦๐໐༠၀០"    # of digits that Unicode's compatibility forms leave as they are
+_DIGITS = {chr(ord(zero) + i): str(i) for zero in _ZEROS for i in range(10)}
+_ARABIC = {"ة": "ه", "ى": "ي", "ی": "ي", "ک": "ك", "ٱ": "ا"}
+_MARKED = re.compile("[\u00df-\u024f\u1e00-\u1fffάέήίόύώϊϋΐΰйёїўآأؤإئ"    # of words that are case-folded
+                     f"{''.join([*_DIGITS, *_ARABIC])}]")
+_PLAIN = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i",
+                        **_DIGITS, **_ARABIC})
 _SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
 
+_MARKS = re.compile("[\u0300-\u036f\u0653-\u0655]")
+
 def _bare(word: str) -> str:
-    marked = unicodedata.normalize("NFD", word)
-    return unicodedata.normalize("NFC", "".join(c for c in marked if not "\u0300" <= c <= "\u036f"))
+    return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFD", word)))
 
 @lru_cache(maxsize=1 << 16)
 def without_accents(

@@ -1,6 +1,7 @@
 """Words: counts against a recount, a full-text index that is missing or behind, odd documents and questions, and a
 search whose parts add up."""
 import copy
+import json
 import pickle
 import shutil
 import threading
@@ -400,3 +401,41 @@ def test_a_typing_error_is_corrected_and_said():
     again = copy.deepcopy(index)                                      # with what it keeps of words
     again.add({"odd": "A photosyntesis is a typing error."})
     assert again.search(asked).corrected is None and index.search(asked).corrected == right
+
+
+KOREAN = ["휴가 신청서는 인사팀에 제출하세요.", "김치찌개에는 돼지고기와 두부가 들어갑니다.",
+          "지하철은 자정에 운행을 마칩니다."]
+
+
+def test_korean_words_are_found_without_their_particles(tmp_path):
+    index = GaussianRetriever(TinyEncoder(), tmp_path/"i")
+    index.add(KOREAN)
+    index = GaussianRetriever.open(tmp_path/"i", TinyEncoder())
+    for question, text in zip(("신청서", "돼지고기 요리", "지하철"), KOREAN, strict=True):
+        assert [h.text for h in index.search(question) if h.words > 0] == [text]
+    text = KOREAN[1]
+    assert [text[a:b] for a, b in matched_words("돼지고기", text, index.tokenizer)] == ["돼지고기"]
+
+
+def test_an_index_of_before_keeps_its_korean_words_whole(tmp_path):
+    index = GaussianRetriever(TinyEncoder(), tmp_path/"i")
+    index.tokenizer = Tokenizer()
+    index.add(KOREAN)
+    place = tmp_path/"i"/"manifest.json"
+    manifest = json.loads(place.read_text(encoding="utf-8"))
+    del manifest["tokens"]["hangul"]
+    place.write_text(json.dumps(manifest), encoding="utf-8")
+    index = GaussianRetriever.open(tmp_path/"i", TinyEncoder())
+    hit = max(index.search("신청서는 어디에"), key=lambda h: h.words)
+    assert hit.text == KOREAN[0] and hit.words > 0
+    assert matched_words("신청서는", hit.text, index.tokenizer) == [(3, 7)]
+
+
+@pytest.mark.parametrize("written, asked", [
+    ("٢٥ ديناراً", "25"), ("25 dinars", "٢٥"), ("१२ महीने", "12"), ("أحمد", "احمد"), ("احمد", "أحمد"),
+    ("المدرسة", "المدرسه"), ("کتاب", "كتاب"), ("على", "علي")])
+def test_digits_and_arabic_letters_are_found_as_others_write_them(written, asked):
+    index = GaussianRetriever(TinyEncoder())
+    index.add({"right": written, "other": "nothing of it"})
+    assert [h.id for h in index.search(asked) if h.words > 0] == ["right"]
+    assert matched_words(asked, written)
