@@ -556,7 +556,7 @@ def search_flags(
     add_flag(parser, "words", "float", 1.0, "Multiplies what words weigh beside meaning; 0 searches by meaning alone")
     add_flag(parser, "filter", "str", None, 'Conditions on metadata as JSON, such as {"year": {"$gte": 2003}}')
     add_flag(parser, "merge", "str", None,
-             "One hit of each value of this metadata (source: a file), or of each text (as is printed); none: all hits")
+             "One hit of each value of this metadata, as source; text: copies once (default unless --json); none: all")
     add_flag(parser, "as_written", "bool", False, "Look for the words as they are, typing errors too")
     parser.add_argument("--json", action="store_true", help="print one JSON object a question")
     add_flag(parser, "device", "str", "auto", "auto, cpu, cuda or cuda:N")
@@ -995,7 +995,7 @@ def parse(
         raise SystemExit(2)
     sub: Parser = parser._subparsers._group_actions[0].choices[args.command] if args.command else parser  # type: ignore
     if unknown:
-        hint = _nearest(unknown[0], sub) if unknown[0].startswith("-") else _flag_for(unknown[0], args)
+        hint = _nearest(unknown[0], sub) if unknown[0].startswith("-") else _flag_for(unknown[0], args, argv)
         sub.error(f"unknown: {' '.join(unknown)}{hint}")
     if not getattr(args, "config", None): return args
     known = set(vars(args)) - {"command", "run", "config"}
@@ -1004,8 +1004,11 @@ def parse(
     return expand_home(parser.parse_args(argv))
 
 # %% ../../nbs/9_cli/07_commands.ipynb #meantfl1
-def _flag_for(word: str, args: argparse.Namespace) -> str:
+def _flag_for(word: str, args: argparse.Namespace, argv: Sequence[str]) -> str:
     "The flag that a word without one belongs to; where that has its value, a shell has written out a `*`."
+    before = argv[argv.index(word) - 1] if word in argv[1:] else ""
+    if before.startswith("--") and word.lower() in {"yes", "no", "true", "false", "on", "off", "0", "1"}:
+        return f" ({before} takes no value)"
     names = ("documents", "input_dir", "train_data", "test_data", "index_dir", "model_path")
     there = [n for n in names if hasattr(args, n)]
     if not there: return ""

@@ -393,3 +393,14 @@ def test_near_duplicates_can_be_switched(flags, line, tmp_path, capsys):
                                                    enumerate((sentence, sentence + " now", "something else"))]))
     assert main(["prepare", "--input", str(tmp_path/"pairs.json"), "--output", str(tmp_path/"train.json"), *flags]) == 0
     assert line in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("word", ["no", "True"])
+def test_a_value_for_a_switch_is_said_to_be_one(word, capsys):
+    "It was taken for the documents: `did you mean --documents no?`."
+    with pytest.raises(SystemExit) as ended:
+        main(["prepare", "--near_duplicates", word, "--input", "pairs.json"])
+    assert ended.value.code == 2 and "(--near_duplicates takes no value)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["index", "--anew", "docs"])
+    assert "did you mean --documents docs?" in capsys.readouterr().err

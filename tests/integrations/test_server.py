@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import threading
 import time
 import urllib.request
@@ -18,9 +19,9 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from ragcun.core import UserError
-from ragcun.integrations.server import (OPEN, Gate, Limits, PatientProtocol, Refusal, Room, ServeOptions, Worker,
-                                        api_keys, check_inputs, error_body, listen, make_app, read_body, serve_options,
-                                        side_of)
+from ragcun.integrations.server import (OPEN, Gate, Limits, PatientProtocol, Refusal, Room, SearchRequest, ServeOptions,
+                                        Worker, api_keys, check_inputs, error_body, listen, make_app, read_body,
+                                        serve_options, side_of)
 from ragcun.retrieval.retriever import GaussianRetriever
 from tiny_encoder import TinyEncoder
 
@@ -558,6 +559,12 @@ def test_the_page_cannot_be_made_to_run_anything(client):
         "http://www.w3.org/2000/svg", "")
     for path in ("/nowhere", "/search", "/about"):
         assert client.get(path).headers["x-content-type-options"] == "nosniff"
+
+
+def test_what_the_page_asks_is_what_the_server_takes(client):
+    body = re.search(r"const body = \{(.+?)\};", client.get("/page.js").text)[1]
+    assert {"query", "merge"} < set(re.findall(r"(\w+): ", body)) <= set(SearchRequest.model_fields)
+    assert 'merge: "text"' in body
 
 
 # --- nothing makes it fail
